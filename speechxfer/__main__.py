@@ -1,0 +1,5 @@
+"""`python -m speechxfer` is `speechxfer`."""
+
+from speechxfer.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""Options that every verb takes, and the console that `--quiet` silences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE ('-': standard output).")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and the JSON asked for.")]
+
+
+def write_json(result: dict[str, Any], target: Path | None) -> None:
+    """Write `result` where `--json` says; nothing when it was not given."""
+    if target is None:
+        return
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if str(target) == "-":
+        typer.echo(text, nl=False)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")

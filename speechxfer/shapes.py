@@ -1,0 +1,71 @@
+"""Tensors that travel with their lengths, and the letters that docstrings use for their dimensions.
+
+| letter | dimension | unit |
+|---|---|---|
+| batch | utterances of a batch | |
+| time | samples of a waveform at `RATE` | 1/16,000 s |
+| frames | encoder frames | one stride of the encoder (20 ms for wav2vec2 and Whisper) |
+| dim | width of the encoder | |
+| vocab | output symbols, the CTC blank included | |
+| classes | labels of a classifier | |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RATE = 16_000  # Hz; every encoder here was pretrained at this rate
+
+
+@dataclass
+class Inputs:
+    """What a family's own preprocessing makes of waveforms, each utterance on its own, then padded together.
+
+    features: (batch, time) normalised waveforms, or (batch, mels, time) log-mel. What lies beyond a length is zero.
+    lengths: (batch,) int64, valid steps along the last axis of `features`.
+    """
+
+    features: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Inputs:
+        return Inputs(self.features.to(device, dtype), self.lengths.to(device))
+
+
+@dataclass
+class Hidden:
+    """Hidden states at a split: the input of transformer layer `layer` (-1: the feature extractor's output).
+
+    states: (batch, frames, dim). lengths: (batch,) int64 frames. extra: whatever else the layers above need
+    (WavLM's position bias, conformer's relative positions), so that `upper(lower(x))` is the whole encoder.
+    """
+
+    states: Tensor
+    lengths: Tensor
+    layer: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Frames:
+    """Encoder output. states: (batch, frames, dim), zero beyond each length; lengths: (batch,) int64 frames."""
+
+    states: Tensor
+    lengths: Tensor
+
+
+@dataclass
+class Emissions:
+    """A CTC head's output. log_probs: (batch, frames, vocab) log-softmax; lengths: (batch,) int64 frames."""
+
+    log_probs: Tensor
+    lengths: Tensor
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """(batch,) lengths to a (batch, size) boolean mask, True where a step is valid."""
+    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
