@@ -40,9 +40,9 @@ class MissingExtraError(UserError):
 class Problems:
     """Gathers mistakes so that a user mends them all in one go.
 
-        problems = Problems("train.csv cannot be used")
-        problems.add("row 7 (a.wav): no such file")
-        problems.stop()            # raises UserError naming every one, if there is any
+    problems = Problems("train.csv cannot be used")
+    problems.add("row 7 (a.wav): no such file")
+    problems.stop()            # raises UserError naming every one, if there is any
     """
 
     def __init__(self, title: str, *, fix: str | None = None, shown: int = 50) -> None:

@@ -1,0 +1,119 @@
+"""What every encoder family offers: waveforms to frames, split at any layer, each utterance on its own.
+
+A `SpeechEncoder` is a view on a transformers module: it holds no weights of its own, so what trains through it is
+what `save_pretrained` of the whole model writes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechxfer.shapes import Frames, Hidden, Inputs, length_mask
+
+FEATURES = -1  # the split at the feature extractor's output; 0 is the input of the first transformer layer
+
+
+class SpeechEncoder(ABC):
+    """One interface over the families. `frames = upper(lower(prepare(waveforms), layer))` for every layer.
+
+    Splits: `FEATURES` (-1) is the convolutional feature extractor's output, `k` in 0..depth the input of transformer
+    layer k; `depth` leaves only the final norm above. An utterance's frames do not depend on its batch (to 1e-4).
+    """
+
+    family: str  # transformers' `model_type`
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    # -- what a family states ----------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Width of the frames."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers, lowest first."""
+
+    @property
+    @abstractmethod
+    def feature_extractor(self) -> list[nn.Module]:
+        """The convolutional front end: frozen and in eval mode in every recipe."""
+
+    @abstractmethod
+    def between(self) -> list[nn.Module]:
+        """What stands between the feature extractor and layer 0 and can train (projection, positions)."""
+
+    @abstractmethod
+    def above(self) -> list[nn.Module]:
+        """What stands above the last layer (the final norm), if anything."""
+
+    @abstractmethod
+    def frames_of(self, samples: int) -> int:
+        """Number of frames that `samples` samples at 16 kHz become."""
+
+    @abstractmethod
+    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+        """Each waveform, (time,) float32 at 16 kHz, through the family's own preprocessing, then zero-padded together."""
+
+    @abstractmethod
+    def lower(self, inputs: Inputs, layer: int) -> Hidden:
+        """From inputs to the input of transformer layer `layer` (or `FEATURES`)."""
+
+    @abstractmethod
+    def upper(self, hidden: Hidden) -> Frames:
+        """From a split to frames."""
+
+    # -- what follows from it ----------------------------------------------------------------------------------
+    @property
+    def depth(self) -> int:
+        return len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def __call__(self, inputs: Inputs) -> Frames:
+        return self.upper(self.lower(inputs, FEATURES))
+
+    def modules_below(self, split: int) -> Iterator[nn.Module]:
+        """The modules that a split leaves frozen: the feature extractor, and what lies under layer `split`.
+
+        With everything frozen (`split == depth`) the final norm is among them: only a head trains then.
+        """
+        yield from self.feature_extractor
+        if split > FEATURES:
+            yield from self.between()
+            yield from self.layers[:split]
+        if split == self.depth:
+            yield from self.above()
+
+
+def additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor | None:
+    """(batch,) lengths to a (batch, 1, 1, size) mask added to attention scores; None where nothing is padded."""
+    if bool((lengths == size).all()):
+        return None
+    mask = torch.zeros(len(lengths), 1, 1, size, dtype=dtype, device=lengths.device)
+    return mask.masked_fill(~length_mask(lengths, size)[:, None, None, :], torch.finfo(dtype).min)
+
+
+def zero_beyond(states: Tensor, lengths: Tensor) -> Tensor:
+    """(batch, frames, dim) states with everything beyond each length set to zero."""
+    if bool((lengths == states.shape[1]).all()):
+        return states
+    return states * length_mask(lengths, states.shape[1])[:, :, None].to(states.dtype)
+
+
+def pad_together(features: Sequence[Tensor]) -> Inputs:
+    """Tensors (..., time) of one utterance each, stacked with zeros to the longest: (batch, ..., time)."""
+    lengths = torch.tensor([feature.shape[-1] for feature in features])
+    batch = features[0].new_zeros(len(features), *features[0].shape[:-1], int(lengths.max()))
+    for row, feature in zip(batch, features, strict=True):
+        row[..., : feature.shape[-1]] = feature
+    return Inputs(batch, lengths)

@@ -1,0 +1,123 @@
+"""Whisper's encoder without its 30 s padding (Radford et al. 2022, "Robust speech recognition via large-scale weak supervision").
+
+An utterance's frames come from its own samples alone: its log-mel is computed before any padding, and in a batch the
+padding is set to zero again between the two convolutions and masked in attention. `pad_to_30s` keeps the original way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from speechxfer.encoders.base import FEATURES, SpeechEncoder, additive_mask, pad_together, zero_beyond
+from speechxfer.errors import UserError
+from speechxfer.shapes import RATE, Frames, Hidden, Inputs, length_mask
+
+SHORTEST = (
+    1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
+)
+
+
+class UnpaddedWhisper(SpeechEncoder):
+    """Log-mel (batch, mels, time) at 100 steps a second to frames (batch, frames, dim) at 50 a second.
+
+    pad_to_30s: pad every waveform with silence to 30 s and attend to all of it, as its authors and transformers do.
+    """
+
+    family = "whisper"
+
+    def __init__(
+        self, module: WhisperEncoder, extractor: WhisperFeatureExtractor, *, pad_to_30s: bool = False
+    ) -> None:
+        super().__init__(module)
+        self.extractor = extractor
+        self.pad_to_30s = pad_to_30s
+        self._filters = torch.from_numpy(
+            np.asarray(extractor.mel_filters.T, dtype=np.float32)
+        )  # (mels, bins)
+        self._window = torch.hann_window(extractor.n_fft)
+
+    @property
+    def dim(self) -> int:
+        return int(self.module.config.d_model)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.module.layers
+
+    @property
+    def feature_extractor(self) -> list[nn.Module]:
+        return [self.module.conv1, self.module.conv2]
+
+    def between(self) -> list[nn.Module]:
+        return [self.module.embed_positions]  # sinusoids; transformers never trains them
+
+    def above(self) -> list[nn.Module]:
+        return [self.module.layer_norm]
+
+    @property
+    def longest(self) -> int:
+        """Samples that the position table holds: 30 s."""
+        return int(self.module.config.max_source_positions) * 2 * self.extractor.hop_length
+
+    def frames_of(self, samples: int) -> int:
+        if self.pad_to_30s:
+            return int(self.module.config.max_source_positions)
+        return (max(samples, SHORTEST) // self.extractor.hop_length + 1) // 2
+
+    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+        return pad_together([self.log_mel(waveform) for waveform in waveforms])
+
+    def log_mel(self, waveform: np.ndarray) -> Tensor:
+        """(time,) samples to (mels, steps), as transformers' extractor computes it, on this utterance alone.
+
+        Raises UserError for more than 30 s, which Whisper's positions cannot hold.
+        """
+        samples = len(waveform)
+        if samples > self.longest:
+            raise UserError(
+                f"{samples / RATE:.1f} s of audio in one utterance, and Whisper's encoder holds 30 s",
+                fix="cut it (start/end columns), or let `speechxfer transcribe` cut it at silences",
+            )
+        signal = torch.as_tensor(np.ascontiguousarray(waveform), dtype=torch.float32)
+        wanted = self.longest if self.pad_to_30s else SHORTEST
+        if samples < wanted:
+            signal = F.pad(signal, (0, wanted - samples))
+        n_fft, hop = self.extractor.n_fft, self.extractor.hop_length
+        spectrum = torch.stft(signal, n_fft, hop, window=self._window, return_complex=True)
+        power = spectrum[:, :-1].abs().square()
+        logarithm = (self._filters @ power.contiguous()).clamp(min=1e-10).log10()
+        return (torch.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
+
+    def lower(self, inputs: Inputs, layer: int) -> Hidden:
+        lengths = inputs.lengths
+        states = F.gelu(self.module.conv1(inputs.features))  # (batch, dim, steps)
+        if bool((lengths != states.shape[-1]).any()):
+            # the second convolution must meet zeros beyond the end, as it does for the utterance alone
+            states = states * length_mask(lengths, states.shape[-1])[:, None, :].to(states.dtype)
+        states = F.gelu(self.module.conv2(states)).transpose(1, 2)  # (batch, frames, dim)
+        lengths = (lengths + 1) // 2
+        hidden = Hidden(zero_beyond(states, lengths), lengths, FEATURES)
+        return hidden if layer == FEATURES else self._run(hidden, layer)
+
+    def upper(self, hidden: Hidden) -> Frames:
+        hidden = self._run(hidden, self.depth)
+        return Frames(zero_beyond(self.module.layer_norm(hidden.states), hidden.lengths), hidden.lengths)
+
+    def _run(self, hidden: Hidden, until: int) -> Hidden:
+        """Through the positions (from FEATURES) and the layers up to the input of layer `until`."""
+        states, start = hidden.states, hidden.layer
+        if start == FEATURES:
+            states = states + self.module.embed_positions.weight[: states.shape[1]]
+            states = F.dropout(states, p=self.module.dropout, training=self.module.training)
+            start = 0
+        mask = additive_mask(hidden.lengths, states.shape[1], states.dtype)
+        for layer in self.layers[start:until]:
+            states = layer(states, mask)
+        return Hidden(states, hidden.lengths, until)
