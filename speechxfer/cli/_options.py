@@ -12,9 +12,7 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE ('-': standard output)."),
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but errors and the JSON asked for.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and the JSON asked for.")]
 
 
 def write_json(result: dict[str, Any], target: Path | None) -> None:

@@ -19,9 +19,7 @@ from speechxfer.encoders.base import FEATURES, SpeechEncoder, additive_mask, pad
 from speechxfer.errors import UserError
 from speechxfer.shapes import RATE, Frames, Hidden, Inputs, length_mask
 
-SHORTEST = (
-    1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
-)
+SHORTEST = 1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
 
 
 class UnpaddedWhisper(SpeechEncoder):
@@ -32,15 +30,11 @@ class UnpaddedWhisper(SpeechEncoder):
 
     family = "whisper"
 
-    def __init__(
-        self, module: WhisperEncoder, extractor: WhisperFeatureExtractor, *, pad_to_30s: bool = False
-    ) -> None:
+    def __init__(self, module: WhisperEncoder, extractor: WhisperFeatureExtractor, *, pad_to_30s: bool = False) -> None:
         super().__init__(module)
         self.extractor = extractor
         self.pad_to_30s = pad_to_30s
-        self._filters = torch.from_numpy(
-            np.asarray(extractor.mel_filters.T, dtype=np.float32)
-        )  # (mels, bins)
+        self._filters = torch.from_numpy(np.asarray(extractor.mel_filters.T, dtype=np.float32))  # (mels, bins)
         self._window = torch.hann_window(extractor.n_fft)
 
     @property

