@@ -1,0 +1,63 @@
+"""Whisper's own decoder as a head: frames and target tokens to a loss, each utterance attending to its own frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import WhisperForConditionalGeneration
+
+from speechxfer.encoders.base import additive_mask
+from speechxfer.shapes import Frames
+
+IGNORED = -100  # torch's mark for a target that no loss sees
+
+
+@contextmanager
+def attending_only_to(frames: Frames, decoder: nn.Module) -> Iterator[None]:
+    """While open, the decoder's cross-attention sees each utterance's own frames only.
+
+    transformers gives every decoder layer `encoder_attention_mask=None`, so padded frames would be attended to; the
+    mask is put in on the way to each layer, repeated where beam search repeats the batch.
+    """
+    mask = additive_mask(frames.lengths, frames.states.shape[1], frames.states.dtype)
+    if mask is None:
+        yield
+        return
+
+    def put_in(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        rows = args[0].shape[0]
+        fitted = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
+        return args, {**kwargs, "encoder_attention_mask": fitted}
+
+    handles = [layer.register_forward_pre_hook(put_in, with_kwargs=True) for layer in decoder.layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def decoder_loss(
+    network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
+) -> Tensor:
+    """Cross-entropy summed over the target tokens, teacher-forced after the prompt.
+
+    frames: (batch, frames, dim). labels: (batch, targets) int64, -100 where padded; the last target is the end token.
+    prompt: start, language, task and no-timestamps tokens, which the decoder is given and not taught.
+    """
+    batch = labels.shape[0]
+    start = torch.tensor(prompt, device=labels.device).expand(batch, -1)
+    given = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)  # padded places hold token 0, which nothing sees
+    with attending_only_to(frames, network.model.decoder):
+        states = network.model.decoder(
+            input_ids=given, encoder_hidden_states=frames.states, use_cache=False
+        ).last_hidden_state
+    taught = states[:, len(prompt) - 1 :]  # (batch, targets, dim): each state says the token after it
+    kept = labels != IGNORED
+    # only the taught places go through the large output layer
+    return F.cross_entropy(network.proj_out(taught[kept]).float(), labels[kept], reduction="sum")

@@ -1,0 +1,106 @@
+"""What a recogniser and a classifier share: an encoder, a head on its frames, and one folder that holds both."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from transformers import PreTrainedModel, ProcessorMixin
+
+from speechxfer.encoders.base import SpeechEncoder
+from speechxfer.shapes import Frames
+
+SETTINGS = "speechxfer.json"  # beside the weights; plain transformers does not look at it
+Kind = Literal["seq2seq", "ctc", "classify"]
+
+
+class Settings(BaseModel):
+    """How a saved model was adapted and is meant to be run; a folder without it runs as its authors' model does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Kind
+    pad_to_30s: bool = False  # Whisper: run on utterances padded to 30 s
+    beams: int = 1  # 1 is greedy
+    language: str | None = None
+    normaliser: str = "default"
+    base: str | None = None  # the MODEL that it was adapted from
+
+
+class SpeechModel(ABC):
+    """A transformers model seen as encoder and head. `answer(waveforms)` is all that most callers need.
+
+    network: the `PreTrainedModel` that owns every weight. processor: its tokenizer and feature extractor.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self, network: PreTrainedModel, encoder: SpeechEncoder, processor: ProcessorMixin, settings: Settings
+    ) -> None:
+        self.network, self.encoder, self.processor, self.settings = network, encoder, processor, settings
+
+    @property
+    @abstractmethod
+    def head(self) -> list[nn.Module]:
+        """The modules that `train: head` trains: the new head, or Whisper's own decoder."""
+
+    @abstractmethod
+    def targets(self, text: str) -> list[int]:
+        """What the loss compares the utterance with: token, character or class numbers.
+
+        Raises UserError where the text has something that the model cannot write.
+        """
+
+    @abstractmethod
+    def loss(self, frames: Frames, labels: Tensor) -> Tensor:
+        """The loss summed over the targets. labels: (batch, targets) int64, -100 where padded."""
+
+    @abstractmethod
+    def read(self, frames: Frames) -> list[str]:
+        """The text or label of each utterance."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.device
+
+    @torch.no_grad()
+    def answer(self, waveforms: Sequence[np.ndarray]) -> list[str]:
+        """Text or label of each waveform, (time,) float32 at 16 kHz. The answers do not depend on the batch."""
+        was_training = self.network.training
+        self.network.eval()
+        try:
+            dtype = next(self.network.parameters()).dtype
+            return self.read(self.encoder(self.encoder.prepare(waveforms).to(self.device, dtype)))
+        finally:
+            self.network.train(was_training)
+
+    @contextmanager
+    def padded(self, pad_to_30s: bool = True) -> Iterator[None]:
+        """While open, Whisper's inputs are (or are not) padded to 30 s; other families have no such way."""
+        before = getattr(self.encoder, "pad_to_30s", None)
+        if before is not None:
+            self.encoder.pad_to_30s = pad_to_30s  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            if before is not None:
+                self.encoder.pad_to_30s = before  # type: ignore[attr-defined]
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON to `folder`; transformers opens it where it knows the architecture."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.network.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        (folder / SETTINGS).write_text(
+            json.dumps(self.settings.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )

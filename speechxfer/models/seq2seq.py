@@ -1,0 +1,78 @@
+"""Whisper with its own decoder: the recogniser that accents gain most from."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from speechxfer.decoding.whisper import decode
+from speechxfer.encoders.whisper import UnpaddedWhisper
+from speechxfer.errors import UserError
+from speechxfer.heads.whisper_decoder import decoder_loss
+from speechxfer.models.base import Settings, SpeechModel
+from speechxfer.shapes import Frames
+
+
+class WhisperRecogniser(SpeechModel):
+    """`kind: seq2seq`. `prompt` holds the start, language, task and no-timestamps tokens of this checkpoint."""
+
+    kind = "seq2seq"
+    network: WhisperForConditionalGeneration
+    processor: WhisperProcessor
+
+    def __init__(
+        self, network: WhisperForConditionalGeneration, processor: WhisperProcessor, settings: Settings
+    ) -> None:
+        encoder = UnpaddedWhisper(
+            network.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s
+        )
+        super().__init__(network, encoder, processor, settings)
+        self.prompt = _prompt(network, processor, settings.language)
+        self.longest_text = network.config.max_target_positions - len(self.prompt)
+
+    @property
+    def head(self) -> list[nn.Module]:
+        return [self.network.model.decoder, self.network.proj_out]
+
+    def targets(self, text: str) -> list[int]:
+        tokens = self.tokens(text)
+        if len(tokens) > self.longest_text:
+            raise UserError(f"a text of {len(tokens)} tokens, and this decoder writes {self.longest_text}: {text[:60]}…")
+        return tokens
+
+    def tokens(self, text: str) -> list[int]:
+        """The text's tokens and the end token. A word begins with its space, as in Whisper's own training."""
+        words = " ".join(text.split())
+        ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
+        return [*ids, self.processor.tokenizer.eos_token_id]
+
+    def loss(self, frames: Frames, labels: Tensor) -> Tensor:
+        return decoder_loss(self.network, frames, labels, self.prompt)
+
+    def read(self, frames: Frames) -> list[str]:
+        rows = decode(self.network, frames, self.prompt, beams=self.settings.beams)
+        texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def _prompt(
+    network: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str | None
+) -> list[int]:
+    multilingual = bool(getattr(network.generation_config, "is_multilingual", False))
+    if not multilingual:
+        if language not in (None, "en"):
+            raise UserError(f"encoder.language={language}, and this checkpoint knows English only")
+        return list(processor.tokenizer.prefix_tokens[:1]) + list(processor.tokenizer.prefix_tokens[-1:])
+    if language is None:
+        raise UserError(
+            "this Whisper checkpoint is multilingual and must be told the language",
+            where="encoder.language",
+            fix="say encoder.language=en (adapt) or --language en (evaluate, transcribe)",
+        )
+    try:
+        processor.tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
+        return list(processor.tokenizer.prefix_tokens)
+    except ValueError:
+        raise UserError(
+            f"'{language}' is not a language that Whisper knows", where="encoder.language", fix="use a code such as de"
+        ) from None
