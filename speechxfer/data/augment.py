@@ -1,0 +1,154 @@
+"""Augmentation: of waveforms (speed, room, noise, gain) and of hidden states (SpecAugment).
+
+Everything is decided by the generator passed in: the same generator state gives the same result, on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchaudio.functional import resample
+
+from speechxfer.config import recipe
+from speechxfer.errors import UserError
+from speechxfer.shapes import RATE, length_mask
+
+_SPEEDS = (0.5, 2.0)  # beyond these, speech is no longer what a recogniser will meet
+_NOISE_FLOOR = 50.0  # Hz; below it coloured noise stays flat, else most of its power would be inaudible
+_REVERBERATION = (0.1, 0.6)  # s, RT60 of a synthetic room: a furnished one to a bare one
+_DIRECT_TO_REVERBERANT = (0.0, 12.0)  # dB
+_FIRST_REFLECTION = 0.0025  # s after the direct path
+_LARGEST_SHARE = 5  # a time mask covers at most one fifth of its utterance
+
+
+class Augment:
+    """Waveform augmentation as a recipe's `augment` section says.
+
+    `augment(waveform, rng)` takes (time,) float32 at 16 kHz and returns a new such array, or the same array where
+    nothing was drawn for it. In order, as sound travels: speed perturbation (Ko et al. 2015: resampling, so tempo
+    and pitch change together), a synthetic room (exponentially decaying noise as impulse response), coloured noise at
+    a signal-to-noise ratio, gain. Results may pass ±1; nothing is clipped.
+
+    longest: samples that a slowed utterance may not pass; the speed is left alone where it would (Whisper: 30 s).
+    Raises `UserError` for speeds outside 0.5 to 2 and for a reversed `noise_snr`.
+    """
+
+    def __init__(self, settings: recipe.Augment, *, longest: int | None = None) -> None:
+        low, high = _SPEEDS
+        for speed in settings.speed:
+            if not low <= speed <= high:
+                raise UserError(f"{speed} is not a usable speed", where="augment.speed", fix=f"stay in {low} to {high}")
+        if settings.noise_snr[0] > settings.noise_snr[1]:
+            raise UserError(
+                f"{list(settings.noise_snr)} has its highest first",
+                where="augment.noise_snr",
+                fix="write the lowest ratio first",
+            )
+        self.settings, self.longest = settings, longest
+        self._speeds = [Fraction(speed).limit_denominator(20) for speed in settings.speed]
+
+    def __call__(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        settings = self.settings
+        if self._speeds:
+            waveform = change_speed(waveform, self._speeds[rng.integers(len(self._speeds))], self.longest)
+        if settings.room and rng.random() < settings.room:
+            waveform = add_room(waveform, rng)
+        if settings.noise and rng.random() < settings.noise:
+            waveform = add_noise(waveform, rng.uniform(*settings.noise_snr), rng)
+        if settings.gain:
+            waveform = waveform * np.float32(10 ** (rng.uniform(-settings.gain, settings.gain) / 20))
+        return waveform
+
+
+def change_speed(waveform: np.ndarray, speed: Fraction, longest: int | None = None) -> np.ndarray:
+    """(time,) to (ceil(time / speed),): played `speed` times as fast. Unchanged if slower and then over `longest`."""
+    after = math.ceil(len(waveform) / speed)
+    if speed == 1 or (longest is not None and len(waveform) < after and after > longest):
+        return waveform
+    # A ratio of small integers keeps the resampling kernel small, whatever the rate.
+    return resample(torch.tensor(waveform), speed.numerator, speed.denominator).numpy()
+
+
+def add_room(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(time,) to (time,): in a synthetic room, the direct path at its place and the energy as before."""
+    decay = rng.uniform(*_REVERBERATION)
+    ratio = 10 ** (rng.uniform(*_DIRECT_TO_REVERBERANT) / 10)
+    times = np.arange(round(decay * RATE)) / RATE
+    response = rng.standard_normal(len(times)) * 10 ** (-3 * times / decay)  # 60 dB down after `decay` seconds
+    response[: round(_FIRST_REFLECTION * RATE)] = 0
+    response /= np.sqrt(np.sum(response**2) * ratio)
+    response[0] = 1  # the direct path comes first, so that alignments hold
+    size = _fast_length(len(waveform) + len(response))
+    wet = np.fft.irfft(np.fft.rfft(waveform, size) * np.fft.rfft(response, size), size)[: len(waveform)]
+    energy = float(np.sum(wet**2))
+    if energy > 0:
+        wet *= math.sqrt(float(np.sum(np.square(waveform, dtype=np.float64))) / energy)
+    return wet.astype(np.float32)
+
+
+def add_noise(waveform: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
+    """(time,) to (time,): with noise `snr` dB below the utterance's mean power, coloured from white to brown."""
+    slope = rng.uniform(0, 2)  # power falls as 1 / frequency ** slope: 0 white, 1 pink, 2 brown
+    size = _fast_length(len(waveform))
+    spectrum = np.fft.rfft(rng.standard_normal(size))
+    spectrum *= np.maximum(np.fft.rfftfreq(size, 1 / RATE), _NOISE_FLOOR) ** (-slope / 2)
+    noise = np.fft.irfft(spectrum, size)[: len(waveform)]
+    power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+    if power == 0:  # no speech, so no ratio to it
+        return waveform
+    noise *= math.sqrt(power / 10 ** (snr / 10) / float(np.mean(noise**2)))
+    return (waveform + noise).astype(np.float32)
+
+
+def _fast_length(size: int) -> int:
+    return 1 << max(1, size - 1).bit_length()
+
+
+def spec_augment(
+    hidden: Tensor,
+    lengths: Tensor,
+    *,
+    time_masks: int,
+    time_width_frames: int,
+    freq_masks: int,
+    freq_width: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """SpecAugment (Park et al. 2019) on hidden states: masked values become zero, out of place; gradients flow.
+
+    hidden: (batch, frames, dim); lengths: (batch,) frames. Each utterance gets its own masks: `time_masks` of up to
+    `time_width_frames` frames, each at most a fifth of the utterance and within its true length, and `freq_masks` of
+    up to `freq_width` (a share) of the channels. Nothing beyond a length is touched.
+
+    generator: on the CPU, so that every device masks alike. An utterance takes `2 * (time_masks + freq_masks)` draws,
+    in the batch's order, so its masks do not depend on the others' lengths or on padding.
+    """
+    if not time_masks and not freq_masks:
+        return hidden
+    batch, frames, dim = hidden.shape
+    draws = torch.rand(batch, time_masks + freq_masks, 2, generator=generator, dtype=torch.float64)
+    sizes = lengths.cpu()
+    within = length_mask(sizes, frames)
+    widest = torch.clamp(sizes // _LARGEST_SHARE, max=time_width_frames)
+    in_time = _spans(draws[:, :time_masks], widest, sizes, frames)
+    channels = torch.full_like(sizes, dim)
+    in_channels = _spans(draws[:, time_masks:], (channels * freq_width).long(), channels, dim)
+    in_time, in_channels, within = (mask.to(hidden.device) for mask in (in_time, in_channels, within))
+    masked = (in_time[:, :, None] | in_channels[:, None, :]) & within[:, :, None]
+    return hidden.masked_fill(masked, 0)
+
+
+def _spans(draws: Tensor, widest: Tensor, lengths: Tensor, size: int) -> Tensor:
+    """The union of each row's spans, (batch, size) boolean.
+
+    draws: (batch, masks, 2) in [0, 1): the first gives a width of 0 to `widest`, the second a start such that the
+    span ends within `lengths`; both (batch,).
+    """
+    widths = (draws[..., 0] * (widest + 1)[:, None]).long()
+    starts = (draws[..., 1] * (lengths[:, None] - widths + 1)).long()
+    steps = torch.arange(size)
+    return ((steps >= starts[..., None]) & (steps < (starts + widths)[..., None])).any(1)
