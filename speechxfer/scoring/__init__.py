@@ -1,0 +1,7 @@
+"""References and hypotheses become counts, rates, intervals and comparisons. Nothing here imports torch."""
+
+from speechxfer.scoring.compare import Comparison, compare
+from speechxfer.scoring.counts import Counts, Interval, Part
+from speechxfer.scoring.result import Score, Word, score
+
+__all__ = ["Comparison", "Counts", "Interval", "Part", "Score", "Word", "compare", "score"]

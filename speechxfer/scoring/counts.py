@@ -1,0 +1,125 @@
+"""Counts are stored, rates are derived; an interval says over what it was drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HITS, SUBSTITUTIONS, DELETIONS, INSERTIONS = range(4)  # columns of an (utterances, 4) array of counts
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Words (or the chosen unit) by fate, summed over utterances. Adds up: `a + b`."""
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    character_errors: int = 0
+    reference_characters: int = 0
+    utterances: int = 0
+
+    @classmethod
+    def of(cls, words: NDArray[np.int64], characters: NDArray[np.int64]) -> Counts:
+        """Sum (utterances, 4) word counts and (utterances, 2) character errors and reference lengths."""
+        sums = np.concatenate([words.sum(axis=0), characters.sum(axis=0)])
+        return cls(*sums.tolist(), utterances=len(words))
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def reference_words(self) -> int:
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def hypothesis_words(self) -> int:
+        return self.hits + self.substitutions + self.insertions
+
+    @property
+    def wer(self) -> float | None:
+        """Errors over reference words; None without reference words, where no rate is defined."""
+        return self.errors / self.reference_words if self.reference_words else None
+
+    @property
+    def cer(self) -> float | None:
+        return self.character_errors / self.reference_characters if self.reference_characters else None
+
+    @property
+    def mer(self) -> float | None:
+        """Match error rate (Morris et al., 2004): errors over all aligned positions."""
+        positions = self.errors + self.hits
+        return self.errors / positions if positions else None
+
+    @property
+    def wip(self) -> float | None:
+        """Word information preserved (Morris et al., 2004)."""
+        if not self.reference_words:
+            return None
+        return self.hits / self.reference_words * (self.hits / self.hypothesis_words if self.hypothesis_words else 0.0)
+
+    @property
+    def wil(self) -> float | None:
+        """Word information lost, 1 - WIP."""
+        return None if self.wip is None else 1 - self.wip
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval of a rate. `over`: what was resampled (speakers, utterances); `units`: how many there were."""
+
+    low: float
+    high: float
+    over: str
+    units: int
+    method: str  # bootstrap, or t (over the jackknife of few speakers)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The result of some utterances: all of them, or one value of a column."""
+
+    counts: Counts
+    interval: Interval | None
+
+    @property
+    def wer(self) -> float | None:
+        return self.counts.wer
+
+    @property
+    def cer(self) -> float | None:
+        return self.counts.cer
+
+    def to_json(self) -> dict[str, Any]:
+        c = self.counts
+        return {
+            "wer": c.wer,
+            "cer": c.cer,
+            "substitutions": c.substitutions,
+            "deletions": c.deletions,
+            "insertions": c.insertions,
+            "hits": c.hits,
+            "reference_words": c.reference_words,
+            "utterances": c.utterances,
+            "interval": None if self.interval is None else [self.interval.low, self.interval.high],
+        }
+
+    def summary(self) -> str:
+        """`21.5 % [3,395 / 15,790: 2,300 sub, 500 del, 595 ins], 95 % 19.8 to 23.4 over 125 speakers`."""
+        c = self.counts
+        tally = f"{c.substitutions:,} sub, {c.deletions:,} del, {c.insertions:,} ins"
+        if c.wer is None:
+            return f"no WER: no reference words in {c.utterances:,} utterances [{tally}]"
+        text = f"{100 * c.wer:.1f} % [{c.errors:,} / {c.reference_words:,}: {tally}]"
+        if self.interval is not None:
+            low, high = 100 * self.interval.low, 100 * self.interval.high
+            text += f", 95 % {low:.1f} to {high:.1f} over {self.interval.units:,} {self.interval.over}"
+        return text
