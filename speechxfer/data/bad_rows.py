@@ -1,0 +1,96 @@
+"""The rows that training and evaluation cannot use, found from headers and texts alone, before any work."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import datasets
+
+from speechxfer.data.audio import seconds
+from speechxfer.data.pool import Progress, over_rows
+from speechxfer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take; None is no limit.
+
+    max_seconds: longest audio (Whisper: 30). max_tokens: longest text, counted by `count_tokens`.
+    characters: what a CTC vocabulary can write, and case: the letters it has. frames_per_second: of CTC emissions.
+    """
+
+    max_seconds: float | None = None
+    max_tokens: int | None = None
+    count_tokens: Callable[[str], int] | None = None
+    characters: set[str] | None = None
+    case: Literal["upper", "lower", "mixed"] | None = None
+    frames_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used. index: 0-based in the data set; `str()` names it as row index + 1."""
+
+    index: int
+    id: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"row {self.index + 1} ({self.id}): {self.problem}"
+
+
+def bad_rows(
+    dataset: datasets.Dataset,
+    *,
+    text: str | None = "text",
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> list[BadRow]:
+    """Every row whose audio is unreadable, missing, empty or too long, or whose text is empty or does not fit.
+
+    text: the column that training reads (`text`, `label`), None where none is needed. Nothing is decoded (but m4a and
+    webm), so damage inside a file passes here; `check` decodes.
+    """
+    limits = limits or Limits()
+
+    def look(row: dict[str, Any]) -> tuple[str, str] | None:
+        try:
+            length = seconds(row)
+        except UserError as error:
+            return error.problem, error.fix or ""
+        words = None if text is None else row.get(text) or ""
+        return unfit(length, words, limits)
+
+    columns = ["id", "audio", "path", "bytes", "start", "end", *([text] if text else [])]
+    found = over_rows(dataset, columns, lambda row: (row["id"], look(row)), progress)
+    return [BadRow(index, name, *what) for index, (name, what) in enumerate(found) if what]
+
+
+def unfit(length: float, text: str | None, limits: Limits) -> tuple[str, str] | None:
+    """(problem, fix) where `length` seconds of readable audio with `text` cannot be used under `limits`."""
+    if limits.max_seconds is not None and length > limits.max_seconds:
+        return f"lasts {length:.1f} s; the model takes {limits.max_seconds:g} s", "cut it with 'start' and 'end'"
+    if text is None:
+        return None
+    if not text.strip():
+        return "its text is empty", "write what is said, or leave the row out"
+    if limits.max_tokens is not None and limits.count_tokens is not None:
+        tokens = limits.count_tokens(text)
+        if tokens > limits.max_tokens:
+            return f"its text is {tokens} tokens; the model takes {limits.max_tokens}", "cut the utterance"
+    if limits.frames_per_second is not None:
+        frames, needed = int(length * limits.frames_per_second), ctc_frames(text)
+        if frames < needed:
+            problem = f"is too short for its text: {frames} frames, CTC needs {needed}"
+            return problem, "the text or the cut is likely wrong: listen to it"
+    return None
+
+
+def ctc_frames(text: str) -> int:
+    """Fewest frames that CTC can write `text` in: one a character, a blank between equal neighbours (Graves 2006)."""
+    text = " ".join(text.split())
+    return len(text) + sum(a == b for a, b in itertools.pairwise(text))

@@ -1,0 +1,222 @@
+"""Train, dev and test parts of DATA: given, named by a column, or carved so that no speaker stands on both sides."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+
+from speechxfer.data.read import read
+from speechxfer.errors import UserError, nearest
+
+_KNOWN = {
+    "train": {"train", "training"},
+    "dev": {"dev", "valid", "val", "validation", "eval", "development"},
+    "test": {"test", "testing"},
+}
+_SHARE = {"dev": 0.1, "test": 0.2}  # of the groups
+Rows = list[int]
+
+
+@dataclass
+class Parts:
+    """The three parts; no row stands in two. stated: how each was made, for the report; warnings: for the user."""
+
+    train: datasets.Dataset
+    dev: datasets.Dataset
+    test: datasets.Dataset
+    warnings: list[str] = field(default_factory=list)
+    stated: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def parts(
+    train: str,
+    dev: str = "auto",
+    test: str = "auto",
+    *,
+    group: str = "speaker",
+    split: Literal["auto", "ignore"] = "auto",
+    seed: int = 0,
+    need: Collection[str] = (),
+) -> Parts:
+    """The parts that a recipe's `data` section means.
+
+    dev, test: DATA; `COLUMN=VALUE[,VALUE]` of train; or auto: the rows that the `split` column gives (unless `split` is
+    "ignore"), else carved by whole values of `group` (a fifth of them test, a tenth dev, at least one each), by `seed`.
+    Raises UserError where train cannot be read, a named column or value is not there, or a part has no rows.
+    """
+    whole = read(train, need=need)
+    asked = {"dev": dev, "test": test}
+    others = {name: read(how, need=need) for name, how in asked.items() if _is_data(how)}
+    rows: dict[str, Rows] = {}
+    made: dict[str, str] = {name: f"DATA {asked[name]}" for name in others}
+    warnings: list[str] = []
+    free = list(range(len(whole)))
+    for name, how in asked.items():
+        if name not in others and how != "auto":
+            rows[name], made[name] = _rows_where(whole, how, train, f"data.{name}"), how
+            free = _without(free, rows[name])
+    if "dev" in rows and "test" in rows and set(rows["dev"]) & set(rows["test"]):
+        raise UserError(f"'{dev}' and '{test}' take the same rows", where="data.dev and data.test")
+
+    auto = [name for name in ("test", "dev") if name not in others and name not in rows]
+    if auto and split == "auto" and "split" in whole.column_names:
+        free = _by_split_column(whole, free, auto, rows, made, warnings)
+    left = [name for name in auto if name not in rows]
+    if left:
+        free = _carve(whole, free, left, group, seed, rows, made, warnings)
+
+    chosen = {name: others[name] if name in others else whole.select(sorted(rows[name])) for name in asked}
+    free = _leave_out_held(whole, free, chosen, others, warnings)
+    result = Parts(whole.select(sorted(free)), chosen["dev"], chosen["test"], warnings)
+    made["train"] = f"DATA {train}, the rows of no other part" if len(free) < len(whole) else f"DATA {train}"
+    _state(result, made, group)
+    return result
+
+
+def _is_data(how: str) -> bool:
+    return how != "auto" and (how.startswith("hub:") or "=" not in how or Path(how).exists())
+
+
+def _rows_where(whole: datasets.Dataset, how: str, train: str, where: str) -> Rows:
+    """Rows of `COLUMN=VALUE[,VALUE]`."""
+    column, _, wanted = how.partition("=")
+    if column not in whole.column_names:
+        known = ", ".join(whole.column_names)
+        problem = f"{train} has no column '{column}'{nearest(column, whole.column_names)}; its columns are {known}"
+        raise UserError(problem, where=f"{where}={how}")
+    values = [str(value) for value in whole[column]]
+    for value in wanted.split(","):
+        if value not in values:
+            some = ", ".join(sorted(set(values))[:10])
+            problem = f"no row of {train} has {column} '{value}'{nearest(value, set(values))}; there are {some}"
+            raise UserError(problem, where=f"{where}={how}")
+    return [row for row, value in enumerate(values) if value in set(wanted.split(","))]
+
+
+def _by_split_column(
+    whole: datasets.Dataset,
+    free: Rows,
+    auto: list[str],
+    rows: dict[str, Rows],
+    made: dict[str, str],
+    warnings: list[str],
+) -> Rows:
+    """Fill `rows` from the `split` column; return what is free for training, and for carving what it does not give."""
+    values = [str(value).strip().lower() for value in whole["split"]]
+    for name in auto:
+        found = [row for row in free if values[row] in _KNOWN[name]]
+        if found:
+            rows[name], made[name] = found, "the rows whose split says so"
+    if not any(name in rows for name in auto) and not any(values[row] in _KNOWN["train"] for row in free):
+        warnings.append("the column 'split' holds neither train, dev nor test: it was not looked at")
+        return free
+    kept = [row for row in free if values[row] in _KNOWN["train"] or not values[row]]
+    known = set().union(*_KNOWN.values()) | {""}
+    lost = [row for row in free if values[row] not in known]
+    if lost:
+        names = ", ".join(sorted({values[row] for row in lost})[:5])
+        warnings.append(f"{len(lost)} rows are in no part: their split is {names}, not train, dev or test")
+    return kept
+
+
+def _carve(
+    whole: datasets.Dataset,
+    free: Rows,
+    names: list[str],
+    group: str,
+    seed: int,
+    rows: dict[str, Rows],
+    made: dict[str, str],
+    warnings: list[str],
+) -> Rows:
+    """Fill `rows[name]` for `names` by whole values of `group`, else by utterances; return the rest."""
+    keys = [str(value) for value in whole[group]] if group in whole.column_names else None
+    groups = sorted({keys[row] for row in free} - {""}) if keys else []
+    ids = list(whole["id"])
+    unit = f"values of {group}"
+    if keys is None:
+        warnings.append(
+            f"there is no column '{group}': parts were carved by utterance, so speakers may leak between them"
+        )
+    elif len(groups) <= len(names):
+        warnings.append(
+            f"{len(groups)} values of '{group}' are too few for {len(names) + 1} parts: "
+            "they were carved by utterance, so speakers leak between them"
+        )
+        keys = None
+    elif any(not keys[row] for row in free):
+        empty = sum(not keys[row] for row in free)
+        warnings.append(f"{empty} rows have no {group}: they stay in train, so their speakers may leak")
+    if keys is None:
+        groups = sorted(ids[row] for row in free)
+        keys, unit = ids, "utterances"
+    if len(groups) <= len(names):
+        raise UserError(f"{len(groups)} rows are too few for {len(names) + 1} parts", where="data.train")
+    total = len(groups)
+    random.Random(seed).shuffle(groups)
+    for name in names:
+        count = max(1, round(_SHARE[name] * total))
+        taken, groups = set(groups[:count]), groups[count:]
+        rows[name] = [row for row in free if keys[row] in taken]
+        free = _without(free, rows[name])
+        made[name] = f"carved: {count} of {total} {unit}, seed {seed}"
+    return free
+
+
+def _leave_out_held(
+    whole: datasets.Dataset,
+    free: Rows,
+    chosen: dict[str, datasets.Dataset],
+    others: dict[str, datasets.Dataset],
+    warnings: list[str],
+) -> Rows:
+    """Rows of train without those that a dev or test table holds too. dev and test sharing a row is an error."""
+    if not others:
+        return free
+    held = {name: set(_content(part)) for name, part in chosen.items()}
+    if held["dev"] & held["test"]:
+        problem = f"share {len(held['dev'] & held['test'])} utterances"
+        raise UserError(problem, where="data.dev and data.test", fix="give each its own rows")
+    keys = _content(whole)
+    kept = [row for row in free if not any(keys[row] in part for part in held.values())]
+    if len(kept) < len(free):
+        warnings.append(f"{len(free) - len(kept)} rows of data.train stand in dev or test too: they are not trained on")
+    return kept
+
+
+def _content(part: datasets.Dataset) -> list[tuple[Any, ...]]:
+    """What makes two rows the same utterance: the file (or the id of embedded audio) and the cut."""
+    columns = [part[name] if name in part.column_names else [None] * len(part) for name in ("start", "end")]
+    files = [path or name for path, name in zip(part["path"], part["id"], strict=True)]
+    return list(zip(files, *columns, strict=True))
+
+
+def _state(result: Parts, made: dict[str, str], group: str) -> None:
+    every = {"train": result.train, "dev": result.dev, "test": result.test}
+    values: dict[str, set[str]] = {}
+    for name, part in every.items():
+        if not len(part):
+            raise UserError(f"the {name} part has no rows ({made[name]})", where="data")
+        result.stated[name] = {"from": made[name], "utterances": len(part)}
+        if group in part.column_names:
+            values[name] = {str(value) for value in part[group]} - {""}
+            result.stated[name][f"values of {group}"] = len(values[name])
+    for one, other in (("train", "test"), ("train", "dev"), ("dev", "test")):
+        shared = sorted(values.get(one, set()) & values.get(other, set()))
+        if shared:
+            some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+            result.warnings.append(
+                f"{one} and {other} share {len(shared)} values of '{group}' ({some}): the WER of new ones may be worse"
+            )
+    if group not in result.train.column_names and not any("no column" in warning for warning in result.warnings):
+        result.warnings.append(f"there is no column '{group}': speakers may leak between the parts")
+
+
+def _without(rows: Rows, taken: Rows) -> Rows:
+    gone = set(taken)
+    return [row for row in rows if row not in gone]

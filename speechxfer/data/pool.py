@@ -1,0 +1,52 @@
+"""One job over all rows of a data set, in threads: decoding and hashing release Python's lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import datasets
+
+Result = TypeVar("Result")
+Progress = Callable[[int], None]  # called with the number of rows done since the last call
+
+_CHUNK = 32  # rows handed to a thread at once: enough to amortise the hand-over, few enough for embedded audio
+
+
+def over_rows(
+    dataset: datasets.Dataset,
+    columns: Collection[str],
+    job: Callable[[dict[str, Any]], Result],
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """`job` of every row (a dict of those of `columns` that there are), in the rows' order.
+
+    At most a few chunks of rows are in memory at any time, whatever the size of the data set.
+    """
+    workers = min(16, 2 * (os.cpu_count() or 1))  # twice: headers wait for the disk
+    chunks = _chunks(dataset.select_columns([name for name in columns if name in dataset.column_names]))
+    pending: deque[Future[list[Result]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for chunk in islice(chunks, 3 * workers):
+                pending.append(pool.submit(lambda rows: [job(row) for row in rows], chunk))
+            while pending:
+                results = pending.popleft().result()
+                for chunk in islice(chunks, 1):
+                    pending.append(pool.submit(lambda rows: [job(row) for row in rows], chunk))
+                if progress:
+                    progress(len(results))
+                yield from results
+        finally:
+            for future in pending:  # on Ctrl-C nothing more is begun
+                future.cancel()
+
+
+def _chunks(dataset: datasets.Dataset) -> Iterator[list[dict[str, Any]]]:
+    for batch in dataset.iter(batch_size=_CHUNK):
+        names = list(batch)
+        yield [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]

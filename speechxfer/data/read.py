@@ -1,0 +1,116 @@
+"""DATA in any of its forms becomes one `datasets.Dataset` of utterances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from speechxfer.data.tables import TABLES, Columns, read_table
+from speechxfer.errors import Problems, UserError, nearest
+
+
+def read(source: str | Path, *, need: Collection[str] = (), unique: bool = True) -> datasets.Dataset:
+    """Utterances of DATA: columns `id`, `audio` (as in the table), `path` (absolute, "" where embedded), the rest.
+
+    `bytes` holds embedded audio, `start` and `end` seconds or None; every other column of a table is kept as strings.
+    `id` is the column, else `audio` with `#start-end`. Rows keep their order; row 1 in messages is the first utterance.
+    need: columns that must be there. unique: False lets duplicate ids pass (`check` reports them itself).
+    Raises UserError: not there, empty, no `audio` column, a needed column missing, duplicate ids.
+    """
+    where = str(source)
+    columns, folder = _columns(source)
+    rows = len(next(iter(columns.values()), []))
+    if not rows:
+        raise UserError("has no rows", where=where, fix="write one row an utterance under the header")
+    if "audio" not in columns:
+        raise _lacks("audio", columns, where)
+    columns["path"] = [_resolve(folder, audio) for audio in columns["audio"]]
+    _cuts(columns, where)
+    columns["id"] = _ids(columns)
+    if unique:
+        duplicates(columns["id"], where).stop()
+    for name in need:
+        if name not in columns:
+            raise _lacks(name, columns, where)
+    first = ("id", "audio", "path")
+    return datasets.Dataset.from_dict(
+        {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
+    )
+
+
+def duplicates(ids: list[str], where: str) -> Problems:
+    """Every id that stands more than once, with its rows (1 is the first)."""
+    problems = Problems(f"{where}: ids must differ", fix="give each utterance its own 'id' (or its own audio, or cut)")
+    rows: dict[str, list[int]] = {}
+    for number, name in enumerate(ids, 1):
+        rows.setdefault(name, []).append(number)
+    for name, numbers in rows.items():
+        if len(numbers) > 1:
+            problems.add(f"'{name}' in rows {', '.join(map(str, numbers[:10]))}{', …' if len(numbers) > 10 else ''}")
+    return problems
+
+
+def _columns(source: str | Path) -> tuple[Columns, Path]:
+    path = Path(source)
+    if path.is_file() and path.suffix.lower() in TABLES:
+        return read_table(path), path.parent
+    if not path.exists():
+        raise UserError("no such file or folder", where=str(source))
+    raise UserError("is not DATA", where=str(source), fix=f"give a table ({', '.join(TABLES)}) or a folder of data")
+
+
+def _lacks(name: str, columns: Columns, where: str) -> UserError:
+    known = [column for column in columns if column not in ("path", "bytes")]
+    return UserError(
+        f"has no column '{name}'{nearest(name, known)}; its columns are {', '.join(known)}",
+        where=where,
+        fix=f"rename the column that holds the {'paths of the audio files' if name == 'audio' else name} to '{name}'",
+    )
+
+
+def _resolve(folder: Path, audio: str) -> str:
+    return str((folder / audio.strip()).absolute()) if audio.strip() else ""
+
+
+def _cuts(columns: Columns, where: str) -> None:
+    """`start` and `end` as float or None; both or neither."""
+    problems = Problems(f"{where}: start and end must be seconds", fix="write 1.5, or leave the cell empty")
+    for name in ("start", "end"):
+        if name in columns:
+            columns[name] = [_second(value, name, row, problems) for row, value in enumerate(columns[name], 1)]
+    problems.stop()
+
+
+def _second(value: Any, name: str, row: int, problems: Problems) -> float | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        problems.add(f"row {row}: {name} is '{value}'")
+        return None
+    return number
+
+
+def _ids(columns: Columns) -> list[str]:
+    rows = len(columns["audio"])
+    given = columns.get("id", [""] * rows)
+    starts, ends = (columns.get(name, [None] * rows) for name in ("start", "end"))
+    return [
+        name or _made_id(audio, start, end, row)
+        for row, (name, audio, start, end) in enumerate(zip(given, columns["audio"], starts, ends, strict=True), 1)
+    ]
+
+
+def _made_id(audio: str, start: float | None, end: float | None, row: int) -> str:
+    if not audio:
+        return f"row {row}"
+    if start is None and end is None:
+        return audio
+    return f"{audio}#{start or 0:.10g}-{'' if end is None else f'{end:.10g}'}"
