@@ -1,7 +1,7 @@
 """Named, versioned normalisers: what is not counted as an error, written down rule by rule.
 
 A normaliser is a short sequence of rules, each a function of a text. Applied to both sides of a comparison it makes
-texts equal that differ only in writing. `default` is conservative: case, variants of the same character, and punctuation
+texts equal that differ only in writing. `default` is conservative: case, variants of one character, and punctuation
 outside words. It never rewrites numbers, drops fillers, or strips marks (a Devanagari vowel sign is a mark).
 """
 
