@@ -37,6 +37,9 @@ class Data(Section):
     test: str = Field("auto", description="What is reported: DATA, COLUMN=VALUE, or auto.")
     group: str = Field("speaker", description="Column whose values never stand on both sides of a split.")
     split: Literal["auto", "ignore"] = Field("auto", description="ignore: carve anew although a split column exists.")
+    case: Literal["auto", "keep", "lower"] = Field(
+        "auto", description="Case of the training text; auto writes an all-capitals corpus small for Whisper's decoder."
+    )
     skip_bad: bool = Field(False, description="Leave unusable rows out and count them, rather than stop.")
     limit: int | None = Field(None, gt=0, description="Use this many training utterances only (to size an experiment).")
 

@@ -1,4 +1,4 @@
-"""Whisper's encoder without its 30 s padding (Radford et al. 2022, "Robust speech recognition via large-scale weak supervision").
+"""Whisper's encoder without its 30 s padding (Radford et al. 2022, arXiv 2212.04356).
 
 An utterance's frames come from its own samples alone: its log-mel is computed before any padding, and in a batch the
 padding is set to zero again between the two convolutions and masked in attention. `pad_to_30s` keeps the original way.
@@ -50,7 +50,7 @@ class UnpaddedWhisper(SpeechEncoder):
         return [self.module.conv1, self.module.conv2]
 
     def between(self) -> list[nn.Module]:
-        return [self.module.embed_positions]  # sinusoids; transformers never trains them
+        return []  # its positions are sinusoids, which never train
 
     def above(self) -> list[nn.Module]:
         return [self.module.layer_norm]

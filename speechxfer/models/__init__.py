@@ -1,0 +1,7 @@
+"""Encoder, head and decoding in one: a recogniser or classifier that loads, answers and saves."""
+
+from speechxfer.models.answering import answers, cut_by_seconds
+from speechxfer.models.base import Settings, SpeechModel
+from speechxfer.models.loading import load, pick_device, to_adapt
+
+__all__ = ["Settings", "SpeechModel", "answers", "cut_by_seconds", "load", "pick_device", "to_adapt"]

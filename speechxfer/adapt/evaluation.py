@@ -1,0 +1,106 @@
+"""A model on a part: what it said, how that scores, how long it took. `adapt` and `evaluate` both measure here."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from speechxfer.config.recipe import Scoring
+from speechxfer.data import audio
+from speechxfer.models import SpeechModel, answers
+from speechxfer.models.answering import Progress
+from speechxfer.scoring import Score, score
+
+OURS = ("id", "audio", "path", "bytes", "text", "start", "end")  # columns that say nothing about who speaks
+
+
+@dataclass
+class Evaluation:
+    """One model's answers on one part. hypotheses: raw, in the table's order."""
+
+    score: Score
+    hypotheses: list[str]
+    speed: dict[str, Any]  # audio_seconds, wall_seconds, peak_memory_mb, device
+
+
+def evaluate_part(
+    model: SpeechModel,
+    utterances: Dataset,
+    scoring: Scoring,
+    *,
+    reference: str = "text",
+    batch_seconds: float = 120.0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Answer every utterance and score the answers against column `reference` (`text`, or `label` for a classifier)."""
+    began = time.perf_counter()
+    said = answers(model, utterances, batch_seconds=batch_seconds, progress=progress)
+    wall = time.perf_counter() - began
+    speed = {
+        "audio_seconds": round(sum(audio.seconds(row) for row in without(utterances, "text")), 2),
+        "wall_seconds": round(wall, 2),
+        "peak_memory_mb": peak_memory_mb(model.device),
+        "device": model.device.type,
+    }
+    return Evaluation(score_part(utterances, said, scoring, reference=reference), said, speed)
+
+
+def score_part(utterances: Dataset, said: Sequence[str], scoring: Scoring, *, reference: str = "text") -> Score:
+    """Score answers against the part's own column, by its speakers and by every column that `scoring.by` asks for."""
+    kept = [name for name in utterances.column_names if name not in (*OURS, reference)]
+    speakers = utterances["speaker"] if "speaker" in kept else None
+    return score(
+        list(utterances[reference]),
+        list(said),
+        ids=list(utterances["id"]),
+        speakers=list(speakers) if speakers is not None else None,
+        columns={name: list(utterances[name]) for name in kept},
+        by=scoring.by,
+        normaliser=scoring.normaliser,
+    )
+
+
+def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, reference: str = "text") -> None:
+    """One line an utterance: id, audio (as in the input), hypothesis, reference where known, the other columns; raw."""
+    others = [name for name in utterances.column_names if name not in ("id", "audio", "path", "bytes", reference)]
+    with path.open("w", encoding="utf-8") as file:
+        for row, text in zip(without(utterances, "bytes"), said, strict=True):
+            line: dict[str, Any] = {"id": row["id"], "audio": row["audio"], "hypothesis": text}
+            if reference in row:
+                line["reference"] = row[reference]
+            line.update({name: row[name] for name in others if row[name] is not None})
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def without(utterances: Dataset, *names: str) -> Dataset:
+    """The same rows without some columns (embedded audio, say, need not be read to know the speakers)."""
+    return utterances.select_columns([name for name in utterances.column_names if name not in names])
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """The process's largest memory so far, in MB: the GPU's where it works there, else the resident set."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)
+
+
+def provenance(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions of what a figure depends on, and the facts given (fingerprints, recipe, seed)."""
+    from importlib.metadata import version
+
+    packages = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "numpy")
+    return {
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in packages},
+        **facts,
+    }

@@ -1,0 +1,122 @@
+"""The run folder: one place for everything a run writes, never half a model, never someone else's files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+
+from speechxfer.config import Recipe, dump_recipe
+from speechxfer.errors import UserError
+from speechxfer.models import SpeechModel
+
+RECIPE, REPORT, HTML, MODEL = "recipe.yaml", "report.json", "report.html", "model"
+BEFORE, AFTER, CHECKPOINTS, LOGS = "before.jsonl", "after.jsonl", "checkpoints", "logs"
+OURS = (RECIPE, REPORT, HTML, MODEL, BEFORE, AFTER, CHECKPOINTS, LOGS)
+
+
+class RunFolder:
+    """Paths of a run, and the rules for using a folder that is not empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model, self.checkpoints, self.logs = path / MODEL, path / CHECKPOINTS, path / LOGS
+        self.before, self.after, self.html = path / BEFORE, path / AFTER, path / HTML
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / REPORT).is_file()
+
+    def open(self, recipe: Recipe, *, resume: bool) -> None:
+        """Make the folder, or take it up again. Raises UserError rather than lose or mix anyone's work."""
+        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError("output is a file", where=str(self.path), fix="name a folder")
+        begun = RECIPE in held
+        if held and not begun:
+            raise UserError(
+                f"output holds files of something else ({', '.join(held[:4])})",
+                where=str(self.path),
+                fix="say output=DIR with a new folder",
+            )
+        if begun and recipe.overwrite:
+            for name in OURS:
+                _remove(self.path / name)
+        elif begun and resume:
+            self._same_recipe(recipe)
+        elif begun:
+            state = "a finished run" if self.finished else "an unfinished run"
+            raise UserError(
+                f"{state} lies there",
+                where=str(self.path),
+                fix="--resume goes on with it, overwrite=true replaces it, output=DIR writes elsewhere",
+            )
+        with disk_errors(self.path):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            (self.path / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
+
+    def _same_recipe(self, recipe: Recipe) -> None:
+        """A run is resumed with the recipe it was begun with; only where it runs and lies may differ."""
+        stored = yaml.safe_load((self.path / RECIPE).read_text(encoding="utf-8"))
+        now = recipe.model_dump(mode="json")
+        free = ("output", "overwrite", "device")
+        changed = [key for key in now if key not in free and now[key] != stored.get(key)]
+        if changed:
+            raise UserError(
+                f"the run there was begun with other values under {', '.join(changed)}",
+                where=str(self.path / RECIPE),
+                fix="resume with the same values, or say overwrite=true",
+            )
+
+    def save_model(self, model: SpeechModel) -> None:
+        """Write `model/` beside and move it into place, so that there is never half of one."""
+        scratch = self.path / ".model.part"
+        _remove(scratch)
+        with disk_errors(self.path):
+            model.save(scratch)
+        _remove(self.model)
+        scratch.rename(self.model)
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Last of all: `report.json` says that the run is finished."""
+        with disk_errors(self.path):
+            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            (self.path / ".report.part").write_text(text, encoding="utf-8")
+            (self.path / ".report.part").rename(self.path / REPORT)
+
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.path / REPORT).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """A disk that fills, or a folder that cannot be written, becomes a UserError; what was saved before stays."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        words = str(error)
+        if full or "No space left" in words or "PytorchStreamWriter failed" in words:
+            free = shutil.disk_usage(where if where.exists() else where.parent).free
+            raise UserError(
+                f"the disk is full ({free / 1e6:.0f} MB free); the last whole checkpoint is kept",
+                where=str(where),
+                fix="make room and say --resume",
+            ) from None
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="say output=DIR") from None
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()

@@ -1,0 +1,118 @@
+"""The model as a training loop sees it: what is frozen runs in eval and without gradient, the rest trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechxfer.config.recipe import Augment, Stage
+from speechxfer.data.augment import spec_augment
+from speechxfer.encoders.base import FEATURES
+from speechxfer.models.base import SpeechModel
+from speechxfer.shapes import RATE, Inputs
+
+
+class Trainee(nn.Module):
+    """A `SpeechModel` under one stage. `forward` is what Hugging Face's Trainer calls.
+
+    The split follows from the stage: everything below it is frozen, runs in eval mode (no dropout, no layerdrop, no
+    change of running statistics) and builds no graph. SpecAugment acts on the split's hidden states.
+    """
+
+    accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
+
+    def __init__(self, model: SpeechModel, augment: Augment) -> None:
+        super().__init__()
+        self.model = model
+        self.network = model.network  # registers the weights
+        self.augment = augment
+        self.split = FEATURES
+        self._frames_a_second = model.encoder.frames_of(RATE * 10) / 10
+
+    def begin(self, stage: Stage) -> None:
+        """Freeze and unfreeze for `stage`; gradients only where it trains."""
+        self.stage = stage
+        self.split = split_of(stage, self.model.encoder.depth)
+        trained = set(self._trained(stage))
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(parameter in trained)
+        self.train()
+
+    def _trained(self, stage: Stage) -> list[nn.Parameter]:
+        encoder = self.model.encoder
+        modules: list[nn.Module] = []
+        if {"head", "all"} & set(stage.train):
+            modules += self.model.head
+        if self.split < encoder.depth:
+            modules += [*encoder.layers[max(self.split, 0) :], *encoder.above()]
+        if self.split == FEATURES:
+            modules += encoder.between()
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def train(self, mode: bool = True) -> Trainee:
+        """As torch's, but what lies below the split stays in eval mode, always."""
+        super().train(mode)
+        if mode:
+            for module in self.model.encoder.modules_below(self.split):
+                module.eval()
+            for module in self.network.modules():
+                own = list(module.parameters())
+                if own and not any(parameter.requires_grad for parameter in own):
+                    module.eval()
+        return self
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> dict[str, Any]:
+        """features, lengths: an encoder's `Inputs`. labels: (batch, targets), -100 where padded.
+
+        Returns `loss`: the sum over the batch's targets divided by `num_items_in_batch`, the targets of the whole
+        step, so that accumulated batches weigh by their targets and not by their number.
+        """
+        with torch.no_grad():
+            hidden = self.model.encoder.lower(Inputs(features, lengths), self.split)
+        if self.training and (self.augment.time_masks or self.augment.freq_masks):
+            hidden.states = spec_augment(
+                hidden.states,
+                hidden.lengths,
+                time_masks=self.augment.time_masks,
+                time_width_frames=max(1, round(self.augment.time_width * self._frames_a_second)),
+                freq_masks=self.augment.freq_masks,
+                freq_width=self.augment.freq_width,
+                generator=torch.default_generator,  # the one that a resumed run gets back
+            )
+        total = self.model.loss(self.model.encoder.upper(hidden), labels)
+        count = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        return {"loss": total / count}
+
+
+def split_of(stage: Stage, depth: int) -> int:
+    """The lowest split under which nothing trains in `stage`: FEATURES (-1), a layer's number, or `depth`."""
+    if {"encoder", "all"} & set(stage.train):
+        return FEATURES
+    tops = [int(part.removeprefix("top-")) for part in stage.train if part.startswith("top-")]
+    return max(0, depth - max(tops)) if tops else depth
+
+
+def parameter_counts(model: SpeechModel) -> dict[str, dict[str, int]]:
+    """Parameters that train and that are frozen, by part of the model: `{"decoder": {"trained": n, "frozen": m}}`."""
+    encoder = model.encoder
+    part_of: dict[nn.Parameter, str] = {}
+    named: list[tuple[str, list[nn.Module]]] = [
+        ("feature extractor", encoder.feature_extractor),
+        ("below the layers", encoder.between()),
+        *((f"layer {number}", [layer]) for number, layer in enumerate(encoder.layers)),
+        ("final norm", encoder.above()),
+        ("head", model.head),
+    ]
+    for name, modules in named:
+        for module in modules:
+            for parameter in module.parameters():
+                part_of.setdefault(parameter, name)
+    counts: dict[str, dict[str, int]] = {}
+    for parameter in model.network.parameters():
+        part = counts.setdefault(part_of.get(parameter, "fixed tables"), {"trained": 0, "frozen": 0})
+        part["trained" if parameter.requires_grad else "frozen"] += parameter.numel()
+    return counts

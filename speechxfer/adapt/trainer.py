@@ -1,0 +1,210 @@
+"""Hugging Face's Trainer, taught our batches, our dev measure and our idea of a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_model
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from speechxfer.adapt.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adapt.trainee import Trainee
+from speechxfer.config.recipe import Stage
+
+DONE = "stage_done.json"  # in a stage's folder once it has ended: what `--resume` skips
+LEAST_SECONDS = 2.0  # below this there is nothing left to halve when memory runs out
+
+
+class StageTrainer(Trainer):
+    """Trains a `Trainee` through one stage. measure() gives the dev part's error rate, the lower the better."""
+
+    def __init__(self, *args: Any, batches: BatchesBySeconds, measure: Callable[[], float], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.batches, self.measure = batches, measure
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self.accelerator.prepare(
+            DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator)
+        )
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        metrics = {"eval_error": self.measure()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.999), eps=1e-8)
+        return self.optimizer
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Head and encoder may have rates of their own; norms and biases have no weight decay."""
+        trainee: Trainee = self.model  # type: ignore[assignment]
+        encoder = set(trainee.model.encoder.module.parameters())
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for parameter in trainee.parameters():
+            if parameter.requires_grad:
+                groups.setdefault((parameter in encoder, parameter.ndim > 1), []).append(parameter)
+        rates = {True: trainee.stage.encoder_lr or self.args.learning_rate, False: self.args.learning_rate}
+        return [
+            {"params": parameters, "lr": rates[in_encoder], "weight_decay": self.args.weight_decay if decays else 0.0}
+            for (in_encoder, decays), parameters in groups.items()
+        ]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Weights only, as safetensors: `save_model` knows tied weights, and nothing of ours is pickled."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self.accelerator.unwrap_model(self.model), str(folder / "model.safetensors"))
+
+
+class StopAtOnce(TrainerCallback):
+    """Ctrl-C once: a checkpoint is written after the running step, then KeyboardInterrupt. Twice: at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopAtOnce:
+        try:
+            self._before = signal.signal(signal.SIGINT, self._ask)
+        except ValueError:  # not in the main thread: whoever called owns the signal
+            self._before = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.asked:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+def train_stage(
+    trainee: Trainee,
+    stage: Stage,
+    utterances: TrainingUtterances,
+    seconds: list[float],
+    *,
+    measure: Callable[[], float],
+    folder: Path,
+    logs: Path,
+    seed: int,
+    resume: bool,
+    callbacks: list[TrainerCallback],
+    say: Callable[[str], None],
+) -> list[dict[str, float]]:
+    """Train one stage; the trainee ends with the weights of its best epoch on the dev part.
+
+    seconds: each training utterance's length. folder: where the stage's checkpoints go. Returns the log of epochs,
+    `{"epoch": 1.0, "dev": 0.31}`. Out of memory on a GPU: half the seconds a batch, twice the accumulation, from the
+    stage's start.
+    """
+    batch_seconds, accumulate = stage.batch_seconds, stage.accumulate
+    start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
+    while True:
+        set_seed(seed)
+        batches = BatchesBySeconds(
+            seconds,
+            most=batch_seconds,
+            epochs=math.ceil(stage.epochs),
+            seed=seed,
+            padded_share=trainee.augment.pad_to_30s,
+        )
+        with StopAtOnce() as stop:
+            trainer = StageTrainer(
+                model=trainee,
+                args=_arguments(stage, trainee, folder, accumulate, len(batches), seed),
+                train_dataset=utterances,
+                eval_dataset=utterances,  # Trainer asks for one; `evaluate` measures the dev part
+                data_collator=Collate(trainee.model),
+                batches=batches,
+                measure=measure,
+                callbacks=[*callbacks, *_watchers(stage, logs), stop],
+            )
+            _only_ours(trainer)
+            try:
+                trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
+            except torch.cuda.OutOfMemoryError:
+                if batch_seconds / 2 < LEAST_SECONDS:
+                    raise
+                batch_seconds, accumulate = batch_seconds / 2, accumulate * 2
+                say(f"out of GPU memory: from here on {batch_seconds:g} s of audio a batch, {accumulate} batches a step")
+                del trainer
+                torch.cuda.empty_cache()
+                trainee.load_state_dict(start)
+                resume = False
+                continue
+        return [
+            {"epoch": entry["epoch"], "dev": entry["eval_error"]}
+            for entry in trainer.state.log_history
+            if "eval_error" in entry
+        ]
+
+
+def _arguments(
+    stage: Stage, trainee: Trainee, folder: Path, accumulate: int, batches: int, seed: int
+) -> TrainingArguments:
+    device = trainee.model.device.type
+    steps = math.ceil(math.ceil(batches / accumulate) * stage.epochs)
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=stage.epochs,
+        learning_rate=stage.lr,
+        warmup_steps=round(stage.warmup * steps),
+        lr_scheduler_type="linear",
+        weight_decay=stage.weight_decay,
+        max_grad_norm=stage.clip,
+        gradient_accumulation_steps=accumulate,
+        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
+        use_cpu=device == "cpu",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_error",
+        greater_is_better=False,
+        logging_steps=10,
+        logging_first_step=True,
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=seed,
+    )
+
+
+def _watchers(stage: Stage, logs: Path) -> list[TrainerCallback]:
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    watchers: list[TrainerCallback] = [TensorBoardCallback(SummaryWriter(str(logs)))]
+    if stage.patience:
+        watchers.append(EarlyStoppingCallback(early_stopping_patience=stage.patience))
+    return watchers
+
+
+def _only_ours(trainer: Trainer) -> None:
+    """Trainer's own printing of metrics would break the progress bar."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)

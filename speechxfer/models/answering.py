@@ -1,0 +1,49 @@
+"""A whole part through a model: batches by seconds, longest first, answers in the table's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from datasets import Dataset
+
+from speechxfer.data import audio
+from speechxfer.models.base import SpeechModel
+
+Progress = Callable[[int, int], None]  # (utterances done, of how many)
+
+
+def answers(
+    model: SpeechModel, utterances: Dataset, *, batch_seconds: float = 120.0, progress: Progress | None = None
+) -> list[str]:
+    """The model's text or label for every utterance, in the table's order.
+
+    Audio is decoded a batch at a time; a batch holds utterances of like length, at most `batch_seconds` together
+    (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first.
+    """
+    rows = list(utterances.select_columns([c for c in utterances.column_names if c != "text"]))
+    seconds = [audio.seconds(row) for row in rows]
+    longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
+    said: list[str] = [""] * len(rows)
+    done = 0
+    for batch in cut_by_seconds(longest_first, seconds, batch_seconds):
+        for index, text in zip(batch, model.answer([audio.load(rows[i]) for i in batch]), strict=True):
+            said[index] = text
+        done += len(batch)
+        if progress:
+            progress(done, len(rows))
+    return said
+
+
+def cut_by_seconds(order: Sequence[int], seconds: Sequence[float], most: float) -> Iterator[list[int]]:
+    """Cut `order` into batches whose padded length (longest times count) is at most `most` seconds."""
+    batch: list[int] = []
+    longest = 0.0
+    for index in order:
+        longest_with = max(longest, seconds[index])
+        if batch and longest_with * (len(batch) + 1) > most:
+            yield batch
+            batch, longest_with = [], seconds[index]
+        batch.append(index)
+        longest = longest_with
+    if batch:
+        yield batch

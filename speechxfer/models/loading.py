@@ -1,0 +1,139 @@
+"""A MODEL becomes a recogniser or classifier: as it was saved, as its authors run it, or with a new head to train."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedModel, WhisperForConditionalGeneration, WhisperProcessor
+
+from speechxfer.config.recipe import Recipe
+from speechxfer.encoders.weights import find
+from speechxfer.errors import UserError
+from speechxfer.models.base import SETTINGS, Settings, SpeechModel
+from speechxfer.models.seq2seq import WhisperRecogniser
+
+
+def load(model: str | Path, *, device: str = "auto", language: str | None = None) -> SpeechModel:
+    """The model as it was saved by us, or as its authors run it (Whisper: padded to 30 s, greedy).
+
+    model: any MODEL. device: auto, cpu, cuda or mps. language: for a multilingual Whisper.
+    Raises UserError for a folder that is no model, is damaged, or has no head to answer with.
+    """
+    folder = find(model)
+    settings = _settings(folder, str(model))
+    if language is not None:
+        settings.language = language
+    opened = _open(folder, settings)
+    opened.network.to(pick_device(device)).eval()
+    return opened
+
+
+def pick_device(wanted: str) -> torch.device:
+    """auto: CUDA, else Apple's MPS, else the CPU. Raises UserError for one that this machine lacks."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, present in here.items() if present))
+    if not here.get(wanted, False):
+        raise UserError(f"this machine has no {wanted} that torch can use", where="device", fix="say device=auto")
+    return torch.device(wanted)
+
+
+def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
+    """The recipe's checkpoint with the head that it asks for, ready to train, on the recipe's device.
+
+    texts: the training part's texts or labels, from which a new head takes its vocabulary or classes.
+    """
+    folder = find(recipe.encoder.name)
+    settings = Settings(
+        kind=recipe.head.kind,
+        pad_to_30s=recipe.encoder.pad_to_30s,
+        beams=recipe.decoding.beams if recipe.decoding.kind == "beam" else 1,
+        language=recipe.encoder.language or _settings(folder, recipe.encoder.name, strict=False).language,
+        normaliser=recipe.scoring.normaliser,
+        base=recipe.encoder.name,
+    )
+    model = _open(folder, settings)
+    model.network.to(pick_device(recipe.device))
+    return model
+
+
+def _open(folder: Path, settings: Settings) -> SpeechModel:
+    config = _config(folder)
+    if settings.kind == "seq2seq":
+        if config.model_type != "whisper":
+            raise UserError(
+                f"head.kind seq2seq keeps Whisper's own decoder, and this is a {config.model_type} checkpoint",
+                where=str(folder),
+                fix="say head.kind=ctc",
+            )
+        network = pretrained(WhisperForConditionalGeneration, folder)
+        return WhisperRecogniser(network, pretrained(WhisperProcessor, folder), settings)
+    raise UserError(f"no model of kind {settings.kind}", where=str(folder))
+
+
+def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:
+    """As stored beside the weights, else how the authors of the architecture run it."""
+    path = folder / SETTINGS
+    if path.is_file():
+        try:
+            return Settings.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise UserError(f"not readable ({str(error).splitlines()[0]})", where=str(path)) from None
+    architecture = (_config(folder).architectures or ["an encoder"])[0]
+    if architecture == "WhisperForConditionalGeneration":
+        return Settings(kind="seq2seq", pad_to_30s=True)
+    if architecture.endswith("ForCTC"):
+        return Settings(kind="ctc")
+    if architecture.endswith("ForSequenceClassification") or architecture.endswith("ForAudioClassification"):
+        return Settings(kind="classify")
+    if strict:
+        raise UserError(
+            f"{architecture} has no head that could answer", where=named, fix="give it one with `speechxfer adapt`"
+        )
+    return Settings(kind="ctc")
+
+
+def _config(folder: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"transformers cannot read its config.json ({str(error).splitlines()[0]})", where=str(folder)
+        ) from None
+
+
+def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
+    """`kind.from_pretrained(folder)`, quiet and offline; a damaged or incomplete folder is a UserError.
+
+    A network comes in float32 with every weight that the folder should have.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
+        try:
+            return kind.from_pretrained(folder, local_files_only=True, **options)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"its tokenizer or feature extractor cannot be read ({str(error).splitlines()[0]})", where=str(folder)
+            ) from None
+    fresh = options.pop("fresh", ())  # prefixes of weights that are new on purpose
+    try:
+        network, found = kind.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"its weights cannot be read ({str(error).splitlines()[0]})",
+            where=str(folder),
+            fix="the file is damaged or cut short: copy or download it again",
+        ) from None
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(tuple(fresh)))
+    if missing:
+        raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
+    return network
