@@ -60,7 +60,7 @@ class SpeechEncoder(ABC):
 
     @abstractmethod
     def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
-        """Each waveform, (time,) float32 at 16 kHz, through the family's own preprocessing, then zero-padded together."""
+        """Each waveform, (time,) float32 at 16 kHz, preprocessed alone as its family does, then padded with zeros."""
 
     @abstractmethod
     def lower(self, inputs: Inputs, layer: int) -> Hidden:

@@ -6,9 +6,21 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like
 from speechxfer.encoders.base import SpeechEncoder
+from speechxfer.encoders.conformer import Conformer
+from speechxfer.encoders.data2vec import Data2VecAudio
+from speechxfer.encoders.hubert import Hubert
+from speechxfer.encoders.wav2vec2 import Wav2Vec2
+from speechxfer.encoders.wav2vec2_bert import Wav2Vec2Bert
+from speechxfer.encoders.wavlm import WavLM
 from speechxfer.encoders.whisper import UnpaddedWhisper
-from speechxfer.errors import UserError
+from speechxfer.errors import UserError, nearest
+
+_WAV2VEC2_LIKE: dict[str, type[Wav2Vec2Like]] = {
+    kind.family: kind for kind in (Wav2Vec2, Hubert, WavLM, Data2VecAudio, Conformer, Wav2Vec2Bert)
+}
+FAMILIES = ("whisper", *_WAV2VEC2_LIKE)  # transformers' model types; XLS-R and MMS are wav2vec2 there
 
 
 def encoder_of(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = False) -> SpeechEncoder:
@@ -16,11 +28,17 @@ def encoder_of(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = Fal
 
     model: any head's model or the bare one (`WhisperForConditionalGeneration`, `Wav2Vec2ForCTC`, `HubertModel`, ...).
     extractor: its feature extractor. pad_to_30s: Whisper only.
-    Raises UserError for a model type that has no family here.
+    Raises UserError for a model type that has no family here, and for a checkpoint that its family cannot run
+    (a convolutional adapter, a flash attention kernel, another sample rate than 16 kHz).
     """
     kind = model.config.model_type
-    base = model.base_model
+    base: Any = model.base_model
     if kind == "whisper":
-        module = base.encoder if hasattr(base, "encoder") else base
-        return UnpaddedWhisper(module, extractor, pad_to_30s=pad_to_30s)
-    raise UserError(f"speechxfer has no encoder for model type '{kind}'")
+        return UnpaddedWhisper(getattr(base, "encoder", base), extractor, pad_to_30s=pad_to_30s)
+    if kind in _WAV2VEC2_LIKE:
+        return _WAV2VEC2_LIKE[kind](base, extractor)
+    raise UserError(
+        f"no encoder for model type '{kind}'{nearest(kind, FAMILIES)}",
+        where=str(getattr(model.config, "_name_or_path", "")) or None,
+        fix=f"use a checkpoint of one of these types: {', '.join(FAMILIES)}",
+    )

@@ -1,0 +1,21 @@
+"""data2vec-audio (Baevski et al. 2022, "data2vec: a general framework for self-supervised learning")."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like
+from speechxfer.encoders.base import zero_beyond
+
+
+class Data2VecAudio(Wav2Vec2Like):
+    """As wav2vec2, but for its positions: a stack of convolutions, each of which would read what the last one wrote
+    beyond the end, so the padding is set to zero before every one."""
+
+    family = "data2vec-audio"
+
+    def _positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+        encoder, positions = self.module.encoder, states
+        for layer in encoder.pos_conv_embed.layers:
+            positions = layer(zero_beyond(positions, lengths).transpose(1, 2)).transpose(1, 2)
+        return encoder.dropout(encoder.layer_norm(states + positions))

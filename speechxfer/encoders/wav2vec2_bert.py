@@ -1,0 +1,63 @@
+"""wav2vec2-bert (Seamless Communication 2023, "Seamless: multilingual expressive and streaming speech translation")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like
+from speechxfer.encoders.base import additive_mask, pad_together
+from speechxfer.encoders.conformer import relative_positions
+from speechxfer.shapes import RATE, Inputs, length_mask
+
+_WINDOW, _HOP = 400, 160  # samples (25 ms, 10 ms): Kaldi's filter bank, fixed in SeamlessM4TFeatureExtractor
+
+
+class Wav2Vec2Bert(Wav2Vec2Like):
+    """Conformer layers over log-mel (batch, mels, time): no convolutional feature extractor, so `FEATURES` is the
+    log-mel itself, two steps of 10 ms stacked to a frame. Its convolutions are causal, and transformers masks them."""
+
+    family = "wav2vec2-bert"
+
+    @property
+    def feature_extractor(self) -> list[nn.Module]:
+        return []
+
+    def between(self) -> list[nn.Module]:
+        return [self.module.feature_projection]
+
+    @property
+    def shortest(self) -> int:
+        return _WINDOW + (self.extractor.stride - 1) * _HOP
+
+    def frames_of(self, samples: int) -> int:
+        return ((max(samples, self.shortest) - _WINDOW) // _HOP + 1) // self.extractor.stride
+
+    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+        """Log-mel normalised over the utterance's own steps; a last step that fills no frame is left out."""
+        return pad_together([self._log_mel(waveform) for waveform in waveforms])
+
+    def _log_mel(self, waveform: np.ndarray) -> Tensor:
+        """(time,) samples to (mels * stride, frames)."""
+        signal = np.ascontiguousarray(waveform, dtype=np.float32)
+        if len(signal) < self.shortest:
+            signal = np.pad(signal, (0, self.shortest - len(signal)))
+        features = self.extractor(signal, sampling_rate=RATE, pad_to_multiple_of=None, return_tensors="np")
+        return torch.from_numpy(np.ascontiguousarray(features.input_features[0].T, dtype=np.float32))
+
+    def _features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        return inputs.features.transpose(1, 2), inputs.lengths
+
+    def _positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+        return self.module.encoder.dropout(states)
+
+    def _through(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
+        mask = additive_mask(lengths, states.shape[1], states.dtype)
+        valid = None if mask is None else length_mask(lengths, states.shape[1])
+        places = relative_positions(self.module.encoder, states)
+        for layer in layers:
+            states = layer(states, attention_mask=mask, relative_position_embeddings=places, conv_attention_mask=valid)
+        return states

@@ -1,0 +1,178 @@
+"""Small random checkpoints of every family, made by transformers: biases and statistics that show a missing mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
+    HubertConfig,
+    HubertModel,
+    PreTrainedModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
+    Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
+    Wav2Vec2ConformerModel,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from speechxfer.encoders import SpeechEncoder, encoder_of
+
+Options = dict[str, Any]
+SIZE: Options = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+PUBLISHED: Options = {"layerdrop": 0.1, "mask_time_prob": 0.05}  # what must not act here
+# a stride of 20 samples, so that short waveforms have many frames
+CONVOLUTIONS: Options = {
+    "conv_dim": (16, 16, 16),
+    "conv_kernel": (10, 3, 2),
+    "conv_stride": (5, 2, 2),
+    "conv_bias": True,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+}
+WAV = SIZE | PUBLISHED | CONVOLUTIONS
+STABLE = WAV | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+STACKED = WAV | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
+CONFORMER = WAV | {"conv_depthwise_kernel_size": 7, "max_source_positions": 40, "hidden_act": "swish"}
+BERT = SIZE | PUBLISHED | {"conv_depthwise_kernel_size": 7, "max_source_positions": 40}
+WHISPER: Options = {
+    "vocab_size": 60,
+    "d_model": 32,
+    "encoder_layers": 3,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "num_mel_bins": 20,
+    "max_source_positions": 50,  # a second of audio in place of 30
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 3,
+}
+
+MODELS: dict[type, type] = {
+    Wav2Vec2Config: Wav2Vec2Model,
+    HubertConfig: HubertModel,
+    WavLMConfig: WavLMModel,
+    Data2VecAudioConfig: Data2VecAudioModel,
+    Wav2Vec2ConformerConfig: Wav2Vec2ConformerModel,
+    Wav2Vec2BertConfig: Wav2Vec2BertModel,
+    WhisperConfig: WhisperForConditionalGeneration,
+}
+CHECKPOINTS: dict[str, tuple[type, Options]] = {
+    "wav2vec2-group": (Wav2Vec2Config, WAV),
+    "wav2vec2-layer": (Wav2Vec2Config, STABLE),
+    "wav2vec2-group-stable": (Wav2Vec2Config, WAV | {"do_stable_layer_norm": True}),
+    "mms": (Wav2Vec2Config, STABLE | {"adapter_attn_dim": 8}),
+    "hubert": (HubertConfig, WAV),
+    "hubert-stable": (HubertConfig, STABLE),
+    "hubert-batch-norm": (HubertConfig, WAV | {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False}),
+    "wavlm": (WavLMConfig, WAV | {"num_buckets": 20}),
+    "wavlm-stable": (WavLMConfig, STABLE | {"num_buckets": 20}),
+    "data2vec": (Data2VecAudioConfig, STACKED),
+    "conformer-relative": (Wav2Vec2ConformerConfig, CONFORMER),
+    "conformer-rotary": (Wav2Vec2ConformerConfig, CONFORMER | {"position_embeddings_type": "rotary"}),
+    "conformer-none": (
+        Wav2Vec2ConformerConfig,
+        CONFORMER | {"position_embeddings_type": None, "feat_extract_norm": "layer"},
+    ),
+    "bert": (Wav2Vec2BertConfig, BERT),
+    "bert-relative": (Wav2Vec2BertConfig, BERT | {"position_embeddings_type": "relative"}),
+    "bert-rotary": (Wav2Vec2BertConfig, BERT | {"position_embeddings_type": "rotary"}),
+    "whisper": (WhisperConfig, WHISPER),
+}
+
+
+def extractor_for(name: str) -> Any:
+    if name == "whisper":
+        return WhisperFeatureExtractor(feature_size=20, chunk_length=1)
+    if name.startswith("bert"):
+        return SeamlessM4TFeatureExtractor(padding_value=1.0)  # as facebook/w2v-bert-2.0 ships it
+    return Wav2Vec2FeatureExtractor(do_normalize=name != "wav2vec2-group-stable")
+
+
+@dataclass
+class Small:
+    """A checkpoint, its extractor and our encoder over both."""
+
+    name: str
+    model: PreTrainedModel
+    extractor: Any
+    encoder: SpeechEncoder
+
+    def waveforms(self, count: int = 16, seed: int = 0) -> list[np.ndarray]:
+        """`count` waveforms of very different lengths, shuffled: the longest twenty to thirty times the shortest."""
+        generator = np.random.default_rng(seed)
+        shortest, longest = (100, 2_400) if hasattr(self.encoder.module, "feature_extractor") else (600, 15_900)
+        lengths = np.linspace(shortest, longest, count).astype(int) + generator.integers(0, 17, count)
+        generator.shuffle(lengths)
+        return [self.waveform(int(length), generator) for length in lengths]
+
+    @staticmethod
+    def waveform(samples: int, generator: np.random.Generator | None = None) -> np.ndarray:
+        """Noise with a slow swell and an offset, so that its parts differ from its whole."""
+        generator = generator or np.random.default_rng(samples)
+        swell = 0.2 + np.sin(np.linspace(0, 3, samples)) ** 2
+        return (0.1 * swell * generator.standard_normal(samples) + 0.02 * swell).astype(np.float32)
+
+
+def randomise(model: nn.Module) -> None:
+    """Biases, norms and running statistics that are not transformers' zeros and ones."""
+    generator = torch.Generator().manual_seed(1)
+
+    def noise(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=generator)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_positions" in name:
+                continue
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * noise(parameter))
+            elif "parametrizations" not in name:
+                fan_in = parameter[0].numel()
+                parameter.copy_(noise(parameter) * (1.5 / fan_in**0.5))
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.running_mean.copy_(noise(module.running_mean))
+                module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
+
+
+def build(name: str, *, attention: str | None = None) -> Small:
+    torch.manual_seed(0)
+    config, options = CHECKPOINTS[name]
+    model, extractor = MODELS[config](config(**options)), extractor_for(name)
+    randomise(model)
+    if attention:
+        model.set_attn_implementation(attention)
+    model.eval()
+    return Small(name, model, extractor, encoder_of(model, extractor))
+
+
+@pytest.fixture(params=list(CHECKPOINTS))
+def small(request: pytest.FixtureRequest) -> Small:
+    """Each family in turn."""
+    return build(request.param)
+
+
+@pytest.fixture
+def make() -> Callable[..., Small]:
+    """`make(name, attention=...)`: one checkpoint by its name."""
+    return build
