@@ -26,29 +26,29 @@ from speechxfer.errors import UserError
 from speechxfer.shapes import RATE
 
 VOICE, ACCENT = "en-gb-x-gbclan", "Lancashire"
-SPEAKERS = {  # espeak-ng's variants; the whispering, croaking and robotic ones are left out
+SPEAKERS = {  # espeak-ng's variants; whispering, croaking, robotic and hardly intelligible ones are left out
     "train": [
         "Alex",
         "Alicia",
-        "Andy",
+        "Annie",
         "Denis",
         "Diogo",
         "Gene",
         "Henrique",
         "Hugo",
-        "Lee",
-        "Mario",
-        "anika",
-        "benjamin",
+        "Mike",
+        "aunty",
         "f2",
-        "f3",
-        "klatt2",
+        "grandpa",
+        "john",
         "m1",
         "m3",
+        "robert",
+        "sandro",
         "steph",
     ],
-    "dev": ["Michael", "f5", "m7"],
-    "test": ["Andrea", "belinda", "ed", "f4", "m4", "paul"],
+    "dev": ["Mario", "f5", "max"],
+    "test": ["Michael", "belinda", "f4", "m7", "pablo", "quincy"],
 }
 COLUMNS = ("audio", "text", "speaker", "accent")
 _CHECKSUMS = "checksums.txt"
