@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +128,17 @@ def as_string(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Write rows as CSV (TSV, JSONL by suffix), UTF-8 with plain newlines; a row's missing cell is empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    delimiter = TABLES.get(path.suffix.lower(), ",")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if not delimiter:
+            for row in rows:
+                file.write(json.dumps({name: row.get(name) for name in names}, ensure_ascii=False) + "\n")
+            return
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([as_string(row.get(name)) for name in names] for row in rows)

@@ -1,0 +1,115 @@
+"""speechocean762 (OpenSLR 101, Zhang et al., Interspeech 2021), as its archive unpacks, becomes tables.
+
+    python scripts/prepare_speechocean762.py $SPEECHXFER_CORPORA/speechocean762 --hold-out
+
+writes train.csv and test.csv (the official split) beside the archive's folders. --hold-out also parts the official
+train speakers: those that our results report (every fifth) into test-part.csv, the others into train-part.csv, where
+every tenth is dev (column `split`). With --table it starts from a train.csv that is there, and writes these two only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import soundfile
+
+from speechxfer.data.tables import read_table, write_table
+from speechxfer.errors import UserError
+
+Row = dict[str, str]
+
+
+def kaldi(path: Path) -> dict[str, str]:
+    """A Kaldi file's key to the rest of its line."""
+    if not path.is_file():
+        raise UserError("no such file", where=str(path), fix="give the folder that the archive unpacks to")
+    lines = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return {key: (rest[0].strip() if rest else "") for key, *rest in lines}
+
+
+def official(archive: Path, part: str, output: Path) -> list[Row]:
+    """Rows of the official part `train` or `test`, sorted by utterance; paths relative to `output`."""
+    files, texts, speakers, ages, genders = (
+        kaldi(archive / part / name) for name in ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender")
+    )
+    rows = []
+    for name, file in sorted(files.items()):
+        audio = archive / file
+        try:
+            speaker = speakers[name]
+            row = {
+                "audio": relative(audio, output),
+                "text": texts[name],
+                "speaker": speaker,
+                "age": ages[speaker],
+                "gender": genders[speaker],
+                "accent": "mandarin",
+                "duration": f"{soundfile.info(audio).duration:.3f}",
+            }
+        except KeyError as missing:
+            raise UserError(f"nothing is said about {missing}", where=str(archive / part)) from None
+        except soundfile.LibsndfileError as error:
+            raise UserError(error.error_string, where=str(audio), fix="unpack the archive again") from None
+        rows.append(row)
+    return rows
+
+
+def ready(table: Path, output: Path) -> list[Row]:
+    """Rows of a table made before, its paths relative to `output`."""
+    columns = read_table(table)
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return [row | {"audio": relative(table.parent / row["audio"], output)} for row in rows]
+
+
+def relative(audio: Path, output: Path) -> str:
+    return Path(os.path.relpath(audio.resolve(), output.resolve())).as_posix()
+
+
+def hold_out(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(train and dev, test): of the sorted speakers every fifth from the third is test, of the rest every tenth dev."""
+    speakers = sorted({row["speaker"] for row in rows})
+    reported = set(speakers[2::5])
+    dev = set([speaker for speaker in speakers if speaker not in reported][::10])
+    split = {speaker: "test" if speaker in reported else "dev" if speaker in dev else "train" for speaker in speakers}
+    marked = [row | {"split": split[row["speaker"]]} for row in rows]
+    return [row for row in marked if row["split"] != "test"], [row for row in marked if row["split"] == "test"]
+
+
+def write(output: Path, name: str, rows: list[Row]) -> None:
+    write_table(output / name, rows, list(rows[0]))
+    hours = sum(float(row["duration"]) for row in rows) / 3600
+    speakers = len({row["speaker"] for row in rows})
+    print(f"{output / name}: {len(rows)} utterances, {speakers} speakers, {hours:.2f} h")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path, nargs="?", help="folder with WAVE/, train/ and test/")
+    parser.add_argument("--table", type=Path, help="start from this train.csv, not from the archive")
+    parser.add_argument("--output", type=Path, help="folder to write to (default: where the input lies)")
+    parser.add_argument("--hold-out", action="store_true", help="also write train-part.csv and test-part.csv")
+    arguments = parser.parse_args()
+    if (arguments.archive is None) == (arguments.table is None):
+        parser.error("give the archive's folder, or --table")
+    try:
+        if arguments.table is not None:
+            output = arguments.output or arguments.table.parent
+            train = ready(arguments.table, output)
+        else:
+            output = arguments.output or arguments.archive
+            train = official(arguments.archive, "train", output)
+            write(output, "train.csv", train)
+            write(output, "test.csv", official(arguments.archive, "test", output))
+        if arguments.hold_out or arguments.table is not None:
+            rest, reported = hold_out(train)
+            write(output, "train-part.csv", rest)
+            write(output, "test-part.csv", reported)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
