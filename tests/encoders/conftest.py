@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from torch import nn
 from transformers import (
     Data2VecAudioConfig,
@@ -176,3 +182,114 @@ def small(request: pytest.FixtureRequest) -> Small:
 def make() -> Callable[..., Small]:
     """`make(name, attention=...)`: one checkpoint by its name."""
     return build
+
+
+# -- CTranslate2, written by its specification (python/ctranslate2/specs/model_spec.py, binary version 6) --------------
+TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
+SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
+SPECIAL += ["<|startofprev|>", "<|notimestamps|>"]
+
+
+@functools.cache
+def original_whisper(vocabulary: int = 60) -> WhisperForConditionalGeneration:
+    """A random Whisper of two heads of 64, the width that CTranslate2's files take for granted."""
+    torch.manual_seed(0)
+    wide = {"d_model": 128, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "vocab_size": vocabulary}
+    model = WhisperForConditionalGeneration(WhisperConfig(**WHISPER | wide | {"max_target_positions": 30}))
+    randomise(model)
+    return model.eval()
+
+
+def ctranslate2_variables(model: WhisperForConditionalGeneration) -> dict[str, np.ndarray]:
+    """The model's weights by CTranslate2's names, with query, key and value in one matrix."""
+    given = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    variables: dict[str, np.ndarray] = {}
+
+    def linear(target: str, *sources: str) -> None:
+        weights = [given[f"{source}.weight"] for source in sources]
+        variables[f"{target}/weight"] = np.concatenate(weights)
+        variables[f"{target}/bias"] = np.concatenate(
+            [given.get(f"{s}.bias", np.zeros(len(w), np.float32)) for s, w in zip(sources, weights, strict=True)]
+        )
+
+    def norm(target: str, source: str) -> None:
+        variables[f"{target}/gamma"], variables[f"{target}/beta"] = given[f"{source}.weight"], given[f"{source}.bias"]
+
+    linear("encoder/conv1", "model.encoder.conv1")
+    linear("encoder/conv2", "model.encoder.conv2")
+    variables["decoder/embeddings/weight"] = given["model.decoder.embed_tokens.weight"]
+    for side, depth in (("encoder", model.config.encoder_layers), ("decoder", model.config.decoder_layers)):
+        variables[f"{side}/position_encodings/encodings"] = given[f"model.{side}.embed_positions.weight"]
+        variables[f"{side}/num_heads"] = np.array(2, np.int16)
+        norm(f"{side}/layer_norm", f"model.{side}.layer_norm")
+        for k in range(depth):
+            ours, theirs = f"{side}/layer_{k}", f"model.{side}.layers.{k}"
+            norm(f"{ours}/self_attention/layer_norm", f"{theirs}.self_attn_layer_norm")
+            linear(f"{ours}/self_attention/linear_0", *(f"{theirs}.self_attn.{p}_proj" for p in "qkv"))
+            linear(f"{ours}/self_attention/linear_1", f"{theirs}.self_attn.out_proj")
+            if side == "decoder":
+                norm(f"{ours}/attention/layer_norm", f"{theirs}.encoder_attn_layer_norm")
+                linear(f"{ours}/attention/linear_0", f"{theirs}.encoder_attn.q_proj")
+                linear(f"{ours}/attention/linear_1", *(f"{theirs}.encoder_attn.{p}_proj" for p in "kv"))
+                linear(f"{ours}/attention/linear_2", f"{theirs}.encoder_attn.out_proj")
+            norm(f"{ours}/ffn/layer_norm", f"{theirs}.final_layer_norm")
+            linear(f"{ours}/ffn/linear_0", f"{theirs}.fc1")
+            linear(f"{ours}/ffn/linear_1", f"{theirs}.fc2")
+    return variables
+
+
+def in_type(variables: dict[str, np.ndarray], kind: str) -> dict[str, tuple[str, np.ndarray]]:
+    """Name to (type, array). int8 quantises matrices by rows, scale 127 over the row's largest (ctranslate2's own)."""
+    written: dict[str, tuple[str, np.ndarray]] = {}
+    for name, array in variables.items():
+        if array.dtype != np.float32:
+            written[name] = (str(array.dtype), array)
+        elif kind == "bfloat16":
+            written[name] = (kind, (array.view(np.uint32) >> 16).astype(np.uint16))
+        elif kind == "int8" and name.endswith("/weight"):
+            rows = array.reshape(len(array), -1)
+            scale = (127 / np.abs(rows).max(1)).astype(np.float32)
+            written[name] = (kind, np.rint(rows * scale[:, None]).astype(np.int8).reshape(array.shape))
+            written[f"{name}_scale"] = ("float32", scale)
+        else:
+            kept = "float32" if kind == "int8" else kind
+            written[name] = (kept, array.astype(kept))
+    return written
+
+
+def ctranslate2_binary(written: dict[str, tuple[str, np.ndarray]], *, version: int = 6) -> bytes:
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value.encode()) + 1) + value.encode() + b"\0"
+
+    parts = [struct.pack("<I", version), text("WhisperSpec"), struct.pack("<I", 3), struct.pack("<I", len(written))]
+    for name, (kind, array) in written.items():
+        parts += [text(name), struct.pack("<B", array.ndim), struct.pack(f"<{array.ndim}I", *array.shape)]
+        parts += [struct.pack("<BI", TYPES[kind], array.nbytes), array.tobytes()]
+    parts += [struct.pack("<I", 1), text("decoder/projection/weight"), text("decoder/embeddings/weight")]
+    return b"".join(parts)
+
+
+@pytest.fixture
+def original() -> Callable[..., WhisperForConditionalGeneration]:
+    """`original(vocabulary)`: what `ctranslate2_folder(vocabulary=...)` holds."""
+    return original_whisper
+
+
+@pytest.fixture
+def ctranslate2_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`ctranslate2_folder(kind="int8")`: a folder as faster-whisper reads it."""
+
+    def make(kind: str = "float32", *, vocabulary: int = 60, version: int = 6, leave_out: str = "") -> Path:
+        folder = tmp_path / f"ctranslate2-{kind}"
+        folder.mkdir()
+        variables = ctranslate2_variables(original_whisper(vocabulary))
+        written = {k: v for k, v in in_type(variables, kind).items() if not (leave_out and leave_out in k)}
+        (folder / "model.bin").write_bytes(ctranslate2_binary(written, version=version))
+        tokenizer = Tokenizer(BPE({letter: k for k, letter in enumerate("Ġabcdefgh")}, []))
+        tokenizer.add_special_tokens(SPECIAL)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        stated = {"alignment_heads": [[0, 1]], "lang_ids": [11, 12], "suppress_ids": [3], "suppress_ids_begin": [0]}
+        (folder / "config.json").write_text(json.dumps(stated))
+        return folder
+
+    return make

