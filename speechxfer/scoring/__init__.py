@@ -2,6 +2,7 @@
 
 from speechxfer.scoring.compare import Comparison, compare
 from speechxfer.scoring.counts import Counts, Interval, Part
-from speechxfer.scoring.result import Score, Word, score
+from speechxfer.scoring.result import Score, Word
+from speechxfer.scoring.scorer import score
 
 __all__ = ["Comparison", "Counts", "Interval", "Part", "Score", "Word", "compare", "score"]

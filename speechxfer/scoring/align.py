@@ -2,8 +2,8 @@
 
 Two methods. `min`: the fewest edits, and among equals the choice of rapidfuzz, so that every count is jiwer's.
 `sclite`: NIST's costs (substitution 4, insertion 3, deletion 3), traced back from the end preferring the diagonal, then
-insertion, then deletion, so that every count is sclite's. `a c` against `c b` is two substitutions by the first, one deletion
-and one insertion by the second.
+insertion, then deletion, so that every count is sclite's. `a c` against `c b` is two substitutions by the first, one
+deletion and one insertion by the second.
 
 Both fill the table of Wagner & Fischer (1974) along its antidiagonals, for all pairs of about one size together.
 """
@@ -58,9 +58,7 @@ class _Vocabulary(dict[str, int]):
         return number
 
 
-def count(
-    references: Sequence[Tokens], hypotheses: Sequence[Tokens], method: str = "min"
-) -> NDArray[np.int64]:
+def count(references: Sequence[Tokens], hypotheses: Sequence[Tokens], method: str = "min") -> NDArray[np.int64]:
     """(utterances, 4): hits, substitutions, deletions, insertions of every pair."""
     return _align(references, hypotheses, method, None)
 
@@ -189,7 +187,7 @@ def _table(reference: Numbers, hypothesis: Numbers, method: str) -> NDArray[np.u
             code = differ.view(np.uint8)
             if method == "sclite":
                 code = np.where(diagonal == best, code, np.where(insertion == best, np.uint8(3), np.uint8(2)))
-            else:  # rapidfuzz: a deletion where one is best; an insertion where the cell before it lies below the corner
+            else:  # rapidfuzz: a deletion where one is best; an insertion where the cell before lies below the corner
                 code = np.where(insertion == corner, np.uint8(3), code)
                 code[deletion == best] = 2
             trace[k, :, low : top + 1] = code
@@ -205,7 +203,7 @@ def _traceback(
     counts: NDArray[np.int64],
     record: bool,
 ) -> NDArray[np.uint8] | None:
-    """Follow every pair from its last cell to its first, adding to `counts[rows]`; the letters, end first, if recorded."""
+    """Follow every pair from its last cell to its first, adding to `counts[rows]`; the letters, end first."""
     flat = trace.reshape(-1)
     pairs, width = trace.shape[1:]
     path = np.zeros((pairs, int((p + q).max()) + 1), dtype=np.uint8) if record else None

@@ -115,7 +115,7 @@ def parse(reference: str, normalise: Callable[[str], str], where: str = "referen
 
 
 def align(network: Network, hypothesis: Sequence[str], method: str) -> list[tuple[str, str, str]]:
-    """(operation, reference word, hypothesis word) along the cheapest path; an optional word left out is a hit against ''.
+    """(operation, reference word, hypothesis word) along the cheapest path; an optional word left out hits ''.
 
     Ties fall as in sclite: a match or substitution before an insertion before a deletion, the first of several arcs.
     """

@@ -1,26 +1,23 @@
-"""`score`: texts against texts, one typed result."""
+"""One typed result: utterances with their counts; rates, groups and intervals are derived."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cpdist
 
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError
 from speechxfer.scoring import align as alignment
+from speechxfer.scoring import notation as markup
 from speechxfer.scoring.counts import Counts, Interval, Part
 from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, unit_sums
-from speechxfer.text.normalise import Normaliser, get_normaliser
+from speechxfer.scoring.tokens import join_compounds, tokens
 
 GROUP_DRAWS = 2_000  # a group's interval is for reading, not for a claim
-BY_AUTO = (2, 200)  # distinct values of a column that `by="auto"` breaks down by
 
 
 class Word(NamedTuple):
@@ -33,16 +30,38 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What a score depends on besides its texts."""
+    """What a score depends on besides its texts; `score`'s arguments say what each is."""
 
-    normaliser: Normaliser | Callable[[str], str]
+    normaliser: Callable[[str], str]
     align: str = "min"
     unit: str = "word"
+    notation: bool = False
+    compounds: bool = False
     seed: int = 0
 
     @property
     def normaliser_name(self) -> str:
         return getattr(self.normaliser, "name", getattr(self.normaliser, "__name__", "custom"))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "normaliser": self.normaliser_name,
+            "normaliser_version": getattr(self.normaliser, "version", None),
+            "align": self.align,
+            "unit": self.unit,
+            "notation": self.notation,
+            "compounds": self.compounds,
+            "seed": self.seed,
+        }
+
+    def path(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:
+        """(operation, reference word, hypothesis word) through a reference in sclite's notation."""
+        network = markup.parse(reference, self.normaliser, where=f"reference of '{name}'")
+        return markup.align(network, self.normaliser(hypothesis).split(), self.align)
+
+    def tokens(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
+        left, right = (tokens(self.normaliser(text), self.unit) for text in (reference, hypothesis))
+        return left, join_compounds(left, right) if self.compounds else right
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,18 +155,25 @@ class Score:
 
     def alignment(self, index: int) -> list[Word]:
         """The aligned words of one utterance, as normalised and counted."""
-        reference, hypothesis = self.tokens(index)
-        pairs, r, h = [], 0, 0
-        for operation in alignment.operations(reference, hypothesis):
-            left = "" if operation == "I" else reference[r]
-            right = "" if operation == "D" else hypothesis[h]
-            r, h = r + bool(operation != "I"), h + bool(operation != "D")
-            pairs.append(Word(operation, left, right))
-        return pairs
+        return self.alignments([index])[0]
+
+    def alignments(self, rows: Sequence[int] | None = None) -> list[list[Word]]:
+        """The aligned words of the utterances numbered `rows` (all of them by default)."""
+        chosen = range(len(self.ids)) if rows is None else rows
+        sides = [self.options.tokens(self.references[i], self.hypotheses[i]) for i in chosen]
+        letters = alignment.operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
+        found = []
+        for i, (reference, hypothesis), operations in zip(chosen, sides, letters, strict=True):
+            if self.options.notation and markup.has_markup(self.references[i]):
+                path = self.options.path(self.references[i], self.hypotheses[i], self.ids[i])
+                found.append([Word(*step) for step in path])
+            else:
+                found.append(_words(operations, reference, hypothesis))
+        return found
 
     def tokens(self, index: int) -> tuple[list[str], list[str]]:
-        normalise = self.options.normaliser
-        return normalise(self.references[index]).split(), normalise(self.hypotheses[index]).split()
+        """The units of both sides of one utterance, as normalised."""
+        return self.options.tokens(self.references[index], self.hypotheses[index])
 
     def summary(self) -> str:
         """The rate with its counts and interval, one line."""
@@ -160,12 +186,8 @@ class Score:
 
     def __add__(self, other: Score) -> Score:
         """Both sets of utterances as one; scored alike, with ids that do not meet."""
-        if (self.options.normaliser_name, self.options.align, self.options.unit) != (
-            other.options.normaliser_name,
-            other.options.align,
-            other.options.unit,
-        ):
-            raise UserError("scores made with different normalisers, alignments or units do not add up")
+        if self.options != other.options:
+            raise UserError("scores made with different options do not add up")
         if shared := set(self.ids) & set(other.ids):
             raise UserError(f"both scores hold utterance '{min(shared)}'")
         columns = {name: self.columns[name] + other.columns[name] for name in self.columns if name in other.columns}
@@ -183,74 +205,20 @@ class Score:
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
         )
 
+    def to_pandas(self) -> Any:
+        """A DataFrame of one row an utterance: id, texts, counts, speaker and the other columns."""
+        import pandas
 
-def score(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
-    ids: Sequence[str] | None = None,
-    speakers: Sequence[str | None] | None = None,
-    *,
-    columns: Mapping[str, Sequence[Any]] | None = None,
-    by: Sequence[str] | Literal["auto"] | None = None,
-    normaliser: str | Callable[[str], str] = "default",
-    align: str = "min",
-    unit: str = "word",
-    seed: int = 0,
-) -> Score:
-    """Score `hypotheses` against `references`, utterance by utterance.
-
-    references, hypotheses: raw texts in the same order. ids: unique names, "1", "2", ... where not given.
-    speakers: one name an utterance; intervals are then over speakers. columns: further values of each utterance.
-    by: names of columns; "auto": every column (speaker too) with 2 to 200 distinct values; None: no breakdown.
-
-    Raises UserError for lengths that differ, ids that repeat and unknown names.
-    """
-    texts = [unicodedata.normalize("NFC", text) for text in references]
-    guesses = [unicodedata.normalize("NFC", text) for text in hypotheses]
-    names = tuple(map(str, ids)) if ids is not None else tuple(map(str, range(1, len(texts) + 1)))
-    kept = {name: tuple("" if v is None else str(v) for v in values) for name, values in (columns or {}).items()}
-    who = tuple("" if s is None else str(s) for s in speakers) if speakers is not None else kept.get("speaker")
-    if who is not None:
-        kept = {"speaker": who, **kept}
-        # an utterance of an unknown speaker is its own unit
-        who = tuple(s or f"utterance {n}" for s, n in zip(who, names, strict=True)) if any(who) else None
-    _check(texts, {"hypotheses": guesses, "ids": names, **kept}, names)
-    chosen, notes = _breakdown(by, kept)
-
-    options = Options(get_normaliser(normaliser) if isinstance(normaliser, str) else normaliser, align, unit, seed)
-    left, right = [options.normaliser(t) for t in texts], [options.normaliser(t) for t in guesses]
-    words = alignment.count([t.split() for t in left], [t.split() for t in right])
-    left, right = [t.strip() for t in left], [t.strip() for t in right]
-    distances = cpdist(left, right, scorer=Levenshtein.distance, dtype=np.int32) if left else np.zeros(0)
-    characters = np.column_stack([distances, [len(t) for t in left]]).astype(np.int64)
-    return Score(
-        names, tuple(texts), tuple(guesses), who, kept, chosen, words, characters.reshape(-1, 2), options, notes
-    )
+        counts = dict(zip(("hits", "substitutions", "deletions", "insertions"), self.words.T, strict=True))
+        texts = {"id": self.ids, "reference": self.references, "hypothesis": self.hypotheses}
+        return pandas.DataFrame({**self.columns, **texts, **counts})[[*texts, *counts, *self.columns]]
 
 
-def _check(references: Sequence[str], others: Mapping[str, Sequence[str]], ids: Sequence[str]) -> None:
-    for name, values in others.items():
-        if len(values) != len(references):
-            raise UserError(
-                f"{len(references)} references but {len(values)} {name}", fix="give one value for every utterance"
-            )
-    if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise UserError(f"utterance '{twice}' stands twice", fix="give every utterance its own id")
-
-
-def _breakdown(
-    by: Sequence[str] | Literal["auto"] | None, columns: Mapping[str, Sequence[str]]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns to break down by, and a warning for each that is lacking."""
-    if by is None:
-        return (), ()
-    if isinstance(by, str):
-        if by != "auto":
-            raise UserError(f"by='{by}' is neither 'auto' nor a list of columns", fix=f"by=['{by}']")
-        low, high = BY_AUTO
-        return tuple(name for name, values in columns.items() if low <= len(set(values)) <= high), ()
-    lacking = [name for name in by if name not in columns]
-    notes = [f"no column '{name}' to break the result down by{nearest(name, columns)}" for name in lacking]
-    return tuple(name for name in by if name in columns), tuple(notes)
+def _words(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[Word]:
+    found, r, h = [], 0, 0
+    for operation in operations:
+        left = "" if operation == "I" else reference[r]
+        right = "" if operation == "D" else hypothesis[h]
+        r, h = r + (operation != "I"), h + (operation != "D")
+        found.append(Word(operation, left, right))
+    return found

@@ -23,7 +23,7 @@ class Rule:
     """One step of a normaliser, named for the report that says how many errors it removed."""
 
     name: str
-    apply: Callable[[str], str]
+    apply: Callable[[str], str] = field(compare=False)
 
 
 @dataclass(frozen=True)

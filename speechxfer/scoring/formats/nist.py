@@ -1,0 +1,110 @@
+"""NIST's formats: trn, stm, ctm (the SCTK documentation's `infmts`)."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from pathlib import Path
+
+from speechxfer.errors import Problems, UserError
+from speechxfer.scoring.formats.transcript import Segment, Side, TimedWord, Transcript, Utterance, numbered_lines, some
+
+_TRN = re.compile(r"(.*?)\(([^()\s]+)\)\s*")
+IGNORED = "ignore_time_segment_in_scoring"
+
+
+def read_trn(path: Path, side: Side) -> Transcript:
+    """`text (speaker-utterance)` a line; the speaker is what stands before the first `-` or `_`. `;;` is a comment."""
+    problems = Problems(f"{path} cannot be read as trn", fix="each line is: text (speaker-utterance)")
+    utterances = []
+    for number, line in numbered_lines(path):
+        if line.startswith(";;"):
+            continue
+        if not (found := _TRN.fullmatch(line)):
+            problems.add(f"line {number}: no (id) at its end")
+            continue
+        name = found[2]
+        speaker = re.split(r"[-_]", name, maxsplit=1)[0]
+        speaker_known = speaker not in ("", name)
+        utterances.append(Utterance(name, found[1].strip(), number, speaker=speaker if speaker_known else None))
+    problems.stop()
+    return Transcript(path, "trn", some(path, utterances))
+
+
+def read_stm(path: Path, side: Side) -> Transcript:
+    """`recording channel speaker start end [<labels>] text` a line, seconds; ignored segments are kept apart."""
+    problems = Problems(f"{path} cannot be read as stm", fix="each line is: recording channel speaker start end text")
+    utterances: list[Utterance] = []
+    ignored: list[Utterance] = []
+    for number, line in numbered_lines(path):
+        if line.startswith(";;"):
+            continue
+        fields = line.split(None, 5)
+        if len(fields) < 5 or (start := _seconds(fields[3])) is None or (end := _seconds(fields[4])) is None:
+            problems.add(f"line {number}: '{line[:60]}'")
+            continue
+        if end < start:
+            problems.add(f"line {number}: ends at {end} s, before it starts at {start} s")
+            continue
+        text = fields[5] if len(fields) > 5 else ""
+        labels = ""
+        if label := re.match(r"<([^>]*)>\s*", text):
+            labels, text = label[1], text[label.end() :]
+        columns = {f"label {k}": value for k, value in enumerate(labels.split(","), start=1) if value.strip()}
+        name = f"{fields[0]}-{fields[1]}-{fields[3]}-{fields[4]}"
+        columns |= {"recording": fields[0], "duration": f"{end - start:.3f}"}
+        segment = Segment(fields[0].lower(), fields[1].lower(), start, end)
+        utterance = Utterance(name, text.strip(), number, speaker=fields[2], columns=columns, segment=segment)
+        (ignored if text.strip().lower() == IGNORED else utterances).append(utterance)
+    problems.stop()
+    return Transcript(path, "stm", some(path, utterances), ignored=ignored)
+
+
+def read_ctm(path: Path, side: Side) -> Transcript:
+    """`recording channel start duration word [confidence]` a line; it has no utterances until `cut` by an stm."""
+    if side == "reference":
+        raise UserError("a ctm has no utterances to score against", where=str(path), fix="give an stm as the reference")
+    problems = Problems(f"{path} cannot be read as ctm", fix="each line is: recording channel start duration word")
+    words = []
+    for number, line in numbered_lines(path):
+        if line.startswith(";;"):
+            continue
+        fields = line.split()
+        if len(fields) < 5 or (start := _seconds(fields[2])) is None or (length := _seconds(fields[3])) is None:
+            problems.add(f"line {number}: '{line[:60]}'")
+            continue
+        words.append(TimedWord(fields[0].lower(), fields[1].lower(), start, length, fields[4], number))
+    problems.stop()
+    return Transcript(path, "ctm", [], words)
+
+
+def _seconds(field: str) -> float | None:
+    return float(field) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", field) else None
+
+
+def cut(words: Transcript, segments: Transcript) -> Transcript:
+    """The ctm's words as utterances of the stm, as sclite deals them out: a word belongs to the first segment that ends
+    after the word's middle, words behind the last segment to the last.
+
+    Raises UserError for words of a recording that the stm does not have.
+    """
+    by_recording: dict[tuple[str, str], list[Utterance]] = {}
+    for utterance in [*segments.utterances, *segments.ignored]:
+        if utterance.segment is not None:
+            by_recording.setdefault((utterance.segment.recording, utterance.segment.channel), []).append(utterance)
+    ends: dict[tuple[str, str], list[float]] = {}
+    for key, group in by_recording.items():
+        group.sort(key=lambda u: u.segment.end if u.segment else 0.0)
+        ends[key] = [u.segment.end for u in group if u.segment]
+    texts: dict[str, list[str]] = {u.id: [] for u in segments.utterances}
+    for word in sorted(words.words, key=lambda w: w.start):
+        key = (word.recording, word.channel)
+        if key not in by_recording:
+            raise UserError(
+                f"recording '{word.recording}', channel '{word.channel}' is not in {segments.path}",
+                where=f"{words.path}:{word.line}",
+            )
+        index = min(bisect_right(ends[key], word.start + word.duration / 2), len(ends[key]) - 1)
+        texts.get(by_recording[key][index].id, []).append(word.word)
+    lines = {u.id: u.line for u in segments.utterances}
+    return Transcript(words.path, "ctm", [Utterance(name, " ".join(t), lines[name]) for name, t in texts.items()])

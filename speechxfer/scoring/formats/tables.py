@@ -1,0 +1,133 @@
+"""CSV, TSV and JSONL, with the column names of this toolkit, of Hugging Face data sets and of NeMo manifests."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from speechxfer.errors import Problems, UserError, nearest
+from speechxfer.scoring.formats.transcript import Side, Transcript, Utterance, numbered_lines, read_text, some
+
+_IDS = ("id", "utt_id", "utterance_id", "utt")
+_AUDIO = ("audio", "audio_filepath", "path", "file", "file_name")
+_SPEAKERS = ("speaker", "speaker_id", "spk_id", "client_id")
+_TEXTS = ("text", "sentence", "transcription", "transcript")
+_REFERENCES = ("reference", "ref", *_TEXTS)
+_HYPOTHESES = ("hypothesis", "hyp", "pred_text", "prediction")
+_NOT_GROUPS = {*_IDS, *_AUDIO, *_REFERENCES, *_HYPOTHESES, "start", "end", "offset", "segments", "words", "nbest"}
+
+
+def read_csv(path: Path, side: Side) -> Transcript:
+    return _delimited(path, side, ",", "csv")
+
+
+def read_tsv(path: Path, side: Side) -> Transcript:
+    return _delimited(path, side, "\t", "tsv")
+
+
+def _delimited(path: Path, side: Side, delimiter: str, name: str) -> Transcript:
+    # tabs between values leave quotes alone: a TSV written by hand or by Common Voice does not quote
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    rows = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    problems = Problems(f"{path} cannot be read as {name.upper()}")
+    records: list[tuple[int, dict[str, Any]]] = []
+    try:
+        header = [cell.strip() for cell in next(rows, [])]
+        if twice := sorted({c for c in header if header.count(c) > 1}):
+            raise UserError(f"two columns are named '{twice[0]}'", where=f"{path}:1")
+        for row in rows:
+            if len(row) == len(header):
+                records.append((rows.line_num, dict(zip(header, row, strict=True))))
+            elif row:
+                problems.add(f"line {rows.line_num}: {len(row)} values for {len(header)} columns")
+    except csv.Error as error:
+        raise UserError(f"not {name.upper()}: {error}", where=f"{path}:{rows.line_num}") from None
+    problems.stop()
+    return Transcript(path, name, _utterances(path, side, records))
+
+
+def read_jsonl(path: Path, side: Side) -> Transcript:
+    problems = Problems(f"{path} cannot be read as JSON lines", fix="each line is one object: {...}")
+    records: list[tuple[int, dict[str, Any]]] = []
+    for number, line in numbered_lines(path):
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            problems.add(f"line {number}: {getattr(error, 'msg', 'nested too deeply')}")
+            continue
+        if isinstance(record, dict):
+            records.append((number, record))
+        else:
+            problems.add(f"line {number}: a {type(record).__name__}, not an object")
+    problems.stop()
+    return Transcript(path, "jsonl", _utterances(path, side, records))
+
+
+def _utterances(path: Path, side: Side, records: list[tuple[int, dict[str, Any]]]) -> list[Utterance]:
+    if not records:
+        return some(path, [])
+    known = list(dict.fromkeys(key for _, record in records for key in record))
+    wanted, others = (_REFERENCES, _HYPOTHESES) if side == "reference" else ((*_HYPOTHESES, *_TEXTS), _REFERENCES)
+    text_column = _first(wanted, known)
+    if text_column is None:
+        raise UserError(
+            f"no column for the {side}{nearest(wanted[0], known)}; it has {', '.join(known)}",
+            where=str(path),
+            fix=f"name it '{wanted[0]}' or 'text'",
+        )
+    id_column, audio_column = _first(_IDS, known), _first(_AUDIO, known)
+    if id_column is None and audio_column is None:
+        raise UserError(
+            f"no 'id' and no 'audio' column to match by; it has {', '.join(known)}",
+            where=str(path),
+            fix="add one, or score plain lines with --by-line",
+        )
+    speaker_column = _first(_SPEAKERS, known)
+    other_column = _first([c for c in others if c != text_column], known)
+    kept = [key for key in known if key not in _NOT_GROUPS]
+    problems = Problems(f"{path} cannot be scored")
+    found = []
+    for line, record in records:
+        audio = _audio(record, audio_column)
+        name = _plain(record.get(id_column)) if id_column else audio
+        text = record.get(text_column)
+        if name is None or not name.strip():
+            problems.add(f"line {line}: no {id_column or audio_column}")
+            continue
+        if text is not None and not isinstance(text, (str, int, float)):
+            problems.add(f"line {line} ({name}): '{text_column}' is a {type(text).__name__}, not a text")
+            continue
+        if text is None and side == "reference":
+            problems.add(f"line {line} ({name}): no '{text_column}'")
+            continue
+        other = _plain(record.get(other_column)) if other_column else None
+        columns = {key: value for key in kept if (value := _plain(record.get(key))) is not None}
+        speaker = columns.get(speaker_column) if speaker_column else None
+        found.append(Utterance(name.strip(), "" if text is None else str(text), line, audio, speaker, other, columns))
+    problems.stop()
+    return some(path, found)
+
+
+def _audio(record: Mapping[str, Any], column: str | None) -> str | None:
+    """The audio as a name: the path, with `#start-end` where the row is a stretch of it."""
+    value = record.get(column) if column else None
+    if isinstance(value, dict):  # Hugging Face's audio column
+        value = value.get("path")
+    if value is None:
+        return None
+    start, end = record.get("start"), record.get("end")
+    if start in (None, "") and end in (None, ""):
+        return str(value)
+    return f"{value}#{'' if start is None else start}-{'' if end is None else end}"
+
+
+def _plain(value: Any) -> str | None:
+    return None if value is None or isinstance(value, (dict, list)) else str(value)
+
+
+def _first(names: Iterable[str], known: list[str]) -> str | None:
+    return next((name for name in names if name in known), None)

@@ -1,0 +1,91 @@
+"""What every reader makes of a file, and how a file's text is taken: strict UTF-8, byte order mark dropped, NFC."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from speechxfer.errors import UserError
+
+Side = Literal["reference", "hypothesis"]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One row. text: None where the row holds none (a table of audio alone). other: the other side's text, if there."""
+
+    id: str
+    text: str
+    line: int
+    audio: str | None = None
+    speaker: str | None = None
+    other: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    segment: Segment | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where an stm's utterance lies: seconds from the start of the recording."""
+
+    recording: str
+    channel: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The utterances of one file, in its order; `words` instead for a ctm, which has no utterances of its own."""
+
+    path: Path
+    format: str
+    utterances: list[Utterance]
+    words: list[TimedWord] = field(default_factory=list)
+    ignored: list[Utterance] = field(default_factory=list)  # an stm's segments that are not scored
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A line of a ctm: seconds from the start of the recording."""
+
+    recording: str
+    channel: str
+    start: float
+    duration: float
+    word: str
+    line: int
+
+
+def read_text(path: Path) -> str:
+    """The file's text. Raises UserError naming the line of the first byte that is not UTF-8."""
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError("UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"byte 0x{data[error.start]:02x} is not UTF-8",
+            where=f"{path}:{line}",
+            fix="save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)",
+        ) from None
+    if "\0" in text:
+        raise UserError("a NUL byte: not a text file", where=f"{path}:{text.count(chr(10), 0, text.index(chr(0))) + 1}")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """(number from 1, line) of every line with something on it. Only \\n and \\r\\n end lines."""
+    lines = read_text(path).split("\n")
+    return [(n, line.rstrip("\r")) for n, line in enumerate(lines, start=1) if line.strip()]
+
+
+def some(path: Path, utterances: list[Utterance]) -> list[Utterance]:
+    """`utterances`, or a UserError where a file holds none."""
+    if not utterances:
+        raise UserError("no utterances", where=str(path))
+    return utterances

@@ -1,0 +1,172 @@
+"""What went wrong: worst utterances, confusions, repetition loops, what each normalising rule removed, WER by bins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from speechxfer.scoring.counts import Counts
+from speechxfer.scoring.result import Options, Score, Word
+from speechxfer.scoring.scorer import count_all
+from speechxfer.text.normalise import Normaliser
+
+_SNR = ("snr", "snr_db", "signal_to_noise")
+_LOOP_REPEATS = 4  # of one n-gram, one after the other
+_LOOP_SPAN = 8  # words that the repeats cover at least
+
+
+@dataclass(frozen=True)
+class Insight:
+    """worst: rows of the score, most errors first. above: rows with more errors than reference words.
+    loops: rows whose hypothesis repeats itself; without_loops: the counts of all other rows.
+    bins: column to (label, counts) in order.
+    """
+
+    worst: list[int]
+    confusions: list[tuple[str, str, int]]
+    deleted: list[tuple[str, int]]
+    inserted: list[tuple[str, int]]
+    above: list[int]
+    loops: list[int]
+    without_loops: Counts
+    bins: dict[str, list[tuple[str, Counts]]]
+
+    def to_json(self, score: Score) -> dict[str, Any]:
+        return {
+            "worst": [score.ids[i] for i in self.worst],
+            "confusions": [{"reference": r, "hypothesis": h, "count": n} for r, h, n in self.confusions],
+            "deleted": dict(self.deleted),
+            "inserted": dict(self.inserted),
+            "above_100": [score.ids[i] for i in self.above],
+            "loops": [score.ids[i] for i in self.loops],
+            "wer_without_loops": self.without_loops.wer,
+            "bins": {name: [{"bin": b, "wer": c.wer, "words": c.reference_words} for b, c in found]
+                     for name, found in self.bins.items()},
+        }  # fmt: skip
+
+
+def inspect(score: Score, alignments: Sequence[Sequence[Word]], top: int = 10) -> Insight:
+    """Look through a score. alignments: `score.alignments()`, made once by the caller."""
+    errors = score.words[:, 1:].sum(axis=1)
+    lengths = score.words[:, :3].sum(axis=1)
+    order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
+    confusions: Counter[tuple[str, str]] = Counter()
+    deleted: Counter[str] = Counter()
+    inserted: Counter[str] = Counter()
+    loops = []
+    for i, words in enumerate(alignments):
+        for operation, reference, hypothesis in words:
+            if operation == "S":
+                confusions[reference, hypothesis] += 1
+            elif operation == "D":
+                deleted[reference] += 1
+            elif operation == "I":
+                inserted[hypothesis] += 1
+        if errors[i] >= _LOOP_REPEATS - 1 and repeats([w.hypothesis for w in words if w.hypothesis]):
+            loops.append(i)
+    rest = np.ones(len(errors), dtype=bool)
+    rest[loops] = False
+    return Insight(
+        worst=[int(i) for i in order[:top] if errors[i]],
+        confusions=[(r, h, n) for (r, h), n in _most(confusions, top)],
+        deleted=_most(deleted, top),
+        inserted=_most(inserted, top),
+        above=[int(i) for i in np.flatnonzero(errors > lengths)],
+        loops=loops,
+        without_loops=Counts.of(score.words[rest], score.characters[rest]),
+        bins=_bins(score, lengths),
+    )
+
+
+def repeats(words: Sequence[str]) -> bool:
+    """Whether an n-gram (n up to 8) stands at least four times in a row, over eight words or more."""
+    for n in range(1, 9):
+        run = 0
+        for i in range(n, len(words)):
+            run = run + 1 if words[i] == words[i - n] else 0
+            if run + n >= max(_LOOP_SPAN, _LOOP_REPEATS * n):
+                return True
+    return False
+
+
+def by_rule(score: Score) -> list[tuple[str, int]]:
+    """Errors left after none of the normaliser's rules ("as written"), after the first, and so on.
+
+    Empty for a normaliser without rules (none, or a function).
+    """
+    normaliser = score.options.normaliser
+    if not isinstance(normaliser, Normaliser) or not normaliser.rules:
+        return []
+    found = []
+    for count in range(len(normaliser.rules)):
+        options = _with(score.options, normaliser.first(count))
+        words, _ = count_all(score.references, score.hypotheses, score.ids, options)
+        found.append(("as written" if not count else normaliser.rules[count - 1].name, int(words[:, 1:].sum())))
+    return [*found, (normaliser.rules[-1].name, score.counts.errors)]
+
+
+def raw_counts(score: Score) -> Counts:
+    """The counts of the texts as written, without any normalising."""
+    from speechxfer.text.normalise import get_normaliser
+
+    options = _with(score.options, get_normaliser("none"))
+    return Counts.of(*count_all(score.references, score.hypotheses, score.ids, options))
+
+
+def looks_swapped(score: Score) -> bool:
+    """Whether the reference is likelier to be the recogniser's: it loops, or is often empty, and the other is not."""
+
+    def doubtful(texts: Sequence[str]) -> int:
+        return sum(not text.strip() or repeats(text.split()) for text in texts)
+
+    left, right = doubtful(score.references), doubtful(score.hypotheses)
+    return left > right + max(1, 0.02 * len(score.ids))
+
+
+def _with(options: Options, normaliser: Normaliser) -> Options:
+    return Options(normaliser, options.align, options.unit, options.notation, options.compounds, options.seed)
+
+
+def _most(counter: Counter[Any], top: int) -> list[tuple[Any, int]]:
+    return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:top]
+
+
+def _bins(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts]]]:
+    values = {"words": (lengths.astype(float), [1, 3, 6, 11, 21, 41])}
+    for name, edges in {
+        "duration": [0, 1, 2, 4, 8, 16, 30],
+        **dict.fromkeys(_SNR, [-100, 0, 5, 10, 15, 20, 30]),
+    }.items():
+        if name in score.columns and (numbers := _numbers(score.columns[name])) is not None:
+            values[name] = (numbers, edges)
+    found = {}
+    for name, (numbers, edges) in values.items():
+        parts = []
+        for low, high in zip(edges, [*edges[1:], float("inf")], strict=True):
+            rows = (numbers >= low) & (numbers < high)
+            if rows.any():
+                parts.append((_label(name, low, high), Counts.of(score.words[rows], score.characters[rows])))
+        if len(parts) > 1:
+            found[name] = parts
+    return found
+
+
+def _label(name: str, low: float, high: float) -> str:
+    unit = {"words": "words", "duration": "s"}.get(name, "dB")
+    if high == float("inf"):
+        return f"{low:g} {unit} and more"
+    if low == -100:
+        return f"below {high:g} {unit}"
+    return f"{low:g} to {high - 1 if name == 'words' else high:g} {unit}"
+
+
+def _numbers(values: Sequence[str]) -> np.ndarray | None:
+    """As floats, NaN where empty; None where a value is no number."""
+    try:
+        return np.array([float(v) if v else np.nan for v in values])
+    except ValueError:
+        return None

@@ -1,0 +1,197 @@
+"""References and hypotheses meet by id, never by order; whatever does not meet is an error that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from speechxfer.errors import UserError
+from speechxfer.scoring.formats import Transcript, Utterance, format_of, read_transcript
+from speechxfer.scoring.formats.lines import read_utt2spk
+from speechxfer.scoring.formats.nist import cut
+
+Missing = Literal["error", "empty", "skip"]
+MISSING = ("error", "empty", "skip")
+_SHOWN = 10  # names in a message
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One system's utterances beside their references, in the references' order. missing: references without one."""
+
+    name: str
+    ids: list[str]
+    references: list[str]
+    hypotheses: list[str]
+    speakers: list[str | None] | None
+    columns: dict[str, list[str | None]]
+    audio: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_pairs(
+    reference: Path,
+    hypotheses: list[Path],
+    *,
+    format: str | None = None,
+    missing: str = "error",
+    utt2spk: Path | None = None,
+) -> list[Pairs]:
+    """Read a reference and one or more hypotheses, or one file (`hypotheses` empty) that holds both.
+
+    Raises UserError naming the ids (and lines) that are duplicate, missing or not in the reference.
+    """
+    if missing not in MISSING:
+        raise UserError(f"--missing {missing}", fix=f"one of {', '.join(MISSING)}")
+    files = [reference, *hypotheses]
+    for i, path in enumerate(files):
+        if any(path == other or _same(path, other) for other in files[:i]):
+            raise UserError("the same file is given twice", where=str(path), fix="give a reference and its hypotheses")
+    speakers = read_utt2spk(utt2spk) if utt2spk is not None else None
+    if not hypotheses:
+        return [_one_file(reference, format, speakers)]
+    left = _with_speakers(read_transcript(reference, "reference", _format(reference, format)), speakers)
+    names = _distinct_names(hypotheses)
+    return [
+        _meet(left, _hypothesis(path, format, left), name, missing)
+        for path, name in zip(hypotheses, names, strict=True)
+    ]
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _format(path: Path, chosen: str | None) -> str | None:
+    return chosen if chosen is None or path.suffix not in (".stm", ".ctm") else None
+
+
+def _distinct_names(paths: list[Path]) -> list[str]:
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _one_file(path: Path, format: str | None, speakers: dict[str, str] | None) -> Pairs:
+    chosen = format or format_of(path)
+    if chosen not in ("csv", "tsv", "jsonl"):
+        raise UserError(f"a {chosen} file holds one side only", where=str(path), fix="speechxfer score REF HYP")
+    found = _with_speakers(read_transcript(path, "hypothesis", chosen), speakers)
+    _no_duplicates(found)
+    without = [u for u in found.utterances if u.other is None]
+    if without:
+        raise UserError(
+            f"{len(without)} of {len(found.utterances)} rows have no reference, the first on line {without[0].line}",
+            where=str(path),
+            fix="give the references too: speechxfer score REF HYP",
+        )
+    return _pairs(path.name, [(replace(u, text=u.other or ""), u) for u in found.utterances], [], [])
+
+
+def _hypothesis(path: Path, format: str | None, reference: Transcript) -> Transcript:
+    found = read_transcript(path, "hypothesis", _format(path, format))
+    if found.format == "ctm":
+        if reference.format != "stm":
+            raise UserError(
+                "a ctm has times but no utterances; they come from an stm reference",
+                where=str(path),
+                fix=f"give {reference.path.name} as stm",
+            )
+        return cut(found, reference)
+    return found
+
+
+def _with_speakers(transcript: Transcript, speakers: dict[str, str] | None) -> Transcript:
+    if speakers is None:
+        return transcript
+    lacking = [u.id for u in transcript.utterances if u.id not in speakers]
+    if lacking:
+        raise UserError(f"utt2spk has no speaker for {_listed(lacking)}", where=str(transcript.path))
+    return replace(transcript, utterances=[replace(u, speaker=speakers[u.id]) for u in transcript.utterances])
+
+
+def _no_duplicates(transcript: Transcript) -> None:
+    lines: dict[str, int] = {}
+    for u in transcript.utterances:
+        if u.id in lines:
+            raise UserError(
+                f"utterance '{u.id}' stands twice, on lines {lines[u.id]} and {u.line}", where=str(transcript.path)
+            )
+        lines[u.id] = u.line
+
+
+def _meet(left: Transcript, right: Transcript, name: str, missing: str) -> Pairs:
+    if left.format == right.format == "lines" and len(left.utterances) != len(right.utterances):
+        raise UserError(
+            f"{len(left.utterances)} lines in {left.path}, {len(right.utterances)} in {right.path}: they must agree",
+            fix="use a format with ids, so that no line can shift the others",
+        )
+    left, right = _by_one_key(left, right)
+    _no_duplicates(left)
+    _no_duplicates(right)
+    said = {u.id: u for u in right.utterances}
+    known = {u.id for u in left.utterances}
+    extra = [u for u in right.utterances if u.id not in known]
+    lacking = [u for u in left.utterances if u.id not in said]
+    if len(lacking) == len(left.utterances):
+        raise UserError(
+            f"no id of {left.path} is in {right.path}: it has '{left.utterances[0].id}' where the other has "
+            f"'{right.utterances[0].id}'",
+            fix="both files must name utterances alike",
+        )
+    if extra:
+        raise UserError(
+            f"not in {left.path}: {_listed([f'{u.id} (line {u.line})' for u in extra])}",
+            where=str(right.path),
+            fix="remove them, or add their references",
+        )
+    if lacking and missing == "error":
+        raise UserError(
+            f"{len(lacking)} of {len(left.utterances)} utterances have no hypothesis: {_listed([u.id for u in lacking])}",
+            where=str(right.path),
+            fix="--missing empty counts their words as deleted; --missing skip leaves them out; both are reported",
+        )
+    notes = []
+    if lacking:
+        what = "scored as empty" if missing == "empty" else "left out"
+        notes.append(f"{len(lacking)} utterances without a hypothesis {what}: {_listed([u.id for u in lacking])}")
+    met = [(u, said.get(u.id, Utterance(u.id, "", 0))) for u in left.utterances if u.id in said or missing == "empty"]
+    return _pairs(name, met, [u.id for u in lacking], notes)
+
+
+def _by_one_key(left: Transcript, right: Transcript) -> tuple[Transcript, Transcript]:
+    """Where one table has ids and the other only audio, both are matched by audio."""
+    if {u.id for u in left.utterances} & {u.id for u in right.utterances}:
+        return left, right
+    audio = [{u.audio for u in t.utterances} for t in (left, right)]
+    if None in audio[0] | audio[1] or not audio[0] & audio[1]:
+        return left, right
+    return (
+        replace(left, utterances=[replace(u, id=str(u.audio)) for u in left.utterances]),
+        replace(right, utterances=[replace(u, id=str(u.audio)) for u in right.utterances]),
+    )
+
+
+def _pairs(name: str, met: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]) -> Pairs:
+    speakers = [r.speaker or h.speaker for r, h in met]
+    keys = dict.fromkeys(key for r, h in met for key in (*r.columns, *h.columns))
+    columns = {key: [r.columns.get(key, h.columns.get(key)) for r, h in met] for key in keys}
+    return Pairs(
+        name=name,
+        ids=[r.id for r, _ in met],
+        references=[r.text for r, _ in met],
+        hypotheses=[h.text for _, h in met],
+        speakers=speakers if any(speakers) else None,
+        columns=columns,
+        audio={r.id: path for r, h in met if (path := r.audio or h.audio)},
+        missing=missing,
+        notes=notes,
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more

@@ -1,0 +1,42 @@
+"""Aligned texts for reading, laid out like sclite's `.pra`."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from speechxfer.scoring.result import Score, Word
+
+
+def pra_lines(score: Score, alignments: Sequence[Sequence[Word]]) -> Iterator[str]:
+    """The lines of the file: of every utterance its id, its counts, and both sides above each other."""
+    for name, (hits, substitutions, deletions, insertions), words in zip(
+        score.ids, score.words.tolist(), alignments, strict=True
+    ):
+        yield f"id: ({name})"
+        yield f"Scores: (#C #S #D #I) {hits} {substitutions} {deletions} {insertions}"
+        cells = [_cell(word) for word in words]
+        yield "REF:  " + " ".join(c[0] for c in cells)
+        yield "HYP:  " + " ".join(c[1] for c in cells)
+        yield "Eval: " + " ".join(c[2] for c in cells)
+        yield ""
+
+
+def _cell(word: Word) -> tuple[str, str, str]:
+    operation, reference, hypothesis = word
+    if operation in "SD":
+        reference = reference.upper()
+    if operation in "SI":
+        hypothesis = hypothesis.upper()
+    width = max(_width(reference), _width(hypothesis), 1)
+    left, right = reference or "*" * width, hypothesis or "*" * width
+    mark = "" if operation == "=" else operation
+    return tuple(text + " " * (width - _width(text)) for text in (left, right, mark))  # type: ignore[return-value]
+
+
+def _width(text: str) -> int:
+    """Columns in a terminal: wide characters take two, marks none."""
+    return sum(
+        0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
