@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechxfer.encoders._adapter import frames_after, through_adapter
 from speechxfer.encoders.base import FEATURES, SpeechEncoder, additive_mask, pad_together, zero_beyond
 from speechxfer.errors import UserError
 from speechxfer.shapes import RATE, Frames, Hidden, Inputs
@@ -26,8 +27,9 @@ _ATTENTION = ("eager", "sdpa")  # these take the additive mask; flash and flex k
 class Wav2Vec2Like(SpeechEncoder):
     """Waveforms (batch, time) to frames (batch, frames, dim), 50 a second with the published strides.
 
-    A family states how it differs: `norm_first`, `_project`, `_positions`, `_through`.
-    Raises UserError for what is not run here: a convolutional adapter, a flash attention kernel, another sample rate.
+    A family states how it differs: `norm_first`, `_project`, `_positions`, `_through`. A checkpoint's convolutional
+    adapter (`add_adapter`) stands above the last layer: it shortens the frames, and `dim` is its output's.
+    Raises UserError for what is not run here: a flash attention kernel, another sample rate than 16 kHz.
     """
 
     module: Any  # transformers' bare model
@@ -39,7 +41,13 @@ class Wav2Vec2Like(SpeechEncoder):
 
     @property
     def dim(self) -> int:
-        return int(self.module.config.hidden_size)
+        config = self.module.config
+        return int(config.hidden_size if self.adapter is None else config.output_hidden_size)
+
+    @property
+    def adapter(self) -> Any:
+        """The convolutional adapter (not MMS's, which is inside its layers), or None."""
+        return getattr(self.module, "adapter", None)
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -54,7 +62,8 @@ class Wav2Vec2Like(SpeechEncoder):
         return below if self.norm_first else [*below, self.module.encoder.layer_norm]
 
     def above(self) -> list[nn.Module]:
-        return [self.module.encoder.layer_norm] if self.norm_first else []
+        norm = [self.module.encoder.layer_norm] if self.norm_first else []
+        return norm if self.adapter is None else [*norm, self.adapter]
 
     @property
     def norm_first(self) -> bool:
@@ -70,10 +79,8 @@ class Wav2Vec2Like(SpeechEncoder):
         return samples
 
     def frames_of(self, samples: int) -> int:
-        frames = max(samples, self.shortest)
-        for kernel, stride in self._convolutions():
-            frames = (frames - kernel) // stride + 1
-        return frames
+        frames = self._frames_below(max(samples, self.shortest))
+        return frames if self.adapter is None else frames_after(self.adapter, frames)
 
     def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         """Each waveform normalised alone (where its extractor says so); one under a frame is filled with silence."""
@@ -86,10 +93,19 @@ class Wav2Vec2Like(SpeechEncoder):
 
     def upper(self, hidden: Hidden) -> Frames:
         hidden = self._run(hidden, self.depth)
-        states = self._finish(hidden.states)
-        return Frames(zero_beyond(states, hidden.lengths), hidden.lengths)
+        states, lengths = self._finish(hidden.states), hidden.lengths
+        if self.adapter is not None:
+            states, lengths = through_adapter(self.adapter, states, lengths)
+        return Frames(zero_beyond(states, lengths), lengths)
 
     # -- what a family may do in its own way -------------------------------------------------------------------
+    def _frames_below(self, samples: int) -> int:
+        """Frames that the feature extractor makes of at least `shortest` samples."""
+        frames = samples
+        for kernel, stride in self._convolutions():
+            frames = (frames - kernel) // stride + 1
+        return frames
+
     def _features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """(batch, time) samples to (batch, frames, channels) and their lengths. Nothing needs a mask here but the
         group norm: a convolution without padding makes each valid frame from valid samples alone."""
@@ -160,18 +176,16 @@ def _norm_over_time(norm: nn.GroupNorm, states: Tensor, lengths: Tensor) -> Tens
     size = states.shape[-1]
     if bool((lengths == size).all()):
         return norm(states)
-    rows = [norm(row[None, :, :length]) for row, length in zip(states, lengths.tolist(), strict=True)]
-    return torch.cat([F.pad(row, (0, size - row.shape[-1])) for row in rows])
+    whole: Tensor | None = None
+    for k, length in enumerate(lengths.tolist()):
+        row = norm(states[k : k + 1, :, :length])  # each in its own call: no copy of a wide tensor to mask it
+        whole = row.new_zeros(states.shape) if whole is None else whole  # float32 under autocast
+        whole[k, :, :length] = row[0]
+    return states if whole is None else whole
 
 
 def _check(module: Any, extractor: Any) -> None:
     config = module.config
-    if getattr(module, "adapter", None) is not None:
-        raise UserError(
-            "this checkpoint has a convolutional adapter (add_adapter) above its encoder, which is not run here",
-            where=config.model_type,
-            fix='load the checkpoint that it was made from, whose config.json has "add_adapter": false',
-        )
     attention = getattr(config, "_attn_implementation", None) or "eager"
     if attention not in _ATTENTION:
         raise UserError(

@@ -29,7 +29,7 @@ def encoder_of(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = Fal
     model: any head's model or the bare one (`WhisperForConditionalGeneration`, `Wav2Vec2ForCTC`, `HubertModel`, ...).
     extractor: its feature extractor. pad_to_30s: Whisper only.
     Raises UserError for a model type that has no family here, and for a checkpoint that its family cannot run
-    (a convolutional adapter, a flash attention kernel, another sample rate than 16 kHz).
+    (a flash attention kernel, another sample rate than 16 kHz).
     """
     kind = model.config.model_type
     base: Any = model.base_model

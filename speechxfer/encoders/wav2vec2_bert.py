@@ -33,8 +33,12 @@ class Wav2Vec2Bert(Wav2Vec2Like):
     def shortest(self) -> int:
         return _WINDOW + (self.extractor.stride - 1) * _HOP
 
-    def frames_of(self, samples: int) -> int:
-        return ((max(samples, self.shortest) - _WINDOW) // _HOP + 1) // self.extractor.stride
+    def above(self) -> list[nn.Module]:
+        expand = self.module.intermediate_ffn
+        return super().above() if expand is None else [expand, *super().above()]
+
+    def _frames_below(self, samples: int) -> int:
+        return ((samples - _WINDOW) // _HOP + 1) // self.extractor.stride
 
     def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         """Log-mel normalised over the utterance's own steps; a last step that fills no frame is left out."""
@@ -61,3 +65,7 @@ class Wav2Vec2Bert(Wav2Vec2Like):
         for layer in layers:
             states = layer(states, attention_mask=mask, relative_position_embeddings=places, conv_attention_mask=valid)
         return states
+
+    def _finish(self, states: Tensor) -> Tensor:
+        expand = self.module.intermediate_ffn  # some checkpoints have it, under their adapter
+        return states if expand is None else states + 0.5 * expand(states)

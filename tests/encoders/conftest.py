@@ -56,6 +56,7 @@ STABLE = WAV | {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 STACKED = WAV | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
 CONFORMER = WAV | {"conv_depthwise_kernel_size": 7, "max_source_positions": 40, "hidden_act": "swish"}
 BERT = SIZE | PUBLISHED | {"conv_depthwise_kernel_size": 7, "max_source_positions": 40}
+ADAPTER: Options = {"add_adapter": True, "num_adapter_layers": 2, "output_hidden_size": 24}
 WHISPER: Options = {
     "vocab_size": 60,
     "d_model": 32,
@@ -102,6 +103,8 @@ CHECKPOINTS: dict[str, tuple[type, Options]] = {
     "bert": (Wav2Vec2BertConfig, BERT),
     "bert-relative": (Wav2Vec2BertConfig, BERT | {"position_embeddings_type": "relative"}),
     "bert-rotary": (Wav2Vec2BertConfig, BERT | {"position_embeddings_type": "rotary"}),
+    "wav2vec2-adapter": (Wav2Vec2Config, STABLE | ADAPTER),
+    "bert-adapter": (Wav2Vec2BertConfig, BERT | ADAPTER | {"use_intermediate_ffn_before_adapter": True}),
     "whisper": (WhisperConfig, WHISPER),
 }
 

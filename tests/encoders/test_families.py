@@ -12,6 +12,8 @@ import pkgutil
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC, Wav2Vec2Model
@@ -58,12 +60,15 @@ def places(encoder) -> list[nn.Module]:
 def stock_frames(small, waveform: np.ndarray) -> torch.Tensor:
     """transformers' own preprocessing and forward, one utterance, (frames, dim)."""
     with torch.no_grad():
-        inputs = small.extractor(waveform, sampling_rate=RATE, return_tensors="pt")
+        options = {"sampling_rate": RATE, "return_tensors": "pt"}
+        if small.name == "bert-adapter":  # else a padded step, which stock transformers' adapter reads
+            options["pad_to_multiple_of"] = None
+        inputs = small.extractor(waveform, **options)
         if small.name == "whisper":
             return small.model.model.encoder(inputs.input_features).last_hidden_state[0]
         if small.name.startswith("bert"):
-            states = small.model(**inputs).last_hidden_state[0]
-            return states[: int(inputs.attention_mask.sum())]
+            valid = small.model._get_feat_extract_output_lengths(inputs.attention_mask.sum())
+            return small.model(**inputs).last_hidden_state[0, : int(valid)]
         return small.model(inputs.input_values).last_hidden_state[0]
 
 
@@ -73,7 +78,7 @@ def test_equals_transformers_on_one_utterance(small):
         waveform = small.waveform(samples)
         ours, theirs = frames_alone(encoder, [waveform])[0], stock_frames(small, waveform)
         assert ours.shape == theirs.shape
-        assert 0.3 < theirs.std() < 3  # so that the tolerance means something
+        assert 0.3 < theirs.std() < 5  # so that the tolerance means something
         torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
 
@@ -99,7 +104,8 @@ def test_a_split_at_every_layer_gives_the_whole(small):
         whole = encoder(inputs)
         for layer in range(FEATURES, encoder.depth + 1):
             hidden = encoder.lower(inputs, layer)
-            assert hidden.layer == layer and hidden.lengths.equal(whole.lengths)
+            assert hidden.layer == layer
+            assert hidden.lengths.equal(whole.lengths) or "adapter" in small.name  # which shortens them above the split
             # what a cache keeps: the valid states alone, padded anew with others
             kept = Hidden(hidden.states.clone(), hidden.lengths.clone(), layer, dict(hidden.extra))
             for row, length in zip(kept.states, kept.lengths.tolist(), strict=True):
@@ -116,6 +122,12 @@ def test_a_shuffled_batch_of_very_different_lengths_equals_batch_one(small):
     waveforms = small.waveforms(16)
     assert max(map(len, waveforms)) > 15 * min(map(len, waveforms))
     assert difference_in_a_batch(small.encoder, waveforms) < TOLERANCE
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(0, 3_000), min_size=2, max_size=5))
+def test_any_mixture_of_lengths_equals_batch_one(small, lengths):
+    assert difference_in_a_batch(small.encoder, [small.waveform(n) for n in lengths]) < TOLERANCE
 
 
 def test_nothing_is_left_beyond_a_length(small):
@@ -213,6 +225,7 @@ def test_every_parameter_stands_in_one_place(small):
     assert left <= {"embed_positions.weight", "masked_spec_embed"}
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched")  # WavLM's, when the backward pass runs a layer again
 def test_gradient_checkpointing_changes_no_gradient(small):
     encoder, inputs = small.encoder, small.encoder.prepare(small.waveforms(4))
 
@@ -281,6 +294,7 @@ LOAD_BEARING = [
     *[(name, "additive_mask") for name in ("wav2vec2-layer", "mms", "hubert", "hubert-stable", "data2vec", "whisper")],
     *[(name, "additive_mask") for name in ("conformer-relative", "conformer-rotary", "bert", "bert-rotary")],
     *[(name, "length_mask") for name in ("wavlm", "wavlm-stable", "whisper")],
+    *[(name, "zero_beyond") for name in ("wav2vec2-adapter", "bert-adapter")],
     *[(name, "zero_beyond") for name in ("wav2vec2-group", "wav2vec2-layer", "hubert-stable", "wavlm", "data2vec")],
     *[(name, "zero_beyond") for name in ("conformer-relative", "conformer-rotary")],
     *[(name, "_norm_over_time") for name in ("wav2vec2-group", "wav2vec2-group-stable", "hubert", "wavlm")],
@@ -295,11 +309,20 @@ def test_frames_depend_on_the_batch_without(make, monkeypatch, name, mask):
     assert difference_in_a_batch(small.encoder, waveforms) > BROKEN
 
 
-@pytest.mark.parametrize(("name", "module"), [("hubert-batch-norm", "hubert"), ("data2vec", "data2vec")])
-def test_frames_depend_on_the_batch_without_the_zeros_between(make, monkeypatch, name, module):
-    """The zeros of the family's own file alone, the shared ones staying."""
+@pytest.mark.parametrize(
+    ("name", "module", "mask"),
+    [
+        ("hubert-batch-norm", "hubert", "zero_beyond"),
+        ("data2vec", "data2vec", "zero_beyond"),
+        ("wav2vec2-adapter", "_adapter", "zero_beyond"),
+        ("bert-adapter", "_adapter", "zero_beyond"),
+        ("bert-adapter", "_adapter", "additive_mask"),
+    ],
+)
+def test_frames_depend_on_the_batch_without_one_files_masks(make, monkeypatch, name, module, mask):
+    """Those of the family's own file alone, the shared ones staying."""
     small = make(name)
-    monkeypatch.setattr(f"speechxfer.encoders.{module}.zero_beyond", WITHOUT["zero_beyond"])
+    monkeypatch.setattr(f"speechxfer.encoders.{module}.{mask}", WITHOUT[mask])
     assert difference_in_a_batch(small.encoder, small.waveforms(16)) > BROKEN
 
 
@@ -325,14 +348,6 @@ def test_stock_transformers_depends_on_the_batch_where_we_do_not(make):
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------
-def test_a_convolutional_adapter_is_refused(make):
-    small = make("wav2vec2-layer")
-    config = small.model.config
-    config.add_adapter, config.output_hidden_size = True, 32
-    with pytest.raises(UserError, match=r"wav2vec2: .*add_adapter"):
-        encoder_of(Wav2Vec2Model(config), small.extractor)
-
-
 def test_flash_attention_is_refused(make):
     small = make("wav2vec2-layer")
     small.model.config._attn_implementation = "flash_attention_2"
