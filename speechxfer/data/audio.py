@@ -81,7 +81,7 @@ def load(row: Mapping[str, Any]) -> np.ndarray:
     try:
         return decode(source_of(row), RATE, row.get("start"), row.get("end"))
     except UserError as error:
-        raise _of_row(error, row) from None
+        raise of_row(error, row) from None
 
 
 def seconds(row: Mapping[str, Any]) -> float:
@@ -92,7 +92,7 @@ def seconds(row: Mapping[str, Any]) -> float:
     try:
         return _seconds(source_of(row), row.get("start"), row.get("end"))
     except UserError as error:
-        raise _of_row(error, row) from None
+        raise of_row(error, row) from None
 
 
 def source_of(row: Mapping[str, Any]) -> str | bytes:
@@ -113,7 +113,7 @@ def _seconds(source: str | bytes, start: float | None, end: float | None) -> flo
     return last - first
 
 
-def _of_row(error: UserError, row: Mapping[str, Any]) -> UserError:
+def of_row(error: UserError, row: Mapping[str, Any]) -> UserError:
     """The same mistake under the name that the table gives the audio."""
     if isinstance(error, MissingExtraError):
         return error

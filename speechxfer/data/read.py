@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from speechxfer.data.tables import TABLES, Columns, read_table
+from speechxfer.data.forms import find_form
+from speechxfer.data.parquet import read_parquet
+from speechxfer.data.tables import Columns
 from speechxfer.errors import Problems, UserError, nearest
 
 
@@ -22,27 +24,22 @@ def read(source: str | Path, *, need: Collection[str] = (), unique: bool = True)
     Raises UserError: not there, empty, no `audio` column, a needed column missing, duplicate ids.
     """
     where = str(source)
-    columns, folder = _columns(source)
-    rows = len(next(iter(columns.values()), []))
-    if not rows:
+    found = find_form(source)
+    if found.parquet:
+        dataset = read_parquet(found.parquet, found.folder, where)
+    else:
+        dataset = _from_columns(found.columns, found.folder, where)
+    if not len(dataset):
         raise UserError("has no rows", where=where, fix="write one row an utterance under the header")
-    if "audio" not in columns:
-        raise _lacks("audio", columns, where)
-    columns["path"] = [_resolve(folder, audio) for audio in columns["audio"]]
-    _cuts(columns, where)
-    columns["id"] = _ids(columns)
-    if unique:
-        duplicates(columns["id"], where).stop()
     for name in need:
-        if name not in columns:
-            raise _lacks(name, columns, where)
-    first = ("id", "audio", "path")
-    return datasets.Dataset.from_dict(
-        {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
-    )
+        if name not in dataset.column_names:
+            raise _lacks(name, dataset.column_names, where)
+    if unique:
+        duplicates(dataset["id"], where).stop()
+    return dataset
 
 
-def duplicates(ids: list[str], where: str) -> Problems:
+def duplicates(ids: Iterable[str], where: str) -> Problems:
     """Every id that stands more than once, with its rows (1 is the first)."""
     problems = Problems(f"{where}: ids must differ", fix="give each utterance its own 'id' (or its own audio, or cut)")
     rows: dict[str, list[int]] = {}
@@ -54,16 +51,19 @@ def duplicates(ids: list[str], where: str) -> Problems:
     return problems
 
 
-def _columns(source: str | Path) -> tuple[Columns, Path]:
-    path = Path(source)
-    if path.is_file() and path.suffix.lower() in TABLES:
-        return read_table(path), path.parent
-    if not path.exists():
-        raise UserError("no such file or folder", where=str(source))
-    raise UserError("is not DATA", where=str(source), fix=f"give a table ({', '.join(TABLES)}) or a folder of data")
+def _from_columns(columns: Columns, folder: Path, where: str) -> datasets.Dataset:
+    if "audio" not in columns:
+        raise _lacks("audio", columns, where)
+    columns["path"] = [_resolve(folder, audio) for audio in columns["audio"]]
+    _cuts(columns, where)
+    columns["id"] = _ids(columns)
+    first = ("id", "audio", "path")
+    return datasets.Dataset.from_dict(
+        {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
+    )
 
 
-def _lacks(name: str, columns: Columns, where: str) -> UserError:
+def _lacks(name: str, columns: Iterable[str], where: str) -> UserError:
     known = [column for column in columns if column not in ("path", "bytes")]
     return UserError(
         f"has no column '{name}'{nearest(name, known)}; its columns are {', '.join(known)}",

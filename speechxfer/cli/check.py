@@ -1,0 +1,140 @@
+"""`speechxfer check DATA`: what is wrong with a data set, before anyone trains on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speechxfer.cli._options import JsonFile, Quiet, write_json
+
+if TYPE_CHECKING:
+    import datasets
+
+    from speechxfer.data.audit import Audit
+
+HELP_ORDER = 20
+_SHOWN = 50  # errors printed; --json has them all
+
+
+def register(app: typer.Typer) -> None:
+    app.command("check")(check)
+
+
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A table, a folder of data, or hub:owner/name.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="Also check what this model can take.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows as a table, say clean.csv.")
+    ] = None,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Audit a data set: every file is decoded, every text read. Exit code 1 when rows cannot be used.
+
+    Rows are counted from 1, the header not counted. Example: speechxfer check train.csv --model whisper-tiny.en
+    """
+    from speechxfer.data.audit import audit
+    from speechxfer.data.read import read
+    from speechxfer.data.tables import TABLES
+    from speechxfer.errors import UserError
+    from speechxfer.report.progress import Narrator
+
+    if output is not None and output.suffix.lower() not in TABLES:
+        raise UserError("is no table", where=f"--output {output}", fix=f"end it in one of {', '.join(TABLES)}")
+    dataset = read(data, unique=False)
+    if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
+        problem = "embedded audio cannot stand in a table"
+        raise UserError(problem, where=f"--output {output}", fix="data.skip_bad=true leaves bad rows out in adapt")
+    limits = None
+    if model is not None:
+        from speechxfer.models import text_limits
+
+        limits = text_limits(model)
+    with Narrator(quiet=quiet).bar("checking") as step:
+        done = 0
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            step(done, len(dataset))
+
+        result = audit(dataset, limits, advance)
+    if output is not None:
+        _write_clean(dataset, result, output)
+    if not quiet:
+        _tell(data, dataset, result, output)
+    write_json(_as_json(dataset, result), json)
+    if result.errors:
+        raise typer.Exit(1)
+
+
+def _tell(data: str, dataset: datasets.Dataset, result: Audit, output: Path | None) -> None:
+    audio = dataset["audio"]
+    for bad in result.errors[:_SHOWN]:
+        name = "" if bad.id == audio[bad.index] else f"{bad.id}, "
+        typer.echo(f"error    row {bad.index + 1} ({name}{audio[bad.index]}): {bad.problem}")
+        if bad.fix:
+            typer.echo(f"         fix: {bad.fix}")
+    if len(result.errors) > _SHOWN:
+        typer.echo(f"         … and {len(result.errors) - _SHOWN} more errors (--json FILE has all)")
+    for warning in result.warnings:
+        typer.echo(f"warning  {warning}")
+    _tell_groups("speaker", result.speakers)
+    _tell_groups("accent", result.accents)
+    if output is not None:
+        typer.echo(f"written  {output}: {len(result.usable)} rows")
+    typer.echo(
+        f"{data}: {result.rows} rows, {result.hours:.2f} h, {len(result.usable)} usable, "
+        f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warnings"
+    )
+
+
+def _tell_groups(name: str, totals: dict[str, dict[str, float]], shown: int = 5) -> None:
+    """The groups with most and least audio: that is where an imbalance shows."""
+    if not totals:
+        return
+    ordered = list(totals.items())
+    lines = [f"{value} {total['hours']:.2f} h in {total['utterances']:.0f}" for value, total in ordered]
+    if len(lines) > 2 * shown:
+        lines = [*lines[:shown], "…", *lines[-2:]]
+    plural = name if len(totals) == 1 else f"{name}s"
+    typer.echo(f"{len(totals)} {plural}: {', '.join(lines)}")
+
+
+def _as_json(dataset: datasets.Dataset, result: Audit) -> dict[str, Any]:
+    audio = dataset["audio"]
+    errors = [
+        {"row": bad.index + 1, "id": bad.id, "audio": audio[bad.index], "problem": bad.problem, "fix": bad.fix}
+        for bad in result.errors
+    ]
+    return {
+        "rows": result.rows,
+        "usable": len(result.usable),
+        "hours": result.hours,
+        "errors": errors,
+        "warnings": result.warnings,
+        "speakers": result.speakers,
+        "accents": result.accents,
+    }
+
+
+def _write_clean(dataset: datasets.Dataset, result: Audit, output: Path) -> None:
+    """The usable rows with their ids; audio paths are relative to the new table."""
+    import os
+
+    from speechxfer.data.tables import write_table
+
+    names = [name for name in dataset.column_names if name not in ("path", "bytes")]
+    folder = output.parent.resolve()
+
+    def rows() -> Any:
+        for row in dataset.select(result.usable):
+            given = Path(row["audio"].strip())
+            near = given if given.is_absolute() else Path(os.path.relpath(Path(row["path"]).resolve(), folder))
+            yield row | {"audio": near.as_posix()}
+
+    write_table(output, rows(), names)

@@ -1,0 +1,232 @@
+"""The audit behind `speechxfer check`: every utterance decoded once, in threads, and only its measures kept."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import numpy as np
+
+from speechxfer.data.audio import decode_channels, of_row, source_of
+from speechxfer.data.bad_rows import BadRow, Limits, ctc_frames, unfit
+from speechxfer.data.pool import Progress, over_rows
+from speechxfer.errors import UserError
+
+SILENT = 10 ** (-60 / 20)  # peak, of full scale: below it is no speech of any level
+CLIPPED = 0.001  # share of samples at full scale
+FULL_SCALE = 0.999
+OUTLIER = 5.0  # robust standard deviations of log characters a second
+CTC_RATE = 50.0  # frames a second of wav2vec2's family and Whisper
+NAMED = 10  # rows named in a warning
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is kept of one utterance. seconds: 0 where unreadable; content: a digest of its samples."""
+
+    seconds: float = 0.0
+    clipped: float = 0.0
+    content: bytes = b""
+    problem: tuple[str, str] | None = None
+
+
+@dataclass
+class Audit:
+    """errors: rows that cannot be used; warnings: what to look at; usable: indices of the other rows."""
+
+    rows: int
+    hours: float
+    errors: list[BadRow] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    usable: list[int] = field(default_factory=list)
+    speakers: dict[str, dict[str, float]] = field(default_factory=dict)
+    accents: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def audit(dataset: datasets.Dataset, limits: Limits | None = None, progress: Progress | None = None) -> Audit:
+    """Audit every row: its audio decoded, its text (or label) against `limits`, the rows against each other.
+
+    Bounded memory: a few rows' audio at a time, and about 100 bytes a row. Damage and silence are errors here.
+    """
+    limits = limits or Limits()
+    text = next((name for name in ("text", "label") if name in dataset.column_names), None)
+    columns = ["id", "audio", "path", "bytes", "start", "end"]
+    measures = list(over_rows(dataset, columns, measure, progress))
+    texts = _column(dataset, text)
+    ids = list(dataset["id"])
+    result = Audit(len(dataset), sum(one.seconds for one in measures) / 3600)
+    seen: dict[str, int] = {}
+    for index, (name, one, words) in enumerate(zip(ids, measures, texts, strict=True)):
+        found = [one.problem] if one.problem else []
+        misfit = unfit(
+            one.seconds if not one.problem else math.inf, words, _text_only(limits) if one.problem else limits
+        )
+        found += [misfit] if misfit else []
+        if name in seen:
+            found.append((f"its id stands in row {seen[name] + 1} too", "give each utterance its own id, audio or cut"))
+        seen.setdefault(name, index)
+        result.errors += [BadRow(index, name, *what) for what in found]
+        if not found:
+            result.usable.append(index)
+    _warn(result, dataset, measures, texts, text, limits)
+    result.speakers = _totals(_column(dataset, "speaker"), measures)
+    result.accents = _totals(_column(dataset, "accent"), measures)
+    return result
+
+
+def measure(row: dict[str, Any]) -> Measures:
+    """Decode a row's utterance and measure it."""
+    try:
+        samples, rate = decode_channels(source_of(row), row.get("start"), row.get("end"))
+    except UserError as error:
+        error = of_row(error, row)
+        return Measures(problem=(error.problem, error.fix or ""))
+    length = len(samples) / rate
+    loudness = np.abs(samples)
+    if not len(samples) or loudness.max() < SILENT:
+        return Measures(length, problem=("is silent", "listen to it: a muted microphone, or the wrong cut"))
+    content = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
+    return Measures(length, float((loudness >= FULL_SCALE).mean()), content)
+
+
+def _text_only(limits: Limits) -> Limits:
+    return Limits(max_tokens=limits.max_tokens, count_tokens=limits.count_tokens)
+
+
+def _column(dataset: datasets.Dataset, name: str | None) -> list[str] | list[None]:
+    if name is None or name not in dataset.column_names:
+        return [None] * len(dataset)
+    return [str(value if value is not None else "") for value in dataset[name]]
+
+
+def _warn(
+    result: Audit,
+    dataset: datasets.Dataset,
+    measures: Sequence[Measures],
+    texts: Sequence[str | None],
+    text: str | None,
+    limits: Limits,
+) -> None:
+    add = result.warnings.append
+    if text is None:
+        add("there is no column 'text': only the audio was checked, and nothing can be trained or scored")
+    if "speaker" not in dataset.column_names:
+        add("there is no column 'speaker': parts cannot be kept apart by speaker, and a WER may look better than it is")
+    clipped = [row for row, one in enumerate(measures) if one.clipped > CLIPPED]
+    if clipped:
+        add(f"{_rows(clipped)} clipped (over {CLIPPED:.1%} of samples at full scale): record them at a lower level")
+    _warn_of_copies(add, dataset, measures, texts)
+    if text == "text":
+        _warn_of_texts(add, measures, texts, limits)
+    splits = _column(dataset, "split")
+    for name, values in (("speaker", _column(dataset, "speaker")), ("sentence", texts if text == "text" else [])):
+        _warn_of_shared(add, name, values, splits)
+
+
+def _warn_of_copies(
+    add: Any, dataset: datasets.Dataset, measures: Sequence[Measures], texts: Sequence[str | None]
+) -> None:
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for row, one in enumerate(measures):
+        if one.content:
+            same[one.content].append(row)
+    copies = [rows for rows in same.values() if len(rows) > 1]
+    if not copies:
+        return
+    shown = "; ".join(", ".join(str(row + 1) for row in rows[:NAMED]) for rows in copies[:NAMED])
+    add(f"{len(copies)} recordings stand in several rows with the same audio (rows {shown}): keep one of each")
+    splits = _column(dataset, "split")
+    across = [rows for rows in copies if len({splits[row] for row in rows}) > 1]
+    if across:
+        add(f"{len(across)} of these stand in several splits (rows {_numbers(across[0])}): the test is not held out")
+    otherwise = [rows for rows in copies if len({texts[row] for row in rows}) > 1]
+    if otherwise:
+        add(f"{len(otherwise)} of these have different texts (rows {_numbers(otherwise[0])}): one of them is wrong")
+
+
+def _warn_of_texts(add: Any, measures: Sequence[Measures], texts: Sequence[str | None], limits: Limits) -> None:
+    spoken = [
+        (row, one.seconds, " ".join((words or "").split()))
+        for row, (one, words) in enumerate(zip(measures, texts, strict=True))
+    ]
+    spoken = [(row, length, words) for row, length, words in spoken if words and length]
+    if limits.characters is not None:
+        _warn_of_characters(add, spoken, limits)
+    if limits.frames_per_second is None:
+        short = [row for row, length, words in spoken if length * CTC_RATE < ctc_frames(words)]
+        if short:
+            add(f"{_rows(short)} too short for the text under CTC ({CTC_RATE:g} frames a second): check text and cut")
+    rates = [math.log(len(words) / length) for _, length, words in spoken]
+    if len(rates) < 20:  # too few for a spread
+        return
+    middle = statistics.median(rates)
+    spread = max(1.4826 * statistics.median(abs(rate - middle) for rate in rates), 0.05)
+    far = [row for (row, *_), rate in zip(spoken, rates, strict=True) if abs(rate - middle) > OUTLIER * spread]
+    if far:
+        usual = f"{math.exp(middle):.1f} characters a second are usual"
+        add(f"{_rows(far)} spoken oddly fast or slowly for the text ({usual}): do text and audio belong together?")
+
+
+def _warn_of_characters(add: Any, spoken: Iterable[tuple[int, float, str]], limits: Limits) -> None:
+    known = limits.characters or set()
+    lacking: Counter[str] = Counter()
+    rows, wrong_case = [], []
+    for row, _, words in spoken:
+        unknown = {letter for letter in words if letter not in known and not letter.isspace()}
+        other_case = {letter for letter in unknown if letter.swapcase() in known}
+        if other_case:
+            wrong_case.append(row)
+        if unknown - other_case:
+            lacking.update(unknown - other_case)
+            rows.append(row)
+    if wrong_case:
+        letters = f"{limits.case} case" if limits.case else "letters"
+        add(f"{_rows(wrong_case)} written in another case than the model's {letters}: change the text's case")
+    if rows:
+        letters = " ".join(repr(letter) for letter, _ in lacking.most_common(20))
+        add(f"{_rows(rows)} written with characters that the model lacks ({letters}): spell them out or take them out")
+
+
+def _warn_of_shared(add: Any, name: str, values: Sequence[str | None], splits: Sequence[str | None]) -> None:
+    where: dict[str, set[str]] = defaultdict(set)
+    for value, split in zip(values, splits, strict=False):
+        if value and split:
+            where[" ".join(value.casefold().split())].add(split)
+    shared = {value: found for value, found in where.items() if len(found) > 1}
+    if not shared:
+        return
+    example = min(shared)
+    advice = {
+        "speaker": "the WER of new speakers may be worse; data.split=ignore parts them by speaker",
+        "sentence": "the model hears the test's sentences in training; hold some sentences out",
+    }[name]
+    splits_of = ", ".join(sorted(shared[example]))
+    add(
+        f"{len(shared)} of {len(where)} {name}s stand in several splits (say '{example[:60]}' in {splits_of}): {advice}"
+    )
+
+
+def _rows(rows: Sequence[int]) -> str:
+    return f"row {rows[0] + 1} is" if len(rows) == 1 else f"{len(rows)} rows ({_numbers(rows)}) are"
+
+
+def _numbers(rows: Sequence[int]) -> str:
+    return ", ".join(str(row + 1) for row in rows[:NAMED]) + (", …" if len(rows) > NAMED else "")
+
+
+def _totals(values: Sequence[str | None], measures: Sequence[Measures]) -> dict[str, dict[str, float]]:
+    """Utterances and hours by value, the most hours first; nothing where the column is not there."""
+    totals: dict[str, dict[str, float]] = {}
+    for value, one in zip(values, measures, strict=True):
+        if value is None:
+            continue
+        total = totals.setdefault(value or "(none)", {"utterances": 0, "hours": 0.0})
+        total["utterances"] += 1
+        total["hours"] += one.seconds / 3600
+    return dict(sorted(totals.items(), key=lambda item: -item[1]["hours"]))

@@ -1,0 +1,186 @@
+"""Decoding against what was written, in every format; broken files against their messages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechxfer.data import audio
+from speechxfer.data.audio import decode, load, seconds
+from speechxfer.errors import MissingExtraError, UserError
+
+Writer = Callable[..., Path]
+
+
+def hertz_of(waveform: np.ndarray, rate: int) -> float:
+    return float(np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+def test_every_format(tmp_path: Path, write_tone: Writer, suffix: str) -> None:
+    file = write_tone(tmp_path / f"a{suffix}", 1.0, hertz=440)
+    for source in (file, str(file), file.read_bytes()):
+        waveform = decode(source)
+        assert (waveform.shape, waveform.dtype) == ((16_000,), np.float32)
+        assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=1)
+        assert np.sqrt(np.mean(waveform**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
+    assert seconds({"path": str(file), "audio": "a"}) == pytest.approx(1.0)
+
+
+def test_other_rates_keep_pitch_and_length(tmp_path: Path, write_tone: Writer) -> None:
+    for rate in (8_000, 22_050, 44_100, 48_000):
+        file = write_tone(tmp_path / f"{rate}.wav", 1.0, rate, hertz=440)
+        waveform = decode(file)
+        assert len(waveform) == pytest.approx(16_000, abs=1)
+        assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=1)
+    assert len(decode(file, 8_000)) == 8_000
+
+
+def test_stereo_is_the_mean_of_its_channels(tmp_path: Path) -> None:
+    left, right = np.full(1600, 0.5, np.float32), np.full(1600, -0.1, np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(decode(tmp_path / "a.wav"), 0.2, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 15_000), st.integers(1, 1000))
+def test_a_cut_is_the_slice_of_the_whole(start: int, length: int) -> None:
+    whole = np.random.default_rng(0).uniform(-0.9, 0.9, 16_000).astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, whole, 16_000, format="WAV", subtype="FLOAT")
+    cut = decode(file.getvalue(), start=start / 16_000, end=(start + length) / 16_000)
+    np.testing.assert_array_equal(cut, whole[start : start + length])
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".opus", ".mp3"])
+def test_a_cut_of_a_compressed_file_is_the_slice_of_the_whole(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    kind = {".opus": ("OGG", "OPUS"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", None), ".flac": ("FLAC", None)}[suffix]
+    file = tmp_path / f"a{suffix}"
+    soundfile.write(file, rng.uniform(-0.5, 0.5, 48_000), 16_000, format=kind[0], subtype=kind[1])
+    np.testing.assert_allclose(decode(file, start=1.0, end=1.5), decode(file)[16_000:24_000], atol=1e-4)
+
+
+def test_a_row_is_loaded_by_its_cut(tmp_path: Path, write_tone: Writer) -> None:
+    file = write_tone(tmp_path / "a.wav", 2.0)
+    row = {"id": "x", "audio": "a.wav", "path": str(file), "start": 0.5, "end": None}
+    assert len(load(row)) == 24_000
+    assert seconds(row) == pytest.approx(1.5)
+    assert len(load({"audio": "a.wav", "path": "", "bytes": file.read_bytes()})) == 32_000
+
+
+def broken(folder: Path, write: Writer, kind: str) -> Path:
+    """A file that is wrong in the way that `kind` says."""
+    name, how = kind.split()
+    file = folder / name
+    whole = write(folder / f"whole{file.suffix}").read_bytes() if how == "cut" else b""
+    contents = {
+        "cut": whole[: len(whole) // 2],
+        "empty": b"",
+        "text": b"hello, I am a transcript\n" * 40,
+        "page": b"<!DOCTYPE html><html>404</html>",
+        "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+        "noise": np.random.default_rng(1).bytes(5000),
+    }
+    file.write_bytes(contents[how])
+    return file
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("a.wav cut", "truncated or damaged (15978 of 32000 bytes of samples)"),
+        ("a.flac cut", "truncated or damaged"),
+        ("a.opus cut", "truncated or damaged"),
+        ("a.ogg cut", "truncated or damaged"),
+        ("a.mp3 cut", "truncated or damaged (ends after"),
+        ("a.wav empty", "is empty (0 bytes)"),
+        ("a.wav text", "is text, not audio (it begins 'hello, I am a transcript')"),
+        ("a.wav page", "is text, not audio"),
+        ("a.wav lfs", "Git LFS pointer"),
+        ("a.wav noise", "no known audio format"),
+        ("a.raw noise", "no known audio format"),
+    ],
+)
+def test_broken_files_are_named(tmp_path: Path, write_tone: Writer, kind: str, message: str) -> None:
+    file = broken(tmp_path, write_tone, kind)
+    with pytest.raises(UserError) as caught:
+        decode(file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        load({"audio": "as/in/the/table.wav", "path": str(file)})
+    assert str(caught.value).startswith("as/in/the/table.wav: ")
+
+
+@pytest.mark.parametrize("kind", ["a.wav cut", "a.opus cut", "a.ogg cut", "a.wav text", "a.wav empty"])
+def test_the_header_alone_shows_it(tmp_path: Path, write_tone: Writer, kind: str) -> None:
+    with pytest.raises(UserError):
+        seconds({"audio": "a", "path": str(broken(tmp_path, write_tone, kind))})
+
+
+def test_a_streamed_wav_has_no_length_and_is_read(tmp_path: Path, write_tone: Writer) -> None:
+    data = bytearray(write_tone(tmp_path / "a.wav").read_bytes())
+    at = data.index(b"data") + 4
+    data[4:8] = data[at : at + 4] = b"\xff\xff\xff\xff"  # as a program writes that cannot seek back
+    assert len(decode(bytes(data))) == 16_000
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (0.5, 0.5, "holds nothing"),
+        (-1.0, 0.5, "holds nothing"),
+        (1.5, None, "holds nothing"),
+        (0, 1.2, "after the file's end"),
+    ],
+)
+def test_cuts_outside_the_file(tmp_path: Path, write_tone: Writer, start: float, end: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        decode(write_tone(tmp_path / "a.wav"), start=start, end=end)
+
+
+def test_missing_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        decode(tmp_path / "no.wav")
+    with pytest.raises(UserError, match="is a folder"):
+        decode(tmp_path)
+
+
+def test_samples_that_are_not_numbers(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.2]), 16_000, subtype="FLOAT")
+    with pytest.raises(UserError, match="not numbers"):
+        decode(tmp_path / "a.wav")
+
+
+def write_m4a(path: Path, waveform: np.ndarray) -> Path:
+    av = pytest.importorskip("av", reason="the extra 'av' is not installed")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(waveform[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    return path
+
+
+def test_m4a_through_av(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_m4a(tmp_path / "a.m4a", 0.3 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32))
+    waveform = decode(file)
+    assert len(waveform) == pytest.approx(16_000, abs=2048)
+    assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=2)
+    assert seconds({"audio": "a", "path": str(file)}) == pytest.approx(1, abs=0.13)
+    cut = file.read_bytes()
+    with pytest.raises(UserError, match="truncated or damaged"):
+        decode(cut[: len(cut) // 3])
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"speechxfer\[av\]") as caught:
+        audio.decode(file)
+    assert "a.m4a" in str(caught.value)
