@@ -22,6 +22,7 @@ def write_report(
     facts: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
     audio: Mapping[str, str] | None = None,
+    embed: int = 0,
 ) -> None:
     """Write the report of one or more systems on the same utterances.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Group
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from speechxfer.scoring import Part, Score
+from speechxfer.scoring import Comparison, Part, Score
+from speechxfer.scoring.insight import Insight, by_rule
 
 _STYLES = {"S": "bold red", "D": "bold magenta", "I": "bold yellow"}
 
@@ -74,3 +78,33 @@ def _rows(score: Score, by: str | None) -> list[tuple[str, Part]]:
     columns = score.by if by is None else {c: g for c, g in score.by.items() if c == by}
     groups = [(f"{column}: {value}", part) for column, group in columns.items() for value, part in group.items()]
     return [("all", score.total), *groups]
+
+
+def print_scores(
+    results: Mapping[str, Score],
+    insights: Mapping[str, Insight],
+    comparisons: Mapping[tuple[str, str], Comparison],
+    warnings: Sequence[str],
+) -> None:
+    """What `speechxfer score` prints: rates with counts, groups, comparisons, the commonest errors, warnings."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name, score in results.items():
+        title = f"{name}: " if len(results) > 1 else "WER "
+        console.print(Text(title, style="bold") + Text(score.summary()))
+        raw = by_rule(score)
+        if raw and score.counts.reference_words:
+            steps = ", ".join(f"{rule} {after - before:+,}" for (_, before), (rule, after) in pairwise(raw))
+            console.print(Text(f"    as written {raw[0][1]:,} errors; by rule: {steps}", style="dim"))
+        insight = insights[name]
+        if insight.confusions:
+            shown = ", ".join(f"{r} > {h} ({n})" for r, h, n in insight.confusions[:5])
+            console.print(Text(f"    most confused: {shown}", style="dim"))
+        if insight.loops:
+            rest = per_cent(insight.without_loops.wer)
+            console.print(Text(f"    {len(insight.loops)} hypotheses loop; WER without them {rest} %"))
+        if score.by:
+            console.print(score_table(score))
+    for (before, after), comparison in comparisons.items():
+        console.print(Text(f"{before} to {after}: {comparison.summary()}"))
+    for text in warnings:
+        console.print(Text(f"warning: {text}", style="yellow"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.result import Score
-from speechxfer.scoring.statistics import paired_difference, sign_flip, unit_sums
+from speechxfer.scoring.result import Score, Word
+from speechxfer.scoring.statistics import holm, paired_difference, sign_flip, unit_sums
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,23 @@ class Comparison:
     p: float | None
     over: str
     units: int
+    p_holm: float | None = None  # where more than two systems are compared
+    p_mapsswe: float | None = None
 
     @property
     def significant(self) -> bool:
-        return self.p is not None and self.p < 0.05
+        p = self.p if self.p_holm is None else self.p_holm
+        return p is not None and p < 0.05
 
     def summary(self) -> str:
         if self.difference is None or self.interval is None or self.p is None:
             return "no comparison: no reference words"
         points, low, high = 100 * self.difference, 100 * self.interval[0], 100 * self.interval[1]
-        p = f"p = {self.p:.4f}" if self.p >= 0.0001 else "p < 0.0001"
+        p = _p("p", self.p)
+        if self.p_holm is not None:
+            p += f" ({_p('Holm', self.p_holm)})"
+        if self.p_mapsswe is not None:
+            p += f", {_p('MAPSSWE', self.p_mapsswe)}"
         verdict = ("better" if points < 0 else "worse") if self.significant else "no significant difference"
         return f"{points:+.1f} points, 95 % {low:+.1f} to {high:+.1f} over {self.units:,} {self.over}, {p}: {verdict}"
 
@@ -41,17 +51,22 @@ class Comparison:
             "difference": self.difference,
             "interval": None if self.interval is None else list(self.interval),
             "p": self.p,
+            "p_holm": self.p_holm,
+            "p_mapsswe": self.p_mapsswe,
             "over": self.over,
             "units": self.units,
             "significant": self.significant,
         }
 
 
-def compare(before: Score, after: Score) -> Comparison:
+def compare(before: Score, after: Score, *, mapsswe: bool = False) -> Comparison:
     """Compare two systems on the same utterances: paired block bootstrap, sign-flip permutation over speakers.
 
-    Raises UserError where the two do not hold the same ids.
+    mapsswe: NIST's matched-pair sentence-segment test too, which takes segments as independent, whoever spoke them.
+    Raises UserError where the two do not hold the same ids, or were scored otherwise.
     """
+    if before.options.to_json() != after.options.to_json():
+        raise UserError("two systems scored with different options cannot be compared")
     place = {name: i for i, name in enumerate(after.ids)}
     if lacking := [name for name in before.ids if name not in place] or [
         n for n in after.ids if n not in {*before.ids}
@@ -70,6 +85,59 @@ def compare(before: Score, after: Score) -> Comparison:
     if pairs[:, 1].sum() == pairs[:, 3].sum():  # whole numbers: equal sizes stay equal
         shares = sums[:, 2] - sums[:, 0]
     low, high = paired_difference(sums, seed=seed)
-    return Comparison(
-        before.wer, after.wer, after.wer - before.wer, (low, high), sign_flip(shares, seed=seed), over, units
-    )
+    p = sign_flip(shares, seed=seed)
+    segments = None
+    if mapsswe:
+        segments = matched_pairs(before.alignments(), after.alignments(rows.tolist()))
+    return Comparison(before.wer, after.wer, after.wer - before.wer, (low, high), p, over, units, p_mapsswe=segments)
+
+
+def compare_all(systems: Mapping[str, Score]) -> dict[tuple[str, str], Comparison]:
+    """Every pair of systems; with more than two, significance is by Holm's adjusted p."""
+    pairs = list(combinations(systems, 2))
+    found = [compare(systems[a], systems[b], mapsswe=True) for a, b in pairs]
+    if len(pairs) > 1:
+        known = [i for i, c in enumerate(found) if c.p is not None]
+        for i, p in zip(known, holm([found[i].p or 0.0 for i in known]), strict=True):
+            found[i] = replace(found[i], p_holm=p)
+    return dict(zip(pairs, found, strict=True))
+
+
+def matched_pairs(before: list[list[Word]], after: list[list[Word]]) -> float:
+    """MAPSSWE's two-sided p (Gillick & Cox, 1989): errors in segments set apart by two words right in both."""
+    differences: list[int] = []
+    for first, second in zip(before, after, strict=True):
+        a, b = _by_position(first), _by_position(second)
+        wrong_a = wrong_b = right = 0
+        for place, (x, y) in enumerate(zip(a, b, strict=True)):
+            if x == y == 0:
+                right += place % 2  # the words; between them lie the insertions
+                if right == 2 and (wrong_a or wrong_b):
+                    differences.append(wrong_b - wrong_a)
+                    wrong_a = wrong_b = 0
+            else:
+                right, wrong_a, wrong_b = 0, wrong_a + x, wrong_b + y
+        if wrong_a or wrong_b:
+            differences.append(wrong_b - wrong_a)
+    values = np.array(differences, dtype=np.float64)
+    if len(values) < 2 or not values.any():
+        return 1.0
+    spread = float(values.std(ddof=1))
+    if not spread:
+        return 0.0
+    return math.erfc(abs(float(values.mean())) / (spread / math.sqrt(len(values))) / math.sqrt(2))
+
+
+def _by_position(words: list[Word]) -> list[int]:
+    """Errors at every place: before the first reference word, on it, between it and the second, and so on."""
+    places = [0]
+    for operation, _, _ in words:
+        if operation == "I":
+            places[-1] += 1
+        else:
+            places += [int(operation != "="), 0]
+    return places
+
+
+def _p(name: str, p: float) -> str:
+    return f"{name} = {p:.4f}" if p >= 0.0001 else f"{name} < 0.0001"

@@ -27,7 +27,8 @@ class Counts:
     def of(cls, words: NDArray[np.int64], characters: NDArray[np.int64]) -> Counts:
         """Sum (utterances, 4) word counts and (utterances, 2) character errors and reference lengths."""
         sums = np.concatenate([words.sum(axis=0), characters.sum(axis=0)])
-        return cls(*sums.tolist(), *(len(words),))
+        hits, substitutions, deletions, insertions, errors, length = sums.tolist()
+        return cls(hits, substitutions, deletions, insertions, errors, length, len(words))
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))

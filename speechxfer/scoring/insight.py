@@ -139,7 +139,7 @@ def _bins(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts
     values = {"words": (lengths.astype(float), [1, 3, 6, 11, 21, 41])}
     for name, edges in {
         "duration": [0, 1, 2, 4, 8, 16, 30],
-        **dict.fromkeys(_SNR, [-100, 0, 5, 10, 15, 20, 30]),
+        **{key: [-100, 0, 5, 10, 15, 20, 30] for key in _SNR},
     }.items():
         if name in score.columns and (numbers := _numbers(score.columns[name])) is not None:
             values[name] = (numbers, edges)

@@ -149,7 +149,7 @@ def _meet(left: Transcript, right: Transcript, name: str, missing: str) -> Pairs
         )
     if lacking and missing == "error":
         raise UserError(
-            f"{len(lacking)} of {len(left.utterances)} utterances have no hypothesis: {_listed([u.id for u in lacking])}",
+            f"{len(lacking)} of {len(left.utterances)} have no hypothesis: {_listed([u.id for u in lacking])}",
             where=str(right.path),
             fix="--missing empty counts their words as deleted; --missing skip leaves them out; both are reported",
         )
