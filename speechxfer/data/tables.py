@@ -139,6 +139,9 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[s
             for row in rows:
                 file.write(json.dumps({name: row.get(name) for name in names}, ensure_ascii=False) + "\n")
             return
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([as_string(row.get(name)) for name in names] for row in rows)
+        plain = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        quoted = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow(names)
+        for row in rows:
+            cells = [as_string(row.get(name)) for name in names]
+            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)  # csv leaves \r bare

@@ -1,0 +1,85 @@
+"""Rows that cannot be used, each made on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechxfer.data.bad_rows import Limits, bad_rows, ctc_frames
+from speechxfer.data.read import read
+
+Writer = Callable[..., Path]
+
+
+def made(folder: Path, write: Writer) -> Path:
+    write(folder / "good.wav")
+    write(folder / "long.wav", 3.0)
+    whole = write(folder / "cut.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[:5000])
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "words.wav").write_text("hello " * 200)
+    rows = ["good.wav,hello", "long.wav,hello", "cut.wav,hello", "empty.wav,hello", "words.wav,hello", "gone.wav,hello"]
+    rows += [",hello", "./good.wav, ", f"../{folder.name}/good.wav,{'ab ' * 40}"]
+    (folder / "t.csv").write_text("audio,text\n" + "\n".join(rows) + "\n")
+    return folder / "t.csv"
+
+
+def test_every_kind(tmp_path: Path, write_tone: Writer) -> None:
+    rows = read(made(tmp_path, write_tone))
+    limits = Limits(max_seconds=2.0, max_tokens=20, count_tokens=lambda text: len(text.split()))
+    done: list[int] = []
+    found = {bad.index: bad for bad in bad_rows(rows, text="text", limits=limits, progress=done.append)}
+    assert sum(done) == len(rows)
+    assert {index: bad.problem.split(" (")[0] for index, bad in found.items()} == {
+        1: "lasts 3.0 s; the model takes 2 s",
+        2: "is truncated or damaged",
+        3: "is empty",
+        4: "is text, not audio",
+        5: "no such file",
+        6: "no audio is named",
+        7: "its text is empty",
+        8: "its text is 40 tokens; the model takes 20",
+    }
+    assert str(found[5]) == "row 6 (gone.wav): no such file"
+    assert all(bad.fix for bad in found.values())
+
+
+def test_without_text_and_limits(tmp_path: Path, write_tone: Writer) -> None:
+    rows = read(made(tmp_path, write_tone))
+    assert [bad.index for bad in bad_rows(rows, text=None, limits=None)] == [2, 3, 4, 5, 6]
+
+
+def test_too_short_for_ctc(tmp_path: Path, write_tone: Writer) -> None:
+    write_tone(tmp_path / "a.wav", 0.1)  # 5 frames
+    write_tone(tmp_path / "b.wav", 0.1)
+    (tmp_path / "t.csv").write_text("audio,text\na.wav,hello\nb.wav,helo\n")
+    found = bad_rows(read(tmp_path / "t.csv"), limits=Limits(frames_per_second=50))
+    assert [(bad.index, bad.problem) for bad in found] == [(0, "is too short for its text: 5 frames, CTC needs 6")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text("ab", min_size=1, max_size=8))
+def test_ctc_frames_is_where_the_loss_becomes_finite(text: str) -> None:
+    needed = ctc_frames(text)
+    assert needed == len(text) + sum(len(list(run)) - 1 for _, run in groupby(text))
+    targets = torch.tensor([["ab".index(letter) + 1 for letter in text]])
+    for frames, finite in ((needed, True), (needed - 1, False)):
+        if frames:
+            emissions = torch.zeros(frames, 1, 3).log_softmax(-1)
+            loss = torch.nn.functional.ctc_loss(emissions, targets, torch.tensor([frames]), torch.tensor([len(text)]))
+            assert bool(torch.isfinite(loss)) == finite
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 700])
+def test_rows_keep_their_numbers_whatever_the_chunks(tmp_path: Path, write_tone: Writer, count: int) -> None:
+    write_tone(tmp_path / "a.wav", 0.01)
+    lines = [f"{n},{'a.wav' if n % 7 else 'gone.wav'},t" for n in range(count)]
+    (tmp_path / "t.csv").write_text("id,audio,text\n" + "\n".join(lines) + "\n")
+    found = bad_rows(read(tmp_path / "t.csv"))
+    assert [(bad.index, bad.id) for bad in found] == [(n, str(n)) for n in range(0, count, 7)]
