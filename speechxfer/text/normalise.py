@@ -7,6 +7,7 @@ outside words. It never rewrites numbers, drops fillers, or strips marks (a Deva
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
@@ -80,8 +81,14 @@ def get_normaliser(name: str) -> Normaliser:
         return Normaliser("basic", "1", _BASIC, by_word=False)
     if name == "default":
         return Normaliser("default", "1", DEFAULT_RULES)
-    if Path(name).suffix == ".glm":
-        raise UserError("GLM files are read by speechxfer.text.glm", where=name)
+    if name == "english":
+        return Normaliser("english", "1", _english(), by_word=False)
+    if Path(name).suffix.lower() == ".glm":
+        from speechxfer.text.glm import read_glm
+
+        mapping = read_glm(Path(name))
+        version = hashlib.sha256(repr(mapping.rules).encode()).hexdigest()[:12]
+        return Normaliser(name, version, (Rule("unicode", _unicode), Rule("GLM", mapping)), by_word=False)
     raise UserError(
         f"no normaliser named '{name}'{nearest(name, NAMES)}",
         fix=f"one of {', '.join(NAMES)}, or the path of a .glm file",
@@ -163,3 +170,21 @@ _BASIC = (
     Rule("bracketed text", _no_brackets),
     Rule("all punctuation", lambda text: text.translate(_ALL)),
 )
+
+
+def _english() -> tuple[Rule, ...]:
+    from speechxfer.text import english
+    from speechxfer.text.spelling import american
+
+    return (
+        Rule("unicode", _unicode),
+        Rule("case", _case),
+        Rule("apostrophes and hyphens", _variants),
+        Rule("symbols", english.symbols),
+        Rule("punctuation", punctuation),
+        Rule("contractions", english.contractions),
+        Rule("abbreviations", english.abbreviations),
+        Rule("fillers", english.fillers),
+        Rule("spelling", american),
+        Rule("numbers", english.numbers),
+    )
