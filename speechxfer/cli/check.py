@@ -55,14 +55,7 @@ def check(
 
         limits = text_limits(model)
     with Narrator(quiet=quiet).bar("checking") as step:
-        done = 0
-
-        def advance(more: int) -> None:
-            nonlocal done
-            done += more
-            step(done, len(dataset))
-
-        result = audit(dataset, limits, advance)
+        result = audit(dataset, limits, lambda done: step(done, len(dataset)))
     if output is not None:
         _write_clean(dataset, result, output)
     if not quiet:
@@ -88,7 +81,7 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit, output: Path | No
     if output is not None:
         typer.echo(f"written  {output}: {len(result.usable)} rows")
     typer.echo(
-        f"{data}: {result.rows} rows, {result.hours:.2f} h, {len(result.usable)} usable, "
+        f"{data}: {result.rows} rows, {_length(result.hours)}, {len(result.usable)} usable, "
         f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warnings"
     )
 
@@ -98,11 +91,15 @@ def _tell_groups(name: str, totals: dict[str, dict[str, float]], shown: int = 5)
     if not totals:
         return
     ordered = list(totals.items())
-    lines = [f"{value} {total['hours']:.2f} h in {total['utterances']:.0f}" for value, total in ordered]
+    lines = [f"{value} {_length(total['hours'])} in {total['utterances']:.0f}" for value, total in ordered]
     if len(lines) > 2 * shown:
         lines = [*lines[:shown], "…", *lines[-2:]]
     plural = name if len(totals) == 1 else f"{name}s"
     typer.echo(f"{len(totals)} {plural}: {', '.join(lines)}")
+
+
+def _length(hours: float) -> str:
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
 
 
 def _as_json(dataset: datasets.Dataset, result: Audit) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _warn_of_copies(
     copies = [rows for rows in same.values() if len(rows) > 1]
     if not copies:
         return
-    shown = "; ".join(", ".join(str(row + 1) for row in rows[:NAMED]) for rows in copies[:NAMED])
+    shown = "; ".join(_numbers(rows, 4) for rows in copies[:5]) + ("; …" if len(copies) > 5 else "")
     add(f"{len(copies)} recordings stand in several rows with the same audio (rows {shown}): keep one of each")
     splits = _column(dataset, "split")
     across = [rows for rows in copies if len({splits[row] for row in rows}) > 1]
@@ -216,8 +216,8 @@ def _rows(rows: Sequence[int]) -> str:
     return f"row {rows[0] + 1} is" if len(rows) == 1 else f"{len(rows)} rows ({_numbers(rows)}) are"
 
 
-def _numbers(rows: Sequence[int]) -> str:
-    return ", ".join(str(row + 1) for row in rows[:NAMED]) + (", …" if len(rows) > NAMED else "")
+def _numbers(rows: Sequence[int], shown: int = NAMED) -> str:
+    return ", ".join(str(row + 1) for row in rows[:shown]) + (", …" if len(rows) > shown else "")
 
 
 def _totals(values: Sequence[str | None], measures: Sequence[Measures]) -> dict[str, dict[str, float]]:

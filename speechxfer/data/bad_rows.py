@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used. index: 0-based in the data set; `str()` names it as row index + 1."""
+    """A row that cannot be used. index: 0-based in the data set looked at, which may be a part of a table."""
 
     index: int
     id: str
@@ -40,7 +40,7 @@ class BadRow:
     fix: str
 
     def __str__(self) -> str:
-        return f"row {self.index + 1} ({self.id}): {self.problem}"
+        return f"{self.id}: {self.problem}"
 
 
 def bad_rows(
@@ -57,17 +57,23 @@ def bad_rows(
     """
     limits = limits or Limits()
 
-    def look(row: dict[str, Any]) -> tuple[str, str] | None:
+    def measure(row: dict[str, Any]) -> float | UserError:
         try:
-            length = seconds(row)
+            return seconds(row)
         except UserError as error:
-            return error.problem, error.fix or ""
-        words = None if text is None else row.get(text) or ""
-        return unfit(length, words, limits)
+            return error
 
-    columns = ["id", "audio", "path", "bytes", "start", "end", *([text] if text else [])]
-    found = over_rows(dataset, columns, lambda row: (row["id"], look(row)), progress)
-    return [BadRow(index, name, *what) for index, (name, what) in enumerate(found) if what]
+    durations = over_rows(dataset, ["id", "audio", "path", "bytes", "start", "end"], measure, progress)
+    texts = [None] * len(dataset) if text is None else [str(words or "") for words in dataset[text]]
+    found = []
+    for index, (name, words, duration) in enumerate(zip(dataset["id"], texts, durations, strict=True)):
+        if isinstance(duration, UserError):
+            found.append(BadRow(index, name, duration.problem, duration.fix or ""))
+            continue
+        misfit = unfit(duration, words, limits)  # not in a thread: tokenizers may not be shared
+        if misfit:
+            found.append(BadRow(index, name, *misfit))
+    return found
 
 
 def unfit(length: float, text: str | None, limits: Limits) -> tuple[str, str] | None:

@@ -52,13 +52,18 @@ def find_form(source: str | Path) -> Found:
 
 
 def download(source: str) -> Path:
-    """The folder that `hub:owner/name` was downloaded to. Raises UserError when the hub does not give it."""
+    """The folder that `hub:owner/name` was downloaded to; `hub:owner/name/folder` takes one folder (configuration).
+
+    Raises UserError when the hub does not give it.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    name = source.removeprefix(HUB)
+    parts = source.removeprefix(HUB).strip("/").split("/")
+    repository, inside = "/".join(parts[:2]), "/".join(parts[2:])
     try:
-        return Path(snapshot_download(name, repo_type="dataset"))
+        only = [f"{inside}/*"] if inside else None
+        return Path(snapshot_download(repository, repo_type="dataset", allow_patterns=only)) / inside
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         fix = "check the name (hub:owner/name) and the network, or download it and give the folder"

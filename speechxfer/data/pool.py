@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import datasets
 
 Result = TypeVar("Result")
-Progress = Callable[[int], None]  # called with the number of rows done since the last call
+Progress = Callable[[int], None]  # called with the number of rows done so far
 
 _CHUNK = 32  # rows handed to a thread at once: enough to amortise the hand-over, few enough for embedded audio
 
@@ -30,6 +30,7 @@ def over_rows(
     workers = min(16, 2 * (os.cpu_count() or 1))  # twice: headers wait for the disk
     chunks = _chunks(dataset.select_columns([name for name in columns if name in dataset.column_names]))
     pending: deque[Future[list[Result]]] = deque()
+    done = 0
     with ThreadPoolExecutor(workers) as pool:
         try:
             for chunk in islice(chunks, 3 * workers):
@@ -38,8 +39,9 @@ def over_rows(
                 results = pending.popleft().result()
                 for chunk in islice(chunks, 1):
                     pending.append(pool.submit(lambda rows: [job(row) for row in rows], chunk))
+                done += len(results)
                 if progress:
-                    progress(len(results))
+                    progress(done)
                 yield from results
         finally:
             for future in pending:  # on Ctrl-C nothing more is begun

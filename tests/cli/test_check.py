@@ -37,8 +37,8 @@ def table(tmp_path: Path) -> Path:
 def test_clean(table: Path, tmp_path: Path) -> None:
     code, out, _ = run(table, "--json", tmp_path / "out/r.json")
     assert code == 0
-    assert out.splitlines()[-1] == f"{table}: 4 rows, 0.00 h, 4 usable, 0 bad, 0 warnings"
-    assert "2 speakers: 0000 0.00 h in 2, 0001 0.00 h in 2" in out
+    assert out.splitlines()[-1] == f"{table}: 4 rows, 0.0 min, 4 usable, 0 bad, 0 warnings"
+    assert "2 speakers: 0000 0.0 min in 2, 0001 0.0 min in 2" in out
     result = json.loads((tmp_path / "out/r.json").read_text())
     assert set(result) == {"rows", "usable", "hours", "errors", "warnings", "speakers", "accents"}
     assert result["hours"] == pytest.approx(4 * 0.5 / 3600)

@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 
 from speechxfer.data import forms
 from speechxfer.data.audio import load, seconds
+from speechxfer.data.audit import audit
+from speechxfer.data.bad_rows import bad_rows
+from speechxfer.data.parts import parts
 from speechxfer.data.read import read
 from speechxfer.data.tables import read_table, write_table
 from speechxfer.errors import UserError
@@ -299,6 +302,32 @@ def test_parquet_without_audio_and_of_several_configurations(tmp_path: Path) -> 
         read(tmp_path)
     with pytest.raises(UserError, match="has no column 'audio'; its columns are sound"):
         read(tmp_path / "en")
+
+
+def test_embedded_audio_goes_the_whole_way(tmp_path: Path, write_tone: Writer) -> None:
+    folder = embedded(tmp_path / "repo", write_tone)
+    made = parts(str(folder))
+    assert (len(made.train), len(made.dev), len(made.test)) == (2, 1, 3)
+    assert [len(load(row)) for row in made.dev] == [8_000]
+    assert [bad.problem for bad in bad_rows(made.test)] == ["its text is empty"]
+    found = audit(read(folder))
+    assert [(found.rows, len(found.errors), len(found.usable))] == [(6, 2, 4)]
+
+
+def test_one_configuration_of_a_hub_repository(
+    tmp_path: Path, write_tone: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded(tmp_path / "en", write_tone)
+    embedded(tmp_path / "de", write_tone)
+    asked = []
+
+    def snapshot(name: str, *, repo_type: str, allow_patterns: list[str]) -> str:
+        asked.append((name, repo_type, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert len(read("hub:owner/name/de/data")) == 6
+    assert asked == [("owner/name", "dataset", ["de/data/*"])]
 
 
 def test_a_hub_that_does_not_answer_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
