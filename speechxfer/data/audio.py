@@ -154,8 +154,8 @@ def _open(source: str | Path | bytes, head: bytes) -> soundfile.SoundFile:
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise _not_audio(where, head, _words(error)) from None
     if file.frames <= 0 or file.samplerate <= 0:
-        cut = "Ogg" in file.extra_info and "without an End-Of-Stream" in file.extra_info
         file.close()
+        cut = head.startswith(b"OggS") and not _ends_on_page(source)
         raise _damaged(where, "its last page is cut") if cut else UserError("holds no samples", where=where)
     return file
 
@@ -191,12 +191,12 @@ def _refuse_truncated(file: soundfile.SoundFile, source: str | Path | bytes, hea
         found = _WAV_SHORT.search(file.extra_info)
         if found and int(found[1]) > int(found[2]) and int(found[1]) not in _WAV_STREAMED:
             raise _damaged(_name(source), f"{found[2]} of {found[1]} bytes of samples")
-    elif head.startswith(b"OggS") and "without an End-Of-Stream" in file.extra_info and not _ends_on_page(source):
+    elif head.startswith(b"OggS") and not _ends_on_page(source):
         raise _damaged(_name(source), "its last page is cut")
 
 
 def _ends_on_page(source: str | Path | bytes) -> bool:
-    """Whether an Ogg file's last page is whole (RFC 3533, 6). Some recorders never set the end-of-stream flag."""
+    """Whether an Ogg file's last page is whole (RFC 3533, 6). Some recorders never set the end-of-stream flag (4)."""
     longest = 27 + 255 + 255 * 255
     if isinstance(source, bytes):
         tail = source[-longest:]
@@ -208,7 +208,8 @@ def _ends_on_page(source: str | Path | bytes) -> bool:
     if at < 0 or len(tail) < at + 27 or len(tail) < at + 27 + tail[at + 26]:
         return False
     segments = tail[at + 26]
-    return at + 27 + segments + sum(tail[at + 27 : at + 27 + segments]) == len(tail)
+    end = at + 27 + segments + sum(tail[at + 27 : at + 27 + segments])
+    return end == len(tail) or (end < len(tail) and bool(tail[at + 5] & 4))  # tags may follow the last page
 
 
 def _cut(length: float, start: float | None, end: float | None, where: str) -> tuple[float, float]:

@@ -126,6 +126,18 @@ def test_the_header_alone_shows_it(tmp_path: Path, write_tone: Writer, kind: str
         seconds({"audio": "a", "path": str(broken(tmp_path, write_tone, kind))})
 
 
+@pytest.mark.parametrize("suffix", [".opus", ".ogg"])
+def test_an_ogg_file_cut_anywhere_but_between_pages_is_refused(tmp_path: Path, write_tone: Writer, suffix: str) -> None:
+    whole = write_tone(tmp_path / f"a{suffix}", 4.0).read_bytes()
+    pages = [at for at in range(len(whole)) if whole.startswith(b"OggS", at)]
+    assert len(pages) >= 3  # two of headers, then samples
+    for keep in range(pages[2] + 10, len(whole), 97):
+        if keep not in pages:
+            with pytest.raises(UserError, match="truncated"):
+                seconds({"audio": "a", "path": "", "bytes": whole[:keep]})
+    assert seconds({"audio": "a", "path": "", "bytes": whole + b"TAG"}) == pytest.approx(4.0)
+
+
 def test_a_streamed_wav_has_no_length_and_is_read(tmp_path: Path, write_tone: Writer) -> None:
     data = bytearray(write_tone(tmp_path / "a.wav").read_bytes())
     at = data.index(b"data") + 4
