@@ -82,7 +82,7 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit, output: Path | No
         typer.echo(f"written  {output}: {len(result.usable)} rows")
     typer.echo(
         f"{data}: {result.rows} rows, {_length(result.hours)}, {len(result.usable)} usable, "
-        f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warnings"
+        f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warning{'s' * (len(result.warnings) != 1)}"
     )
 
 

@@ -139,15 +139,14 @@ def _warn_of_copies(
     copies = [rows for rows in same.values() if len(rows) > 1]
     if not copies:
         return
-    shown = "; ".join(_numbers(rows, 4) for rows in copies[:5]) + ("; …" if len(copies) > 5 else "")
-    add(f"{len(copies)} recordings stand in several rows with the same audio (rows {shown}): keep one of each")
+    add(f"the same audio stands in several rows ({_groups(copies)}): keep one of each")
     splits = _column(dataset, "split")
     across = [rows for rows in copies if len({splits[row] for row in rows}) > 1]
     if across:
-        add(f"{len(across)} of these stand in several splits (rows {_numbers(across[0])}): the test is not held out")
+        add(f"the same audio stands in several splits ({_groups(across)}): the test is not held out")
     otherwise = [rows for rows in copies if len({texts[row] for row in rows}) > 1]
     if otherwise:
-        add(f"{len(otherwise)} of these have different texts (rows {_numbers(otherwise[0])}): one of them is wrong")
+        add(f"the same audio has different texts ({_groups(otherwise)}): all but one are wrong")
 
 
 def _warn_of_texts(add: Any, measures: Sequence[Measures], texts: Sequence[str | None], limits: Limits) -> None:
@@ -214,6 +213,11 @@ def _warn_of_shared(add: Any, name: str, values: Sequence[str | None], splits: S
 
 def _rows(rows: Sequence[int]) -> str:
     return f"row {rows[0] + 1} is" if len(rows) == 1 else f"{len(rows)} rows ({_numbers(rows)}) are"
+
+
+def _groups(copies: Sequence[Sequence[int]]) -> str:
+    shown = "; ".join(_numbers(rows, 4) for rows in copies[:5])
+    return f"rows {shown}; … {len(copies)} recordings in all" if len(copies) > 5 else f"rows {shown}"
 
 
 def _numbers(rows: Sequence[int], shown: int = NAMED) -> str:

@@ -211,7 +211,7 @@ def _state(result: Parts, made: dict[str, str], group: str) -> None:
         if shared:
             some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
             result.warnings.append(
-                f"{one} and {other} share {len(shared)} values of '{group}' ({some}): the WER of new ones may be worse"
+                f"{one} and {other} share '{group}' {some} ({len(shared)} in all): the WER of new ones may be worse"
             )
     if group not in result.train.column_names and not any("no column" in warning for warning in result.warnings):
         result.warnings.append(f"there is no column '{group}': speakers may leak between the parts")

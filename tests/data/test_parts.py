@@ -147,7 +147,7 @@ def test_shared_speakers_are_warned_about(tmp_path: Path) -> None:
     source = table(tmp_path / "t.csv", rows_of(2, 6, split=lambda n: ("train", "dev", "test")[n % 3]))
     made = parts(source)
     assert len(made.warnings) == 3
-    assert "train and test share 2 values of 'speaker' (000, 001)" in made.warnings[0]
+    assert "train and test share 'speaker' 000, 001 (2 in all)" in made.warnings[0]
 
 
 def test_no_speaker_column(tmp_path: Path) -> None:
