@@ -18,12 +18,14 @@ snorkel spiral total travel tunnel unravel dial"""
 _PAIRS = """
 grey=gray cheque=check tyre=tire tyres=tires programme=program programmes=programs aeroplane=airplane
 aeroplanes=airplanes defence=defense offence=offense offences=offenses licence=license licences=licenses
-pretence=pretense practise=practice practised=practiced practising=practicing catalogue=catalog catalogues=catalogs plough=plow
-ploughed=plowed sceptical=skeptical sceptic=skeptic pyjamas=pajamas moustache=mustache mould=mold jewellery=jewelry
+pretence=pretense practise=practice practised=practiced practising=practicing catalogue=catalog catalogues=catalogs
+plough=plow ploughed=plowed sceptical=skeptical sceptic=skeptic pyjamas=pajamas moustache=mustache mould=mold
+jewellery=jewelry
 manoeuvre=maneuver manoeuvres=maneuvers paediatric=pediatric anaemia=anemia encyclopaedia=encyclopedia foetus=fetus
 oestrogen=estrogen diarrhoea=diarrhea skilful=skillful fulfil=fulfill enrol=enroll instalment=installment
-wilful=willful cosy=cozy aluminium=aluminum ageing=aging judgement=judgment acknowledgement=acknowledgment doughnut=donut
-omelette=omelet yoghurt=yogurt kerb=curb woollen=woolen marvellous=marvelous greyer=grayer analogue=analog
+wilful=willful cosy=cozy aluminium=aluminum ageing=aging judgement=judgment acknowledgement=acknowledgment
+doughnut=donut omelette=omelet yoghurt=yogurt kerb=curb woollen=woolen marvellous=marvelous greyer=grayer
+analogue=analog
 archaeology=archeology counsellor=counselor counsellors=counselors traveller=traveler travellers=travelers
 """
 _WORDS = dict(pair.split("=") for pair in _PAIRS.split())

@@ -1,0 +1,127 @@
+"""Runs Debian's `sctk sclite` and generates the pairs it is compared on. `python sclite.py` makes the golden files anew."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+INSTALLED = shutil.which("sctk") is not None
+GOLDEN = Path(__file__).parent / "golden"
+_SCORES = re.compile(r"id: \(([^)\n]+)\)\n(?:(?!id:).*\n)*?Scores: \(#C #S #D #I\) (\d+) (\d+) (\d+) (\d+)")
+WORDS = [f"w{i}" for i in range(6)]
+
+
+def run(
+    reference: str, hypothesis: str, suffixes: tuple[str, str] = ("trn", "trn"), *options: str
+) -> dict[str, list[int]]:
+    """Utterance id to hits, substitutions, deletions, insertions."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "ref").write_text(reference, encoding="utf-8")
+        Path(folder, "hyp").write_text(hypothesis, encoding="utf-8")
+        ids = ["-i", "spu_id"] if suffixes[1] == "trn" else []
+        command = ["sctk", "sclite", "-r", "ref", suffixes[0], "-h", "hyp", suffixes[1], *ids, "-s", "-l", "100000"]
+        done = subprocess.run(
+            [*command, "-o", "pra", "stdout", *options], cwd=folder, capture_output=True, text=True, check=True
+        )
+    return {found[0]: [int(n) for n in found[1:]] for found in _SCORES.findall(done.stdout)}
+
+
+def run_texts(references: list[str], hypotheses: list[str], *options: str) -> list[list[int]]:
+    def trn(texts: list[str]) -> str:
+        return "".join(f"{text} (s-{i})\n" for i, text in enumerate(texts))
+
+    found = run(trn(references), trn(hypotheses), ("trn", "trn"), *options)
+    return [found[f"s-{i}"] for i in range(len(references))]
+
+
+def plain_pairs(count: int, seed: int) -> tuple[list[str], list[str]]:
+    """Random vocabularies of 1 to 50 words, repeats, empties, up to 80 words."""
+    rng = random.Random(seed)
+    references, hypotheses = [], []
+    for _ in range(count):
+        vocabulary = [f"w{i}" for i in range(rng.choice([1, 2, 3, 5, 10, 50]))]
+        text = [rng.choice(vocabulary) for _ in range(rng.randint(0, rng.choice([3, 10, 30, 80])))]
+        if rng.random() < 0.5:
+            other = [w for w in text if rng.random() > 0.1]
+        else:
+            other = [rng.choice(vocabulary) for _ in range(rng.randint(0, rng.choice([3, 10, 30, 80])))]
+        references.append(" ".join(text))
+        hypotheses.append(" ".join(other))
+    return references, hypotheses
+
+
+def marked_pairs(count: int, seed: int) -> tuple[list[str], list[str]]:
+    """References with alternatives (nested, null), optional words and fragments."""
+    rng = random.Random(seed)
+
+    def word() -> str:
+        kind = rng.random()
+        return f"({rng.choice(WORDS)})" if kind < 0.1 else "w-" if kind < 0.15 else rng.choice(WORDS)
+
+    def sequence(depth: int, length: int) -> str:
+        out = []
+        for _ in range(length):
+            if depth and rng.random() < 0.15:
+                some = [
+                    "@" if rng.random() < 0.2 else sequence(depth - 1, rng.randint(1, 3))
+                    for _ in range(rng.randint(2, 3))
+                ]
+                out.append("{ " + " / ".join(some) + " }")
+            else:
+                out.append(word())
+        return " ".join(out)
+
+    references = [sequence(2, rng.randint(1, 9)) for _ in range(count)]
+    hypotheses = []
+    for text in references:
+        said = re.sub(r"[{}()@/]", " ", text).split()
+        kept = [w if w[-1] != "-" else "w3" for w in said if rng.random() < 0.8]
+        made = kept if rng.random() > 0.3 else [rng.choice(WORDS) for _ in range(rng.randint(0, 8))]
+        hypotheses.append(" ".join(made))
+    return references, hypotheses
+
+
+def timed_pair(seed: int) -> tuple[str, str]:
+    """An stm of three speakers with gaps and an ignored segment, and a ctm whose words drift over its borders."""
+    rng = random.Random(seed)
+    stm, ctm = [], []
+    for channel in "AB":
+        at = 0.0
+        for i in range(25):
+            at += rng.choice([0.0, 0.0, 0.8])
+            length = rng.randint(1, 6)
+            text = [rng.choice(WORDS) for _ in range(length)]
+            end = at + 0.5 * length
+            written = " ".join(text) if i % 9 != 5 else "ignore_time_segment_in_scoring"
+            stm.append(f"rec {channel} spk{rng.randint(1, 3)} {at:.2f} {end:.2f} <o,f0,male> {written}")
+            for k, w in enumerate(text):
+                if rng.random() > 0.1:
+                    said = w if rng.random() > 0.2 else rng.choice(WORDS)
+                    ctm.append((channel, max(0.0, at + 0.5 * k + rng.uniform(-0.3, 0.3)), said))
+            at = end
+    ctm.sort()
+    lines = [f"rec {channel} {start:.2f} 0.30 {word}" for channel, start, word in ctm]
+    return "\n".join(stm) + "\n", "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    for name, (references, hypotheses), options in (
+        ("plain", plain_pairs(300, 1), ()),
+        ("marked", marked_pairs(400, 2), ("-D", "-F")),
+    ):
+        counts = run_texts(references, hypotheses, *options)
+        rows = [json.dumps(row) for row in zip(references, hypotheses, counts, strict=True)]
+        (GOLDEN / f"{name}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    stm, ctm = timed_pair(3)
+    (GOLDEN / "timed.stm").write_text(stm, encoding="utf-8")
+    (GOLDEN / "timed.ctm").write_text(ctm, encoding="utf-8")
+    (GOLDEN / "timed.json").write_text(json.dumps(run(stm, ctm, ("stm", "ctm"))) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The result: the contract's keys, breakdown, intervals' warnings, sums, empty corpora, units, compounds."""
+
+import json
+
+import jiwer
+import pytest
+
+from speechxfer.errors import UserError
+from speechxfer.scoring import score
+
+KEYS = {
+    "wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "interval", "by",
+}  # fmt: skip
+REFERENCES = ["Hello, world", "three four five", "nothing at all", "it’s fine"]
+HYPOTHESES = ["hello world", "three for five six", "nothing", "it's mine"]
+
+
+def small(**options):
+    return score(REFERENCES, HYPOTHESES, ["a", "b", "c", "d"], **options)
+
+
+def test_counts_by_hand():
+    found = small().to_json()
+    assert set(found) == KEYS
+    assert (found["hits"], found["substitutions"], found["deletions"], found["insertions"]) == (6, 2, 2, 1)
+    assert found["reference_words"] == 10 and found["utterances"] == 4
+    assert found["wer"] == pytest.approx(0.5)
+    assert found["by"] == {}
+    json.dumps(found, allow_nan=False)
+
+
+def test_cer_is_jiwers_on_normalised_texts():
+    left = ["hello world", "three four five", "nothing at all", "it's fine"]
+    assert small().cer == pytest.approx(jiwer.cer(left, HYPOTHESES))
+
+
+def test_breakdown_adds_up():
+    found = small(columns={"accent": ["uk", "us", "uk", None], "one": ["x"] * 4}, by="auto")
+    assert list(found.by) == ["accent"]
+    assert set(found.by["accent"]) == {"uk", "us", ""}
+    assert sum((p.counts for p in found.by["accent"].values()), start=type(found.counts)()) == found.counts
+    part = found.to_json()["by"]["accent"]["uk"]
+    assert set(part) == KEYS - {"by"}
+    assert part["wer"] == pytest.approx(2 / 5)
+
+
+def test_auto_takes_columns_of_2_to_200_values():
+    n = 201
+    columns = {"one": ["x"] * n, "two": [str(i % 2) for i in range(n)], "many": [str(i % 200) for i in range(n)]}
+    found = score(["a"] * n, ["a"] * n, columns={**columns, "all": list(range(n))}, by="auto")
+    assert list(found.by) == ["two", "many"]
+
+
+def test_speakers_are_a_column_of_the_breakdown():
+    assert list(small(speakers=["s", "t", "s", "t"], by="auto").by) == ["speaker"]
+    assert list(small(columns={"speaker": ["s", "t", "s", "t"]}, by="auto").by) == ["speaker"]
+
+
+def test_a_column_that_is_lacking_is_a_warning():
+    found = small(columns={"accent": ["a", "b", "a", "b"]}, by=["acent"])
+    assert found.by == {}
+    assert any("no column 'acent'" in w and "did you mean 'accent'" in w for w in found.warnings)
+
+
+def test_summary_prints_the_rate_with_its_counts():
+    text = small(speakers=["s", "t", "s", "t"]).summary()
+    assert text.startswith("50.0 % [5 / 10: 2 sub, 2 del, 1 ins], 95 % ")
+    assert text.endswith("over 2 speakers")
+
+
+def test_without_speakers_the_interval_is_said_to_be_narrow():
+    assert any("over utterances" in w for w in small().warnings)
+    assert small().interval.over == "utterances"
+
+
+def test_few_speakers_give_a_t_interval_and_a_warning():
+    found = small(speakers=["s", "t", "s", "t"])
+    assert (found.interval.method, found.interval.units) == ("t", 2)
+    assert any("only 2 speakers" in w for w in found.warnings)
+
+
+def test_no_reference_words_give_no_rate():
+    found = score(["", "..."], ["a", "b c"])
+    assert found.wer is None and found.to_json()["wer"] is None and found.to_json()["interval"] is None
+    assert found.counts.insertions == 3
+    assert any("no words" in w for w in found.warnings)
+    assert "no WER" in found.summary()
+
+
+def test_empty_references_count_insertions():
+    found = score(["", "a b"], ["x y", "a b"])
+    assert found.counts.insertions == 2 and found.wer == 1.0
+
+
+def test_nothing_at_all():
+    assert score([], []).to_json()["utterances"] == 0
+
+
+def test_sums_and_overlaps():
+    a = score(["a b"], ["a c"], ["1"], columns={"x": ["u"], "y": ["v"]}, by=["x"])
+    b = score(["d"], [""], ["2"], columns={"x": ["w"]}, by=["x"])
+    both = a + b
+    assert both.counts == a.counts + b.counts and both.ids == ("1", "2") and set(both.by["x"]) == {"u", "w"}
+    with pytest.raises(UserError, match="both scores hold utterance '1'"):
+        a + a
+    with pytest.raises(UserError, match="different options"):
+        a + score(["d"], [""], ["2"], normaliser="none")
+
+
+def test_alignment_of_an_utterance():
+    assert small().alignment(1) == [
+        ("=", "three", "three"),
+        ("S", "four", "for"),
+        ("=", "five", "five"),
+        ("I", "", "six"),
+    ]
+
+
+def test_same_seed_same_interval():
+    assert small(seed=3).to_json() == small(seed=3).to_json()
+
+
+def test_units():
+    assert score(["ab c"], ["ab d"], unit="char").counts.reference_words == 3
+    mixed = score(["我爱 python"], ["我 python"], unit="mixed")
+    assert (mixed.counts.hits, mixed.counts.deletions) == (2, 1)
+    assert mixed.tokens(0)[0] == ["我", "爱", "python"]
+
+
+def test_compounds_by_choice():
+    left, right = ["an ice cream", "icecream now", "well-known"], ["an icecream", "ice cream now", "well known"]
+    assert score(left, right, compounds=True).counts.errors == 0
+    assert score(left, right).counts.errors > 0
+
+
+def test_a_function_normalises():
+    found = score(["A"], ["a"], normaliser=str.lower)
+    assert found.wer == 0 and found.options.normaliser_name == "lower"
+
+
+def test_nfc_always():
+    assert score(["caf\u00e9"], ["cafe\u0301"], normaliser="none").wer == 0
+
+
+def test_pandas():
+    frame = small(columns={"accent": ["a", "b", "a", "b"]}).to_pandas()
+    assert frame["substitutions"].sum() == 2 and list(frame["accent"]) == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"references": ["a"], "hypotheses": []}, "1 references but 0 hypotheses"),
+        ({"references": ["a", "b"], "hypotheses": ["a", "b"], "ids": ["x", "x"]}, "'x' stands twice"),
+        ({"references": ["a"], "hypotheses": [None]}, "not a text"),
+        ({"references": ["a"], "hypotheses": ["a"], "by": "accent"}, "neither 'auto' nor a list"),
+        ({"references": ["a"], "hypotheses": ["a"], "unit": "wrd"}, "did you mean 'word'"),
+        ({"references": ["a"], "hypotheses": ["a"], "normaliser": "defualt"}, "did you mean 'default'"),
+        ({"references": ["a"], "hypotheses": ["a"], "speakers": ["x", "y"]}, "1 references but 2 speakers"),
+        ({"references": ["{ a"], "hypotheses": ["a"], "notation": True}, "'{' without a '}'"),
+        ({"references": ["a }"], "hypotheses": ["a"], "notation": True}, "'}' without a '{'"),
+        ({"references": ["a"], "hypotheses": ["a"], "notation": True, "unit": "char"}, "notation is for words"),
+    ],
+)
+def test_mistakes(arguments, message):
+    with pytest.raises(UserError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        score(**arguments)
