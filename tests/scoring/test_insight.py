@@ -1,0 +1,58 @@
+"""What went wrong, by hand."""
+
+import pytest
+
+from speechxfer.scoring import score
+from speechxfer.scoring.insight import by_rule, inspect, looks_swapped, raw_counts, repeats
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("no no no no no no no no", True),
+        ("no no no no no no", False),
+        ("thank you thank you thank you thank you", True),
+        ("a b c a b c a b c d e f", False),
+        ("x a b c a b c a b c a b c y", True),
+        ("the cat sat on the mat and the dog sat on the rug", False),
+        ("", False),
+    ],
+)
+def test_repetition_loops(text, loops):
+    assert repeats(text.split()) is loops
+
+
+def test_what_went_wrong():
+    loop = "hey " + "you " * 12
+    references = ["a b c", "a b d", "hey", "fine"]
+    hypotheses = ["x b", "x b d e", loop, "fine"]
+    found = score(references, hypotheses, columns={"duration": ["0.5", "3", "9", "1.5"]})
+    insight = inspect(found, found.alignments())
+    assert insight.confusions[0] == ("a", "x", 2)
+    assert insight.deleted == [("c", 1)]
+    assert insight.inserted[0] == ("you", 12)
+    assert insight.worst == [2, 0, 1] and insight.above == [2] and insight.loops == [2]
+    assert insight.without_loops.errors == 4 and insight.without_loops.reference_words == 7
+    assert [label for label, _ in insight.bins["duration"]] == ["0 to 1 s", "1 to 2 s", "2 to 4 s", "8 to 16 s"]
+    assert sum(c.utterances for _, c in insight.bins["words"]) == 4
+    assert set(insight.to_json(found)) >= {"worst", "confusions", "loops", "wer_without_loops"}
+
+
+def test_bins_leave_out_columns_that_are_no_numbers():
+    found = score(["a", "b"], ["a", "c"], columns={"duration": ["long", "short"], "snr": ["3", ""]})
+    assert "duration" not in inspect(found, found.alignments()).bins
+
+
+def test_errors_each_rule_removed():
+    found = score(["Hello, it’s me."], ["hello it's me"])
+    assert by_rule(found) == [
+        ("as written", 3), ("unicode", 3), ("case", 3), ("apostrophes and hyphens", 2), ("punctuation", 0),
+    ]  # fmt: skip
+    assert raw_counts(found).errors == 3
+    assert by_rule(score(["a"], ["a"], normaliser="none")) == []
+
+
+def test_swapped_sides():
+    fine = [f"text number {i}" for i in range(10)]
+    assert looks_swapped(score([""] * 3 + fine[3:], fine))
+    assert not looks_swapped(score(fine, [""] * 3 + fine[3:]))
