@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from datasets import Dataset
 from transformers import TrainerCallback, set_seed
 
 from speechxfer.adapt.batches import TrainingUtterances
-from speechxfer.adapt.evaluation import Evaluation, evaluate_part, peak_memory_mb, provenance, write_jsonl
+from speechxfer.adapt.evaluation import Evaluation, evaluate_part, peak_memory_mb, provenance, without, write_jsonl
 from speechxfer.adapt.folder import RunFolder, disk_errors
-from speechxfer.adapt.parts import Material, gather
+from speechxfer.adapt.material import Material, gather
 from speechxfer.adapt.trainee import Trainee, parameter_counts
-from speechxfer.adapt.trainer import DONE, last_whole_checkpoint, train_stage
+from speechxfer.adapt.trainer import DONE, train_stage
 from speechxfer.config import Recipe, require_values
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
@@ -80,7 +79,7 @@ def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: 
     before: Evaluation | None = None
     candidates: list[Candidate] = []
     if untouched is not None:
-        candidates.append(Candidate(UNTOUCHED, _measure(untouched, material.dev, recipe, narrator, "untouched, dev")))
+        candidates.append(Candidate(UNTOUCHED, _measure(untouched, material, recipe, narrator, "untouched, dev")))
         narrator.say(f"untouched {recipe.encoder.name}: {candidates[0].dev:.1%} {material.measure} on dev")
         before = _evaluate(untouched, material.test, recipe, narrator, "untouched, test", material.reference)
         write_jsonl(folder.before, material.test, before.hypotheses, reference=material.reference)
@@ -100,7 +99,8 @@ def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: 
     trained = _evaluate(model, material.test, recipe, narrator, "adapted, test", material.reference)
     best = min(candidates, key=lambda candidate: candidate.dev)
     if best.name not in (UNTOUCHED, candidates[-1].name):
-        _take(trainee, folder, recipe.stages, int(best.name.removeprefix("stage ")))
+        number = int(best.name.removeprefix("stage "))
+        trainee.restore(folder.checkpoints / f"stage-{number}" / stages[number]["best"])
         trained = _evaluate(model, material.test, recipe, narrator, "adapted, test", material.reference)
     kept, after = (model, trained) if best.name != UNTOUCHED else (untouched, before)
     assert kept is not None and after is not None
@@ -175,12 +175,11 @@ def _evaluate(
         )
 
 
-def _measure(model: SpeechModel, dev: Dataset, recipe: Recipe, narrator: Narrator, title: str) -> float:
+def _measure(model: SpeechModel, material: Material, recipe: Recipe, narrator: Narrator, title: str) -> float:
     """The dev part's error rate, greedy, which is what every candidate is compared by."""
     beams, model.settings.beams = model.settings.beams, 1
     try:
-        reference = "label" if model.kind == "classify" and "label" in dev.column_names else "text"
-        score = _evaluate(model, dev, recipe, narrator, title, reference).score
+        score = _evaluate(model, material.dev, recipe, narrator, title, material.reference).score
     finally:
         model.settings.beams = beams
     return float("inf") if score.wer is None else score.wer
@@ -211,7 +210,7 @@ def _stage(
         return entry
 
     def measure() -> float:
-        return _measure(trainee.model, material.dev, recipe, narrator, f"{title}, dev")
+        return _measure(trainee.model, material, recipe, narrator, f"{title}, dev")
 
     began = time.perf_counter()
     with narrator.bar(title) as progress, disk_errors(folder.path):
@@ -219,7 +218,7 @@ def _stage(
             trainee,
             stage,
             utterances,
-            [audio.seconds(row) for row in material.train_rows()],
+            [audio.seconds(row) for row in without(material.train, "text")],
             measure=measure,
             folder=place,
             logs=folder.logs / f"stage-{number}",
@@ -240,3 +239,40 @@ def _stage(
         }
         done.write_text(json.dumps(entry), encoding="utf-8")
     return entry
+
+
+class _Telling(TrainerCallback):
+    """Moves the bar at every step, and says each epoch's dev measure as it is known."""
+
+    def __init__(self, progress: Any, narrator: Narrator, title: str, measure: str) -> None:
+        self.progress, self.narrator, self.title, self.measure = progress, narrator, title, measure
+        self.loss = float("nan")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress(state.global_step, state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        self.loss = (logs or {}).get("loss", self.loss)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        error = metrics["eval_error"]
+        self.narrator.say(f"{self.title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.measure} {error:.1%}")
+
+
+def _counted(counts: dict[str, dict[str, int]]) -> str:
+    trained = sum(count["trained"] for count in counts.values())
+    frozen = sum(count["frozen"] for count in counts.values())
+    parts = [f"{part} {count['trained']:,}" for part, count in counts.items() if count["trained"]]
+    still = [part for part, count in counts.items() if not count["trained"]]
+    return f"{trained:,} parameters train ({', '.join(parts)}); {frozen:,} are frozen ({', '.join(still)})"
+
+
+def _facts(recipe: Recipe, report: dict[str, Any]) -> dict[str, str]:
+    return {
+        "encoder": recipe.encoder.name,
+        "head": recipe.head.kind,
+        "kept": report["kept"],
+        "normaliser": recipe.scoring.normaliser,
+        "training": f"{report['speed']['training_seconds']:.0f} s on {report['speed']['device']}",
+        "seed": str(recipe.seed),
+    }

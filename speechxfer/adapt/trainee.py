@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from speechxfer.config.recipe import Augment, Stage
@@ -22,6 +24,7 @@ class Trainee(nn.Module):
     """
 
     accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
+    _keys_to_ignore_on_save = None  # Trainer looks here when it loads the best weights
 
     def __init__(self, model: SpeechModel, augment: Augment) -> None:
         super().__init__()
@@ -62,6 +65,10 @@ class Trainee(nn.Module):
                 if own and not any(parameter.requires_grad for parameter in own):
                     module.eval()
         return self
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take the weights that a checkpoint of an earlier stage or epoch holds."""
+        load_model(self, str(checkpoint / "model.safetensors"), strict=False)
 
     def forward(
         self, features: Tensor, lengths: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None = None

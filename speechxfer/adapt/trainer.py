@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 from collections.abc import Callable
@@ -12,7 +13,6 @@ import torch
 from safetensors.torch import save_model
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from speechxfer.adapt.batches import BatchesBySeconds, Collate, TrainingUtterances
 from speechxfer.adapt.trainee import Trainee
@@ -111,12 +111,12 @@ def train_stage(
     resume: bool,
     callbacks: list[TrainerCallback],
     say: Callable[[str], None],
-) -> list[dict[str, float]]:
+) -> tuple[list[dict[str, float]], str]:
     """Train one stage; the trainee ends with the weights of its best epoch on the dev part.
 
     seconds: each training utterance's length. folder: where the stage's checkpoints go. Returns the log of epochs,
-    `{"epoch": 1.0, "dev": 0.31}`. Out of memory on a GPU: half the seconds a batch, twice the accumulation, from the
-    stage's start.
+    `{"epoch": 1.0, "dev": 0.31}`, and the name of the best one's checkpoint. Out of memory on a GPU: half the seconds
+    a batch, twice the accumulation, from the stage's start.
     """
     batch_seconds, accumulate = stage.batch_seconds, stage.accumulate
     start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
@@ -142,7 +142,7 @@ def train_stage(
             )
             _only_ours(trainer)
             try:
-                trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if resume else None)
+                trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
             except torch.cuda.OutOfMemoryError:
                 if batch_seconds / 2 < LEAST_SECONDS:
                     raise
@@ -153,11 +153,24 @@ def train_stage(
                 trainee.load_state_dict(start)
                 resume = False
                 continue
-        return [
+        epochs = [
             {"epoch": entry["epoch"], "dev": entry["eval_error"]}
             for entry in trainer.state.log_history
             if "eval_error" in entry
         ]
+        return epochs, Path(str(trainer.state.best_model_checkpoint)).name
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end (Trainer writes its state last), None where there is none."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            whole.append(path)
+        except (OSError, ValueError):
+            continue  # the machine stopped, or the disk filled, while this one was written
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def _arguments(

@@ -2,6 +2,6 @@
 
 from speechxfer.models.answering import answers, cut_by_seconds
 from speechxfer.models.base import Settings, SpeechModel
-from speechxfer.models.loading import load, pick_device, to_adapt
+from speechxfer.models.loading import load, pick_device, text_limits, to_adapt
 
-__all__ = ["Settings", "SpeechModel", "answers", "cut_by_seconds", "load", "pick_device", "to_adapt"]
+__all__ = ["Settings", "SpeechModel", "answers", "cut_by_seconds", "load", "pick_device", "text_limits", "to_adapt"]

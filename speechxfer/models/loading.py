@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel, WhisperForConditionalGeneration, WhisperProcessor
 
-from speechxfer.config.recipe import Recipe
+from speechxfer.config.recipe import Head, Recipe
+from speechxfer.data.bad_rows import Limits
 from speechxfer.encoders.weights import find
 from speechxfer.errors import UserError
 from speechxfer.models.base import SETTINGS, Settings, SpeechModel
-from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
 
 
 def load(model: str | Path, *, device: str = "auto", language: str | None = None) -> SpeechModel:
@@ -61,6 +62,27 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
     model = _open(folder, settings)
     model.network.to(pick_device(recipe.device))
     return model
+
+
+def text_limits(model: str | Path, *, head: Head | None = None, language: str | None = None) -> Limits:
+    """What the model can take: seconds of audio, tokens of text, characters. `check` and `adapt` refuse what passes it.
+
+    head: the recipe's, where another head than the folder's own is to be trained. Reads no weights.
+    """
+    folder = find(model)
+    config = _config(folder)
+    kind = head.kind if head else _settings(folder, str(model), strict=False).kind
+    longest = 30.0 if config.model_type == "whisper" else None
+    if kind == "seq2seq":
+        tokenizer = pretrained(WhisperProcessor, folder).tokenizer
+        return Limits(
+            max_seconds=longest,
+            max_tokens=config.max_target_positions - PROMPT - 1,  # the end token
+            count_tokens=lambda text: len(tokenizer(f" {text}", add_special_tokens=False).input_ids),
+        )
+    if kind == "ctc":
+        return Limits(max_seconds=longest, frames_per_second=50.0)
+    return Limits(max_seconds=longest)
 
 
 def _open(folder: Path, settings: Settings) -> SpeechModel:

@@ -12,6 +12,8 @@ from speechxfer.heads.whisper_decoder import decoder_loss
 from speechxfer.models.base import Settings, SpeechModel
 from speechxfer.shapes import Frames
 
+PROMPT = 4  # tokens before the text: start, language, task, no timestamps (English-only checkpoints use two)
+
 
 class WhisperRecogniser(SpeechModel):
     """`kind: seq2seq`. `prompt` holds the start, language, task and no-timestamps tokens of this checkpoint."""

@@ -1,0 +1,27 @@
+"""What `adapt` and `demo` print when a run has ended: the table, some sentences, where things lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from speechxfer.report.progress import Narrator
+from speechxfer.report.terminal import before_after_table, marked_examples, score_table
+
+if TYPE_CHECKING:  # the run's module imports torch
+    from speechxfer.adapt.run import Run
+
+EXAMPLES = 4
+
+
+def tell(run: Run, narrator: Narrator, *, by: str | None = None) -> None:
+    """The WER table before and after, a few utterances with their errors marked, warnings, and where the files are."""
+    narrator.say()
+    if run.before is None:
+        narrator.say(score_table(run.after))
+    else:
+        narrator.say(before_after_table(run.before, run.after, by=by))
+        narrator.say(marked_examples(run.before, run.after, EXAMPLES))
+    for warning in run.report["warnings"]:
+        narrator.say(f"warning: {warning}")
+    narrator.say(f"model   {run.folder.model}")
+    narrator.say(f"report  {run.folder.html}")

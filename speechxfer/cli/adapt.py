@@ -1,0 +1,54 @@
+"""`speechxfer adapt RECIPE key=value ...`: trains, and writes the run folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from speechxfer.cli._options import JsonFile, Quiet, write_json
+
+HELP_ORDER = 30
+
+
+def register(app: typer.Typer) -> None:
+    app.command("adapt")(adapt)
+
+
+def adapt(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or a shipped recipe's name.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For example data.train=train.csv seed=1.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and say hours, steps, minutes and disk; train nothing.")
+    ] = False,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Adapt a pretrained encoder as a recipe says; keep the result only if it beats the untouched model.
+
+    Example: speechxfer adapt accent-whisper data.train=train.csv data.test=test.csv
+    """
+    from pathlib import Path
+
+    from speechxfer.config import load_recipe
+    from speechxfer.report.progress import Narrator
+
+    checked = load_recipe(recipe, overrides or ())
+    narrator = Narrator(quiet=quiet)
+    name = Path(recipe).stem
+    if dry_run:
+        from speechxfer.adapt.plan import plan
+
+        planned = plan(checked, name=name, narrator=narrator)
+        write_json(planned, json)
+        return
+    from speechxfer.adapt.run import adapt as run_recipe
+    from speechxfer.cli._telling import tell
+
+    run = run_recipe(checked, name=name, resume=resume, narrator=narrator)
+    if run.before is not None or run.after is not None:
+        tell(run, narrator)
+    write_json(run.report, json)
