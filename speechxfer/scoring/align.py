@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -124,7 +125,7 @@ def _align(
 def _numbered(texts: Sequence[Tokens], vocabulary: _Vocabulary) -> _Texts:
     length = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     number = vocabulary.__getitem__
-    flat = np.fromiter((number(w) for text in texts for w in text), dtype=np.int32, count=int(length.sum()))
+    flat = np.fromiter(map(number, chain.from_iterable(texts)), dtype=np.int32, count=int(length.sum()))
     start = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64) if len(texts) else length
     return _Texts(np.append(flat, np.int32(-3)), start, length)
 

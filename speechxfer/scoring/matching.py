@@ -11,6 +11,7 @@ from speechxfer.errors import UserError
 from speechxfer.scoring.formats import Transcript, Utterance, format_of, read_transcript
 from speechxfer.scoring.formats.lines import read_utt2spk
 from speechxfer.scoring.formats.nist import cut
+from speechxfer.scoring.memory import collector_paused
 
 Missing = Literal["error", "empty", "skip"]
 MISSING = ("error", "empty", "skip")
@@ -51,14 +52,15 @@ def read_pairs(
         if any(path == other or _same(path, other) for other in files[:i]):
             raise UserError("the same file is given twice", where=str(path), fix="give a reference and its hypotheses")
     speakers = read_utt2spk(utt2spk) if utt2spk is not None else None
-    if not hypotheses:
-        return [_one_file(reference, format, speakers)]
-    left = _with_speakers(read_transcript(reference, "reference", _format(reference, format)), speakers)
-    names = _distinct_names(hypotheses)
-    return [
-        _meet(left, _hypothesis(path, format, left), name, missing)
-        for path, name in zip(hypotheses, names, strict=True)
-    ]
+    with collector_paused():
+        if not hypotheses:
+            return [_one_file(reference, format, speakers)]
+        left = _with_speakers(read_transcript(reference, "reference", _format(reference, format)), speakers)
+        names = _distinct_names(hypotheses)
+        return [
+            _meet(left, _hypothesis(path, format, left), name, missing)
+            for path, name in zip(hypotheses, names, strict=True)
+        ]
 
 
 def _same(path: Path, other: Path) -> bool:
@@ -87,7 +89,7 @@ def _one_file(path: Path, format: str | None, speakers: dict[str, str] | None) -
             where=str(path),
             fix="give the references too: speechxfer score REF HYP",
         )
-    return _pairs(path.name, [(replace(u, text=u.other or ""), u) for u in found.utterances], [], [])
+    return _pairs(path.name, [(u._replace(text=u.other or ""), u) for u in found.utterances], [], [])
 
 
 def _hypothesis(path: Path, format: str | None, reference: Transcript) -> Transcript:
@@ -109,7 +111,7 @@ def _with_speakers(transcript: Transcript, speakers: dict[str, str] | None) -> T
     lacking = [u.id for u in transcript.utterances if u.id not in speakers]
     if lacking:
         raise UserError(f"utt2spk has no speaker for {_listed(lacking)}", where=str(transcript.path))
-    return replace(transcript, utterances=[replace(u, speaker=speakers[u.id]) for u in transcript.utterances])
+    return replace(transcript, utterances=[u._replace(speaker=speakers[u.id]) for u in transcript.utterances])
 
 
 def _no_duplicates(transcript: Transcript) -> None:
@@ -169,8 +171,8 @@ def _by_one_key(left: Transcript, right: Transcript) -> tuple[Transcript, Transc
     if None in audio[0] | audio[1] or not audio[0] & audio[1]:
         return left, right
     return (
-        replace(left, utterances=[replace(u, id=str(u.audio)) for u in left.utterances]),
-        replace(right, utterances=[replace(u, id=str(u.audio)) for u in right.utterances]),
+        replace(left, utterances=[u._replace(id=str(u.audio)) for u in left.utterances]),
+        replace(right, utterances=[u._replace(id=str(u.audio)) for u in right.utterances]),
     )
 
 

@@ -139,6 +139,12 @@ class Score:
             return np.arange(len(self.ids))
         return np.unique(np.array(self.speakers, dtype=object).astype(str), return_inverse=True)[1]
 
+    def by_speaker(self) -> dict[str, Counts]:
+        """The counts of every speaker (of every utterance where none is known)."""
+        names, codes = np.unique(np.array(self.speakers or self.ids), return_inverse=True)
+        both = np.column_stack([self.words, self.characters, np.ones(len(self.ids), dtype=np.int64)])
+        return {n: Counts(*map(int, row)) for n, row in zip(names.tolist(), unit_sums(both, codes), strict=True)}
+
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the figures."""

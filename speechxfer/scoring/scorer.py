@@ -14,6 +14,7 @@ from rapidfuzz.process import cpdist
 from speechxfer.errors import UserError, nearest
 from speechxfer.scoring import align as alignment
 from speechxfer.scoring import notation as markup
+from speechxfer.scoring.memory import collector_paused
 from speechxfer.scoring.result import Options, Score
 from speechxfer.scoring.tokens import check_unit, join_compounds, tokens
 from speechxfer.text.normalise import get_normaliser
@@ -65,7 +66,8 @@ def score(
         raise UserError("sclite's notation is for words as written", fix="leave out --unit and --compounds")
     rule = get_normaliser(normaliser) if isinstance(normaliser, str) else normaliser
     options = Options(rule, align, unit, notation, compounds, seed)
-    words, characters = count_all(texts, guesses, names, options)
+    with collector_paused():
+        words, characters = count_all(texts, guesses, names, options)
     return Score(names, texts, guesses, who, kept, chosen, words, characters, options, notes)
 
 

@@ -177,7 +177,7 @@ def test_worse_than_a_base(run, write):
     references = {f"s{i}-1": "a b c d e" for i in range(30)}
     write("r.trn", trn(references))
     write("good.trn", trn(references))
-    write("bad.trn", trn({k: "a b c d x" for k in references}))
+    write("bad.trn", trn(dict.fromkeys(references, "a b c d x")))
     assert "worse than good.trn: +20.0 points" in run("r.trn", "bad.trn", "--fail-worse-than", "good.trn", code=1)
     run("r.trn", "good.trn", "--fail-worse-than", "bad.trn")
     run("r.trn", "good.trn", "--fail-worse-than", "good2.trn", code=2)

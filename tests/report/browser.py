@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 INSTALLED = shutil.which("chromium") is not None and shutil.which("chromedriver") is not None
-_ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required --disable-dev-shm-usage"
-).split()
+_ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage"]
 
 
 class Browser:

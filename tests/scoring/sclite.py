@@ -1,4 +1,4 @@
-"""Runs Debian's `sctk sclite` and generates the pairs it is compared on. `python sclite.py` makes the golden files anew."""
+"""Runs Debian's `sctk sclite`, makes the pairs it is compared on, and (run by itself) the golden files."""
 
 from __future__ import annotations
 

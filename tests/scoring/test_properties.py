@@ -32,7 +32,7 @@ def test_swapping_sides_swaps_insertions_and_deletions(pairs, method):
 @given(words, words)
 def test_swapping_one_pair_of_unique_choice(reference, hypothesis):
     """Of a pair with one best alignment, exactly the insertions and deletions change places."""
-    longer = reference + ["only", "here"]
+    longer = [*reference, "only", "here"]
     there, back = align.count([longer], [reference]), align.count([reference], [longer])
     assert there.tolist() == [[len(reference), 0, 2, 0]] and back.tolist() == [[len(reference), 0, 0, 2]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from speechxfer.errors import Problems, UserError
 from speechxfer.scoring.formats.transcript import Segment, Side, TimedWord, Transcript, Utterance, numbered_lines, some
 
-_TRN = re.compile(r"(.*?)\(([^()\s]+)\)\s*")
+_TRN = re.compile(r"(.*)\((([^()\s_-]*)[^()\s]*)\)\s*")  # text, id, what stands before its first - or _
 IGNORED = "ignore_time_segment_in_scoring"
 
 
@@ -20,15 +20,23 @@ def read_trn(path: Path, side: Side) -> Transcript:
     for number, line in numbered_lines(path):
         if line.startswith(";;"):
             continue
-        if not (found := _TRN.fullmatch(line)):
+        found = trn_line(line)
+        if found is None:
             problems.add(f"line {number}: no (id) at its end")
             continue
-        name = found[2]
-        speaker = re.split(r"[-_]", name, maxsplit=1)[0]
-        speaker_known = speaker not in ("", name)
-        utterances.append(Utterance(name, found[1].strip(), number, speaker=speaker if speaker_known else None))
+        text, name, speaker = found
+        utterances.append(Utterance(name, text, number, None, speaker))
     problems.stop()
     return Transcript(path, "trn", some(path, utterances))
+
+
+def trn_line(line: str) -> tuple[str, str, str | None] | None:
+    """Text, id and (where the id tells it) speaker of a line; None where it has no id at its end."""
+    found = _TRN.fullmatch(line)
+    if found is None:
+        return None
+    text, name, speaker = found.groups()
+    return text.strip(), name, speaker if speaker and speaker != name else None
 
 
 def read_stm(path: Path, side: Side) -> Transcript:

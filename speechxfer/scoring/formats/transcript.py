@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from speechxfer.errors import UserError
 
 Side = Literal["reference", "hypothesis"]
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """One row. text: None where the row holds none (a table of audio alone). other: the other side's text, if there."""
+class Utterance(NamedTuple):
+    """One row (a tuple, as files hold a great many). other: the other side's text, where the row holds both."""
 
     id: str
     text: str
@@ -22,7 +23,7 @@ class Utterance:
     audio: str | None = None
     speaker: str | None = None
     other: str | None = None
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = MappingProxyType({})
     segment: Segment | None = None
 
 

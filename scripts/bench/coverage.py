@@ -1,0 +1,84 @@
+"""How often does a 95 % interval hold the true WER of new speakers? A simulation with speakers that differ.
+
+python scripts/bench/coverage.py [--repeats 2000] [--json recipes/results/bench-coverage.json]
+
+Each speaker's error probability is drawn from a beta distribution of mean 0.2 and standard deviation 0.1; each utterance has
+5 to 15 words. The truth is the mean over speakers, 0.2. Every repeat draws a whole new corpus and makes both intervals with
+the functions that `speechxfer score` uses.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from speechxfer.scoring.statistics import FEW, bootstrap_rate, jackknife_t, unit_sums
+
+CORPORA = {
+    "100 speakers of 10 utterances": (100, 10),
+    "125 of 20": (125, 20),
+    "30 of 20": (30, 20),
+    "12 of 20": (12, 20),
+}
+MEAN, DEVIATION = 0.2, 0.1
+DRAWS = 2_000
+
+
+def corpus(speakers: int, utterances: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(speakers x utterances, 2) errors and words; the speaker's number of each utterance."""
+    strength = MEAN * (1 - MEAN) / DEVIATION**2 - 1
+    rates = rng.beta(MEAN * strength, (1 - MEAN) * strength, size=speakers)
+    words = rng.integers(5, 16, size=(speakers, utterances))
+    errors = rng.binomial(words, rates[:, None])
+    rows = np.column_stack([errors.ravel(), words.ravel()])
+    return rows, np.repeat(np.arange(speakers), utterances)
+
+
+def coverage(speakers: int, utterances: int, repeats: int) -> dict[str, float]:
+    rng = np.random.default_rng(speakers)
+    held = {"speakers": 0, "utterances": 0}
+    width = {"speakers": 0.0, "utterances": 0.0}
+    for repeat in range(repeats):
+        rows, codes = corpus(speakers, utterances, rng)
+        sums = unit_sums(rows, codes)
+        by_speaker = jackknife_t(sums) if speakers < FEW else bootstrap_rate(sums, draws=DRAWS, seed=repeat)
+        by_utterance = bootstrap_rate(rows.astype(np.float64), draws=DRAWS, seed=repeat)
+        for name, (low, high) in (("speakers", by_speaker), ("utterances", by_utterance)):
+            held[name] += low <= MEAN <= high
+            width[name] += high - low
+    return {
+        "over_speakers": held["speakers"] / repeats,
+        "over_utterances": held["utterances"] / repeats,
+        "width_over_speakers": round(width["speakers"] / repeats, 4),
+        "width_over_utterances": round(width["utterances"] / repeats, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    found = {}
+    print(f"{'corpus':32}{'over speakers':>15}{'over utterances':>18}")
+    for name, (speakers, utterances) in CORPORA.items():
+        found[name] = coverage(speakers, utterances, options.repeats)
+        print(f"{name:32}{found[name]['over_speakers']:15.1%}{found[name]['over_utterances']:18.1%}", flush=True)
+    if options.json:
+        document = {
+            "command": "python scripts/bench/coverage.py",
+            "what": "share of corpora whose 95 % interval holds the true WER of new speakers",
+            "repeats": options.repeats,
+            "draws": DRAWS,
+            "truth": {"mean": MEAN, "deviation_between_speakers": DEVIATION},
+            "coverage": found,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
