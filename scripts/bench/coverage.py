@@ -2,9 +2,9 @@
 
 python scripts/bench/coverage.py [--repeats 2000] [--json recipes/results/bench-coverage.json]
 
-Each speaker's error probability is drawn from a beta distribution of mean 0.2 and standard deviation 0.1; each utterance has
-5 to 15 words. The truth is the mean over speakers, 0.2. Every repeat draws a whole new corpus and makes both intervals with
-the functions that `speechxfer score` uses.
+Each speaker's error probability is drawn from a beta distribution of mean 0.2 and standard deviation 0.1; each
+utterance has 5 to 15 words. The truth is the mean over speakers, 0.2. Every repeat draws a whole new corpus and makes
+both intervals with the functions that `speechxfer score` uses.
 """
 
 import argparse

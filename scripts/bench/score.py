@@ -1,8 +1,8 @@
 """How fast is scoring? python scripts/bench/score.py [--pairs 100000] [--json recipes/results/bench-score.json]
 
-From two trn files to substitutions, deletions and insertions by speaker, beside `jiwer.process_words` (which starts from texts
-already read) in the same process, the best of three each; then the whole program, sclite (where Debian's sctk is
-installed), and a stream of ten times as many pairs. Peak memory is that of a process of its own.
+From two trn files to substitutions, deletions and insertions by speaker, beside `jiwer.process_words` (which starts from
+texts already read) in the same process, the best of three each; then the whole program, sclite (where Debian's sctk is
+installed), and streams of as many and of ten times as many pairs. Peak memory is that of a process of its own.
 """
 
 import argparse
@@ -94,8 +94,9 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
             "stdout",
         ]
         programs["sclite"] = program(command)
-    many = write(folder, 10 * pairs)
-    programs[f"stream of {10 * pairs:,} pairs"] = program([sys.executable, "-c", _STREAM, *map(str, many)])
+    for size in (pairs, 10 * pairs):
+        paths = write(folder, size)
+        programs[f"stream of {size:,} pairs"] = program([sys.executable, "-c", _STREAM, *map(str, paths)])
     return {
         "pairs": pairs,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},

@@ -51,7 +51,7 @@ def score(
     """
     from speechxfer.scoring import compare, compare_all
     from speechxfer.scoring import score as score_texts
-    from speechxfer.scoring.insight import by_rule, inspect, looks_swapped, raw_counts
+    from speechxfer.scoring.insight import by_rule, inspect, looks_swapped
     from speechxfer.scoring.matching import read_pairs
 
     _check_options(fail_above, by_line, format)
@@ -84,14 +84,16 @@ def score(
         warnings += [prefix + text for text in (*pairs.notes, *found.warnings)]
         if looks_swapped(found):
             warnings.append(f"{prefix}the references look like a recogniser's output: are the two files swapped?")
-    alignments = {name: result.alignments() for name, result in results.items()}
-    insights = {name: inspect(result, alignments[name]) for name, result in results.items()}
+    looked_at = not quiet or json_file is not None
+    alignments = {n: r.alignments() for n, r in results.items()} if looked_at or output is not None else {}
+    insights = {n: inspect(r, alignments[n]) for n, r in results.items()} if looked_at else {}
+    rules = {n: by_rule(r) for n, r in results.items()} if looked_at else {}
     comparisons = _comparable(results, compare_all) if len(results) > 1 else {}
 
     if not quiet:
         from speechxfer.report.terminal import print_scores
 
-        print_scores(results, insights, comparisons, warnings)
+        print_scores(results, insights, rules, comparisons, warnings)
     if html is not None:
         from speechxfer.report.html import write_report
 
@@ -107,8 +109,8 @@ def score(
             "options": {**_options_of(results), "missing": missing},
             "inputs": [{"path": str(path), "sha256": _sha256(path)} for path in (*files, *base)],
             "result" if len(parts) == 1 else "results": parts[systems[0].name] if len(parts) == 1 else parts,
-            "raw_wer": {name: raw_counts(result).wer for name, result in results.items()},
-            "errors_by_rule": {name: [list(step) for step in by_rule(result)] for name, result in results.items()},
+            "raw_wer": {name: steps[0][1].wer for name, steps in rules.items()},
+            "errors_by_rule": {n: [[rule, counts.errors] for rule, counts in steps] for n, steps in rules.items()},
             "comparisons": [{"before": a, "after": b, **c.to_json()} for (a, b), c in comparisons.items()],
             "insight": {name: insight.to_json(results[name]) for name, insight in insights.items()},
             "missing": {pairs.name: pairs.missing for pairs in systems},

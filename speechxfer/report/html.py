@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from speechxfer.scoring import Part, Score, Word, compare
-from speechxfer.scoring.insight import by_rule, inspect, raw_counts
+from speechxfer.scoring.insight import by_rule, inspect
 
 _HERE = Path(__file__).parent
 _GROUPS_SHOWN = 60  # values of a column in the chart
@@ -61,7 +61,6 @@ def write_report(
         systems=systems,
         comparisons=_comparisons(systems),
         insights=insights,
-        raw={name: raw_counts(score) for name, score in systems.items()},
         rules={name: by_rule(score) for name, score in systems.items()},
         charts=_charts(systems),
         facts=facts or {},

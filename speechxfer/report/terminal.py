@@ -9,8 +9,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from speechxfer.scoring import Comparison, Part, Score
-from speechxfer.scoring.insight import Insight, by_rule
+from speechxfer.scoring import Comparison, Counts, Part, Score
+from speechxfer.scoring.insight import Insight
 
 _STYLES = {"S": "bold red", "D": "bold magenta", "I": "bold yellow"}
 
@@ -83,6 +83,7 @@ def _rows(score: Score, by: str | None) -> list[tuple[str, Part]]:
 def print_scores(
     results: Mapping[str, Score],
     insights: Mapping[str, Insight],
+    rules: Mapping[str, Sequence[tuple[str, Counts]]],
     comparisons: Mapping[tuple[str, str], Comparison],
     warnings: Sequence[str],
 ) -> None:
@@ -91,10 +92,12 @@ def print_scores(
     for name, score in results.items():
         title = f"{name}: " if len(results) > 1 else "WER "
         console.print(Text(title, style="bold") + Text(score.summary()))
-        raw = by_rule(score)
-        if raw and score.counts.reference_words:
-            steps = ", ".join(f"{rule} {after - before:+,}" for (_, before), (rule, after) in pairwise(raw))
-            console.print(Text(f"    as written {raw[0][1]:,} errors; by rule: {steps}", style="dim"))
+        raw = rules[name]
+        if len(raw) > 1 and score.counts.reference_words:
+            steps = [(rule, after.errors - before.errors) for (_, before), (rule, after) in pairwise(raw)]
+            shown = ", ".join(f"{rule} {change:+,}" for rule, change in steps if change)
+            written = f"    as written {per_cent(raw[0][1].wer)} %"
+            console.print(Text(f"{written}; errors by rule: {shown or 'no change'}", style="dim"))
         insight = insights[name]
         if insight.confusions:
             shown = ", ".join(f"{r} > {h} ({n})" for r, h, n in insight.confusions[:5])

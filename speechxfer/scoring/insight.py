@@ -12,8 +12,9 @@ import numpy as np
 from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.result import Options, Score, Word
 from speechxfer.scoring.scorer import count_all
-from speechxfer.text.normalise import Normaliser
+from speechxfer.text.normalise import Normaliser, get_normaliser
 
+_NONE = get_normaliser("none")
 _SNR = ("snr", "snr_db", "signal_to_noise")
 _LOOP_REPEATS = 4  # of one n-gram, one after the other
 _LOOP_SPAN = 8  # words that the repeats cover at least
@@ -84,6 +85,8 @@ def inspect(score: Score, alignments: Sequence[Sequence[Word]], top: int = 10) -
 
 def repeats(words: Sequence[str]) -> bool:
     """Whether an n-gram (n up to 8) stands at least four times in a row, over eight words or more."""
+    if len(words) - len(set(words)) < _LOOP_SPAN - 2:  # the least that 4 times two words repeat
+        return False
     for n in range(1, 9):
         run = 0
         for i in range(n, len(words)):
@@ -93,28 +96,32 @@ def repeats(words: Sequence[str]) -> bool:
     return False
 
 
-def by_rule(score: Score) -> list[tuple[str, int]]:
-    """Errors left after none of the normaliser's rules ("as written"), after the first, and so on.
+def by_rule(score: Score) -> list[tuple[str, Counts]]:
+    """The counts of the texts as written, then after the first of the normaliser's rules, and so on to the last.
 
-    Empty for a normaliser without rules (none, or a function).
+    Of a normaliser without rules (none, or a function): as written, and as scored.
     """
-    normaliser = score.options.normaliser
-    if not isinstance(normaliser, Normaliser) or not normaliser.rules:
-        return []
-    found = []
-    for count in range(len(normaliser.rules)):
-        options = _with(score.options, normaliser.first(count))
-        words, _ = count_all(score.references, score.hypotheses, score.ids, options)
-        found.append(("as written" if not count else normaliser.rules[count - 1].name, int(words[:, 1:].sum())))
-    return [*found, (normaliser.rules[-1].name, score.counts.errors)]
+    normaliser, n = score.options.normaliser, len(score.ids)
+    rules = normaliser.rules if isinstance(normaliser, Normaliser) else ()
+    words, characters = count_all(score.references, score.hypotheses, score.ids, _with(score.options, _NONE))
+    found = [("as written", Counts.of(words, characters))]
+    before = [*score.references, *score.hypotheses]
+    for k, rule in enumerate(rules[:-1], start=1):
+        normalise = normaliser.first(k)  # type: ignore[attr-defined]
+        after = [normalise(text) for text in (*score.references, *score.hypotheses)]
+        changed = range(n) if score.options.notation else _differing(before, after, n)
+        left, right, ids = ([side[i] for i in changed] for side in (score.references, score.hypotheses, score.ids))
+        rows = np.array(changed, dtype=np.int64)
+        words[rows], characters[rows] = count_all(left, right, ids, _with(score.options, normalise))
+        found.append((rule.name, Counts.of(words, characters)))
+        before = after
+    last = rules[-1].name if rules else score.options.normaliser_name
+    return [*found, (last, score.counts)] if last != "none" else found
 
 
-def raw_counts(score: Score) -> Counts:
-    """The counts of the texts as written, without any normalising."""
-    from speechxfer.text.normalise import get_normaliser
-
-    options = _with(score.options, get_normaliser("none"))
-    return Counts.of(*count_all(score.references, score.hypotheses, score.ids, options))
+def _differing(before: Sequence[str], after: Sequence[str], n: int) -> list[int]:
+    """Utterances with a side that a rule changed; the first n texts are references, the rest hypotheses."""
+    return [i for i in range(n) if before[i] != after[i] or before[n + i] != after[n + i]]
 
 
 def looks_swapped(score: Score) -> bool:

@@ -115,6 +115,8 @@ def _with_speakers(transcript: Transcript, speakers: dict[str, str] | None) -> T
 
 
 def _no_duplicates(transcript: Transcript) -> None:
+    if len({u.id for u in transcript.utterances}) == len(transcript.utterances):
+        return
     lines: dict[str, int] = {}
     for u in transcript.utterances:
         if u.id in lines:
@@ -165,7 +167,8 @@ def _meet(left: Transcript, right: Transcript, name: str, missing: str) -> Pairs
 
 def _by_one_key(left: Transcript, right: Transcript) -> tuple[Transcript, Transcript]:
     """Where one table has ids and the other only audio, both are matched by audio."""
-    if {u.id for u in left.utterances} & {u.id for u in right.utterances}:
+    known = {u.id for u in left.utterances}
+    if any(u.id in known for u in right.utterances):
         return left, right
     audio = [{u.audio for u in t.utterances} for t in (left, right)]
     if None in audio[0] | audio[1] or not audio[0] & audio[1]:
@@ -178,7 +181,7 @@ def _by_one_key(left: Transcript, right: Transcript) -> tuple[Transcript, Transc
 
 def _pairs(name: str, met: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]) -> Pairs:
     speakers = [r.speaker or h.speaker for r, h in met]
-    keys = dict.fromkeys(key for r, h in met for key in (*r.columns, *h.columns))
+    keys = dict.fromkeys(key for pair in met for u in pair if u.columns for key in u.columns)
     columns = {key: [r.columns.get(key, h.columns.get(key)) for r, h in met] for key in keys}
     return Pairs(
         name=name,

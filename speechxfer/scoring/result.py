@@ -14,6 +14,7 @@ from speechxfer.errors import UserError
 from speechxfer.scoring import align as alignment
 from speechxfer.scoring import notation as markup
 from speechxfer.scoring.counts import Counts, Interval, Part
+from speechxfer.scoring.memory import collector_paused
 from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, unit_sums
 from speechxfer.scoring.tokens import join_compounds, tokens
 
@@ -165,7 +166,10 @@ class Score:
 
     def alignments(self, rows: Sequence[int] | None = None) -> list[list[Word]]:
         """The aligned words of the utterances numbered `rows` (all of them by default)."""
-        chosen = range(len(self.ids)) if rows is None else rows
+        with collector_paused():
+            return self._alignments(range(len(self.ids)) if rows is None else rows)
+
+    def _alignments(self, chosen: Sequence[int]) -> list[list[Word]]:
         sides = [self.options.tokens(self.references[i], self.hypotheses[i]) for i in chosen]
         letters = alignment.operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
         found = []

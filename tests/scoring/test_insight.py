@@ -3,7 +3,7 @@
 import pytest
 
 from speechxfer.scoring import score
-from speechxfer.scoring.insight import by_rule, inspect, looks_swapped, raw_counts, repeats
+from speechxfer.scoring.insight import by_rule, inspect, looks_swapped, repeats
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,22 @@ def test_bins_leave_out_columns_that_are_no_numbers():
 
 
 def test_errors_each_rule_removed():
-    found = score(["Hello, it’s me."], ["hello it's me"])
-    assert by_rule(found) == [
+    found = score(["Hello, it’s me.", "same"], ["hello it's me", "same"])
+    assert [(rule, counts.errors) for rule, counts in by_rule(found)] == [
         ("as written", 3), ("unicode", 3), ("case", 3), ("apostrophes and hyphens", 2), ("punctuation", 0),
     ]  # fmt: skip
-    assert raw_counts(found).errors == 3
-    assert by_rule(score(["a"], ["a"], normaliser="none")) == []
+    assert [rule for rule, _ in by_rule(score(["a"], ["a"], normaliser="none"))] == ["as written"]
+    assert [c.errors for _, c in by_rule(score(["A"], ["a"], normaliser=str.lower))] == [1, 0]
+
+
+@pytest.mark.parametrize("notation", [False, True])
+def test_recounting_what_a_rule_changed_is_recounting_all(notation):
+    rows = [("Twenty-one, (uh) it’s", "21 its"), ("Grey", "gray"), ("one { Two / 2 }", "1 2"), ("can't", "can not")]
+    references, hypotheses = zip(*rows, strict=True)
+    found = score(references, hypotheses, normaliser="english", notation=notation)
+    for k, (_, counts) in enumerate(by_rule(found)):
+        whole = score(references, hypotheses, normaliser=found.options.normaliser.first(k), notation=notation)
+        assert counts == whole.counts
 
 
 def test_swapped_sides():

@@ -9,7 +9,6 @@ from pathlib import Path
 from speechxfer.errors import Problems, UserError
 from speechxfer.scoring.formats.transcript import Segment, Side, TimedWord, Transcript, Utterance, numbered_lines, some
 
-_TRN = re.compile(r"(.*)\((([^()\s_-]*)[^()\s]*)\)\s*")  # text, id, what stands before its first - or _
 IGNORED = "ignore_time_segment_in_scoring"
 
 
@@ -32,11 +31,12 @@ def read_trn(path: Path, side: Side) -> Transcript:
 
 def trn_line(line: str) -> tuple[str, str, str | None] | None:
     """Text, id and (where the id tells it) speaker of a line; None where it has no id at its end."""
-    found = _TRN.fullmatch(line)
-    if found is None:
+    text, bracket, name = line.rstrip().rpartition("(")
+    if not bracket or name[-1:] != ")" or len(name) < 2 or " " in name or "\t" in name or ")" in name[:-1]:
         return None
-    text, name, speaker = found.groups()
-    return text.strip(), name, speaker if speaker and speaker != name else None
+    name = name[:-1]
+    speaker, mark, _ = name.replace("_", "-").partition("-")
+    return text.strip(), name, speaker if speaker and mark else None
 
 
 def read_stm(path: Path, side: Side) -> Transcript:

@@ -81,8 +81,8 @@ def read_text(path: Path) -> str:
 
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
     """(number from 1, line) of every line with something on it. Only \\n and \\r\\n end lines."""
-    lines = read_text(path).split("\n")
-    return [(n, line.rstrip("\r")) for n, line in enumerate(lines, start=1) if line.strip()]
+    lines = read_text(path).replace("\r\n", "\n").split("\n")
+    return [(n, line) for n, line in enumerate(lines, start=1) if line and not line.isspace()]
 
 
 def some(path: Path, utterances: list[Utterance]) -> list[Utterance]:
