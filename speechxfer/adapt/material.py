@@ -107,11 +107,15 @@ def _taught(texts: list[str], recipe: Recipe) -> tuple[list[str], str]:
     if recipe.head.kind == "ctc":
         # letters and spaces only: a new head has no use for marks that scoring takes away
         normalise = get_normaliser(recipe.scoring.normaliser)
-        return [normalise(text) for text in texts], f"a CTC head learns text normalised by '{recipe.scoring.normaliser}'"
+        return [
+            normalise(text) for text in texts
+        ], f"a CTC head learns text normalised by '{recipe.scoring.normaliser}'"
     letters = "".join(texts)
     shouted = letters == letters.upper() and letters != letters.lower()
     if recipe.data.case == "lower" or (recipe.data.case == "auto" and shouted):
-        return [text.lower() for text in texts], "the text is all capitals: taught in small letters (data.case=keep to keep)"
+        return [
+            text.lower() for text in texts
+        ], "the text is all capitals: taught in small letters (data.case=keep to keep)"
     return texts, ""
 
 

@@ -1,4 +1,4 @@
-"""A recipe in code, in the YAML's order: data, encoder and head, stages, decoding, scoring; the better model is kept."""
+"""A recipe in code, in the YAML's order: data, encoder, head, stages, decoding, scoring; the better model is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import TrainerCallback, set_seed
 
@@ -51,7 +50,7 @@ class Candidate:
 
 
 def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: Narrator | None = None) -> Run | None:
-    """Train as the recipe says, keep the model only if it beats the untouched one on the dev part, write the run folder.
+    """Train as the recipe says, keep the model only if it beats the untouched one on dev, write the run folder.
 
     name: of the recipe, for the default folder `runs/<name>`. resume: go on where an interrupted run stopped; a
     finished run is left as it is and None is returned.
@@ -106,7 +105,9 @@ def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: 
     assert kept is not None and after is not None
     warnings = [*material.warnings, *after.score.warnings]
     if best.name == UNTOUCHED:
-        warnings.insert(0, f"nothing beat the untouched {recipe.encoder.name} on the dev part: model/ is the untouched one")
+        warnings.insert(
+            0, f"nothing beat the untouched {recipe.encoder.name} on the dev part: model/ is the untouched one"
+        )
 
     # what is left behind
     folder.save_model(kept)
@@ -138,13 +139,26 @@ def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: 
     }
     if best.name == UNTOUCHED:
         report["rejected"] = trained.score.to_json()
-    elif hasattr(model.encoder, "pad_to_30s") and not model.settings.pad_to_30s:
+        with disk_errors(folder.path):
+            model.save(folder.checkpoints / "rejected")  # for whoever wants this head all the same
+    elif model.kind == "seq2seq" and not model.settings.pad_to_30s:
         with model.padded():  # as plain transformers and faster-whisper will run it
             padded = _evaluate(model, material.test, recipe, narrator, "adapted, padded to 30 s", material.reference)
         report["after_padded_to_30s"] = padded.score.to_json()
     systems = {**({"before": before.score} if before else {}), "after": after.score}
-    paths = dict(zip(material.test["id"], material.test["path"], strict=True)) if "path" in material.test.column_names else {}
-    write_report(folder.html, f"{name}: {recipe.encoder.name}", systems, facts=_facts(recipe, report), warnings=warnings, audio=paths)
+    paths = (
+        dict(zip(material.test["id"], material.test["path"], strict=True))
+        if "path" in material.test.column_names
+        else {}
+    )
+    write_report(
+        folder.html,
+        f"{name}: {recipe.encoder.name}",
+        systems,
+        facts=_facts(recipe, report),
+        warnings=warnings,
+        audio=paths,
+    )
     folder.write_report(report)
     return Run(folder, before.score if before else None, after.score, report)
 

@@ -147,7 +147,9 @@ def train_stage(
                 if batch_seconds / 2 < LEAST_SECONDS:
                     raise
                 batch_seconds, accumulate = batch_seconds / 2, accumulate * 2
-                say(f"out of GPU memory: from here on {batch_seconds:g} s of audio a batch, {accumulate} batches a step")
+                say(
+                    f"out of GPU memory: from here on {batch_seconds:g} s of audio a batch, {accumulate} batches a step"
+                )
                 del trainer
                 torch.cuda.empty_cache()
                 trainee.load_state_dict(start)

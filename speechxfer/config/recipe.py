@@ -117,6 +117,8 @@ class Recipe(Section):
     def _whole(self) -> Recipe:
         if self.head.kind == "classify" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
+        if self.head.kind == "ctc" and self.decoding.kind == "beam":
+            raise ValueError("decoding.kind: a CTC head decodes greedily here; say greedy")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
         return self

@@ -42,9 +42,7 @@ def attending_only_to(frames: Frames, decoder: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def decoder_loss(
-    network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
-) -> Tensor:
+def decoder_loss(network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]) -> Tensor:
     """Cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
     frames: (batch, frames, dim). labels: (batch, targets) int64, -100 where padded; the last target is the end token.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedModel, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from speechxfer.config.recipe import Head, Recipe
 from speechxfer.data.bad_rows import Limits
 from speechxfer.encoders.weights import find
 from speechxfer.errors import UserError
 from speechxfer.models.base import SETTINGS, Settings, SpeechModel
+from speechxfer.models.classifier import new_classifier, open_classifier
+from speechxfer.models.ctc import new_ctc, open_ctc
+from speechxfer.models.opening import config_of, pretrained
 from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
 
 
@@ -59,7 +58,12 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
         normaliser=recipe.scoring.normaliser,
         base=recipe.encoder.name,
     )
-    model = _open(folder, settings)
+    if settings.kind == "ctc":
+        model: SpeechModel = new_ctc(folder, settings, recipe.head, texts)
+    elif settings.kind == "classify":
+        model = new_classifier(folder, settings, recipe.head, texts)
+    else:
+        model = _open(folder, settings)
     model.network.to(pick_device(recipe.device))
     return model
 
@@ -70,7 +74,7 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
     head: the recipe's, where another head than the folder's own is to be trained. Reads no weights.
     """
     folder = find(model)
-    config = _config(folder)
+    config = config_of(folder)
     kind = head.kind if head else _settings(folder, str(model), strict=False).kind
     longest = 30.0 if config.model_type == "whisper" else None
     if kind == "seq2seq":
@@ -86,7 +90,7 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
 
 
 def _open(folder: Path, settings: Settings) -> SpeechModel:
-    config = _config(folder)
+    config = config_of(folder)
     if settings.kind == "seq2seq":
         if config.model_type != "whisper":
             raise UserError(
@@ -96,7 +100,7 @@ def _open(folder: Path, settings: Settings) -> SpeechModel:
             )
         network = pretrained(WhisperForConditionalGeneration, folder)
         return WhisperRecogniser(network, pretrained(WhisperProcessor, folder), settings)
-    raise UserError(f"no model of kind {settings.kind}", where=str(folder))
+    return open_ctc(folder, settings) if settings.kind == "ctc" else open_classifier(folder, settings)
 
 
 def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:
@@ -107,7 +111,7 @@ def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:
             return Settings.model_validate_json(path.read_text(encoding="utf-8"))
         except (ValidationError, UnicodeDecodeError) as error:
             raise UserError(f"not readable ({str(error).splitlines()[0]})", where=str(path)) from None
-    architecture = (_config(folder).architectures or ["an encoder"])[0]
+    architecture = (config_of(folder).architectures or ["an encoder"])[0]
     if architecture == "WhisperForConditionalGeneration":
         return Settings(kind="seq2seq", pad_to_30s=True)
     if architecture.endswith("ForCTC"):
@@ -119,43 +123,3 @@ def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:
             f"{architecture} has no head that could answer", where=named, fix="give it one with `speechxfer adapt`"
         )
     return Settings(kind="ctc")
-
-
-def _config(folder: Path) -> Any:
-    try:
-        return AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"transformers cannot read its config.json ({str(error).splitlines()[0]})", where=str(folder)
-        ) from None
-
-
-def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
-    """`kind.from_pretrained(folder)`, quiet and offline; a damaged or incomplete folder is a UserError.
-
-    A network comes in float32 with every weight that the folder should have.
-    """
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
-        try:
-            return kind.from_pretrained(folder, local_files_only=True, **options)
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"its tokenizer or feature extractor cannot be read ({str(error).splitlines()[0]})", where=str(folder)
-            ) from None
-    fresh = options.pop("fresh", ())  # prefixes of weights that are new on purpose
-    try:
-        network, found = kind.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"its weights cannot be read ({str(error).splitlines()[0]})",
-            where=str(folder),
-            fix="the file is damaged or cut short: copy or download it again",
-        ) from None
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith(tuple(fresh)))
-    if missing:
-        raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
-    return network

@@ -25,9 +25,7 @@ class WhisperRecogniser(SpeechModel):
     def __init__(
         self, network: WhisperForConditionalGeneration, processor: WhisperProcessor, settings: Settings
     ) -> None:
-        encoder = UnpaddedWhisper(
-            network.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s
-        )
+        encoder = UnpaddedWhisper(network.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s)
         super().__init__(network, encoder, processor, settings)
         self.prompt = _prompt(network, processor, settings.language)
         self.longest_text = network.config.max_target_positions - len(self.prompt)
@@ -39,7 +37,9 @@ class WhisperRecogniser(SpeechModel):
     def targets(self, text: str) -> list[int]:
         tokens = self.tokens(text)
         if len(tokens) > self.longest_text:
-            raise UserError(f"a text of {len(tokens)} tokens, and this decoder writes {self.longest_text}: {text[:60]}…")
+            raise UserError(
+                f"a text of {len(tokens)} tokens, and this decoder writes {self.longest_text}: {text[:60]}…"
+            )
         return tokens
 
     def tokens(self, text: str) -> list[int]:
@@ -57,9 +57,7 @@ class WhisperRecogniser(SpeechModel):
         return [text.strip() for text in texts]
 
 
-def _prompt(
-    network: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str | None
-) -> list[int]:
+def _prompt(network: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str | None) -> list[int]:
     multilingual = bool(getattr(network.generation_config, "is_multilingual", False))
     if not multilingual:
         if language not in (None, "en"):

@@ -1,0 +1,55 @@
+"""One value of a column held out at a time (each speaker, say): a run for each, and their mean.
+
+    python scripts/leave_one_out.py spoken-commands $SPEECHXFER_CORPORA/fsdd/all.csv --column speaker --output runs/fsdd
+
+Every run is `speechxfer adapt RECIPE data.train=TABLE data.test=COLUMN=VALUE data.split=ignore data.group=COLUMN`, so the
+dev part is of other values too. Writes OUTPUT/result.json. Words after `--` are passed on as overrides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from speechxfer.adapt.run import adapt
+from speechxfer.config import load_recipe
+from speechxfer.data.read import read
+from speechxfer.report.progress import Narrator
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("table")
+    parser.add_argument("--column", default="speaker")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args()
+    narrator = Narrator()
+    held: dict[str, dict] = {}
+    for value in sorted(set(read(options.table)[options.column])):
+        folder = options.output / value
+        if not (folder / "report.json").is_file():
+            words = [
+                f"data.train={options.table}",
+                f"data.test={options.column}={value}",
+                f"data.group={options.column}",
+                "data.split=ignore",
+                f"output={folder}",
+                "overwrite=true",
+                *options.overrides,
+            ]
+            adapt(load_recipe(options.recipe, words), name=Path(options.recipe).stem, narrator=narrator)
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        held[value] = {key: report["after"][key] for key in ("wer", "interval", "utterances", "substitutions")}
+        held[value] |= {"accuracy": 1 - report["after"]["wer"], "seconds": report["speed"]["total_seconds"]}
+        narrator.say(f"{value}: accuracy {held[value]['accuracy']:.2%}")
+    mean = sum(one["accuracy"] for one in held.values()) / len(held)
+    narrator.say(f"mean accuracy over {len(held)} held-out values of {options.column}: {mean:.2%}")
+    result = {"recipe": options.recipe, "column": options.column, "mean_accuracy": mean, "held_out": held}
+    (options.output / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""MODEL and DATA as a user names them become an `Evaluation`: what `speechxfer evaluate` and its Python form share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from datasets import Dataset
+
+from speechxfer.adapt.evaluation import Evaluation, evaluate_part
+from speechxfer.config.recipe import Decoding, Scoring
+from speechxfer.data.bad_rows import Limits, bad_rows
+from speechxfer.data.read import read
+from speechxfer.errors import Problems, UserError
+from speechxfer.models import SpeechModel, load, text_limits
+from speechxfer.models.answering import Progress
+
+
+@dataclass
+class Part:
+    """Rows that can be scored. reference: the column scored against; skipped: bad rows left out by choice."""
+
+    utterances: Dataset
+    reference: str
+    skipped: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the ids and references."""
+        digest = hashlib.sha256()
+        for name, text in zip(self.utterances["id"], self.utterances[self.reference], strict=True):
+            digest.update(f"{name}\t{text}\n".encode())
+        return digest.hexdigest()
+
+
+def evaluate(
+    model: str | Path | SpeechModel,
+    data: str | Path,
+    *,
+    normaliser: str | None = None,
+    by: list[str] | Literal["auto"] = "auto",
+    language: str | None = None,
+    device: str = "auto",
+    beams: int | None = None,
+    padded: bool | None = None,
+    batch_seconds: float | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Transcribe (or classify) DATA with MODEL and score it.
+
+    model: any MODEL, or one that `speechxfer.load` gave. normaliser, beams, padded (Whisper, to 30 s): as saved where
+    None. by: columns to break the result down by. skip_bad: leave unusable rows out. progress: (utterances done, of).
+    Raises UserError naming every bad row, before any of them is transcribed.
+    """
+    utterances = read(data)
+    opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
+    named = None if isinstance(model, SpeechModel) else model
+    part = scorable(utterances, str(data), opened, named=named, language=language, skip_bad=skip_bad)
+    scoring = Scoring(normaliser=normaliser or opened.settings.normaliser, by=by)
+    return measure(opened, part, scoring, beams=beams, padded=padded, batch_seconds=batch_seconds, progress=progress)
+
+
+def scorable(
+    utterances: Dataset,
+    where: str,
+    model: SpeechModel,
+    *,
+    named: str | Path | None = None,
+    language: str | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Part:
+    """The rows of DATA `where` that `model` can answer and be scored on.
+
+    named: the MODEL, from which its limits are read. Raises UserError naming every bad row, unless they are to be
+    skipped, and when no row is left.
+    """
+    reference = "text"
+    if model.kind == "classify" and "label" in utterances.column_names:
+        reference = "label"
+    if reference not in utterances.column_names:
+        wanted = "label" if model.kind == "classify" else "text"
+        raise UserError(
+            f"has no column '{wanted}' to score against",
+            where=where,
+            fix=f"add '{wanted}', or use `speechxfer transcribe`, which needs none",
+        )
+    bad = bad_rows(utterances, text=reference, limits=_limits(model, named, language), progress=progress)
+    warnings = []
+    if bad and not skip_bad:
+        problems = Problems(f"{where}: some utterances cannot be used", fix="mend them, or leave them out: --skip-bad")
+        for row in bad:
+            problems.add(f"row {row.index + 1}, {row}")
+        problems.stop()
+    if bad:
+        gone = {row.index for row in bad}
+        utterances = utterances.select([index for index in range(len(utterances)) if index not in gone])
+        warnings.append(f"{len(bad)} bad rows were left out: {', '.join(str(row) for row in bad[:5])}")
+        if not len(utterances):
+            raise UserError("no usable row is left", where=where)
+    if "split" in utterances.column_names and len(splits := sorted({str(v) for v in utterances["split"]})) > 1:
+        warnings.append(f"every row is scored, of the splits {', '.join(splits)}")
+    return Part(utterances, reference, len(bad), warnings)
+
+
+def measure(
+    model: SpeechModel,
+    part: Part,
+    scoring: Scoring,
+    *,
+    beams: int | None = None,
+    padded: bool | None = None,
+    batch_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """`evaluate_part` with the model run as it was saved, but for `beams` and `padded` where they are given."""
+    if beams is not None and beams > 1 and model.kind == "classify":
+        raise UserError("a classifier has no beam search", where="beams")
+    if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
+        raise UserError(f"only Whisper is padded, and this is {model.encoder.family}", where="padded")
+    saved = model.settings.beams
+    model.settings.beams = saved if beams is None else beams
+    try:
+        with nullcontext() if padded is None else model.padded(padded):
+            return evaluate_part(
+                model,
+                part.utterances,
+                scoring,
+                reference=part.reference,
+                batch_seconds=batch_seconds or Decoding().batch_seconds,
+                progress=progress,
+            )
+    finally:
+        model.settings.beams = saved
+
+
+def _limits(model: SpeechModel, named: str | Path | None, language: str | None) -> Limits:
+    """What bounds an answer. How CTC learns a text is none of it: fast speech stays in the score."""
+    if named is None:
+        longest = getattr(model.encoder, "longest", None)
+        return Limits(max_seconds=None if longest is None else longest / 16_000)
+    found = text_limits(named, language=language)
+    return Limits(max_seconds=found.max_seconds, max_tokens=found.max_tokens, count_tokens=found.count_tokens)

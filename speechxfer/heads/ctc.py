@@ -1,0 +1,33 @@
+"""Connectionist temporal classification (Graves et al. 2006): emissions and targets to a loss."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from speechxfer.shapes import Emissions
+
+IGNORED = -100
+
+
+def ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
+    """Negative log-likelihood summed over the batch's utterances, over their true lengths, in float32.
+
+    labels: (batch, targets) int64, -100 where padded. An utterance that is too short for its text adds nothing
+    (`zero_infinity`), rather than make the batch's loss infinite. On Apple's MPS, which has no CTC, it runs on the CPU.
+    """
+    log_probs = emissions.log_probs.float()
+    counts = (labels != IGNORED).sum(1)
+    if log_probs.device.type == "mps":
+        log_probs = log_probs.cpu()
+    device = log_probs.device
+    loss = F.ctc_loss(
+        log_probs.transpose(0, 1),  # (frames, batch, vocab)
+        labels.clamp(min=0).to(device),
+        emissions.lengths.to(device),
+        counts.to(device),
+        blank=blank,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return loss.to(emissions.log_probs.device)

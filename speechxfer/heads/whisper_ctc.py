@@ -1,0 +1,45 @@
+"""Whisper's encoder with a CTC head: an architecture that transformers lacks, registered with its Auto classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel, WhisperConfig
+from transformers.modeling_outputs import CausalLMOutput
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+class WhisperCTCConfig(WhisperConfig):
+    """Whisper's configuration and `symbols`, the size of the CTC vocabulary; `final_dropout` stands before the head."""
+
+    model_type = "speechxfer-whisper-ctc"
+
+    def __init__(self, symbols: int = 32, final_dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.symbols, self.final_dropout = symbols, final_dropout
+
+
+class WhisperForCTC(PreTrainedModel):
+    """Encoder, dropout, one linear layer. `forward` takes 30 s of log-mel, as transformers' encoder does; through
+    speechxfer the encoder runs on the utterance's own length."""
+
+    config_class = WhisperCTCConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_features"
+    _supports_sdpa = True
+
+    def __init__(self, config: WhisperCTCConfig) -> None:
+        super().__init__(config)
+        self.encoder = WhisperEncoder(config)
+        self.dropout = nn.Dropout(config.final_dropout)
+        self.lm_head = nn.Linear(config.d_model, config.symbols)
+        self.post_init()
+
+    def forward(self, input_features: Tensor, **_: Any) -> CausalLMOutput:
+        """input_features: (batch, mels, 3000). Returns logits (batch, 1500, symbols)."""
+        return CausalLMOutput(logits=self.lm_head(self.dropout(self.encoder(input_features).last_hidden_state)))
+
+
+AutoConfig.register(WhisperCTCConfig.model_type, WhisperCTCConfig)
+AutoModelForCTC.register(WhisperCTCConfig, WhisperForCTC)

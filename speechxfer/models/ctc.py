@@ -1,0 +1,165 @@
+"""An encoder with a CTC head: a new one over the training text's characters, or the checkpoint's own."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForCTC,
+    PreTrainedModel,
+    Wav2Vec2BertProcessor,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2Processor,
+    WhisperModel,
+    WhisperProcessor,
+)
+
+from speechxfer.config.recipe import Head
+from speechxfer.decoding.ctc import best_path
+from speechxfer.encoders import encoder_of
+from speechxfer.encoders.whisper import UnpaddedWhisper
+from speechxfer.errors import UserError
+from speechxfer.heads.ctc import ctc_loss
+from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
+from speechxfer.models.base import Settings, SpeechModel
+from speechxfer.models.opening import config_of, pretrained
+from speechxfer.shapes import Emissions, Frames
+from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, spell, vocabulary_of
+
+
+class CtcRecogniser(SpeechModel):
+    """`kind: ctc`. vocabulary: symbol to its place in the emissions; `blank` is the tokenizer's pad token."""
+
+    kind = "ctc"
+
+    def __init__(self, network: PreTrainedModel, extractor: Any, tokenizer: Any, settings: Settings) -> None:
+        if isinstance(network, WhisperForCTC):
+            encoder: Any = UnpaddedWhisper(network.encoder, extractor, pad_to_30s=settings.pad_to_30s)
+            processor: Any = _Both(extractor, tokenizer)
+        else:
+            encoder = encoder_of(network, extractor)
+            kinds = {"wav2vec2-bert": Wav2Vec2BertProcessor}
+            processor = kinds.get(network.config.model_type, Wav2Vec2Processor)(extractor, tokenizer)
+        super().__init__(network, encoder, processor, settings)
+        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.blank = int(tokenizer.pad_token_id)
+        self.space = tokenizer.word_delimiter_token
+        self._symbols = {place: symbol for symbol, place in self.vocabulary.items()}
+        self._silent = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token} - {None}
+
+    @property
+    def head(self) -> list[nn.Module]:
+        return [self.network.lm_head]
+
+    def targets(self, text: str) -> list[int]:
+        places, lacking = spell(self._cased(text), self.vocabulary)
+        if lacking:
+            raise UserError(f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks")
+        return places
+
+    def _cased(self, text: str) -> str:
+        """A vocabulary of capitals alone (many English checkpoints) is given capitals."""
+        letters = [s for s in self.vocabulary if len(s) == 1 and s.isalpha()]
+        return text.upper() if letters and all(s == s.upper() != s.lower() for s in letters) else text
+
+    def emissions(self, frames: Frames) -> Emissions:
+        """Frames to log-probabilities (batch, frames, vocab)."""
+        logits = self.network.lm_head(self.network.dropout(frames.states))
+        return Emissions(logits.float().log_softmax(-1), frames.lengths)
+
+    def loss(self, frames: Frames, labels: Tensor) -> Tensor:
+        return ctc_loss(self.emissions(frames), labels, self.blank)
+
+    def read(self, frames: Frames) -> list[str]:
+        return [self.text(places) for places in best_path(self.emissions(frames), self.blank)]
+
+    def text(self, places: list[int]) -> str:
+        symbols = (self._symbols[place] for place in places)
+        return " ".join("".join(" " if s == self.space else s for s in symbols if s not in self._silent).split())
+
+
+class _Both:
+    """Feature extractor and tokenizer saved side by side: transformers has no processor for the two together."""
+
+    def __init__(self, feature_extractor: Any, tokenizer: Any) -> None:
+        self.feature_extractor, self.tokenizer = feature_extractor, tokenizer
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.feature_extractor.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def open_ctc(folder: Path, settings: Settings) -> CtcRecogniser:
+    """A folder that has a CTC head and its vocabulary."""
+    if config_of(folder).model_type == WhisperCTCConfig.model_type:
+        network = pretrained(WhisperForCTC, folder)
+    else:
+        network = pretrained(AutoModelForCTC, folder, fresh=_UNUSED)
+    tokenizer = pretrained(Wav2Vec2CTCTokenizer, folder)
+    return CtcRecogniser(network.eval(), pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
+
+
+def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> CtcRecogniser:
+    """The folder's encoder with a new CTC head over `texts`' characters, or with its own (`vocabulary: own`)."""
+    config = config_of(folder)
+    if head.vocabulary == "own":
+        if not (config.architectures or [""])[0].endswith("ForCTC"):
+            raise UserError(
+                "the checkpoint has no CTC head of its own",
+                where="head.vocabulary",
+                fix="say head.vocabulary=from-train",
+            )
+        return open_ctc(folder, settings)
+    tokenizer = _tokenizer(vocabulary_of(texts))
+    size = len(tokenizer.get_vocab())
+    if config.model_type == WhisperCTCConfig.model_type:
+        encoder = pretrained(WhisperForCTC, folder).encoder
+        return _on_whisper(encoder, pretrained(AutoFeatureExtractor, folder), tokenizer, config, head, size, settings)
+    if config.model_type == "whisper":
+        encoder = pretrained(WhisperModel, folder).encoder
+        extractor = pretrained(WhisperProcessor, folder).feature_extractor
+        return _on_whisper(encoder, extractor, tokenizer, config, head, size, settings)
+    network = pretrained(
+        AutoModelForCTC,
+        folder,
+        fresh=("lm_head", *_UNUSED),
+        vocab_size=size,
+        pad_token_id=tokenizer.pad_token_id,
+        final_dropout=head.dropout,
+        ctc_loss_reduction="mean",
+        ctc_zero_infinity=True,
+        ignore_mismatched_sizes=True,
+    )
+    return CtcRecogniser(network, pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
+
+
+_UNUSED = ("wav2vec2.masked_spec_embed", "hubert.masked_spec_embed", "wavlm.masked_spec_embed")
+_UNUSED += (
+    "data2vec_audio.masked_spec_embed",
+    "wav2vec2_conformer.masked_spec_embed",
+    "wav2vec2_bert.masked_spec_embed",
+)
+
+
+def _on_whisper(
+    encoder: nn.Module, extractor: Any, tokenizer: Any, config: Any, head: Head, size: int, settings: Settings
+) -> CtcRecogniser:
+    own = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
+    own |= {"symbols": size, "final_dropout": head.dropout}
+    network = WhisperForCTC(WhisperCTCConfig(**own))
+    network.encoder.load_state_dict(encoder.state_dict())
+    return CtcRecogniser(network, extractor, tokenizer, settings)
+
+
+def _tokenizer(vocabulary: dict[str, int]) -> Wav2Vec2CTCTokenizer:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "vocab.json"
+        path.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+        return Wav2Vec2CTCTokenizer(
+            str(path), bos_token=None, eos_token=None, unk_token=UNKNOWN, pad_token=BLANK, word_delimiter_token=SPACE
+        )

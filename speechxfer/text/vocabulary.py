@@ -1,0 +1,23 @@
+"""The characters that a CTC head can write, taken from the training part only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+BLANK, UNKNOWN, SPACE = "<pad>", "<unk>", "|"  # the names that transformers' Wav2Vec2CTCTokenizer gives them
+
+
+def vocabulary_of(texts: Iterable[str]) -> dict[str, int]:
+    """Symbol to its place: the blank at 0, the space and the unknown, then every character in its sort order.
+
+    texts: normalised. Characters are code points, so a combining mark is a symbol of its own.
+    """
+    characters = sorted({character for text in texts for character in text if not character.isspace()} - {SPACE})
+    return {symbol: place for place, symbol in enumerate([BLANK, SPACE, UNKNOWN, *characters])}
+
+
+def spell(text: str, vocabulary: dict[str, int]) -> tuple[list[int], set[str]]:
+    """The places of a text's characters, words parted by `|`, and the characters that the vocabulary lacks."""
+    characters = SPACE.join(text.split())
+    lacking = {character for character in characters if character not in vocabulary}
+    return [vocabulary[character] for character in characters if character in vocabulary], lacking
