@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,18 +16,28 @@ from speechxfer.errors import Problems, UserError, nearest
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also reads `1e-4` as a number (YAML 1.2) and refuses a key given twice."""
+    """PyYAML's safe loader with YAML 1.2's numbers and booleans; refuses a key given twice.
+
+    `1e-4` is a number, and `no` is Norwegian, not false.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # super() refuses it
             if key.value in seen:
                 raise UserError(f"'{key.value}' stands twice", where=f"line {key.start_mark.line + 1}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"),
@@ -34,12 +45,22 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which also quotes a text that our loader would read as a number."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *resolvers]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
 def shipped_recipes() -> dict[str, Path]:
     """Name to path of the recipes that come with the package (in a wheel) or stand beside it (in a checkout)."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "recipes", package.parent / "recipes"):
         if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+            return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
     return {}
 
 
@@ -51,24 +72,31 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     missing value, each with its line where it stands in a file.
     """
     if isinstance(source, dict):
-        path, text, values = None, "", source
+        path, text, values = None, "", copy.deepcopy(source)
     else:
         path = _path_of(source)
         text = _text_of(path)
         values = _parse(text, path)
     where = str(path) if path else "recipe"
+    problems = Problems(f"{where} is not a usable recipe", fix="see `speechxfer recipes` for working ones")
     typed: set[str] = set()
     for word in overrides:
-        typed.add(_override(values, word))
+        try:
+            typed.add(_override(values, word))
+        except UserError as error:
+            problems.add(str(error).replace("\n  fix: ", ", "))
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        problems = Problems(f"{where} is not a usable recipe", fix="see `speechxfer recipes` for working ones")
-        lines = _lines(text)
+        lines = {} if path is None else _lines(text)
+        explained: dict[str, str] = {}  # one line for a key, which pydantic names once for each type it might have
         for detail in error.errors():
-            problems.add(_explain(detail, lines, typed))
+            explained.setdefault(_key(detail), _explain(detail, lines, typed))
+        problems.found.extend(explained.values())
         problems.stop()
-        raise  # pragma: unreachable, stop() has raised
+        raise
+    problems.stop()
+    return recipe
 
 
 def require_values(recipe: Recipe) -> None:
@@ -82,7 +110,8 @@ def require_values(recipe: Recipe) -> None:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML with every default filled in."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    values = recipe.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _path_of(source: str | Path) -> Path:
@@ -103,14 +132,27 @@ def _text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 text (byte {error.start})", where=str(path)) from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from None
+
+
+def _read_yaml(text: str) -> Any:
+    """The one document of `text`. Raises yaml.YAMLError, or ValueError (a date that is none, endless nesting)."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    finally:
+        loader.dispose()
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(text, Loader=_Loader)
+        values = _read_yaml(text)
     except UserError as error:
         raise UserError(error.problem, where=f"{path}, {error.where}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"not readable as YAML: {getattr(error, 'problem', error)}", where=f"{path}{line}") from None
@@ -125,10 +167,10 @@ def _override(values: dict[str, Any], word: str) -> str:
     if not equals or not key:
         raise UserError(f"'{word}' is not key=value", fix="for example stages.0.epochs=2 or data.train=train.csv")
     try:
-        value = yaml.load(raw, Loader=_Loader)
-    except yaml.YAMLError:
+        value = _read_yaml(raw)
+    except (yaml.YAMLError, ValueError):
         value = raw  # a path with a colon, say
-    if _is_text(key) and not isinstance(value, (list, dict)):
+    if _is_text(key, value) and raw[:1] not in "'\"":
         value = raw  # `data.group=0001` stays text
     *parents, last = key.split(".")
     place: Any = values
@@ -172,9 +214,9 @@ def _field_type(key: str) -> Any:
     return model
 
 
-def _is_text(key: str) -> bool:
+def _is_text(key: str, value: Any) -> bool:
     kind = _field_type(key)
-    return kind is str
+    return kind is str or (kind == (str | None) and value is not None)
 
 
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -203,24 +245,34 @@ def _lines(text: str) -> dict[str, int]:
                 found[f"{prefix}.{index}"] = item.start_mark.line + 1
                 walk(item, f"{prefix}.{index}")
 
-    walk(yaml.compose(text, Loader=_Loader) if text else None, "")
+    loader = _Loader(text)
+    try:
+        walk(loader.get_single_node(), "")
+    finally:
+        loader.dispose()
     return found
 
 
+def _key(detail: Any) -> str:
+    return ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal[")))
+
+
 def _explain(detail: Any, lines: dict[str, int], typed: set[str]) -> str:
-    parts = [str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal["))]
-    key = ".".join(parts)
-    place = f"line {lines[key]}: " if key in lines and key not in typed else ""
-    if detail["type"] == "extra_forbidden":
-        owner = _field_type(".".join(parts[:-1])) if len(parts) > 1 else Recipe
+    key = _key(detail)
+    parent, _, last = key.rpartition(".")
+    kind = detail["type"]
+    # what is missing is looked for where its section stands
+    line = lines.get(parent if kind == "missing" else key)
+    is_typed = any(f"{key}.".startswith(f"{word}.") for word in typed)
+    place = "" if line is None or is_typed else f"line {line}: "
+    if kind == "extra_forbidden":
+        owner = _field_type(parent) if parent else Recipe
         known = list(owner.model_fields) if hasattr(owner, "model_fields") else []
-        return f"{place}unknown key '{key}'{nearest(parts[-1], known)}; known here: {', '.join(known)}"
+        return f"{place}unknown key '{key}'{nearest(last, known)}; known here: {', '.join(known)}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if not key:
         return message
     found = detail.get("input")
-    shown = (
-        f" (found {found!r})" if not isinstance(found, (dict, list, BaseModel)) and detail["type"] != "missing" else ""
-    )
+    shown = "" if kind == "missing" or isinstance(found, (dict, list, BaseModel)) else f" (found {found!r})"
     return f"{place}{key}: {message}{shown}"
