@@ -15,7 +15,7 @@ from speechxfer.scoring import align as alignment
 from speechxfer.scoring import notation as markup
 from speechxfer.scoring.counts import Counts, Interval, Part
 from speechxfer.scoring.memory import collector_paused
-from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, unit_sums
+from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, numbered, unit_sums
 from speechxfer.scoring.tokens import join_compounds, tokens
 
 GROUP_DRAWS = 2_000  # a group's interval is for reading, not for a claim
@@ -111,11 +111,11 @@ class Score:
         return {column: self._groups(column) for column in self.by_columns}
 
     def _groups(self, column: str) -> dict[str, Part]:
-        values, numbers = np.unique(np.array(self.columns[column], dtype=object).astype(str), return_inverse=True)
+        values, numbers = numbered(self.columns[column])
         order = np.argsort(numbers, kind="stable")
         rows = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
         return {
-            str(value): Part(Counts.of(self.words[r], self.characters[r]), self._interval(r, GROUP_DRAWS))
+            value: Part(Counts.of(self.words[r], self.characters[r]), self._interval(r, GROUP_DRAWS))
             for value, r in zip(values, rows, strict=True)
         }
 
@@ -138,13 +138,13 @@ class Score:
         """(utterances,) a number for each speaker; the utterance's own number where none is known."""
         if self.speakers is None:
             return np.arange(len(self.ids))
-        return np.unique(np.array(self.speakers, dtype=object).astype(str), return_inverse=True)[1]
+        return numbered(self.speakers)[1]
 
     def by_speaker(self) -> dict[str, Counts]:
         """The counts of every speaker (of every utterance where none is known)."""
-        names, codes = np.unique(np.array(self.speakers or self.ids), return_inverse=True)
+        names, codes = numbered(self.speakers or self.ids)
         both = np.column_stack([self.words, self.characters, np.ones(len(self.ids), dtype=np.int64)])
-        return {n: Counts(*map(int, row)) for n, row in zip(names.tolist(), unit_sums(both, codes), strict=True)}
+        return {n: Counts(*map(int, row)) for n, row in zip(names, unit_sums(both, codes), strict=True)}
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

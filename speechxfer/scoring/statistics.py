@@ -8,6 +8,7 @@ interchangeable, so a draw of n units with replacement is one multinomial over t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,13 @@ def unit_sums(values: NDArray[np.int64], units: NDArray[np.int64]) -> Array:
     sums = np.zeros((int(units.max()) + 1 if len(units) else 0, values.shape[1]))
     np.add.at(sums, units, values)
     return sums
+
+
+def numbered(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The distinct values in order, and of every value its place among them."""
+    names = sorted(set(values))
+    place = {name: i for i, name in enumerate(names)}
+    return names, np.fromiter(map(place.__getitem__, values), dtype=np.int64, count=len(values))
 
 
 def resampled_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:

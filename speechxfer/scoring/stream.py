@@ -16,7 +16,7 @@ from speechxfer.scoring.formats.nist import trn_line
 from speechxfer.scoring.memory import collector_paused
 from speechxfer.scoring.result import Options
 from speechxfer.scoring.scorer import count_all
-from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t
+from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, numbered
 from speechxfer.text.normalise import get_normaliser
 
 _CHUNK = 20_000  # utterances held at once
@@ -58,8 +58,8 @@ def score_stream(
                 [u.reference for u in chunk], [u.hypothesis for u in chunk], [u.id for u in chunk], options
             )
         whole += Counts.of(words, characters)
-        names, codes = np.unique([u.speaker or "" for u in chunk], return_inverse=True)
-        for k, name in enumerate(names.tolist()):
+        names, codes = numbered([u.speaker or "" for u in chunk])
+        for k, name in enumerate(names):
             if name:
                 rows = codes == k
                 speakers[name] = speakers.get(name, Counts()) + Counts.of(words[rows], characters[rows])
