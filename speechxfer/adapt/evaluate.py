@@ -133,7 +133,7 @@ def measure(
                 part.utterances,
                 scoring,
                 reference=part.reference,
-                batch_seconds=batch_seconds or Decoding().batch_seconds,
+                batch_seconds=batch_seconds or Decoding.model_validate({}).batch_seconds,
                 progress=progress,
             )
     finally:

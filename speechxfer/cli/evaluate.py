@@ -1,0 +1,189 @@
+"""`speechxfer evaluate MODEL DATA`: transcribes, scores, compares with a baseline, writes the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.errors import UserError
+
+if TYPE_CHECKING:
+    from speechxfer.adapt.evaluate import Part
+    from speechxfer.adapt.evaluation import Evaluation
+    from speechxfer.report.progress import Narrator
+    from speechxfer.scoring import Score
+
+HELP_ORDER = 40
+_EXAMPLES = 4
+
+
+def register(app: typer.Typer) -> None:
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model's folder or name, hub:owner/name.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A table, a folder of data, or hub:owner/name.")],
+    baseline: Annotated[str | None, typer.Option(metavar="MODEL", help="Compare with this, run as saved.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the report and every answer here.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(metavar="NAME", help="none, basic, default, english, or a GLM file; else as saved.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(metavar="COLS", help="Columns to break the result down by, with commas; auto; none.")
+    ] = "auto",
+    language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
+    beams: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
+    padded: Annotated[
+        bool | None,
+        typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
+    ] = None,
+    batch_seconds: Annotated[float | None, typer.Option(min=0.1, help="Audio answered at once, seconds.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unusable rows out, and count them.")] = False,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score a model on transcribed speech: WER with its interval, by speaker and accent, beside a baseline.
+
+    Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
+    """
+    from speechxfer.adapt.evaluate import measure, scorable
+    from speechxfer.adapt.evaluation import provenance
+    from speechxfer.config.recipe import Scoring
+    from speechxfer.data.read import read
+    from speechxfer.encoders.weights import find, folder_fingerprint
+    from speechxfer.models import load
+    from speechxfer.report.progress import Narrator
+    from speechxfer.scoring import compare
+    from speechxfer.text.normalise import get_normaliser
+
+    narrator = Narrator(quiet=quiet or str(json) == "-")
+    if normalise is not None:
+        get_normaliser(normalise)  # a wrong name is told before the work
+    folder = _folder(output)
+    utterances = read(data)
+    adapted = load(model, device=device, language=language)
+    other = load(baseline, device=device, language=language) if baseline is not None else None
+    if other is not None and (other.kind == "classify") != (adapted.kind == "classify"):
+        raise UserError("a recogniser and a classifier cannot be compared", where=f"--baseline {baseline}")
+    with narrator.bar("checking") as step:
+        part = scorable(
+            utterances,
+            data,
+            adapted,
+            named=model,
+            language=language,
+            skip_bad=skip_bad,
+            progress=lambda done: step(done, len(utterances)),
+        )
+    columns: list[str] | Literal["auto"] = (
+        "auto" if by == "auto" else [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
+    )
+    scoring = Scoring(normaliser=normalise or adapted.settings.normaliser, by=columns)
+
+    before: Evaluation | None = None
+    if other is not None:
+        with narrator.bar(f"{baseline}") as progress:
+            before = measure(other, part, scoring, batch_seconds=batch_seconds, progress=progress)
+    with narrator.bar(model) as progress:
+        after = measure(
+            adapted, part, scoring, beams=beams, padded=padded, batch_seconds=batch_seconds, progress=progress
+        )
+
+    names = {"model": model, "checkpoint": folder_fingerprint(find(model))}
+    if baseline is not None:
+        names |= {"baseline": baseline, "baseline_checkpoint": folder_fingerprint(find(baseline))}
+    options = {"language": language, "beams": beams or adapted.settings.beams, "padded_to_30s": padded}
+    if padded is None:
+        options["padded_to_30s"] = getattr(adapted.encoder, "pad_to_30s", None)
+    warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))
+    report: dict[str, Any] = {
+        **({"result": after.score.to_json()} if before is None else {}),
+        **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
+        "comparison": None if before is None else compare(before.score, after.score).to_json(),
+        "measure": "error rate" if part.reference == "label" else "WER",
+        "normaliser": scoring.normaliser,
+        "skipped": part.skipped,
+        "warnings": warnings,
+        "speed": after.speed,
+        **({} if before is None else {"speed_before": before.speed}),
+        "provenance": provenance({**names, "data": part.fingerprint, "options": options, "seed": 0}),
+    }
+    _tell(narrator, part, before.score if before else None, after.score, warnings)
+    if folder is not None:
+        _write(folder, model, data, part, before, after, report)
+        narrator.say(f"report  {folder / 'report.html'}")
+    write_json(report, json)
+
+
+def _folder(output: Path | None) -> Path | None:
+    """The folder to write to, made before the work. A run keeps its own report."""
+    from speechxfer.adapt.folder import RECIPE, disk_errors
+
+    if output is None:
+        return None
+    where = f"--output {output}"
+    if output.exists() and not output.is_dir():
+        raise UserError("is a file", where=where, fix="name a folder")
+    if (output / RECIPE).exists():
+        raise UserError("is a run folder, which has its own report", where=where, fix="name another folder")
+    with disk_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+def _tell(narrator: Narrator, part: Part, before: Score | None, after: Score, warnings: list[str]) -> None:
+    from speechxfer.report.terminal import before_after_table, marked_examples, score_table
+    from speechxfer.scoring import compare
+
+    if before is None:
+        narrator.say(score_table(after))
+    else:
+        narrator.say(before_after_table(before, after))
+        narrator.say(marked_examples(before, after, _EXAMPLES))
+        narrator.say(compare(before, after).summary())
+    for warning in warnings:
+        narrator.say(f"warning: {warning}")
+    name = "error rate" if part.reference == "label" else "WER"
+    narrator.say(f"{name} {after.summary()}")
+
+
+def _write(
+    folder: Path,
+    model: str,
+    data: str,
+    part: Part,
+    before: Evaluation | None,
+    after: Evaluation,
+    report: dict[str, Any],
+) -> None:
+    """report.json, report.html, after.jsonl, and before.jsonl where there is a baseline."""
+    from speechxfer.adapt.evaluation import without, write_jsonl
+    from speechxfer.adapt.folder import AFTER, BEFORE, HTML, REPORT, disk_errors
+    from speechxfer.report.html import write_report
+
+    systems = {**({"before": before.score} if before else {}), "after": after.score}
+    facts = {"model": model, "data": data, "normaliser": report["normaliser"]}
+    if before is not None:
+        facts["baseline"] = report["provenance"]["baseline"]
+    with disk_errors(folder):
+        write_jsonl(folder / AFTER, part.utterances, after.hypotheses, reference=part.reference)
+        (folder / BEFORE).unlink(missing_ok=True)
+        if before is not None:
+            write_jsonl(folder / BEFORE, part.utterances, before.hypotheses, reference=part.reference)
+        audio = {row["id"]: _played(row) for row in without(part.utterances, "bytes") if row.get("path")}
+        title = f"{model} on {data}"
+        write_report(folder / HTML, title, systems, facts=facts, warnings=report["warnings"], audio=audio)
+        write_json(report, folder / REPORT)
+
+
+def _played(row: dict[str, Any]) -> str:
+    """The file, with `#start-end` where the utterance is a stretch of it."""
+    start, end = row.get("start"), row.get("end")
+    if start is None and end is None:
+        return str(row["path"])
+    return f"{row['path']}#{start or 0:g}-{'' if end is None else f'{end:g}'}"
