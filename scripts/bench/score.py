@@ -1,8 +1,8 @@
 """How fast is scoring? python scripts/bench/score.py [--pairs 100000] [--json recipes/results/bench-score.json]
 
 From two trn files to substitutions, deletions and insertions by speaker, beside `jiwer.process_words` (which starts
-from texts already read) in the same process, the best of three each; then the whole program, sclite (where Debian's sctk
-is installed), and streams of as many and of ten times as many pairs. Peak memory is that of a process of its own.
+from texts already read) in the same process, the best of three each; then the whole program, sclite (where Debian's
+sctk is installed), and streams of as many and of ten times as many pairs. Peak memory is that of a process of its own.
 """
 
 import argparse

@@ -105,6 +105,17 @@ def compare_all(systems: Mapping[str, Score]) -> dict[tuple[str, str], Compariso
 
 def matched_pairs(before: list[list[Word]], after: list[list[Word]]) -> float:
     """MAPSSWE's two-sided p (Gillick & Cox, 1989): errors in segments set apart by two words right in both."""
+    values = np.array(segment_differences(before, after), dtype=np.float64)
+    if len(values) < 2 or not values.any():
+        return 1.0
+    spread = float(values.std(ddof=1))
+    if not spread:
+        return 0.0
+    return math.erfc(abs(float(values.mean())) / (spread / math.sqrt(len(values))) / math.sqrt(2))
+
+
+def segment_differences(before: list[list[Word]], after: list[list[Word]]) -> list[int]:
+    """Errors of the second system less those of the first, in every segment where either has one."""
     differences: list[int] = []
     for first, second in zip(before, after, strict=True):
         a, b = _by_position(first), _by_position(second)
@@ -119,13 +130,7 @@ def matched_pairs(before: list[list[Word]], after: list[list[Word]]) -> float:
                 right, wrong_a, wrong_b = 0, wrong_a + x, wrong_b + y
         if wrong_a or wrong_b:
             differences.append(wrong_b - wrong_a)
-    values = np.array(differences, dtype=np.float64)
-    if len(values) < 2 or not values.any():
-        return 1.0
-    spread = float(values.std(ddof=1))
-    if not spread:
-        return 0.0
-    return math.erfc(abs(float(values.mean())) / (spread / math.sqrt(len(values))) / math.sqrt(2))
+    return differences
 
 
 def _by_position(words: list[Word]) -> list[int]:

@@ -1,12 +1,17 @@
 """Every utterance's counts against NIST's sclite: golden files always, the program itself where it is installed."""
 
 import json
+import random
+import re
+import subprocess
 from collections import Counter
 
+import numpy as np
 import pytest
 import sclite
 
 from speechxfer.scoring import score
+from speechxfer.scoring.compare import segment_differences
 from speechxfer.scoring.matching import read_pairs
 
 needs_sclite = pytest.mark.skipif(not sclite.INSTALLED, reason="Debian's sctk is not installed")
@@ -66,3 +71,34 @@ def test_ctm_cut_by_stm(tmp_path, seed):
     (tmp_path / "h.ctm").write_text(ctm)
     found = timed(tmp_path / "r.stm", tmp_path / "h.ctm")
     assert found == by_speaker(sclite.run(stm, ctm, ("stm", "ctm")))
+
+
+@needs_sclite
+def test_mapsswe_as_nist_computes_it(tmp_path):
+    """Segments, mean and standard deviation of their differences, as `sc_stats` prints them."""
+    rng = random.Random(1)
+    vocabulary = [f"w{i}" for i in range(50)]
+    references = [" ".join(rng.choices(vocabulary, k=rng.randint(3, 25))) for _ in range(300)]
+
+    def said(share):
+        words = ((rng.choice(vocabulary) if rng.random() < share else w for w in t.split()) for t in references)
+        return [" ".join(w for w in text if rng.random() > share / 4) for text in words]
+
+    texts = {"r": references, "a": said(0.15), "b": said(0.2)}
+    for name, some in texts.items():
+        lines = (f"{text} (s{i % 20}-{i})\n" for i, text in enumerate(some))
+        (tmp_path / f"{name}.trn").write_text("".join(lines))
+    for name in "ab":
+        command = f"sctk sclite -r r.trn trn -h {name}.trn trn -i spu_id -o sgml".split()
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    both = "".join((tmp_path / f"{name}.trn.sgml").read_text() for name in "ab")
+    printed = subprocess.run(
+        ["sctk", "sc_stats", "-p", "-t", "mapsswe", "-v", "-n", "-"],
+        cwd=tmp_path, check=True, capture_output=True, text=True, input=both,
+    ).stdout  # fmt: skip
+    found = re.search(r"MTCH_PR_RESULTS.*# segs: (\d+)\).*mean: (\S+)\) \(std dev: (\S+)\)", printed)
+    a, b = (score(references, texts[n], normaliser="none", align="sclite").alignments() for n in "ab")
+    ours = segment_differences(a, b)
+    assert len(ours) == int(found[1])
+    assert -np.mean(ours) == pytest.approx(float(found[2]), abs=6e-4)
+    assert np.std(ours, ddof=1) == pytest.approx(float(found[3]), abs=6e-4)
