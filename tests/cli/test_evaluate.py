@@ -1,0 +1,204 @@
+"""`speechxfer evaluate`: every form of model, the contract's JSON and files, bad rows, options that act."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from speechxfer.cli import build_app
+from speechxfer.models import load
+
+Run = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object, code: int = 0) -> tuple[str, str]:
+        done = CliRunner().invoke(build_app(), ["evaluate", *map(str, arguments)])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert done.exit_code == code, done.output
+        assert "Traceback" not in done.output
+        return done.stdout, done.stderr
+
+    return invoke
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    out, _ = run(whisper, spoken, "--output", tmp_path / "deep/report", "--json", tmp_path / "r.json")
+    folder = tmp_path / "deep/report"
+    assert sorted(path.name for path in folder.iterdir()) == ["after.jsonl", "report.html", "report.json"]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report == json.loads((folder / "report.json").read_text())
+    assert {"result", "speed", "provenance", "warnings", "normaliser", "comparison"} <= set(report)
+    assert report["comparison"] is None and "before" not in report
+    rows = lines_of(folder / "after.jsonl")
+    assert [row["audio"] for row in rows] == [f"audio/{n}.wav" for n in range(6)]
+    assert {"id", "audio", "hypothesis", "reference", "speaker", "accent"} == set(rows[0])
+    truth = jiwer.process_words([row["reference"] for row in rows], [row["hypothesis"] for row in rows])
+    found = report["result"]
+    assert (found["substitutions"], found["deletions"], found["insertions"], found["hits"]) == (
+        truth.substitutions,
+        truth.deletions,
+        truth.insertions,
+        truth.hits,
+    )
+    assert found["wer"] == pytest.approx(truth.wer)
+    assert set(found["by"]) == {"speaker", "accent"}
+    assert f"{100 * truth.wer:.1f} %" in out.replace("WER ", "")
+    seconds = sum(soundfile.info(spoken.parent / row["audio"]).duration for row in rows)
+    assert report["speed"]["audio_seconds"] == pytest.approx(seconds, abs=0.01)
+    assert report["provenance"]["options"] == {"language": None, "beams": 1, "padded_to_30s": True}
+    # what the answers' own scoring says is the same
+    scored = CliRunner().invoke(
+        build_app(), ["score", str(folder / "after.jsonl"), "--normalise", report["normaliser"], "--json", "-", "-q"]
+    )
+    assert json.loads(scored.stdout)["result"] == found
+
+
+def test_the_hypotheses_are_the_models_own(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    run(whisper, spoken, "--output", tmp_path / "o", "-q")
+    waveforms = [soundfile.read(spoken.parent / f"audio/{n}.wav", dtype="float32")[0] for n in range(6)]
+    said = [text for waveform in waveforms for text in load(whisper, device="cpu").answer([waveform])]
+    assert [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")] == said
+    assert len(set(said)) > 1, "the random model says the same of everything, so this test would see nothing"
+
+
+def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    out, _ = run(
+        whisper, spoken, "--baseline", other_whisper, "--output", tmp_path / "o", "--json", tmp_path / "r.json"
+    )
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert "result" not in report
+    before, after = lines_of(tmp_path / "o/before.jsonl"), lines_of(tmp_path / "o/after.jsonl")
+    for name, rows in (("before", before), ("after", after)):
+        rate = jiwer.wer([row["reference"] for row in rows], [row["hypothesis"] for row in rows])
+        assert report[name]["wer"] == pytest.approx(rate)
+    assert report["comparison"]["difference"] == pytest.approx(report["after"]["wer"] - report["before"]["wer"])
+    assert report["provenance"]["baseline_checkpoint"] != report["provenance"]["checkpoint"]
+    assert "before %" in out and "points" in out
+    # a later evaluation without one leaves no stale before.jsonl beside its own report
+    run(whisper, spoken, "--output", tmp_path / "o", "-q")
+    assert not (tmp_path / "o/before.jsonl").exists()
+
+
+def test_a_run_folder_and_a_model_saved_by_us_are_the_same_model(
+    run: Run, whisper: Path, spoken: Path, tmp_path: Path
+) -> None:
+    load(whisper, device="cpu").save(tmp_path / "run/model")
+    (tmp_path / "run/recipe.yaml").write_text("stages: []\n")
+    results = []
+    for model in (whisper, tmp_path / "run/model", tmp_path / "run"):
+        run(model, spoken, "--json", tmp_path / "r.json", "-q")
+        results.append(json.loads((tmp_path / "r.json").read_text())["result"])
+    assert results[0] == results[1] == results[2]
+
+
+def test_padding_and_beams_act_and_are_stated(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    said = {}
+    for options in ("--padded", "--unpadded", "--beams=3"):
+        run(whisper, spoken, options, "--output", tmp_path / "o", "-q")
+        stated = json.loads((tmp_path / "o/report.json").read_text())["provenance"]["options"]
+        assert stated["padded_to_30s"] is (options != "--unpadded")
+        assert stated["beams"] == (3 if options == "--beams=3" else 1)
+        said[options] = [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")]
+    assert said["--padded"] != said["--unpadded"]
+    assert said["--padded"] != said["--beams=3"]
+
+
+def test_breakdown_and_normaliser_by_choice(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    run(whisper, spoken, "--by", "accent, dialect", "--normalise", "none", "--json", tmp_path / "r.json", "-q")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert set(report["result"]["by"]) == {"accent"}
+    assert report["normaliser"] == "none"
+    assert any("no column 'dialect'" in warning for warning in report["warnings"])
+    run(whisper, spoken, "--by", "none", "--json", tmp_path / "r.json", "-q")
+    assert json.loads((tmp_path / "r.json").read_text())["result"]["by"] == {}
+
+
+def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_whisper: Path, spoken: Path) -> None:
+    _, err = run(multilingual_whisper, spoken, code=2)
+    assert "--language en" in err
+    run(multilingual_whisper, spoken, "--language", "de", "-q")
+
+
+def test_bad_rows_stop_before_any_work(
+    run: Run, whisper: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(spoken.parent / "audio/long.wav", np.zeros(31 * 16_000), 16_000)
+    (spoken.parent / "audio/1.wav").write_text("not audio")
+    spoken.write_text(spoken.read_text() + "audio/gone.wav,bad,0001,south\naudio/long.wav,bad,0001,south\n")
+    monkeypatch.setattr("speechxfer.adapt.evaluate.evaluate_part", lambda *_, **__: pytest.fail("it began"))
+    _, err = run(whisper, spoken, code=2)
+    for named in (
+        "row 2, audio/1.wav: is text",
+        "row 7, audio/gone.wav: no such file",
+        "row 8, audio/long.wav: lasts 31",
+    ):
+        assert named in err
+    assert "--skip-bad" in err
+    monkeypatch.undo()
+    run(whisper, spoken, "--skip-bad", "--json", tmp_path / "r.json", "-q")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["skipped"], report["result"]["utterances"]) == (3, 5)
+    assert "3 bad rows were left out" in report["warnings"][0]
+
+
+def test_several_splits_are_remarked_on(run: Run, whisper: Path, spoken: Path) -> None:
+    header, *rows = spoken.read_text().splitlines()
+    split = [f"{header},split", *(f"{row},{'train' if n else 'test'}" for n, row in enumerate(rows))]
+    spoken.write_text("\n".join(split) + "\n")
+    assert "every row is scored, of the splits test, train" in run(whisper, spoken)[0]
+
+
+def test_quiet_and_json_to_standard_output(run: Run, whisper: Path, spoken: Path) -> None:
+    assert json.loads(run(whisper, spoken, "--json", "-")[0])["result"]["utterances"] == 6
+    assert run(whisper, spoken, "-q") == ("", "")
+
+
+def test_the_page_plays_the_stretch_that_was_scored(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    spoken.write_text("audio,text,start,end\naudio/5.wav,bad,0.25,0.75\n")
+    run(whisper, spoken, "--output", tmp_path / "o", "-q")
+    assert "audio/5.wav#t=0.25,0.75" in (tmp_path / "o/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{model}", "gone.csv"], "gone.csv: no such file or folder"),
+        (["nowhere", "{data}"], "no such model"),
+        (["{model}", "untold.csv"], "has no column 'text' to score against"),
+        (["{model}", "{data}", "--normalise", "englsh"], "did you mean 'english'"),
+        (["{model}", "{data}", "--baseline", "nowhere"], "no such model"),
+        (["{model}", "{data}", "--device", "gpu"], "this machine has no gpu"),
+        (["{model}", "{data}", "--output", "{data}"], "is a file"),
+        (["{model}", "{data}", "--output", "run"], "is a run folder"),
+        (["{model}", "{data}", "--language", "de"], "this checkpoint knows English only"),
+        (["cut", "{data}"], "its weights cannot be read"),
+        (["{model}", "silent.csv"], "no usable row is left"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    (tmp_path / "untold.csv").write_text(f"audio\n{spoken.parent}/audio/0.wav\n")
+    (tmp_path / "silent.csv").write_text("audio,text\ngone.wav,bad\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/recipe.yaml").write_text("")
+    shutil.copytree(whisper, tmp_path / "cut")
+    weights = tmp_path / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    skip = ["--skip-bad"] if "silent.csv" in arguments else []
+    _, err = run(*(a.format(model=whisper, data=spoken) for a in arguments), *skip, code=2)
+    assert message in err
