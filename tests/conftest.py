@@ -1,0 +1,180 @@
+"""A tiny Whisper with random weights, a tiny corpus, and recipes for both: what training for real is tested with.
+
+torch is imported inside the fixtures, so that tests of scoring start without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+# read when torch starts: tensors this small lose by threads, and idle ones must not spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test that asks the hub for anything fails
+
+RATE = 16_000
+# as in Whisper's own tokenizer, where a language's number follows from its place after the start token
+SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
+SPECIAL += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
+WORDS = ("one", "two", "six")
+
+
+def byte_level_tokenizer() -> Any:
+    """Whisper's tokenizer with the 256 bytes and the corpus' words as its vocabulary, and its special tokens."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import AddedToken, WhisperTokenizer
+
+    merges = []
+    for a, b, c in WORDS:
+        merges += [(a, b), (a + b, c), ("Ġ", a + b + c)]
+    symbols = [*sorted(ByteLevel.alphabet()), *dict.fromkeys(left + right for left, right in merges)]
+    tokenizer = WhisperTokenizer(vocab={symbol: place for place, symbol in enumerate(symbols)}, merges=merges)
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL], special_tokens=True)
+    tokenizer.set_prefix_tokens()
+    return tokenizer
+
+
+def build_whisper(folder: Path, *, seconds: int, multilingual: bool = False, seed: int = 0) -> Path:
+    """A random Whisper whose positions hold `seconds` of audio, saved as transformers saves it."""
+    import torch
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
+
+    tokenizer = byte_level_tokenizer()
+    number = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
+    end, start = number["<|endoftext|>"], number["<|startoftranscript|>"]
+    torch.manual_seed(seed)
+    network = WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=len(tokenizer),
+            num_mel_bins=20,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=48,
+            decoder_ffn_dim=48,
+            max_source_positions=50 * seconds,
+            max_target_positions=64,
+            dropout=0.1,
+            init_std=0.15,
+            bos_token_id=end,
+            eos_token_id=end,
+            pad_token_id=end,
+            decoder_start_token_id=start,
+        )
+    ).eval()
+    stated = network.generation_config
+    stated.max_length = 64
+    stated.suppress_tokens = tokenizer.convert_tokens_to_ids(["!", "#"]) + [n for n in number.values() if n != end]
+    stated.begin_suppress_tokens = [*tokenizer.convert_tokens_to_ids(["Ġ"]), end]
+    stated.no_timestamps_token_id = number["<|notimestamps|>"]
+    stated.is_multilingual = multilingual
+    if multilingual:
+        stated.lang_to_id = {name: number[name] for name in ("<|en|>", "<|zh|>", "<|de|>")}
+        stated.task_to_id = {task: number[f"<|{task}|>"] for task in ("transcribe", "translate")}
+    network.save_pretrained(folder)
+    extractor = WhisperFeatureExtractor(feature_size=20, chunk_length=seconds)
+    WhisperProcessor(extractor, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_whisper(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """make_whisper(seconds=30, multilingual=False, seed=0): the folder of a tiny random Whisper, made once."""
+    made: dict[tuple, Path] = {}
+
+    def make(*, seconds: int = 30, multilingual: bool = False, seed: int = 0) -> Path:
+        key = (seconds, multilingual, seed)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("whisper")
+            made[key] = build_whisper(folder, seconds=seconds, multilingual=multilingual, seed=seed)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper(make_whisper: Callable[..., Path]) -> Path:
+    """A Whisper that holds two seconds of audio in place of thirty: quick, padded too."""
+    return make_whisper(seconds=2)
+
+
+@pytest.fixture(scope="session")
+def spoken() -> Callable[..., np.ndarray]:
+    """spoken(word, voice, seconds): a tone a word, its harmonics a voice, under a little noise."""
+
+    def speak(word: str, voice: int, seconds: float) -> np.ndarray:
+        generator = np.random.default_rng([len(word), WORDS.index(word), voice, round(seconds * 100)])
+        time = np.arange(round(seconds * RATE)) / RATE
+        pitch = 300 * (1 + WORDS.index(word))
+        wave = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 3 + voice % 3))
+        return (0.1 * wave + 0.01 * generator.standard_normal(len(time))).astype(np.float32)
+
+    return speak
+
+
+@pytest.fixture(scope="session")
+def corpus_table(tmp_path_factory: pytest.TempPathFactory, spoken: Callable[..., np.ndarray]) -> Path:
+    """Six speakers of three utterances in all.csv: three train, one dev, two test. Each a word of 0.4 to 0.9 s."""
+    folder = tmp_path_factory.mktemp("corpus")
+    lines = ["id,audio,text,speaker,accent,label,split"]
+    for voice in range(6):
+        split = ("train", "train", "train", "dev", "test", "test")[voice]
+        for place, word in enumerate(WORDS):
+            name = f"{voice}-{word}"
+            soundfile.write(folder / f"{name}.wav", spoken(word, voice, 0.4 + 0.1 * ((voice + 2 * place) % 6)), RATE)
+            accent = "north" if voice % 2 else "south"
+            lines.append(f"{name},{name}.wav,{word},s{voice},{accent},{word},{split}")
+    (folder / "all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "all.csv"
+
+
+@pytest.fixture
+def tiny_recipe(tiny_whisper: Path, corpus_table: Path, tmp_path: Path) -> Callable[..., Any]:
+    """tiny_recipe("stages.0.epochs=2", ...): Whisper's own decoder, tiny model and corpus, a run in tmp_path/run."""
+    from speechxfer.config import load_recipe
+
+    def make(*overrides: str) -> Any:
+        values = {
+            "data": {"train": str(corpus_table)},
+            "encoder": {"name": str(tiny_whisper)},
+            "head": {"kind": "seq2seq"},
+            "stages": [{"train": "all", "epochs": 2, "lr": 3e-3, "batch_seconds": 2}],
+            "augment": {"speed": [0.9, 1.0, 1.1], "time_masks": 1, "freq_masks": 1, "pad_to_30s": 0.2},
+            "device": "cpu",
+            "output": str(tmp_path / "run"),
+        }
+        return load_recipe(values, overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weights_of() -> Callable[[Path], dict[str, Any]]:
+    """weights_of(folder): name to tensor of its model.safetensors; a checkpoint's names as the model's."""
+    from safetensors.torch import load_file
+
+    def read(folder: Path) -> dict[str, Any]:
+        return {name.removeprefix("network."): t for name, t in load_file(folder / "model.safetensors").items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def same_weights(weights_of: Callable[[Path], dict[str, Any]]) -> Callable[[Path, Path], bool]:
+    """same_weights(folder, other): every tensor bit-equal."""
+
+    def compare(folder: Path, other: Path) -> bool:
+        one, two = weights_of(folder), weights_of(other)
+        assert one.keys() == two.keys()
+        return all(one[name].equal(two[name]) for name in one)
+
+    return compare
