@@ -3,7 +3,7 @@
     python scripts/leave_one_out.py spoken-commands $SPEECHXFER_CORPORA/fsdd/all.csv --column speaker --output runs/fsdd
 
 Every run is `speechxfer adapt RECIPE data.train=TABLE data.test=COLUMN=VALUE data.split=ignore data.group=COLUMN`, so the
-dev part is of other values too. Writes OUTPUT/result.json. Words after `--` are passed on as overrides.
+dev part is of other values too. Writes OUTPUT/result.json. Words after `--` are passed on.
 """
 
 from __future__ import annotations
