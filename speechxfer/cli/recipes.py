@@ -1,0 +1,73 @@
+"""`speechxfer recipes`: lists the shipped recipes, or copies one to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.errors import UserError, nearest
+
+HELP_ORDER = 70
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    group.callback()(recipes)
+    group.command("copy")(copy)
+    app.add_typer(group, name="recipes")
+
+
+def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -> None:
+    """List the shipped recipes, or copy one.
+
+    Example: speechxfer recipes copy accent-whisper
+    """
+    from speechxfer.config import shipped_recipes
+
+    if context.invoked_subcommand is not None:
+        return
+    listed = [
+        {"name": name, "path": str(path), "purpose": _purpose(path)} for name, path in shipped_recipes().items()
+    ]
+    if not quiet and str(json) != "-":
+        width = max((len(one["name"]) for one in listed), default=0)
+        for one in listed:
+            typer.echo(f"{one['name']:{width}}  {one['purpose']}")
+        typer.echo("\nspeechxfer adapt NAME data.train=train.csv runs one; `recipes copy NAME` gives you a copy to change.")
+    write_json({"recipes": listed}, json)
+
+
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe's name.")],
+    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; default NAME.yaml here.")] = None,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Copy a shipped recipe to a file of your own."""
+    from speechxfer.config import shipped_recipes
+
+    known = shipped_recipes()
+    if name not in known:
+        raise UserError(f"no such recipe: {', '.join(known)} are shipped{nearest(name, known)}", where=name)
+    file = target or Path(f"{name}.yaml")
+    if file.is_dir():
+        file = file / f"{name}.yaml"
+    if file.exists():
+        raise UserError("exists already", where=str(file), fix="name another file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
+    if not quiet and str(json) != "-":
+        typer.echo(f"{file}\n  run it: speechxfer adapt {file} data.train=train.csv")
+    write_json({"name": name, "path": str(file)}, json)
+
+
+def _purpose(path: Path) -> str:
+    """The first comment line of a recipe: when to use it."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()

@@ -1,0 +1,63 @@
+"""`speechxfer recipes`: what is listed and copied is what ships."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from speechxfer.cli import build_app
+from speechxfer.config import load_recipe, shipped_recipes
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(build_app(), ["recipes", *words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_every_shipped_recipe_is_listed_with_its_purpose():
+    code, said, _ = run("--json", "all.json")
+    assert code == 0
+    listed = {one["name"]: one for one in json.loads(Path("all.json").read_text())["recipes"]}
+    assert listed.keys() == shipped_recipes().keys()
+    for name, one in listed.items():
+        line = next(line for line in said.splitlines() if line.startswith(f"{name} "))
+        assert line.endswith(one["purpose"]) and len(one["purpose"]) > 20
+        assert Path(one["path"]).read_text().startswith(f"# {one['purpose']}\n")
+
+
+def test_quiet_says_nothing():
+    assert run("--quiet") == (0, "", "")
+
+
+def test_a_copy_is_the_recipe_and_loads(tmp_path):
+    code, said, _ = run("copy", "accent-whisper")
+    assert code == 0 and "speechxfer adapt accent-whisper.yaml" in said
+    assert Path("accent-whisper.yaml").read_text() == shipped_recipes()["accent-whisper"].read_text()
+    assert load_recipe("accent-whisper.yaml") == load_recipe("accent-whisper")
+    assert run("copy", "demo", "deep/er/mine.yaml", "--quiet") == (0, "", "")
+    assert Path("deep/er/mine.yaml").is_file()
+    (tmp_path / "folder").mkdir()
+    assert run("copy", "demo", "folder")[0] == 0
+    assert Path("folder/demo.yaml").is_file()
+
+
+def test_nothing_is_replaced_and_nothing_is_guessed():
+    Path("demo.yaml").write_text("mine")
+    code, _, said = run("copy", "demo")
+    assert code == 2 and "demo.yaml: exists already" in said
+    assert Path("demo.yaml").read_text() == "mine"
+    code, _, said = run("copy", "acent-whisper")
+    assert code == 2 and "did you mean 'accent-whisper'?" in said
+    Path("file").write_text("")
+    code, _, said = run("copy", "demo", "file/x.yaml")
+    assert code == 2 and "file/x.yaml: exists already" not in said and "cannot be written" in said
