@@ -93,7 +93,7 @@ def test_audio_is_linked_where_it_lies_or_put_inside(tmp_path):
 @needs_chromium
 def test_hostile_texts_stay_text(tmp_path):
     hostile(tmp_path / "report.html")
-    with Browser(tmp_path) as page:
+    with Browser() as page:
         page.open(tmp_path / "report.html")
         assert page.console() == []
         assert page.run("return document.title").startswith("Report <script>1</script>")
@@ -116,7 +116,7 @@ def test_filter_sort_search_and_play(tmp_path):
     ids = [f"u{i:03}" for i in range(n)]
     found = score(references, hypotheses, ids, columns=groups, by="auto")
     write_report(tmp_path / "r.html", "t", {"x": found}, audio={"u000": str(wave)})
-    with Browser(tmp_path, width=390) as page:
+    with Browser(width=390) as page:
         page.open(tmp_path / "r.html")
         count = "return document.getElementById('count').textContent"
         first = "return document.querySelector('#rows li .head').innerText"
@@ -160,7 +160,7 @@ def test_ten_thousand_utterances_open(tmp_path):
     hypotheses = [" ".join(w if rng.random() > 0.16 else rng.choice(vocabulary) for w in t.split()) for t in references]
     speakers = [f"s{i % 125}" for i in range(10_000)]
     write_report(tmp_path / "r.html", "t", {"x": score(references, hypotheses, speakers=speakers, by="auto")})
-    with Browser(tmp_path) as page:
+    with Browser() as page:
         page.open(tmp_path / "r.html")
         assert page.run("return document.getElementById('count').textContent") == "10000 of 10000 utterances, 100 shown"
         assert page.console() == []
