@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class SpeechEncoder(ABC):
     family: str  # transformers' `model_type`
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self.module: Any = module  # torch types a submodule as Tensor or Module; families know better
 
     # -- what a family states ----------------------------------------------------------------------------------
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from speechxfer.errors import UserError
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}  # 5 is bfloat16, read apart
 _HEAD_WIDTH = 64  # every published Whisper
+_AGAIN = "the file is damaged or incomplete: copy or download it again"
 
 
 def is_ctranslate2(folder: Path) -> bool:
@@ -41,30 +42,34 @@ def is_ctranslate2(folder: Path) -> bool:
 def convert(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
     """The folder's weights as `WhisperForConditionalGeneration`, float32, and its processor.
 
-    Raises UserError for a file that is cut short, of another kind, or without its tokenizer.
+    Raises UserError for a file that is cut short, damaged, of another kind, or without its tokenizer.
     """
-    variables = read_variables(folder / "model.bin")
+    binary = folder / "model.bin"
+    variables = read_variables(binary)
     stated = _json(folder / "config.json")
-    tokenizer_file = folder / "tokenizer.json"
-    if not tokenizer_file.is_file():
-        raise UserError("a CTranslate2 Whisper needs its tokenizer.json beside model.bin", where=str(folder))
-    tokenizer = WhisperTokenizer(tokenizer_file=str(tokenizer_file))
-    weights = _rename(variables)
-    mels = weights["model.encoder.conv1.weight"].shape[1]
-    config = _config(weights, tokenizer)
-    with torch.device("meta"):
-        model = WhisperForConditionalGeneration(config)
-    model.load_state_dict(weights, strict=False, assign=True)
+    tokenizer = _tokenizer(folder)
+    try:
+        weights = _rename(variables)
+        mels = weights["model.encoder.conv1.weight"].shape[1]
+        config = _config(weights, tokenizer)
+        with torch.device("meta"):
+            model = WhisperForConditionalGeneration(config)
+        model.load_state_dict(weights, strict=False, assign=True)
+    except KeyError as error:
+        raise UserError(f"weights are missing: {error.args[0]}", where=str(binary), fix=_AGAIN) from None
+    except (ValueError, IndexError, RuntimeError) as error:  # shapes that do not fit each other
+        words = " ".join(str(error).split())[:200]
+        raise UserError(f"not a whole CTranslate2 Whisper ({words})", where=str(binary), fix=_AGAIN) from None
     model.tie_weights()
     left = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     if left:
-        raise UserError(f"weights are missing: {', '.join(left[:5])}", where=str(folder / "model.bin"))
+        raise UserError(f"weights are missing: {', '.join(left[:5])}", where=str(binary), fix=_AGAIN)
     model.generation_config = _generation(config, stated, tokenizer)
     return model.eval(), WhisperProcessor(WhisperFeatureExtractor(feature_size=mels), tokenizer)
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
-    """Every variable of a CTranslate2 `model.bin`, aliases included, int8 ones multiplied by their scales."""
+    """Every variable of a CTranslate2 `model.bin`, aliases included, integer weights divided by their scales."""
     try:
         with path.open("rb") as file:
             version = _number(file, "I")
@@ -72,16 +77,15 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
                 raise UserError(f"CTranslate2 binary version {version}; 6 is known", where=str(path))
             _text(file), _number(file, "I")  # the specification's name and revision
             variables = dict(_variable(file) for _ in range(_number(file, "I")))
+            for name, array in variables.items():
+                if name.endswith("/weight") and array.dtype.kind == "i":  # a scale a row (int8) or one for all (int16)
+                    scale = variables[f"{name}_scale"].astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
+                    variables[name] = array.astype(np.float32) / scale
             for _ in range(_number(file, "I")):
                 alias, name = _text(file), _text(file)
                 variables[alias] = variables[name]
     except (struct.error, ValueError, UnicodeDecodeError, KeyError) as error:
-        raise UserError(f"not a whole CTranslate2 model ({error})", where=str(path), fix="download it again") from None
-    for name in [n for n in variables if n.endswith("_scale") and variables[n].ndim]:
-        base = name.removesuffix("_scale")
-        if variables[base].dtype == np.int8:
-            scale = variables[name].astype(np.float32)
-            variables[base] = variables[base].astype(np.float32) / scale.reshape(-1, *[1] * (variables[base].ndim - 1))
+        raise UserError(f"not a whole CTranslate2 model ({error})", where=str(path), fix=_AGAIN) from None
     return variables
 
 
@@ -109,7 +113,31 @@ def _text(file: BinaryIO) -> str:
 
 
 def _json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """What the file states; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ones
+        raise UserError(f"not readable as JSON ({error})", where=str(path), fix=_AGAIN) from None
+    if not isinstance(stated, dict):
+        raise UserError(f"holds a {type(stated).__name__} in place of keys", where=str(path), fix=_AGAIN)
+    return stated
+
+
+def _tokenizer(folder: Path) -> WhisperTokenizer:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError("a CTranslate2 Whisper needs its tokenizer.json beside model.bin", where=str(folder))
+    _json(path)
+    try:
+        tokenizer = WhisperTokenizer(tokenizer_file=str(path))
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        words = " ".join(str(error).split())[:200]
+        raise UserError(f"not a readable tokenizer ({words})", where=str(path), fix=_AGAIN) from None
+    if "<|startoftranscript|>" not in tokenizer.get_vocab():
+        raise UserError("not Whisper's tokenizer: it has no <|startoftranscript|>", where=str(path))
+    return tokenizer
 
 
 def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
@@ -167,8 +195,8 @@ def _config(weights: dict[str, Tensor], tokenizer: WhisperTokenizer) -> WhisperC
         return 1 + max(int(n.split(".")[3]) for n in weights if n.startswith(f"model.{side}.layers."))
 
     dim, mels, _ = weights["model.encoder.conv1.weight"].shape
-    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
+    token: Any = tokenizer.convert_tokens_to_ids
+    end = token("<|endoftext|>")
     return WhisperConfig(
         vocab_size=weights["model.decoder.embed_tokens.weight"].shape[0],
         num_mel_bins=mels,
@@ -184,8 +212,8 @@ def _config(weights: dict[str, Tensor], tokenizer: WhisperTokenizer) -> WhisperC
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
-        decoder_start_token_id=start,
-        torch_dtype="float32",
+        decoder_start_token_id=token("<|startoftranscript|>"),
+        dtype="float32",
     )
 
 
@@ -193,7 +221,12 @@ def _generation(config: WhisperConfig, stated: dict, tokenizer: WhisperTokenizer
     """What transformers' `generate` needs to decode as Whisper's authors do."""
     languages = stated.get("lang_ids", [])
     multilingual = config.vocab_size >= 51_865  # 51,864 are the English-only ones (openai/whisper, model.py)
-    generation = GenerationConfig(
+    token: Any = tokenizer.convert_tokens_to_ids
+    more: dict[str, Any] = {"alignment_heads": stated["alignment_heads"]} if stated.get("alignment_heads") else {}
+    if multilingual:
+        more["lang_to_id"] = {tokenizer.convert_ids_to_tokens(i): i for i in languages}
+        more["task_to_id"] = {task: token(f"<|{task}|>") for task in ("transcribe", "translate")}
+    return GenerationConfig(
         bos_token_id=config.bos_token_id,
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
@@ -201,16 +234,9 @@ def _generation(config: WhisperConfig, stated: dict, tokenizer: WhisperTokenizer
         max_length=config.max_target_positions,
         suppress_tokens=stated.get("suppress_ids"),
         begin_suppress_tokens=stated.get("suppress_ids_begin"),
+        is_multilingual=multilingual,
+        no_timestamps_token_id=token("<|notimestamps|>"),
+        prev_sot_token_id=token("<|startofprev|>"),
+        max_initial_timestamp_index=50,
+        **more,
     )
-    generation.is_multilingual = multilingual
-    generation.no_timestamps_token_id = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
-    generation.prev_sot_token_id = tokenizer.convert_tokens_to_ids("<|startofprev|>")
-    generation.max_initial_timestamp_index = 50
-    if stated.get("alignment_heads"):
-        generation.alignment_heads = stated["alignment_heads"]
-    if multilingual:
-        generation.lang_to_id = {tokenizer.convert_ids_to_tokens(i): i for i in languages}
-        generation.task_to_id = {
-            task: tokenizer.convert_tokens_to_ids(f"<|{task}|>") for task in ("transcribe", "translate")
-        }
-    return generation

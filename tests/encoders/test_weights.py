@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
+from transformers import WhisperForConditionalGeneration
 
 from speechxfer.encoders import weights
 from speechxfer.encoders.weights import Installed, find, fingerprint, folder_fingerprint
@@ -151,6 +154,68 @@ def test_a_conversion_that_fails_leaves_no_model_behind(ctranslate2_folder, tmp_
     with pytest.raises(UserError, match="not a whole CTranslate2 model"):
         find(folder)
     assert not list((tmp_path / "cache").rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize("changed", ["config.json", "tokenizer.json"])
+def test_another_tokenizer_or_config_is_another_model(ctranslate2_folder, changed):
+    """The same weights beside other settings are converted anew, and not found in the cache."""
+    folder = ctranslate2_folder()
+    first = find(folder)
+    assert find(folder) == first
+    file = folder / changed
+    stated = json.loads(file.read_text())
+    if changed == "config.json":
+        stated["suppress_ids"] = [7]
+    else:
+        for token in stated["added_tokens"]:
+            token["content"] = token["content"].replace("<|de|>", "<|fr|>")
+    file.write_text(json.dumps(stated))
+    second = find(folder)
+    assert second != first
+    if changed == "config.json":
+        assert json.loads((second / "generation_config.json").read_text())["suppress_tokens"] == [7]
+    else:
+        assert "<|fr|>" in (second / "tokenizer.json").read_text()
+
+
+def test_installed_weights_keep_their_place_in_the_cache(package):
+    name = package()
+    assert find(name).name == f"ctranslate2-{weights.INSTALLED[name].sha256[:16]}"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: no space")])
+def test_a_conversion_that_cannot_be_saved_leaves_nothing(ctranslate2_folder, tmp_path, monkeypatch, error):
+    def fail(_: object, folder: Path) -> None:
+        (Path(folder) / "model.safetensors").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(WhisperForConditionalGeneration, "save_pretrained", fail)
+    with pytest.raises(UserError, match=r"cannot be kept there \(.*[Nn]o space") as caught:
+        find(ctranslate2_folder())
+    assert "SPEECHXFER_CACHE" in (caught.value.fix or "")
+    assert caught.value.where == str(tmp_path / "cache" / "models")
+    assert not list((tmp_path / "cache" / "models").iterdir())
+
+
+def test_another_process_that_was_first_is_no_mistake(ctranslate2_folder, tmp_path, monkeypatch):
+    folder = ctranslate2_folder()
+    first = find(folder)
+    convert = weights.ctranslate2.convert
+
+    def late(given: Path) -> object:
+        (tmp_path / "aside").rename(first)
+        return convert(given)
+
+    first.rename(tmp_path / "aside")
+    monkeypatch.setattr(weights.ctranslate2, "convert", late)
+    assert find(folder) == first
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+def test_converting_says_nothing(ctranslate2_folder, capfd):
+    find(ctranslate2_folder())
+    said = capfd.readouterr()
+    assert said.out == said.err == ""
 
 
 def test_the_hub_is_asked_for_no_pickle(tmp_path, monkeypatch):
