@@ -21,7 +21,7 @@ IGNORED = -100  # a place that no loss sees
 class Draw(NamedTuple):
     """One utterance drawn in one epoch. padded: with the whole batch padded to 30 s (Whisper)."""
 
-    index: int
+    row: int
     epoch: int
     padded: bool
 
@@ -56,7 +56,7 @@ class BatchesBySeconds(Sampler[list[Draw]]):
             plan[fullest] = batch[::2]
             plan.append(batch[1::2])
         rng = np.random.default_rng([self.seed, self.epoch, 1])
-        rng.shuffle(plan)  # type: ignore[arg-type]
+        rng.shuffle(plan)
         padded = rng.random(len(plan)) < self.padded_share
         for batch, pad in zip(plan, padded, strict=True):
             yield [Draw(index, self.epoch, bool(pad)) for index in batch]
@@ -69,7 +69,7 @@ class BatchesBySeconds(Sampler[list[Draw]]):
 
 
 class TrainingUtterances(Dataset):
-    """Waveform and targets of a `Draw`. What augmentation does follows from (seed, epoch, index) alone."""
+    """Waveform and targets of a `Draw`. What augmentation does follows from (seed, epoch, row) alone."""
 
     def __init__(self, utterances: Utterances, targets: list[list[int]], augment: Augment, seed: int) -> None:
         self.utterances, self.targets, self.augment, self.seed = utterances, targets, augment, seed
@@ -78,9 +78,9 @@ class TrainingUtterances(Dataset):
         return len(self.utterances)
 
     def __getitem__(self, draw: Draw) -> tuple[np.ndarray, list[int], bool]:
-        waveform = audio.load(self.utterances[draw.index])
-        rng = np.random.default_rng([self.seed, draw.epoch, draw.index])
-        return self.augment(waveform, rng), self.targets[draw.index], draw.padded
+        waveform = audio.load(self.utterances[draw.row])
+        rng = np.random.default_rng([self.seed, draw.epoch, draw.row])
+        return self.augment(waveform, rng), self.targets[draw.row], draw.padded
 
 
 class Collate:

@@ -25,13 +25,21 @@ LEAST_SECONDS = 2.0  # below this there is nothing left to halve when memory run
 class StageTrainer(Trainer):
     """Trains a `Trainee` through one stage. measure() gives the dev part's error rate, the lower the better."""
 
-    def __init__(self, *args: Any, batches: BatchesBySeconds, measure: Callable[[], float], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.batches, self.measure = batches, measure
+    def __init__(
+        self,
+        *,
+        utterances: TrainingUtterances,
+        batches: BatchesBySeconds,
+        measure: Callable[[], float],
+        **kwargs: Any,
+    ) -> None:
+        # Trainer asks for an eval set; `evaluate` measures the dev part
+        super().__init__(**kwargs, train_dataset=utterances, eval_dataset=utterances)
+        self.utterances, self.batches, self.measure = utterances, batches, measure
 
     def get_train_dataloader(self) -> DataLoader:
         return self.accelerator.prepare(
-            DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator)
+            DataLoader(self.utterances, batch_sampler=self.batches, collate_fn=self.data_collator)
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -133,8 +141,7 @@ def train_stage(
             trainer = StageTrainer(
                 model=trainee,
                 args=_arguments(stage, trainee, folder, accumulate, len(batches), seed),
-                train_dataset=utterances,
-                eval_dataset=utterances,  # Trainer asks for one; `evaluate` measures the dev part
+                utterances=utterances,
                 data_collator=Collate(trainee.model),
                 batches=batches,
                 measure=measure,

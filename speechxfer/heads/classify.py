@@ -59,10 +59,11 @@ class AttentiveClassifier(PreTrainedModel):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
         self.encoder = WhisperEncoder(inner) if isinstance(inner, WhisperConfig) else AutoModel.from_config(inner)
-        dim = inner.d_model if isinstance(inner, WhisperConfig) else inner.hidden_size
+        dim: Any = inner.d_model if isinstance(inner, WhisperConfig) else inner.hidden_size
         self.pool = AttentiveStatistics(dim)
         self.dropout = nn.Dropout(config.final_dropout)
-        self.classifier = nn.Linear(2 * dim, config.num_labels)
+        classes: Any = config.num_labels
+        self.classifier = nn.Linear(2 * dim, classes)
         self.post_init()
 
     def scores(self, frames: Frames) -> Tensor:

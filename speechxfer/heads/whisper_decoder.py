@@ -18,7 +18,7 @@ IGNORED = -100  # torch's mark for a target that no loss sees
 
 
 @contextmanager
-def attending_only_to(frames: Frames, decoder: nn.Module) -> Iterator[None]:
+def attending_only_to(frames: Frames, decoder: Any) -> Iterator[None]:
     """While open, the decoder's cross-attention sees each utterance's own frames only.
 
     transformers gives every decoder layer `encoder_attention_mask=None`, so padded frames would be attended to; the

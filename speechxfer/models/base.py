@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
 
 from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.shapes import Frames
@@ -44,10 +44,9 @@ class SpeechModel(ABC):
 
     kind: ClassVar[Kind]
 
-    def __init__(
-        self, network: PreTrainedModel, encoder: SpeechEncoder, processor: ProcessorMixin, settings: Settings
-    ) -> None:
-        self.network, self.encoder, self.processor, self.settings = network, encoder, processor, settings
+    def __init__(self, network: PreTrainedModel, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
+        self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
+        self.encoder, self.processor, self.settings = encoder, processor, settings
 
     @property
     @abstractmethod

@@ -31,13 +31,13 @@ class Classifier(SpeechModel):
     kind = "classify"
 
     def __init__(self, network: PreTrainedModel, extractor: Any, settings: Settings) -> None:
-        whole = network.encoder if hasattr(network, "encoder") else None
+        whole: Any = network.encoder if hasattr(network, "encoder") else None
         if network.config.model_type == "whisper" or getattr(whole, "config", network.config).model_type == "whisper":
-            encoder: Any = UnpaddedWhisper(network.encoder, extractor, pad_to_30s=settings.pad_to_30s)
+            encoder: Any = UnpaddedWhisper(whole, extractor, pad_to_30s=settings.pad_to_30s)
         else:
             encoder = encoder_of(whole if isinstance(network, AttentiveClassifier) else network, extractor)
         super().__init__(network, encoder, extractor, settings)
-        names = network.config.id2label
+        names: Any = network.config.id2label
         self.labels = [str(names[place]) for place in range(len(names))]
 
     @property

@@ -138,11 +138,10 @@ def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> C
     return CtcRecogniser(network, pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
 
 
-_UNUSED = ("wav2vec2.masked_spec_embed", "hubert.masked_spec_embed", "wavlm.masked_spec_embed")
-_UNUSED += (
-    "data2vec_audio.masked_spec_embed",
-    "wav2vec2_conformer.masked_spec_embed",
-    "wav2vec2_bert.masked_spec_embed",
+# transformers' own masking, which we do not use; a checkpoint may lack it
+_UNUSED = tuple(
+    f"{family}.masked_spec_embed"
+    for family in ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_conformer", "wav2vec2_bert")
 )
 
 
