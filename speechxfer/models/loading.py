@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import Wav2Vec2CTCTokenizer, WhisperForConditionalGeneration, WhisperProcessor
 
 from speechxfer.config.recipe import Head, Recipe
 from speechxfer.data.bad_rows import Limits
@@ -17,6 +18,8 @@ from speechxfer.models.classifier import new_classifier, open_classifier
 from speechxfer.models.ctc import new_ctc, open_ctc
 from speechxfer.models.opening import config_of, pretrained
 from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
+
+FRAMES_PER_SECOND = 50.0  # of every family here; adapters make fewer
 
 
 def load(model: str | Path, *, device: str = "auto", language: str | None = None) -> SpeechModel:
@@ -85,8 +88,24 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
             count_tokens=lambda text: len(tokenizer(f" {text}", add_special_tokens=False).input_ids),
         )
     if kind == "ctc":
-        return Limits(max_seconds=longest, frames_per_second=50.0)
+        written: set[str] | None = None
+        if (
+            config.architectures
+            and config.architectures[0].endswith("ForCTC")
+            and not (head and head.vocabulary != "own")
+        ):
+            written = {symbol for symbol in pretrained(Wav2Vec2CTCTokenizer, folder).get_vocab() if len(symbol) == 1}
+        return Limits(max_seconds=longest, frames_per_second=FRAMES_PER_SECOND, characters=written, case=_case(written))
     return Limits(max_seconds=longest)
+
+
+def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | None:
+    letters = {c for c in characters or () if c.upper() != c.lower()}
+    if not letters:
+        return None
+    if all(c == c.lower() for c in letters):
+        return "lower"
+    return "upper" if all(c == c.upper() for c in letters) else "mixed"
 
 
 def _open(folder: Path, settings: Settings) -> SpeechModel:
