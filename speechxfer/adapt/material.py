@@ -34,10 +34,7 @@ class Material:
     texts: list[str]
     stated: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def measure(self) -> str:
-        return "error rate" if self.reference == "label" else "WER"
+    measure: str = "WER"  # what the rates are called: a classifier's answers are right or wrong
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -97,7 +94,8 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
     texts, remark = _taught(list(every["train"][reference]), recipe)
     if remark:
         narrator.say(remark)
-    return Material(**every, reference=reference, texts=texts, stated=stated, warnings=warnings)
+    measure = "error rate" if recipe.head.kind == "classify" else "WER"
+    return Material(**every, reference=reference, texts=texts, stated=stated, warnings=warnings, measure=measure)
 
 
 def _taught(texts: list[str], recipe: Recipe) -> tuple[list[str], str]:
