@@ -20,7 +20,8 @@ from speechxfer.models import SpeechModel, answers
 from speechxfer.models.answering import Progress
 from speechxfer.scoring import Score, score
 
-OURS = ("id", "audio", "path", "bytes", "text", "start", "end")  # columns that say nothing about who speaks
+# columns that say nothing about who speaks or how
+OURS = ("id", "audio", "path", "bytes", "text", "start", "end", "hypothesis", "reference")
 
 
 @dataclass
@@ -71,7 +72,8 @@ def score_part(utterances: Dataset, said: Sequence[str], scoring: Scoring, *, re
 
 def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, reference: str = "text") -> None:
     """One line an utterance: id, audio (as in the input), hypothesis, reference where known, the other columns; raw."""
-    others = [name for name in utterances.column_names if name not in ("id", "audio", "path", "bytes", reference)]
+    taken = ("id", "audio", "path", "bytes", "hypothesis", "reference", reference)
+    others = [name for name in utterances.column_names if name not in taken]
     with path.open("w", encoding="utf-8") as file:
         for row, text in zip(without(utterances, "bytes"), said, strict=True):
             line: dict[str, Any] = {"id": row["id"], "audio": row["audio"], "hypothesis": text}
@@ -79,6 +81,14 @@ def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, referen
                 line["reference"] = row[reference]
             line.update({name: row[name] for name in others if row[name] is not None})
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def score_jsonl(path: Path, scoring: Scoring) -> Score:
+    """The score of a JSONL that `write_jsonl` wrote with its references."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    names = dict.fromkeys(name for line in lines for name in line)
+    rows = Dataset.from_dict({name: [line.get(name) for line in lines] for name in names})
+    return score_part(rows, rows["hypothesis"], scoring, reference="reference")
 
 
 def without(utterances: Dataset, *names: str) -> Dataset:

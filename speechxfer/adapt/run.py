@@ -12,7 +12,15 @@ from datasets import Dataset
 from transformers import TrainerCallback, set_seed
 
 from speechxfer.adapt.batches import TrainingUtterances
-from speechxfer.adapt.evaluation import Evaluation, evaluate_part, peak_memory_mb, provenance, without, write_jsonl
+from speechxfer.adapt.evaluation import (
+    Evaluation,
+    evaluate_part,
+    peak_memory_mb,
+    provenance,
+    score_jsonl,
+    without,
+    write_jsonl,
+)
 from speechxfer.adapt.folder import RunFolder, disk_errors
 from speechxfer.adapt.material import Material, gather
 from speechxfer.adapt.trainee import Trainee, parameter_counts
@@ -49,11 +57,11 @@ class Candidate:
     dev: float
 
 
-def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: Narrator | None = None) -> Run | None:
+def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: Narrator | None = None) -> Run:
     """Train as the recipe says, keep the model only if it beats the untouched one on dev, write the run folder.
 
     name: of the recipe, for the default folder `runs/<name>`. resume: go on where an interrupted run stopped; a
-    finished run is left as it is and None is returned.
+    finished run is left as it is, and read again.
     Raises UserError before any work for every value, row or file that cannot be used, all named.
     """
     narrator = narrator or Narrator()
@@ -61,7 +69,7 @@ def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: 
     folder = RunFolder(Path(recipe.output or Path("runs") / name))
     if resume and folder.finished:
         narrator.say(f"{folder.path} holds a finished run; nothing is left to do")
-        return None
+        return _finished(folder, recipe)
     began = time.perf_counter()
     set_seed(recipe.seed)
 
@@ -161,6 +169,13 @@ def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: 
     )
     folder.write_report(report)
     return Run(folder, before.score if before else None, after.score, report)
+
+
+def _finished(folder: RunFolder, recipe: Recipe) -> Run:
+    """A run that ended earlier, its scores made again from what it wrote."""
+    report = folder.report()
+    before = score_jsonl(folder.before, recipe.scoring) if folder.before.is_file() else None
+    return Run(folder, before, score_jsonl(folder.after, recipe.scoring), report)
 
 
 def _untouched(recipe: Recipe) -> SpeechModel | None:
@@ -268,8 +283,8 @@ class _Telling(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         self.loss = (logs or {}).get("loss", self.loss)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        error = metrics["eval_error"]
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        error = kwargs["metrics"]["eval_error"]
         self.narrator.say(f"{self.title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.measure} {error:.1%}")
 
 

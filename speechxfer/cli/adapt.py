@@ -49,6 +49,5 @@ def adapt(
     from speechxfer.cli._telling import tell
 
     run = run_recipe(checked, name=name, resume=resume, narrator=narrator)
-    if run.before is not None or run.after is not None:
-        tell(run, narrator)
+    tell(run, narrator)
     write_json(run.report, json)
