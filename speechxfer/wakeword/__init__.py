@@ -1,0 +1,1 @@
+"""Wake-word detectors: from a word to scores, events, and false alarms an hour."""
