@@ -7,6 +7,7 @@ grammar, so `one two three four` stays four numbers and `ten o'clock` keeps its 
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal
 
 _SMALL = (
@@ -22,7 +23,9 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10
 _ODD = {"first": 1, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12}
 _ORDINALS = {word + "th": n for word, n in _BELOW_TWENTY.items() if n > 2 and n not in _ODD.values()} | _ODD
 _ORDINAL_TENS = {w[:-1] + "ieth": n for w, n in _TENS.items()}
-_CURRENCIES = {"$": "dollars", "£": "pounds", "€": "euros"}
+_DECADES = {w[:-1] + "ies": n for w, n in _TENS.items()}
+_CURRENCIES = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
+_SCALE_WORDS = "hundred|thousand|million|billion|trillion"
 _FILLERS = frozenset({"uh", "um", "uhm", "hmm", "mm", "mmm", "mhm", "er", "erm"})
 _TITLES = {"mr": "mister", "mrs": "missus", "dr": "doctor", "prof": "professor", "ok": "okay", "per cent": "percent"}
 _CONTRACTIONS = [
@@ -33,11 +36,14 @@ _CONTRACTIONS = [
         (r"\bshan't\b", "shall not"),
         (r"\bain't\b", "aint"),
         (r"n't\b", " not"),
-        (r"\b(i)'m\b", r"\1 am"),
+        (r"\bi'm\b", "i am"),
         (r"'re\b", " are"),
         (r"'ve\b", " have"),
         (r"'ll\b", " will"),
+        (r"\b(it|that|there|here|what|who|where|how|he|she)'s(?= (?:been|got|gone|had|become)\b)", r"\1 has"),
         (r"\b(it|that|there|here|what|who|where|how|he|she)'s\b", r"\1 is"),
+        (r"\b(i|you|he|she|it|we|they|who|that|there)'d(?= (?:been|gone|had|got|become|better|never)\b)", r"\1 had"),
+        (r"\b(i|you|he|she|it|we|they|who|that|there)'d\b", r"\1 would"),
         (r"\blet's\b", "let us"),
         (r"\bgonna\b", "going to"),
         (r"\bwanna\b", "want to"),
@@ -54,7 +60,9 @@ def contractions(text: str) -> str:
 
 
 def abbreviations(text: str) -> str:
-    """Titles written out, `per cent` as one word, hyphens between letters as spaces."""
+    """Titles written out, `p.m.` as `pm`, `per cent` as one word, hyphens between letters as spaces."""
+    text = re.sub(r"\b[a-z](?:\.[a-z])+\b\.?", lambda found: found[0].replace(".", ""), text)
+    text = re.sub(r"\buh[- ](?=huh\b)|\buh-(?=uh\b)", "uh", text)  # yes and no, not fillers
     text = re.sub(r"(?<=[^\W\d])-(?=[^\W\d])", " ", text).replace("per cent", "percent")
     return " ".join(_TITLES.get(word.rstrip("."), word) for word in text.split())
 
@@ -63,16 +71,42 @@ def fillers(text: str) -> str:
     return " ".join(word for word in text.split() if word not in _FILLERS)
 
 
+def accents(text: str) -> str:
+    """`naïve` is `naive`: English writes the words it borrowed either way."""
+    if text.isascii():
+        return text
+    apart = unicodedata.normalize("NFD", text)
+    return unicodedata.normalize("NFC", re.sub(r"(?<=[a-z])[\u0300-\u036f]+", "", apart))
+
+
 def symbols(text: str) -> str:
-    """`$5` is `5 dollars`, `50%` is `50 percent`, `1,000` is `1000`."""
+    """`$5` is `5 dollars`, `$3.50` is `3 dollars and 50 cents`, `50%` is `50 percent`, `1,000` is `1000`, `5:30` is
+    `5 30`, `.5` is `0.5`."""
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"([$£€])(\d+(?:\.\d+)?)( (?:thousand|[mbtr]+illion))?",
-                  lambda m: f"{m[2]}{m[3] or ''} {_CURRENCIES[m[1]]}", text)  # fmt: skip
+    text = re.sub(rf"([$£€])(\d+(?:\.\d+)?)( (?:{_SCALE_WORDS})\b)?", _money, text)
+    text = re.sub(r"(?<![\d.])(\d\d?):(?=\d\d(?!\d))", r"\1 ", text)
+    text = re.sub(r"(?<![\w.])\.(?=\d)", "0.", text)
     return re.sub(r"(?<=\d)\s?%", " percent", text).replace("&", " and ")
 
 
+def _money(found: re.Match[str]) -> str:
+    (unit, small), amount, scale = _CURRENCIES[found[1]], found[2], found[3] or ""
+    units, point, parts = amount.partition(".")
+    if scale or (point and len(parts) != 2):
+        return f"{amount}{scale} {unit}s"
+    said = _counted(units, unit)
+    if parts.strip("0"):
+        said = f"{said} and {_counted(str(int(parts)), small)}" if int(units) else _counted(str(int(parts)), small)
+    return said
+
+
+def _counted(number: str, name: str) -> str:
+    return f"{number} {name if number == '1' else {'penny': 'pence'}.get(name, name + 's')}"
+
+
 def numbers(text: str) -> str:
-    """Number words as digits: `twenty one` 21, `two hundred and five` 205, `nineteen eighty four` 1984, `third` 3rd."""
+    """Number words as digits: `twenty one` 21, `two hundred and five` 205, `nineteen eighty four` 1984, `third` 3rd,
+    `sixties` 60s."""
     words = text.split()
     result: list[str] = []
     i = 0
@@ -89,6 +123,8 @@ def numbers(text: str) -> str:
 
 def _number(words: list[str], start: int) -> tuple[int, str] | None:
     """The number that begins at `start`: where it ends, and its digits."""
+    if words[start] in _DECADES:
+        return start + 1, f"{_DECADES[words[start]]}s"
     year = _year(words, start)
     if year is not None:
         return year
@@ -117,6 +153,8 @@ def _number(words: list[str], start: int) -> tuple[int, str] | None:
         while at < len(words) and words[at] in _UNITS:
             decimals += str(_UNITS[words[at]])
             at += 1
+        if decimals and at < len(words) and words[at] in _SCALES:  # one point five million
+            return at + 1, f"{(Decimal(f'{written}.{decimals}') * _SCALES[words[at]]).normalize():f}"
         if decimals:
             return at, f"{written}.{decimals}"
     elif last_scale > 1 or total % 100 == 0:
@@ -168,6 +206,11 @@ def _below_hundred(words: list[str], i: int) -> tuple[int, int] | None:
 def _year(words: list[str], i: int) -> tuple[int, str] | None:
     """`nineteen eighty four`, `twenty twenty one`: a century from 13 on, then a number from 10 on."""
     century = _TEENS.get(words[i], 20 if words[i] == "twenty" else 0)
+    following = words[i + 1] if i + 1 < len(words) else ""
+    if century >= 13 and following in _DECADES:  # nineteen sixties
+        return i + 2, f"{century}{_DECADES[following]}s"
+    if century >= 13 and following == "oh" and i + 2 < len(words) and _UNITS.get(words[i + 2]):  # nineteen oh five
+        return i + 3, f"{century}0{_UNITS[words[i + 2]]}"
     rest = _below_hundred(words, i + 1)
     if century < 13 or rest is None or rest[1] < (10 if century > 16 else 20) or rest[1] == century + 1:
         return None  # `thirteen fourteen` is counting

@@ -35,7 +35,10 @@ def read_glm(path: Path) -> Mapping:
     except UnicodeDecodeError as error:
         raise UserError("not UTF-8", where=str(path), fix="save the file as UTF-8") from error
     rules: dict[str, str] = {}
-    problems = Problems(f"{path} cannot be read as GLM", fix="each line is: [from] => [to] / [ ] __ [ ]")
+    problems = Problems(
+        f"{path} cannot be read as GLM",
+        fix="each line is: [from] => [to] / [ ] __ [ ] (for more, run sctk's csrfilt.sh, then score its output)",
+    )
     for number, line in enumerate(lines, start=1):
         text = line.split(";;")[0].strip()
         if not text or text.startswith("*"):

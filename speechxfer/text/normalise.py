@@ -106,7 +106,8 @@ _ONE_CHARACTER = {**_APOSTROPHES, **_HYPHENS}
 _IN_WORDS = "'-._/·־׳״"  # may stand inside a word (o'clock, well-known, u.s, l·l), never at its edge
 _MEANINGFUL = "%&@#§†‰"  # punctuation by Unicode's book, words when read aloud
 _BETWEEN_DIGITS = re.compile(r"[,:](?!\d)|(?<!\d)[,:]")
-_RUNS = re.compile(r"[.\-]{2,}|…")
+_SIGN = re.compile(r"-?\.?(?=\d)")
+_RUNS = re.compile(r"(?!-\.\d)[.\-]{2,}|…")
 
 
 class _OuterPunctuation(dict[int, str]):
@@ -144,8 +145,8 @@ def _variants(text: str) -> str:
 
 
 def _edge(word: str) -> str:
-    bare = word.strip(_IN_WORDS)
-    return f"-{bare}" if re.match(r"-\d", word) else bare  # a minus sign is part of its number
+    sign = _SIGN.match(word)  # a minus sign and a decimal point are part of their number
+    return (sign[0] if sign else "") + word.strip(_IN_WORDS)
 
 
 def punctuation(text: str) -> str:
@@ -180,11 +181,13 @@ def _english() -> tuple[Rule, ...]:
         Rule("unicode", _unicode),
         Rule("case", _case),
         Rule("apostrophes and hyphens", _variants),
+        Rule("bracketed text", _no_brackets),
         Rule("symbols", english.symbols),
         Rule("punctuation", punctuation),
         Rule("contractions", english.contractions),
         Rule("abbreviations", english.abbreviations),
         Rule("fillers", english.fillers),
+        Rule("accents", english.accents),
         Rule("spelling", american),
         Rule("numbers", english.numbers),
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 _OUR = """ard arm behavi cand clam col demean endeav fav ferv flav glam harb hon hum lab misdemean neighb od parl
-ranc rig rum sav savi splend tum val vap vig discol dishon disfav bel"""
-_ISE = """agon alphabet antagon apolog author bapt brutal capital categor central character civil colon critic crystall
-custom digit econom emphas energ equal fantas fertil final formal general global harmon hospital hypothes ideal immun
-individual industrial initial item jeopard legal liberal local magnet material maxim mechan memor mesmer minim mobil
-modern monopol moral national neutral normal optim organ patron penal personal polar popular pressur priorit privat
-public random rational real recogn regular reorgan revital revolution scrutin sensit social special spiritual stabil
-standard steril subsid summar symbol sympath synchron synthes terror theor total trivial util vandal verbal victim
-visual vocal western"""
+ranc rig rum sav savi splend tum val vap vig discol dishon disfav belab"""
+_ISE = """agon alphabet anonym antagon apolog author bapt brutal capital categor central character civil colon critic
+crystall custom digit dramat econom emphas energ equal familiar fantas fertil final formal general global harmon
+hospital hypnot hypothes ideal immun individual industrial initial item jeopard legal liberal local magnet
+material maxim mechan memor mesmer minim mobil modern monopol moral national neutral normal optim organ pasteur
+patron penal personal plagiar polar popular pressur priorit privat public random rational real recogn regular
+reorgan revital revolution scrutin sensit social special spiritual stabil standard steril stigmat subsid summar
+symbol sympath synchron synthes terror theor total trivial util vandal verbal victim visual vocal western"""
 _LL = """bevel cancel channel counsel fuel grovel jewel label level marvel model panel pedal quarrel shovel signal
 snorkel spiral total travel tunnel unravel dial"""
 _PAIRS = """

@@ -8,6 +8,7 @@ from speechxfer.text.normalise import NAMES, get_normaliser
 DEFAULT = [
     ("Hello,world — it’s FINE!", "hello world it's fine"),
     ("3.5 10:30 1,000 -5", "3.5 10:30 1,000 -5"),
+    (".5, -.5 and 5.", ".5 -.5 and 5"),
     ("ten o'clock well-known U.S.A.", "ten o'clock well-known u.s.a"),
     ("um, uh: 'quoted' (aside)", "um uh quoted aside"),
     ("50% R&D #5 a@b", "50% r&d #5 a@b"),
