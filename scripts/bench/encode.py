@@ -1,0 +1,133 @@
+"""How much does 30 s padding cost? python scripts/bench/encode.py [TABLE] [--json recipes/results/bench-encode.json]
+
+Every sixth utterance of a table through Whisper's encoder: as long as it is, and padded to 30 s, both by our encoder;
+and transformers' own extractor and encoder on the same audio, which always pad. One process, in turn, the same threads
+and the same seconds of input a batch, audio decoded and everything warmed up beforehand. Log-mel features are part of
+each side's time, and shown apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from _measuring import cores, corpus_table, machine, named, options, run, spread, versions, write
+
+from speechxfer.config.recipe import Decoding
+from speechxfer.data import audio
+from speechxfer.data.read import read
+from speechxfer.models import SpeechModel, cut_by_seconds, load
+from speechxfer.shapes import RATE
+
+UNPADDED, PADDED, PEER = "unpadded", "padded to 30 s", "transformers, padded to 30 s"
+WARM_UP = 2  # batches
+
+
+class Side(NamedTuple):
+    """One way to encode. mel: waveforms to features; frames: features to (batch, frames, dim)."""
+
+    mel: Callable[[Sequence[np.ndarray]], Any]
+    frames: Callable[[Any], torch.Tensor]
+    batches: list[list[np.ndarray]]
+
+
+def sides(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: float) -> dict[str, Side]:
+    """The three ways over the same audio, each in batches of `batch_seconds` of input, padding included."""
+
+    def ours(pad: bool) -> tuple[Callable, Callable]:
+        def mel(batch: Sequence[np.ndarray]) -> Any:
+            with model.padded(pad):
+                return model.encoder.prepare(batch)
+
+        return mel, lambda inputs: model.encoder(inputs).states
+
+    extractor = model.encoder.extractor  # type: ignore[attr-defined]  # transformers' own
+
+    def peer_mel(batch: Sequence[np.ndarray]) -> torch.Tensor:
+        return extractor(batch, sampling_rate=RATE, return_tensors="pt").input_features
+
+    own = [len(waveform) / RATE for waveform in waveforms]
+    window = model.encoder.longest / RATE  # type: ignore[attr-defined]
+    order = sorted(range(len(own)), key=lambda index: -own[index])
+    as_long = [[waveforms[i] for i in batch] for batch in cut_by_seconds(order, own, batch_seconds)]
+    whole = [[waveforms[i] for i in b] for b in cut_by_seconds(order, [window] * len(own), batch_seconds)]
+    return {
+        UNPADDED: Side(*ours(False), as_long),
+        PADDED: Side(*ours(True), whole),
+        PEER: Side(peer_mel, lambda features: model.encoder.module(features).last_hidden_state, whole),
+    }
+
+
+def seconds(side: Side, batches: Iterable[list[np.ndarray]]) -> dict[str, float]:
+    """Wall seconds of the features, of the encoder, and of both."""
+    mel = frames = 0.0
+    for batch in batches:
+        began = time.perf_counter()
+        features = side.mel(batch)
+        between = time.perf_counter()
+        side.frames(features)
+        mel, frames = mel + between - began, frames + time.perf_counter() - between
+    return {"both": mel + frames, "log-mel": mel, "encoder": frames}
+
+
+@torch.no_grad()
+def measure(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: float, repeats: int) -> dict[str, Any]:
+    found = sides(model, waveforms, batch_seconds)
+    ours, theirs = (found[name].frames(found[name].mel(found[name].batches[0])) for name in (PADDED, PEER))
+    for side in found.values():
+        seconds(side, side.batches[:WARM_UP])
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in found}
+    for _ in range(repeats):
+        for name, side in found.items():
+            runs[name].append(seconds(side, side.batches))
+    ratios = {
+        name: [slow["both"] / fast["both"] for slow, fast in zip(runs[name], runs[UNPADDED], strict=True)]
+        for name in (PADDED, PEER)
+    }
+    spent = {n: {step: spread([one[step] for one in done], 4) for step in done[0]} for n, done in runs.items()}
+    return {
+        "utterances": len(waveforms),
+        "audio_seconds": round(sum(map(len, waveforms)) / RATE, 1),
+        "seconds": spent,
+        "times_as_long": {name: spread(ratio, 2) for name, ratio in ratios.items()},  # as unpadded, turn by turn
+        "largest_difference_from_transformers": float((ours - theirs).abs().max()),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
+    parser.add_argument("--every", type=int, default=6, help="use every N-th utterance; default 6")
+    parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default whisper-tiny.en")
+    batch_seconds = Decoding().batch_seconds
+    parser.add_argument("--batch-seconds", type=float, default=batch_seconds, help=f"default {batch_seconds:g}")
+    parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
+    given = parser.parse_args(arguments)
+    table = corpus_table(given.table, "speechocean762/train.csv")
+    torch.set_num_threads(given.threads)
+    rows = read(table)
+    waveforms = [audio.load(rows[index]) for index in range(0, len(rows), given.every)]
+    model = load(given.model, device="cpu")
+    found = measure(model, waveforms, given.batch_seconds, given.repeats)
+    write(
+        {
+            "command": "python scripts/bench/encode.py",
+            "machine": machine(),
+            "versions": versions("torch", "transformers", "numpy"),
+            "corpus": f"one utterance in {given.every} of {named(table)}",
+            "model": Path(given.model).name,
+            "threads": given.threads,
+            "batch_seconds": given.batch_seconds,
+            "target": 6,
+            **found,
+        },
+        given.json,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

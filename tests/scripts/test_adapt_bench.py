@@ -1,0 +1,40 @@
+"""The bench of `adapt` in small, and the table that it makes."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+
+def test_it_measures_a_process_of_its_own(script, tiny_whisper, corpus_table, tmp_path, capfd):
+    target = tmp_path / "adapt.json"
+    words = ["--utterances", "18", "--repeats", "1", "--model", str(tiny_whisper), "--json", str(target)]
+    script("bench/adapt.py").main([str(corpus_table), *words, "--set", "device=cpu", "stages.0.batch_seconds=2"])
+    found = json.loads(target.read_text())
+    assert found["parts"] == {"train": 9, "dev": 3, "test": 6}  # by the table's own split
+    assert found["what"].startswith("speechxfer adapt accent-whisper stages.0.epochs=1 decoding.kind=greedy")
+    steps = found["seconds"]
+    assert 0 < steps["training"]["low"] < steps["total"]["low"] < steps["whole process"]["low"]
+    assert found["peak_memory_mb"]["low"] > 100  # torch alone is more
+    assert found["trained_parameters"][0] > 10_000
+    text = target.read_text()
+    assert str(tmp_path) not in text and str(tiny_whisper.parent) not in text and str(corpus_table.parent) not in text
+    capfd.readouterr()
+
+
+def test_a_run_that_fails_is_told_with_its_words(script, corpus_table, tmp_path):
+    with pytest.raises(SystemExit, match=r"(?s)ended with 2:.*unknown key 'no_such'"):
+        script("bench/adapt.py").adapt(corpus_table, tmp_path / "run", ["no_such=1"])
+
+
+def test_rows_are_spread_evenly_and_their_audio_is_found_from_anywhere(script, corpus_table, tmp_path):
+    bench = script("bench/adapt.py")
+    bench.small_table(corpus_table, 6, tmp_path / "small.csv")
+    with (tmp_path / "small.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["speaker"] for row in rows] == ["s0", "s1", "s2", "s3", "s4", "s5"]
+    assert [row["audio"] for row in rows] == [str(corpus_table.parent / f"{voice}-one.wav") for voice in range(6)]
+    with pytest.raises(SystemExit, match="18 rows, and 19 are wanted"):
+        bench.small_table(corpus_table, 19, tmp_path / "large.csv")

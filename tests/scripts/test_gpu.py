@@ -1,0 +1,51 @@
+"""The GPU bench: silent where there is none; its pieces at tiny size on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+    "conv_dim": [16] * 7,
+}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_it_says_so_and_writes_nothing(script, tmp_path, capsys):
+    script("bench/gpu.py").main(["--json", str(tmp_path / "gpu.json")])
+    assert capsys.readouterr().out == "no GPU here: not measured\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_epochs_of_a_decoder_of_its_own(script, tiny_whisper, corpus_table):
+    bench = script("bench/gpu.py")
+    found = bench.epochs(tiny_whisper, corpus_table, bench.TINY_EN, 2, "cpu")
+    assert found["seconds_an_epoch"]["repeats"] == 2 and found["seconds_an_epoch"]["low"] > 0
+    assert found["utterances"] == 18 and found["precision"] == "float32"
+    assert found["parameters"]["trained"] > found["parameters"]["frozen"] > 0
+    assert found["remarks"] == []
+
+
+def test_epochs_of_a_random_wav2vec2_on_noise(script, tmp_path):
+    bench = script("bench/gpu.py")
+    large = bench.random_wav2vec2(tmp_path / "model", bench.LARGE | SMALL)
+    table = bench.noise_table(tmp_path / "noise", 3, 1.5)
+    found = bench.epochs(large, table, bench.CTC, 1, "cpu")
+    assert found["audio_seconds"] == 4.5
+    assert found["seconds_an_epoch"]["repeats"] == 1
+    extractor = 16 * 10 + 16 * 16 * (3 * 4 + 2 * 2) + 7 * (16 + 2 * 16)  # kernels, biases, layer norms
+    assert found["parameters"]["frozen"] >= extractor
+
+
+def test_the_large_model_is_of_wav2vec2_large_s_size(script):
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    with torch.device("meta"):
+        model = Wav2Vec2Model(Wav2Vec2Config(**script("bench/gpu.py").LARGE))
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6) in range(310, 320)  # the paper's 317
