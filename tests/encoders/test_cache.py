@@ -1,0 +1,196 @@
+"""The store of frozen frames: what is read is what was computed, whatever happens to the disk in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from speechxfer.encoders import cache
+from speechxfer.encoders.cache import FrameStore, clear, fingerprint, stores_in, utterance_key
+from speechxfer.encoders.whisper import UnpaddedWhisper
+from speechxfer.errors import UserError
+from speechxfer.shapes import Hidden
+
+
+@pytest.fixture
+def encoder(tiny_whisper: Path) -> UnpaddedWhisper:
+    from transformers import WhisperFeatureExtractor, WhisperModel
+
+    network = WhisperModel.from_pretrained(tiny_whisper).eval()
+    return UnpaddedWhisper(network.encoder, WhisperFeatureExtractor.from_pretrained(tiny_whisper))
+
+
+@pytest.fixture
+def store(encoder: UnpaddedWhisper, tmp_path: Path) -> Any:
+    """store(layer=1, **options): one in tmp_path."""
+    return lambda layer=1, **options: FrameStore(encoder, layer, root=tmp_path, **options)
+
+
+def states(*lengths: int, seed: int = 0) -> Hidden:
+    generator = torch.Generator().manual_seed(seed)
+    return Hidden(torch.randn(len(lengths), max(lengths), 4, generator=generator), torch.tensor(lengths), 1)
+
+
+def waveforms(*samples: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.standard_normal(count).astype(np.float32) * 0.1 for count in samples]
+
+
+@pytest.mark.parametrize("layer", [-1, 0, 1, 2])
+@torch.no_grad()
+def test_frames_from_the_store_are_the_encoders_own(encoder: UnpaddedWhisper, store: Any, layer: int) -> None:
+    heard = waveforms(4_000, 20_000, 9_000)
+    written = store(layer)
+    written.add(["a", "b", "c"], encoder.lower(encoder.prepare(heard), layer))
+    written.flush()
+    read = store(layer).get(["c", "a"])  # another process would read the same folder
+    assert read.layer == layer
+    above = encoder.upper(read)
+    for row, wave in enumerate((heard[2], heard[0])):
+        alone = encoder(encoder.prepare([wave]))
+        length = int(alone.lengths[0])
+        assert int(above.lengths[row]) == length
+        assert float((above.states[row, :length] - alone.states[0]).abs().max()) < 1e-4
+
+
+def test_states_come_back_bit_equal_and_padding_is_zero(store: Any) -> None:
+    hidden = states(3, 7)
+    written = store()
+    written.add(["a", "b"], hidden)
+    for step in ("waiting to be written", "written"):
+        read = (written if step == "waiting to be written" else store()).get(["b", "a"])
+        assert read.states[0].equal(hidden.states[1])
+        assert read.states[1, :3].equal(hidden.states[0, :3]) and not read.states[1, 3:].any()
+        assert read.lengths.tolist() == [7, 3]
+        written.flush()
+
+
+def test_half_precision_is_rounded_once(store: Any) -> None:
+    hidden = states(5)
+    half = store(dtype=torch.float16)
+    half.add(["a"], hidden)
+    half.flush()
+    assert half.get(["a"]).states.equal(hidden.states.half().float())
+    assert half.path != store().path
+
+
+def test_only_what_is_not_held_is_missing(store: Any) -> None:
+    one = store()
+    one.add(["a"], states(2))
+    assert one.missing(["b", "a", "c", "b"]) == ["b", "c"]
+    assert store().missing(["a"]) == ["a"]  # an interrupted run leaves what it flushed
+    one.flush()
+    assert store().missing(["a", "b"]) == ["b"]
+    with pytest.raises(KeyError):
+        one.get(["b"])
+
+
+def test_a_damaged_or_half_written_shard_is_encoded_again(store: Any) -> None:
+    one = store()
+    one.add(["a"], states(2))
+    one.flush()
+    one.add(["b"], states(3))
+    one.flush()
+    first = one._where["a"]
+    content = bytearray(first.read_bytes())
+    content[-1] ^= 1  # one bit of one number
+    first.write_bytes(content)
+    (one.path / "tmpx.part").write_bytes(b"half")
+    again = store()
+    assert again.missing(["a", "b"]) == ["a"]
+    assert not first.exists()
+    again.add(["a"], states(2))
+    again.flush()
+    assert store().missing(["a", "b"]) == []
+
+
+def test_two_processes_that_keep_the_same_do_no_harm(store: Any) -> None:
+    one, two = store(), store()
+    for other in (one, two):
+        other.add(["a", "b"], states(2, 3))
+        other.flush()
+    assert len(list(one.path.glob("*.safetensors"))) == 1  # the same content has the same name
+    assert store().get(["b"]).states.equal(states(2, 3).states[1:])
+
+
+def test_the_fingerprint_covers_what_lies_below_and_nothing_above(encoder: UnpaddedWhisper) -> None:
+    def now(layer: int = 1) -> str:
+        return fingerprint(encoder, layer, torch.float32)
+
+    before = now()
+    assert now(0) != before != now(2)
+    with torch.no_grad():
+        encoder.layers[1].fc1.weight += 1
+    assert now() == before  # layer 1 is above the split
+    with torch.no_grad():
+        encoder.layers[0].fc1.weight[0, 0] += 1
+    changed = now()
+    assert changed != before
+    encoder.pad_to_30s = True
+    assert now() not in (before, changed)
+
+
+@pytest.mark.parametrize(
+    "other", [(b"b", None, None, ""), (b"a", 0.5, None, ""), (b"a", None, 0.5, ""), (b"a", None, None, "speed 0.9")]
+)
+def test_an_utterance_is_its_audio_its_cut_and_its_augmentation(other: tuple) -> None:
+    assert utterance_key(*other) != utterance_key(b"a", None, None, "") == utterance_key(b"a", None, None)
+
+
+def test_the_least_recently_used_stores_make_room(store: Any, tmp_path: Path) -> None:
+    sizes = {}
+    for layer, used in ((0, 100), (2, 200), (-1, 300)):
+        one = store(layer)
+        one.add(["a"], states(1_000))
+        one.flush()
+        os.utime(one.path / "used", (used, used))
+        sizes[layer] = sum(file.stat().st_size for file in one.path.glob("*.safetensors"))
+    size = max(sizes.values())
+    new = store(1, max_bytes=3.5 * size)
+    new.add(["a"], states(1_000))
+    new.flush()
+    left = {found.path for found in stores_in(tmp_path)}
+    assert left == {new.path, store(2).path, store(-1).path}  # layer 0 was used longest ago
+    with pytest.raises(UserError, match=r"more than the 0\.001 GB allowed") as caught:
+        small = store(0, max_bytes=1e6)
+        small.add(["a"], Hidden(torch.zeros(1, 100_000, 4), torch.tensor([100_000]), 1))
+        small.flush()
+    assert caught.value.where == "cache.max_gb"
+
+
+def test_a_shard_is_written_when_it_is_full(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "SHARD_BYTES", 100 * 4 * 4)
+    one = store()
+    one.add(["a"], states(60))
+    assert store().missing(["a"]) == ["a"]
+    one.add(["b"], states(60))
+    assert store().missing(["a", "b"]) == []
+
+
+def test_a_full_disk_is_one_message(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    one = store()
+    one.add(["a"], states(2))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.tempfile, "mkstemp", full)
+    with pytest.raises(UserError, match=r"cannot be kept there .*No space left") as caught:
+        one.flush()
+    assert caught.value.where == str(tmp_path)
+    assert not list(one.path.glob("*.safetensors"))
+
+
+def test_what_is_kept_can_be_listed_and_cleared(store: Any, tmp_path: Path) -> None:
+    one = store()
+    one.add(["a", "b"], states(2, 3))
+    one.flush()
+    (found,) = stores_in(tmp_path)
+    assert (found.path, found.utterances) == (one.path, 2)
+    assert found.megabytes > 0 and clear(tmp_path) == pytest.approx(found.megabytes)
+    assert stores_in(tmp_path) == [] == stores_in(tmp_path / "nothing")
