@@ -19,6 +19,8 @@ def test_it_measures_a_process_of_its_own(script, tiny_whisper, corpus_table, tm
     assert 0 < steps["training"]["low"] < steps["total"]["low"] < steps["whole process"]["low"]
     assert found["peak_memory_mb"]["low"] > 100  # torch alone is more
     assert found["trained_parameters"][0] > 10_000
+    (row,) = script("tables.py").adapt(found)
+    assert "on 9 utterances, dev 3, test 6" in row[0] and row[1].endswith("GB of memory")
     text = target.read_text()
     assert str(tmp_path) not in text and str(tiny_whisper.parent) not in text and str(corpus_table.parent) not in text
     capfd.readouterr()

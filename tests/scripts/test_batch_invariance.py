@@ -33,6 +33,8 @@ def test_an_unpadded_model_of_a_run_folder(script, run_folder, corpus_table, tmp
     assert found["padded_to_30s"] is False
     assert found["transcripts"]["greedy"] == {"equal": 7, "utterances": 7, "different": []}
     assert 0 < found["largest_frame_difference"] < 1e-4  # zero only if nothing was padded
+    (row,) = script("tables.py").invariance(found)
+    assert row[:2] == ["transcripts at batch 1 and 3", "greedy: 7 of 7 equal; beam 2: 7 of 7 equal"]
     assert found["audio_seconds"]["shortest"] < found["audio_seconds"]["longest"]
     assert str(run_folder) not in target.read_text() and str(corpus_table.parent) not in target.read_text()
 

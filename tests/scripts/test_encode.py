@@ -31,6 +31,8 @@ def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys):
         assert steps["log-mel"]["low"] < steps["both"]["low"]
     assert set(found["times_as_long"]) == {"padded to 30 s", "transformers, padded to 30 s"}
     assert found["threads"] == 1
+    (row,) = script("tables.py").encode(found)
+    assert "one utterance in 5 of" in row[0] and row[2].count("times") == 2
     assert str(tmp_path) not in target.read_text() and str(tiny_whisper.parent) not in target.read_text()
 
 

@@ -30,6 +30,8 @@ def test_epochs_of_a_decoder_of_its_own(script, tiny_whisper, corpus_table):
     assert found["utterances"] == 18 and found["precision"] == "float32"
     assert found["parameters"]["trained"] > found["parameters"]["frozen"] > 0
     assert found["remarks"] == []
+    (row,) = script("tables.py").gpu({"machine": "a card", "training": {"tiny": found}})
+    assert row[0] == "tiny, an epoch of 0 min in float32 on a card"
 
 
 def test_epochs_of_a_random_wav2vec2_on_noise(script, tmp_path):

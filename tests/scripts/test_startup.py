@@ -12,7 +12,7 @@ import pytest
 BENCH = Path(__file__).parents[2] / "scripts" / "bench" / "startup.py"
 
 
-def test_it_measures_whole_processes(tmp_path):
+def test_it_measures_whole_processes(script, tmp_path):
     target = tmp_path / "deep" / "startup.json"
     done = subprocess.run(
         [sys.executable, BENCH, "--repeats", "2", "--json", target], capture_output=True, text=True, check=False
@@ -27,6 +27,8 @@ def test_it_measures_whole_processes(tmp_path):
     floor = found["seconds"]["python -c pass"]["low"]
     assert all(found["seconds"][name]["low"] > floor for name in found["targets"])
     assert str(Path.home()) not in target.read_text()
+    rows = script("tables.py").startup(found)
+    assert [row[0] for row in rows] == [f"`{name}`, start to end" for name in found["targets"]]
 
 
 def test_what_imports_torch_even_inside_a_function_is_found(script, tmp_path, monkeypatch):

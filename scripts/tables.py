@@ -1,0 +1,346 @@
+"""Write the documents' tables from recipes/results: python scripts/tables.py [--check]
+
+recipes/README.md is written whole: each recipe's purpose and command from its header, its figures from its results. In
+README.md what stands between `<!-- table: NAME -->` and `<!-- end -->` is written, where NAME is results, benchmarks or
+coverage. What has no results file is "not measured yet". `--check` writes nothing, and exits 1 naming what is out of
+step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechxfer.errors import UserError, nearest
+
+ROOT = Path(__file__).parents[1]
+MARK = "<!-- table: "
+MARKED = re.compile(r"<!-- table: (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
+NOTE = "<!-- Written by scripts/tables.py: change the recipes' headers or results/*.json, then `make tables`. -->"
+NOT_MEASURED = "not measured yet"
+RESULT_HEAD = ("corpus", "before", "after", "padded to 30 s", "minutes")
+
+Document = dict[str, Any]
+Rows = list[list[str]]
+
+
+# -- what is read ----------------------------------------------------------------------------------------------------
+@dataclass
+class Header:
+    """The comment lines that a recipe begins with."""
+
+    name: str
+    file: str  # within recipes/
+    purpose: str
+    run: str = ""
+    overrides: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def headers(folder: Path) -> list[Header]:
+    """Of every recipe of the folder."""
+    found = []
+    for path in sorted(folder.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        lines = [line.lstrip("# ").rstrip() for line in re.match(r"(?:#.*\n)*", text)[0].splitlines()]  # type: ignore[index]
+        if not lines:
+            raise UserError("begins with no comment line", where=path.name, fix="say first when to use it")
+        header = Header(path.stem, path.relative_to(folder).as_posix(), lines[0])
+        for line in lines[1:]:
+            kind, _, words = line.partition(":")
+            parts = re.split(r"\s{2,}", words.strip())
+            if kind == "Run":
+                header.run = parts[0]
+                header.remarks += parts[1:]
+            elif kind == "Override":
+                header.overrides = parts
+            else:
+                header.remarks.append(line)
+        found.append(header)
+    return found
+
+
+class Kept(NamedTuple):
+    """A result that keep_result.py wrote. cells: under `RESULT_HEAD`."""
+
+    cells: list[str]
+    command: str
+    machine: str
+
+
+class Results:
+    """The files of recipes/results. What a file lacks is a UserError naming both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.found: dict[str, Document] = {}
+        for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):
+            try:
+                self.found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"is no JSON ({error})", where=path.name) from None
+
+    def of_recipe(self, name: str) -> list[Kept]:
+        """The results kept for a recipe, in the order of their files' names."""
+        kept = []
+        for file, found in self.found.items():
+            if found.get("recipe") == name:
+                with_cells = self._described(file, lambda d: [result_cells(d), [d["command"], d["machine"]]])
+                kept.append(Kept(with_cells[0], *with_cells[1]))
+        return kept
+
+    def bench(self, name: str, describe: Callable[[Document], Rows], title: str) -> Rows:
+        """The rows that `describe` makes of a bench's file, with its command; `title` where there is none."""
+        if name not in self.found:
+            return [[title, NOT_MEASURED, "", ""]]
+        return self._described(name, lambda d: [[*row, f"`{d['command']}`"] for row in describe(d)])
+
+    def _described(self, name: str, describe: Callable[[Document], Rows]) -> Rows:
+        try:
+            return describe(self.found[name])
+        except KeyError as error:
+            raise UserError(f"has no {error}", where=f"{name}.json", fix="measure it, or keep it, again") from None
+
+
+# -- recipes' results ------------------------------------------------------------------------------------------------
+def result_cells(result: Document) -> list[str]:
+    """What stands under `RESULT_HEAD`."""
+    minutes = f"{result['speed']['total_seconds'] / 60:.1f}"
+    if result["kind"] == "leave one out":
+        held = result["held_out"]
+        accuracy = f"accuracy {per_cent(result['mean_accuracy'])}{between(result['interval'])}"
+        lowest = f"mean of {len(held)}, each held out by {result['column']}; lowest {per_cent(min(held.values()))}"
+        return [result["corpus"], "–", f"{accuracy}, {lowest}", "–", minutes]
+    measure = result["measure"]
+    before, padded, rejected = (result.get(side) for side in ("before", "after_padded_to_30s", "rejected"))
+    after = rated(result["after"], measure)
+    if rejected:
+        after += f": the untouched model, kept, since the trained one had {rated(rejected, measure)}"
+    others = [rated(side, measure) if side else "–" for side in (before, padded)]
+    return [result["corpus"], others[0], after, others[1], minutes]
+
+
+def rated(part: Document, measure: str) -> str:
+    """`21.5 % (19.8 to 23.4)`; a classifier's accuracy where the measure is no WER."""
+    if part["wer"] is None:
+        return "no rate: no reference words"
+    over = "" if part["speakers"] else ", over utterances"
+    if measure == "WER":
+        return per_cent(part["wer"]) + between(part["interval"], over)
+    interval = part["interval"] and [max(0.0, 1 - part["interval"][1]), 1 - part["interval"][0]]
+    return f"accuracy {per_cent(1 - part['wer'])}{between(interval, over)}"
+
+
+def per_cent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
+
+
+def between(interval: list[float] | None, over: str = "") -> str:
+    return "" if interval is None else f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f}{over})"
+
+
+def results_table(recipes: list[Header], results: Results) -> str:
+    """Every result of every recipe, with the command that reproduces it."""
+    rows: Rows = []
+    kept: list[Kept] = []
+    for recipe in recipes:
+        link = f"[{recipe.name}](recipes/{recipe.file})"
+        own = results.of_recipe(recipe.name)
+        rows += [[link, *one.cells, f"`{one.command}`"] for one in own] or [[link, NOT_MEASURED, "", "", "", "", ""]]
+        kept += own
+    return markdown(("recipe", *RESULT_HEAD, "command"), rows) + note(kept)
+
+
+def note(kept: list[Kept]) -> str:
+    """What the cells of a results table mean."""
+    if not kept:
+        return ""
+    where = "; ".join(dict.fromkeys(one.machine for one in kept))
+    return (
+        "\nWER where no other measure is named; in brackets its 95 % interval over speakers. "
+        f"The minutes are those of the whole command on {where}.\n"
+    )
+
+
+def recipes_readme(recipes: list[Header], results: Results) -> str:
+    text = f"# Recipes\n\n{NOTE}\n\n`speechxfer recipes copy NAME` gives you a copy to change.\n\n"
+    kept = {recipe.name: results.of_recipe(recipe.name) for recipe in recipes}
+    rows = []
+    for recipe in recipes:
+        measured = "<br>".join(f"{one.cells[1]} → {one.cells[2]}" for one in kept[recipe.name])
+        rows.append([f"[{recipe.name}]({recipe.file})", recipe.purpose, measured or NOT_MEASURED])
+    text += markdown(("recipe", "when to use it", "measured, before → after"), rows)
+    for recipe in recipes:
+        text += f"\n## {recipe.name}\n\n{recipe.purpose}\n\n    {recipe.run}\n\n"
+        if recipe.overrides:
+            text += f"To change: {', '.join(f'`{words}`' for words in recipe.overrides)}.\n\n"
+        if recipe.remarks:
+            text += " ".join(recipe.remarks) + "\n\n"
+        if own := kept[recipe.name]:
+            text += markdown(RESULT_HEAD, [one.cells for one in own]) + note(own)
+            text += "\nMade by:\n\n" + "".join(f"    {one.command}\n" for one in own)
+        else:
+            text += f"Its result: {NOT_MEASURED}.\n"
+    return text
+
+
+# -- benches ---------------------------------------------------------------------------------------------------------
+def timed(spread: Document, unit: str = " s") -> str:
+    """`0.41 s (0.40 to 0.45)`: median and range."""
+    digits = 0 if spread["median"] >= 100 else 1 if spread["median"] >= 10 else 2
+    median, low, high = (f"{spread[name]:.{digits}f}" for name in ("median", "low", "high"))
+    return f"{median}{unit} ({low} to {high})"
+
+
+def startup(bench: Document) -> Rows:
+    seconds = bench["seconds"]
+    floor = timed(seconds["python -c pass"])
+    return [
+        [f"`{name}`, start to end", timed(seconds[name]), f"bar {bar:g} s; Python alone {floor}"]
+        for name, bar in bench["targets"].items()
+    ]
+
+
+def encode(bench: Document) -> Rows:
+    seconds, ratios = bench["seconds"], bench["times_as_long"]
+    beside = [f"{name} {timed(seconds[name]['both'])}, {timed(r, ' times')} as long" for name, r in ratios.items()]
+    what = f"{bench['audio_seconds'] / 60:.0f} min of speech encoded by {bench['model']}, unpadded"
+    return [[f"{what} ({bench['corpus']})", timed(seconds["unpadded"]["both"]), "; ".join(beside)]]
+
+
+def adapt(bench: Document) -> Rows:
+    parts = bench["parts"]
+    what = f"`{bench['what']}` on {parts['train']} utterances, dev {parts['dev']}, test {parts['test']}"
+    memory = f"{bench['peak_memory_mb']['median'] / 1000:.1f} GB of memory"
+    whole, training = (timed(bench["seconds"][name]) for name in ("whole process", "training"))
+    return [[what, f"{whole}, {memory}", f"of it training {training}"]]
+
+
+def score(bench: Document) -> Rows:
+    seconds, programs = bench["seconds"], bench["programs"]
+    pairs, jiwer = f"{bench['pairs']:,} pairs scored by speaker", seconds["jiwer.process_words"]
+    rows = []
+    for align in ("min", "sclite"):
+        name = f"read and score, {align}"
+        beside = f"jiwer.process_words {jiwer:.2f} s: {bench['of_jiwer'][name]:.2f} of its time"
+        rows.append([f"{pairs}, `--align {align}`, the best of three", f"{seconds[name]:.2f} s", beside])
+    whole = {name: f"{of['seconds']:.1f} s, {of['peak_memory_mb']:,} MB" for name, of in programs.items()}
+    others = "; ".join(f"{name} {shown}" for name, shown in whole.items() if name != "speechxfer score")
+    return [*rows, ["`speechxfer score`, the whole program", whole["speechxfer score"], others]]
+
+
+def invariance(bench: Document) -> Rows:
+    transcripts = bench["transcripts"].items()
+    counts = "; ".join(f"{name}: {of['equal']} of {of['utterances']} equal" for name, of in transcripts)
+    largest = f"largest difference of a frame {bench['largest_frame_difference']:.0e}"
+    return [[f"transcripts at batch 1 and {bench['batch']}", counts, largest]]
+
+
+def gpu(bench: Document) -> Rows:
+    rows = []
+    for name, of in bench["training"].items():
+        what = f"{name}, an epoch of {of['audio_seconds'] / 60:.0f} min in {of['precision']} on {bench['machine']}"
+        memory = f"{of['peak_memory_mb'] / 1000:.1f} GB of the GPU's memory"
+        trained = f"{of['parameters']['trained']:,} parameters train"
+        rows.append([what, f"{timed(of['seconds_an_epoch'])}, {memory}", trained])
+    return rows
+
+
+def coverage(bench: Document) -> Rows:
+    return [
+        [name, per_cent(of["over_speakers"]), per_cent(of["over_utterances"])] for name, of in bench["coverage"].items()
+    ]
+
+
+BENCHES: dict[str, tuple[Callable[[Document], Rows], str]] = {
+    "bench-startup": (startup, "start-up of `speechxfer --help` and `speechxfer score`"),
+    "bench-encode": (encode, "encoding unpadded beside padded to 30 s"),
+    "bench-adapt": (adapt, "time and memory of `speechxfer adapt`"),
+    "bench-score": (score, "scoring beside jiwer and sclite"),
+    "batch-invariance": (invariance, "transcripts at batch 1 and 32"),
+    "bench-gpu": (gpu, "training on a GPU"),
+}
+
+
+def benchmarks_table(recipes: list[Header], results: Results) -> str:
+    rows = [row for name, (describe, title) in BENCHES.items() for row in results.bench(name, describe, title)]
+    here = [results.found[name] for name in BENCHES if name in results.found and name != "bench-gpu"]
+    machines = "; ".join(dict.fromkeys(found["machine"] for found in here if "machine" in found))
+    said = f"\nMedian and range in brackets, on {machines}.\n" if machines else ""
+    return markdown(("what", "measured", "beside it", "by"), rows) + said
+
+
+def coverage_table(recipes: list[Header], results: Results) -> str:
+    """How often a 95 % interval holds the truth."""
+    rows = results.bench("bench-coverage", coverage, "simulated corpora")
+    return markdown(("simulated corpus", "interval over speakers", "interval over utterances", "by"), rows)
+
+
+# -- what is written -------------------------------------------------------------------------------------------------
+TABLES = {"results": results_table, "benchmarks": benchmarks_table, "coverage": coverage_table}
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a pipe within a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+
+def filled(text: str, recipes: list[Header], results: Results) -> tuple[str, list[str]]:
+    """README.md's text with its marked tables written anew, and the names of those that changed."""
+    changed: list[str] = []
+    if text.count(MARK) != len(MARKED.findall(text)):
+        raise UserError("a table's mark has no end", where="README.md", fix="close it with a line <!-- end -->")
+
+    def write(found: re.Match[str]) -> str:
+        name, before = found[1], found[2]
+        if name not in TABLES:
+            known = ", ".join(TABLES)
+            raise UserError(f"no table is called '{name}'{nearest(name, TABLES)}; there are {known}", where="README.md")
+        table = f"\n{TABLES[name](recipes, results)}\n"
+        if table != before:
+            changed.append(name)
+        return f"{MARK}{name} -->\n{table}<!-- end -->"
+
+    return MARKED.sub(write, text), changed
+
+
+def bring_in_step(root: Path, *, write: bool) -> list[str]:
+    """What differs from what the results say; it is written where `write` says so."""
+    folder, readme = root / "recipes", root / "README.md"
+    recipes, results = headers(folder), Results(folder / "results")
+    text, changed = filled(readme.read_text(encoding="utf-8"), recipes, results)
+    found = [f"README.md, table '{name}'" for name in changed]
+    if write and changed:
+        readme.write_text(text, encoding="utf-8")
+    generated, target = recipes_readme(recipes, results), folder / "README.md"
+    if not target.is_file() or target.read_text(encoding="utf-8") != generated:
+        found.append("recipes/README.md")
+        if write:
+            target.write_text(generated, encoding="utf-8")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything is out of step")
+    parser.add_argument("--root", type=Path, default=ROOT, help="where README.md and recipes/ are; default: here")
+    given = parser.parse_args(arguments)
+    found = bring_in_step(given.root, write=not given.check)
+    for name in found:
+        print(f"{name}: out of step with recipes/results" if given.check else f"{name}: written")
+    if given.check and found:
+        sys.exit("  fix: make tables")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

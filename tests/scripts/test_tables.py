@@ -1,0 +1,222 @@
+"""Tables of a made-up project: figures by hand, against what the script writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechxfer.errors import UserError
+
+RECIPE = """\
+# When an accent is heard | anywhere.
+#   Run:      speechxfer adapt accent data.train=train.csv     (an hour)
+#   Override: seed=1   stages.0.epochs=3
+#   It wants half an hour of speech.
+data: {train: REQUIRED}
+"""
+README = "# x\n\n<!-- table: results -->\n<!-- end -->\nbetween\n<!-- table: benchmarks -->\nold\n<!-- end -->\nlast\n"
+
+
+def rates(wer: float, low: float, high: float, speakers: int | None = 25) -> dict:
+    return {"wer": wer, "interval": [low, high], "speakers": speakers}
+
+
+def run_result(**changes: object) -> dict:
+    return {
+        "recipe": "accent",
+        "corpus": "25 unheard speakers",
+        "command": "speechxfer adapt accent",
+        "machine": "2 cores",
+        "kind": "run",
+        "measure": "WER",
+        "before": rates(0.3956, 0.35, 0.44),
+        "after": rates(0.215, 0.1984, 0.2338),
+        "after_padded_to_30s": rates(0.2251, 0.2, 0.25),
+        "speed": {"total_seconds": 2_888.0},
+        **changes,
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A README with marks, one recipe, no results."""
+    (tmp_path / "recipes" / "results").mkdir(parents=True)
+    (tmp_path / "recipes" / "accent.yaml").write_text(RECIPE)
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def keep(project: Path, name: str, result: dict) -> None:
+    (project / "recipes" / "results" / f"{name}.json").write_text(json.dumps(result))
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def written(script, project: Path) -> str:
+    script("tables.py").main(["--root", str(project)])
+    return (project / "README.md").read_text()
+
+
+def test_without_results_nothing_is_made_up(script, project):
+    text = written(script, project)
+    assert ["[accent](recipes/accent.yaml)", "not measured yet", "", "", "", "", ""] in rows(text)
+    benches = rows(text.partition("between")[2])[2:]
+    assert len(benches) == len(script("tables.py").BENCHES)
+    assert all(row[1:] == ["not measured yet", "", ""] for row in benches)
+    assert text.startswith("# x\n\n") and text.endswith("<!-- end -->\nlast\n") and "old" not in text
+    assert "Its result: not measured yet." in (project / "recipes" / "README.md").read_text()
+
+
+def test_a_run(script, project):
+    keep(project, "accent", run_result())
+    assert rows(written(script, project))[2] == [
+        "[accent](recipes/accent.yaml)",
+        "25 unheard speakers",
+        "39.6 % (35.0 to 44.0)",
+        "21.5 % (19.8 to 23.4)",
+        "22.5 % (20.0 to 25.0)",
+        "48.1",
+        "`speechxfer adapt accent`",
+    ]
+
+
+def test_several_results_of_a_recipe_stand_in_the_order_of_their_names(script, project):
+    keep(project, "accent-seed-2", run_result(corpus="second"))
+    keep(project, "accent", run_result(corpus="first"))
+    assert [row[1] for row in rows(written(script, project))[2:4]] == ["first", "second"]
+
+
+def test_an_untouched_model_that_was_kept_is_said(script, project):
+    result = run_result(after=rates(0.3956, 0.35, 0.44), rejected=rates(0.5, 0.4, 0.6))
+    del result["after_padded_to_30s"]
+    keep(project, "accent", result)
+    row = rows(written(script, project))[2]
+    assert row[3] == "39.6 % (35.0 to 44.0): the untouched model, kept, since the trained one had 50.0 % (40.0 to 60.0)"
+    assert row[4] == "–"
+
+
+def test_a_classifier_s_accuracy_and_an_interval_over_utterances(script, project):
+    result = run_result(measure="error rate", before=None, after=rates(0.012, 0.005, 0.02, speakers=None))
+    del result["after_padded_to_30s"]
+    keep(project, "accent", result)
+    assert rows(written(script, project))[2][2:4] == ["–", "accuracy 98.8 % (98.0 to 99.5, over utterances)"]
+
+
+def test_one_held_out_at_a_time(script, project):
+    held = {"kind": "leave one out", "column": "speaker", "mean_accuracy": 0.991, "interval": [0.98, 1.0]}
+    keep(project, "accent", run_result(**held, held_out={"a": 0.982, "b": 1.0}))
+    said = "accuracy 99.1 % (98.0 to 100.0), mean of 2, each held out by speaker; lowest 98.2 %"
+    assert rows(written(script, project))[2][2:5] == ["–", said, "–"]
+
+
+def test_the_recipes_page(script, project):
+    keep(project, "accent", run_result())
+    written(script, project)
+    text = (project / "recipes" / "README.md").read_text()
+    assert "| [accent](accent.yaml) | When an accent is heard \\| anywhere. | 39.6 % (35.0 to 44.0) → 21.5 %" in text
+    assert "\n    speechxfer adapt accent data.train=train.csv\n" in text
+    assert "To change: `seed=1`, `stages.0.epochs=3`." in text
+    assert "(an hour) It wants half an hour of speech." in text
+    assert "Made by:\n\n    speechxfer adapt accent\n" in text
+
+
+def test_benches_as_the_benches_write_them(script, project, monkeypatch):
+    spread = {"median": 0.4123, "low": 0.4, "high": 0.45, "repeats": 9}
+    slow = {"median": 690.4, "low": 688, "high": 695, "repeats": 3}
+    keep(
+        project,
+        "bench-startup",
+        {
+            "command": "python scripts/bench/startup.py",
+            "machine": "2 cores",
+            "seconds": dict.fromkeys(("speechxfer --help", "python -c pass"), spread),
+            "targets": {"speechxfer --help": 0.6},
+        },
+    )
+    keep(
+        project,
+        "bench-encode",
+        {
+            "command": "python scripts/bench/encode.py",
+            "machine": "2 cores",
+            "corpus": "one utterance in 6 of a/b.csv",
+            "model": "whisper-tiny.en",
+            "audio_seconds": 1740,
+            "seconds": {
+                "unpadded": {"both": {"median": 14.04, "low": 14, "high": 15}},
+                "padded to 30 s": {"both": slow},
+            },
+            "times_as_long": {"padded to 30 s": {"median": 8.2, "low": 8.1, "high": 8.33}},
+        },
+    )
+    found = {row[0]: row[1:] for row in rows(written(script, project).partition("between")[2])}
+    assert found["`speechxfer --help`, start to end"] == [
+        "0.41 s (0.40 to 0.45)",
+        "bar 0.6 s; Python alone 0.41 s (0.40 to 0.45)",
+        "`python scripts/bench/startup.py`",
+    ]
+    encoded = found["29 min of speech encoded by whisper-tiny.en, unpadded (one utterance in 6 of a/b.csv)"]
+    assert encoded[0] == "14.0 s (14.0 to 15.0)"
+    assert encoded[1] == "padded to 30 s 690 s (688 to 695), 8.20 times (8.10 to 8.33) as long"
+
+
+def test_check_names_what_is_out_of_step_and_writes_nothing(script, project, capsys):
+    before = {path: path.read_text() for path in project.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stopped:
+        script("tables.py").main(["--root", str(project), "--check"])
+    assert "make tables" in str(stopped.value.code)
+    said = capsys.readouterr().out
+    for name in ("README.md, table 'results'", "README.md, table 'benchmarks'", "recipes/README.md"):
+        assert f"{name}: out of step" in said
+    assert {path: path.read_text() for path in project.rglob("*") if path.is_file()} == before
+
+    written(script, project)
+    capsys.readouterr()
+    script("tables.py").main(["--root", str(project), "--check"])
+    assert capsys.readouterr().out == ""
+    assert written(script, project) == (project / "README.md").read_text()  # a second time changes nothing
+
+    keep(project, "accent", run_result())
+    with pytest.raises(SystemExit):
+        script("tables.py").main(["--root", str(project), "--check"])
+    said = capsys.readouterr().out
+    assert "'results'" in said and "'benchmarks'" not in said
+
+
+def test_a_readme_without_marks_is_left_alone(script, project):
+    (project / "README.md").write_text("# mine\n")
+    assert written(script, project) == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    "readme, problem",
+    [
+        ("<!-- table: result -->\n<!-- end -->\n", r"no table is called 'result' \(did you mean 'results'\?\)"),
+        ("<!-- table: results -->\ntext\n", "a table's mark has no end"),
+        ("<!-- table: results -->\n\n<!-- table: benchmarks -->\n<!-- end -->\n", "a table's mark has no end"),
+    ],
+)
+def test_marks_that_cannot_be_read(script, project, readme, problem):
+    (project / "README.md").write_text(readme)
+    with pytest.raises(UserError, match=problem):
+        script("tables.py").main(["--root", str(project)])
+    assert (project / "README.md").read_text() == readme
+
+
+def test_a_results_file_that_lacks_something_is_named(script, project):
+    keep(project, "bench-adapt", {"command": "x", "machine": "y", "what": "z"})
+    with pytest.raises(UserError, match=r"bench-adapt\.json: has no 'parts'"):
+        written(script, project)
+    keep(project, "bench-adapt", {})
+    result = run_result()
+    del result["speed"]
+    keep(project, "accent", result)
+    with pytest.raises(UserError, match=r"accent\.json: has no 'speed'"):
+        written(script, project)
+    (project / "recipes" / "results" / "accent.json").write_text("{")
+    with pytest.raises(UserError, match=r"accent\.json: is no JSON"):
+        written(script, project)
