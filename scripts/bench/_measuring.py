@@ -71,11 +71,10 @@ def named(table: Path) -> str:
     return "/".join(table.resolve().parts[-2:])
 
 
-def options(doc: str | None, *, repeats: int | None = 3) -> argparse.ArgumentParser:
-    """A parser with `--json`, and `--repeats` unless None."""
+def options(doc: str | None, *, repeats: int = 3) -> argparse.ArgumentParser:
+    """A parser with `--json` and `--repeats`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if repeats is not None:
-        parser.add_argument("--repeats", type=_at_least_one, default=repeats, help=f"of each side; default {repeats}")
+    parser.add_argument("--repeats", type=_at_least_one, default=repeats, help="of each side; default %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser
 

@@ -71,8 +71,8 @@ def adapt(table: Path, output: Path, settings: Sequence[str]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
-    parser.add_argument("--utterances", type=int, default=170, help="of all three parts together; default 170")
-    parser.add_argument("--model", default="whisper-tiny.en", help="the recipe's encoder; default whisper-tiny.en")
+    parser.add_argument("--utterances", type=int, default=170, help="of all three parts together; default %(default)s")
+    parser.add_argument("--model", default="whisper-tiny.en", help="the recipe's encoder; default %(default)s")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="passed on to adapt")
     given = parser.parse_args(arguments)
     table = corpus_table(given.table, "speechocean762/train.csv")

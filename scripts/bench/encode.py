@@ -101,10 +101,10 @@ def measure(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
-    parser.add_argument("--every", type=int, default=6, help="use every N-th utterance; default 6")
-    parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default whisper-tiny.en")
+    parser.add_argument("--every", type=int, default=6, help="use every N-th utterance; default %(default)s")
+    parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default %(default)s")
     batch_seconds = Decoding().batch_seconds
-    parser.add_argument("--batch-seconds", type=float, default=batch_seconds, help=f"default {batch_seconds:g}")
+    parser.add_argument("--batch-seconds", type=float, default=batch_seconds, help="default %(default)s")
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
     given = parser.parse_args(arguments)
     table = corpus_table(given.table, "speechocean762/train.csv")

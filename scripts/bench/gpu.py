@@ -132,7 +132,7 @@ def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int,
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
-    parser.add_argument("--utterances", type=int, default=240, help="of 15 s, for the large model; default 240")
+    parser.add_argument("--utterances", type=int, default=240, help="of 15 s, for the large model; default %(default)s")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("no GPU here: not measured")
