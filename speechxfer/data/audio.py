@@ -15,14 +15,20 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from torchaudio.functional import resample
 
-from speechxfer.errors import MissingExtraError, UserError
+from speechxfer.data import mp3
+from speechxfer.errors import MissingExtraError, UserError, broken_torchaudio
 from speechxfer.shapes import RATE
+
+try:
+    from torchaudio.functional import resample
+except Exception as error:  # OSError, ImportError or RuntimeError, as its libraries fail
+    raise broken_torchaudio(error) from error
 
 _WAV_SHORT = re.compile(r"data : (\d+) \(should be (\d+)\)")
 _WAV_STREAMED = {0, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFF - 36}  # sizes that a pipe leaves open
-_MP3_SLACK = 0.95  # the share of a stated MP3 length that must decode; its last frame may be cut
+_MP3_SLACK = 0.95  # the share of a stated MP3 length that must be there; its last frame may be cut
+_AV_SLACK = 0.95  # the same of a container's stated length, which includes what decoders skip
 _FORMATS = "WAV, FLAC, Ogg, Opus and MP3, and with the extra 'av' m4a and webm"
 
 
@@ -53,7 +59,6 @@ def decode_channels(
         first, last = _cut(len(samples) / rate, start, end, where)
         return samples[round(first * rate) : round(last * rate)], rate
     with _open(source, head) as file:
-        _refuse_truncated(file, source, head)
         first, last = _cut(file.frames / file.samplerate, start, end, where)
         skip, count = round(first * file.samplerate), round(last * file.samplerate) - round(first * file.samplerate)
         exact = file.format != "MP3"  # libsndfile seeks in MP3 to the wrong place
@@ -65,8 +70,7 @@ def decode_channels(
             raise _damaged(where, _words(error)) from None
         if not exact:
             samples = samples[skip:]
-        stated = file.format != "MP3" or b"Xing" in head or b"Info" in head  # other MP3 lengths are estimates
-        if stated and len(samples) < count * (1 if exact else _MP3_SLACK):
+        if len(samples) < count * (1 if exact else _MP3_SLACK):
             raise _damaged(where, f"ends after {len(samples)} of {count} samples")
         if not np.isfinite(samples).all():
             raise UserError("holds samples that are not numbers", where=where, fix="write the file again")
@@ -107,16 +111,18 @@ def _seconds(source: str | bytes, start: float | None, end: float | None) -> flo
         length = len(samples) / rate
     else:
         with _open(source, head) as file:
-            _refuse_truncated(file, source, head)
+            if file.format == "FLAC":
+                _refuse_without_end(file, source)
             length = file.frames / file.samplerate
     first, last = _cut(length, start, end, _name(source))
     return last - first
 
 
 def of_row(error: UserError, row: Mapping[str, Any]) -> UserError:
-    """The same mistake under the name that the table gives the audio."""
+    """The same mistake under the name that the table gives the audio; what is to be installed stands in its words."""
     if isinstance(error, MissingExtraError):
-        return error
+        problem = f"needs the package '{error.package}', which is not installed: {error.fix}"
+        return UserError(problem, where=str(row.get("audio") or row.get("id")))
     return UserError(error.problem, where=str(row.get("audio") or row.get("id") or error.where), fix=error.fix)
 
 
@@ -134,12 +140,14 @@ def _head(source: str | Path | bytes, size: int = 4096) -> bytes:
     if not where:
         raise UserError("no audio is named", where="audio", fix="fill the column 'audio'")
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for, for ever
+            raise UserError("is a pipe or a device, not a file", where=where, fix="write the audio to a file")
         with path.open("rb") as file:
             head = file.read(size)
     except FileNotFoundError:
         raise UserError("no such file", where=where, fix="paths are relative to the table: mend them there") from None
     except IsADirectoryError:
-        raise UserError("is a folder, not an audio file", where=where) from None
+        raise UserError("is a folder, not an audio file", where=where, fix="name the file in it") from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read ({error})", where=where) from None
     if not head:
@@ -148,15 +156,25 @@ def _head(source: str | Path | bytes, size: int = 4096) -> bytes:
 
 
 def _open(source: str | Path | bytes, head: bytes) -> soundfile.SoundFile:
+    """The file for libsndfile. Raises UserError for what is no audio, holds nothing or is cut."""
     where = _name(source)
+    stated = mp3.stated(source)
+    if stated and stated.there < stated.bytes * _MP3_SLACK:
+        raise _damaged(where, f"{stated.there} of {stated.bytes} bytes of MP3")
+    known = source if stated else mp3.with_stated_length(source) or source
     try:
-        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+        file = soundfile.SoundFile(io.BytesIO(known) if isinstance(known, bytes) else str(known))
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise _not_audio(where, head, _words(error)) from None
     if file.frames <= 0 or file.samplerate <= 0:
         file.close()
         cut = head.startswith(b"OggS") and not _ends_on_page(source)
         raise _damaged(where, "its last page is cut") if cut else UserError("holds no samples", where=where)
+    try:
+        _refuse_truncated(file, source, head)
+    except UserError:
+        file.close()
+        raise
     return file
 
 
@@ -182,7 +200,8 @@ def _damaged(where: str, words: str) -> UserError:
 
 def _words(error: Exception) -> str:
     """libsndfile's own words without the object that it was given."""
-    return str(getattr(error, "error_string", error)).strip().rstrip(".") or type(error).__name__
+    words = str(getattr(error, "error_string", error)).strip().removeprefix("Error : ")
+    return words.rstrip(".") or type(error).__name__
 
 
 def _refuse_truncated(file: soundfile.SoundFile, source: str | Path | bytes, head: bytes) -> None:
@@ -193,6 +212,17 @@ def _refuse_truncated(file: soundfile.SoundFile, source: str | Path | bytes, hea
             raise _damaged(_name(source), f"{found[2]} of {found[1]} bytes of samples")
     elif head.startswith(b"OggS") and not _ends_on_page(source):
         raise _damaged(_name(source), "its last page is cut")
+
+
+def _refuse_without_end(file: soundfile.SoundFile, source: str | Path | bytes) -> None:
+    """A FLAC file's length stands in its header alone: whether its last sample is there, only reading it shows."""
+    try:
+        file.seek(file.frames - 1)
+        found = len(file.read(1))
+    except (soundfile.LibsndfileError, RuntimeError):
+        found = 0
+    if not found:
+        raise _damaged(_name(source), f"the last of {file.frames} samples cannot be read")
 
 
 def _ends_on_page(source: str | Path | bytes) -> bool:
@@ -247,8 +277,14 @@ def _decode_av(source: str | Path | bytes, where: str) -> tuple[np.ndarray, int]
             for frame in container.decode(stream):
                 pieces += [piece.to_ndarray().T for piece in resampler.resample(frame)]
             pieces += [piece.to_ndarray().T for piece in resampler.resample(None)]
+            stated = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+            if not stated and len(container.streams) == 1:  # beside a video the audio may be the shorter
+                stated = (container.duration or 0) / av.time_base
     except (av.FFmpegError, ValueError) as error:
-        raise _damaged(where, str(error)) from None
+        raise _damaged(where, getattr(error, "strerror", None) or str(error)) from None
     if not pieces or not rate:
         raise UserError("holds no samples", where=where)
-    return np.concatenate(pieces).astype(np.float32), rate
+    samples = np.concatenate(pieces).astype(np.float32)
+    if len(samples) / rate < _AV_SLACK * stated - 0.1:
+        raise _damaged(where, f"{len(samples) / rate:.2f} of {stated:.2f} s")
+    return samples, rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,20 +13,20 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechxfer.data import audio
 from speechxfer.data.audio import decode, load, seconds
 from speechxfer.errors import MissingExtraError, UserError
 
 Writer = Callable[..., Path]
+FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 
 
 def hertz_of(waveform: np.ndarray, rate: int) -> float:
     return float(np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform))
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
-def test_every_format(tmp_path: Path, write_tone: Writer, suffix: str) -> None:
-    file = write_tone(tmp_path / f"a{suffix}", 1.0, hertz=440)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format(tmp_path: Path, write_tone: Writer, kind: str) -> None:
+    file = write_tone(tmp_path / f"a.{kind}", 1.0, hertz=440)
     for source in (file, str(file), file.read_bytes()):
         waveform = decode(source)
         assert (waveform.shape, waveform.dtype) == ((16_000,), np.float32)
@@ -100,7 +101,7 @@ def broken(folder: Path, write: Writer, kind: str) -> Path:
         ("a.flac cut", "truncated or damaged"),
         ("a.opus cut", "truncated or damaged"),
         ("a.ogg cut", "truncated or damaged"),
-        ("a.mp3 cut", "truncated or damaged (ends after"),
+        ("a.mp3 cut", "truncated or damaged (1098 of 2196 bytes of MP3)"),
         ("a.wav empty", "is empty (0 bytes)"),
         ("a.wav text", "is text, not audio (it begins 'hello, I am a transcript')"),
         ("a.wav page", "is text, not audio"),
@@ -120,10 +121,19 @@ def test_broken_files_are_named(tmp_path: Path, write_tone: Writer, kind: str, m
     assert str(caught.value).startswith("as/in/the/table.wav: ")
 
 
-@pytest.mark.parametrize("kind", ["a.wav cut", "a.opus cut", "a.ogg cut", "a.wav text", "a.wav empty"])
-def test_the_header_alone_shows_it(tmp_path: Path, write_tone: Writer, kind: str) -> None:
+@pytest.mark.parametrize("kind", [*(f"a.{k} cut" for k in FORMATS), "a.wav text", "a.wav empty"])
+def test_it_is_found_before_anything_is_decoded(tmp_path: Path, write_tone: Writer, kind: str) -> None:
     with pytest.raises(UserError):
         seconds({"audio": "a", "path": str(broken(tmp_path, write_tone, kind))})
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+def test_a_file_cut_anywhere_is_found_before_anything_is_decoded(tmp_path: Path, write_tone: Writer, kind: str) -> None:
+    whole = write_tone(tmp_path / f"a.{kind}", 4.0).read_bytes()
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        with pytest.raises(UserError, match=r"truncated or damaged|holds no samples"):
+            seconds({"audio": "a", "path": "", "bytes": whole[: int(share * len(whole))]})
+    assert seconds({"audio": "a", "path": "", "bytes": whole}) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("suffix", [".opus", ".ogg"])
@@ -172,27 +182,59 @@ def test_samples_that_are_not_numbers(tmp_path: Path) -> None:
         decode(tmp_path / "a.wav")
 
 
-def write_m4a(path: Path, waveform: np.ndarray) -> Path:
+# -- through PyAV --------------------------------------------------------------------------------------------------
+def write_av(path: Path, hertz: float = 440, length: float = 4.0) -> Path:
+    """A tone as m4a (AAC, its table first or last) or webm (Opus)."""
     av = pytest.importorskip("av", reason="the extra 'av' is not installed")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(waveform[None], format="fltp", layout="mono")
-        frame.sample_rate = 16_000
-        for packet in (*stream.encode(frame), *stream.encode(None)):
-            container.mux(packet)
+    codec, rate, step = ("libopus", 48_000, 960) if path.suffix == ".webm" else ("aac", 16_000, 1_024)
+    options = {"movflags": "faststart"} if path.stem == "first" else {}
+    tone = (0.3 * np.sin(2 * np.pi * hertz * np.arange(int(length * rate)) / rate)).astype(np.float32)
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        cut = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate, frame_size=step)
+        for piece in (*cut.resample(frame), *cut.resample(None), None):
+            for packet in stream.encode(piece):
+                container.mux(packet)
     return path
 
 
-def test_m4a_through_av(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write_m4a(tmp_path / "a.m4a", 0.3 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32))
-    waveform = decode(file)
-    assert len(waveform) == pytest.approx(16_000, abs=2048)
-    assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=2)
-    assert seconds({"audio": "a", "path": str(file)}) == pytest.approx(1, abs=0.13)
-    cut = file.read_bytes()
-    with pytest.raises(UserError, match="truncated or damaged"):
-        decode(cut[: len(cut) // 3])
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"speechxfer\[av\]") as caught:
-        audio.decode(file)
-    assert "a.m4a" in str(caught.value)
+@pytest.mark.parametrize("name", ["a.m4a", "first.m4a", "a.webm"])
+def test_m4a_and_webm_through_av(tmp_path: Path, name: str) -> None:
+    file = write_av(tmp_path / name)
+    for source in (file, file.read_bytes()):
+        waveform = decode(source)
+        assert len(waveform) == pytest.approx(64_000, abs=2_048)
+        assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=1)
+    assert seconds({"audio": "a", "path": str(file)}) == pytest.approx(4, abs=0.13)
+    assert len(decode(file, start=1, end=1.5)) == 8_000
+    whole = file.read_bytes()
+    for share in (0.3, 0.6, 0.9):
+        with pytest.raises(UserError, match="truncated or damaged"):
+            decode(whole[: int(share * len(whole))])
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("a.m4a", b"\0\0\0\x20ftypM4A "),
+        ("a.webm", b"\x1aE\xdf\xa3\x9fB\x86\x81"),
+        ("a.amr", b"#!AMR\n"),
+        ("a.wav", b"\0\0\0\x20ftypisom"),  # as phones name them
+    ],
+)
+def test_without_av_the_command_that_installs_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: bytes
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(head + bytes(200))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'speechxfer\[av\]'") as caught:
+        decode(file)
+    assert str(file) in str(caught.value)
+    for read in (load, seconds):  # one line for a row among many
+        with pytest.raises(UserError) as caught_row:
+            read({"audio": name, "path": str(file)})
+        assert caught_row.value.where == name
+        assert "package 'av'" in caught_row.value.problem and "pip install 'speechxfer[av]'" in caught_row.value.problem
