@@ -7,7 +7,9 @@ a traceback away. Problems of one kind are gathered with `Problems` and shown to
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from types import TracebackType
 
 
 class UserError(Exception):
@@ -69,3 +71,49 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest of `known`, else an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def broken_torchaudio(error: BaseException) -> UserError:
+    """The message for a torch and a torchaudio that do not fit each other: which there are, and what to install."""
+    import importlib.metadata  # here, as it takes 60 ms that nothing else needs
+
+    there = []
+    for package in ("torch", "torchaudio"):
+        try:
+            there.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            there.append(f"no {package}")
+    try:
+        ours = importlib.metadata.requires("speechxfer") or []
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        ours = []
+    fitting = [f"'{name}'" for name in ours if re.match(r"torch(audio)?\b", name)] or ["torch", "torchaudio"]
+    words = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"torchaudio cannot be imported beside this torch: {', '.join(there)} ({words[:200]})",
+        fix=f"install a pair built for the same CUDA: pip install --force-reinstall {' '.join(fitting)}",
+    )
+
+
+def from_torchaudio(error: BaseException) -> UserError | None:
+    """`broken_torchaudio`'s message where importing torchaudio raised `error`, by whatever library it was imported."""
+    for one in _chain(error):
+        if getattr(one, "name", None) == "torchaudio" and isinstance(one, ImportError):
+            return broken_torchaudio(one)
+        if any(_imports_torchaudio(one.__traceback__)):
+            return broken_torchaudio(one)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from, the first cause first."""
+    if error is not None:
+        yield from _chain(error.__cause__ or error.__context__)
+        yield error
+
+
+def _imports_torchaudio(traceback: TracebackType | None) -> Iterator[bool]:
+    while traceback is not None:
+        code, name = traceback.tb_frame.f_code, str(traceback.tb_frame.f_globals.get("__name__"))
+        yield code.co_name == "<module>" and name.split(".")[0] == "torchaudio"
+        traceback = traceback.tb_next

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from speechxfer.errors import UserError
+from speechxfer.errors import UserError, from_torchaudio
 
 
 def build_app() -> typer.Typer:
@@ -62,6 +62,12 @@ def _with_exit_codes(verb: Callable[..., Any]) -> Callable[..., Any]:
             return verb(*args, **kwargs)
         except UserError as error:
             typer.echo(f"speechxfer: {error}", err=True)
+            raise typer.Exit(2) from None
+        except (ImportError, OSError, RuntimeError) as error:
+            broken = from_torchaudio(error)  # transformers imports it too, and wraps what that raises
+            if broken is None:
+                raise
+            typer.echo(f"speechxfer: {broken}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("speechxfer: interrupted", err=True)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from speechxfer.errors import UserError
+
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE ('-': standard output)."),
@@ -16,12 +18,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 
 def write_json(result: dict[str, Any], target: Path | None) -> None:
-    """Write `result` where `--json` says; nothing when it was not given."""
+    """Write `result` where `--json` says; nothing when it was not given. Raises UserError where it cannot be."""
     if target is None:
         return
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(target) == "-":
         typer.echo(text, nl=False)
-    else:
+        return
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror or error})", where=str(target)) from None

@@ -45,6 +45,9 @@ def check(
 
     if output is not None and output.suffix.lower() not in TABLES:
         raise UserError("is no table", where=f"--output {output}", fix=f"end it in one of {', '.join(TABLES)}")
+    if output is not None and output.exists() and Path(data).exists() and output.samefile(data):
+        raise UserError("is the table that is checked", where=f"--output {output}", fix="write to another file")
+    quiet = quiet or str(json) == "-"
     dataset = read(data, unique=False)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
         problem = "embedded audio cannot stand in a table"
@@ -56,20 +59,23 @@ def check(
         limits = text_limits(model)
     with Narrator(quiet=quiet).bar("checking") as step:
         result = audit(dataset, limits, lambda done: step(done, len(dataset)))
+    if not quiet:
+        _tell(data, dataset, result)
     if output is not None:
         _write_clean(dataset, result, output)
-    if not quiet:
-        _tell(data, dataset, result, output)
+        if not quiet:
+            typer.echo(f"written  {output}: {len(result.usable)} rows")
     write_json(_as_json(dataset, result), json)
     if result.errors:
         raise typer.Exit(1)
 
 
-def _tell(data: str, dataset: datasets.Dataset, result: Audit, output: Path | None) -> None:
+def _tell(data: str, dataset: datasets.Dataset, result: Audit) -> None:
     audio = dataset["audio"]
     for bad in result.errors[:_SHOWN]:
-        name = "" if bad.id == audio[bad.index] else f"{bad.id}, "
-        typer.echo(f"error    row {bad.index + 1} ({name}{audio[bad.index]}): {bad.problem}")
+        row = f"row {bad.index + 1}"  # which is the id, too, where neither id nor audio is given
+        names = ", ".join(name for name in dict.fromkeys((bad.id, audio[bad.index])) if name and name != row)
+        typer.echo(f"error    {row}{f' ({names})' if names else ''}: {bad.problem}")
         if bad.fix:
             typer.echo(f"         fix: {bad.fix}")
     if len(result.errors) > _SHOWN:
@@ -78,8 +84,6 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit, output: Path | No
         typer.echo(f"warning  {warning}")
     _tell_groups("speaker", result.speakers)
     _tell_groups("accent", result.accents)
-    if output is not None:
-        typer.echo(f"written  {output}: {len(result.usable)} rows")
     typer.echo(
         f"{data}: {result.rows} rows, {_length(result.hours)}, {len(result.usable)} usable, "
         f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warning{'s' * (len(result.warnings) != 1)}"
@@ -92,6 +96,7 @@ def _tell_groups(name: str, totals: dict[str, dict[str, float]], shown: int = 5)
         return
     ordered = list(totals.items())
     lines = [f"{value} {_length(total['hours'])} in {total['utterances']:.0f}" for value, total in ordered]
+    lines[0] += " utterances" if ordered[0][1]["utterances"] > 1 else " utterance"
     if len(lines) > 2 * shown:
         lines = [*lines[:shown], "…", *lines[-2:]]
     plural = name if len(totals) == 1 else f"{name}s"
@@ -99,7 +104,9 @@ def _tell_groups(name: str, totals: dict[str, dict[str, float]], shown: int = 5)
 
 
 def _length(hours: float) -> str:
-    return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
+    if hours >= 0.1:
+        return f"{hours:.2f} h"
+    return f"{60 * hours:.1f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
 def _as_json(dataset: datasets.Dataset, result: Audit) -> dict[str, Any]:
@@ -124,6 +131,7 @@ def _write_clean(dataset: datasets.Dataset, result: Audit, output: Path) -> None
     import os
 
     from speechxfer.data.tables import write_table
+    from speechxfer.errors import UserError
 
     names = [name for name in dataset.column_names if name not in ("path", "bytes")]
     folder = output.parent.resolve()
@@ -134,4 +142,7 @@ def _write_clean(dataset: datasets.Dataset, result: Audit, output: Path) -> None
             near = given if given.is_absolute() else Path(os.path.relpath(Path(row["path"]).resolve(), folder))
             yield row | {"audio": near.as_posix()}
 
-    write_table(output, rows(), names)
+    try:
+        write_table(output, rows(), names)
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror or error})", where=f"--output {output}") from None

@@ -188,7 +188,8 @@ def _warn_of_characters(add: Any, spoken: Iterable[tuple[int, float, str]], limi
         letters = f"{limits.case} case" if limits.case else "letters"
         add(f"{_rows(wrong_case)} written in another case than the model's {letters}: change the text's case")
     if rows:
-        letters = " ".join(repr(letter) for letter, _ in lacking.most_common(20))
+        often = sorted(lacking, key=lambda letter: (-lacking[letter], letter))  # sets come in no order
+        letters = " ".join(repr(letter) for letter in often[:20]) + (" …" if len(often) > 20 else "")
         add(f"{_rows(rows)} written with characters that the model lacks ({letters}): spell them out or take them out")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from datasets.fingerprint import Hasher
 
 from speechxfer.data.forms import rename_aliases
@@ -23,11 +24,13 @@ def read_parquet(splits: dict[str, list[Path]], folder: Path, where: str) -> dat
     """
     tables = []
     for split, files in splits.items():
+        for file in files:
+            _refuse_damaged(file, where)
         try:
             loaded = datasets.Dataset.from_parquet([str(file) for file in files])
         except (pa.ArrowException, datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
             words = str(error.__cause__ or error).strip().splitlines()[0]
-            raise UserError(f"is not readable parquet ({words})", where=f"{where} ({files[0].name}, …)") from None
+            raise UserError(f"is not readable parquet ({words})", where=where) from None
         assert isinstance(loaded, datasets.Dataset)
         tables.append(_table(loaded, split, folder, where))
     try:
@@ -45,6 +48,16 @@ def read_parquet(splits: dict[str, list[Path]], folder: Path, where: str) -> dat
     table = pa.table({"id": pa.array(ids, pa.string()), **others})
     fingerprint = Hasher.hash([(str(f), f.stat().st_size, f.stat().st_mtime) for fs in splits.values() for f in fs])
     return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=fingerprint)
+
+
+def _refuse_damaged(file: Path, where: str) -> None:
+    """Raise UserError for a file whose table of contents, which stands at its end, cannot be read."""
+    try:
+        pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        named = where if Path(where).is_file() else str(file)
+        words = str(error).strip().splitlines()[0]
+        raise UserError(f"is not readable parquet ({words})", where=named, fix="copy or download it again") from None
 
 
 def _table(loaded: datasets.Dataset, split: str, folder: Path, where: str) -> pa.Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from speechxfer.encoders import ctranslate2
 from speechxfer.errors import MissingExtraError, UserError, nearest
@@ -51,7 +52,8 @@ def find(model: str | Path) -> Path:
 
     model: a run folder, a saved model, a transformers folder, a CTranslate2 folder, a name of installed weights
     (`whisper-tiny.en`), or `hub:owner/name`, the only form that touches the network.
-    Raises UserError naming what the folder lacks, MissingExtraError where a name's package is not installed.
+    Raises UserError naming what the folder lacks or what in it is damaged, MissingExtraError where a name's package is
+    not installed.
     """
     name = str(model)
     if name.startswith("hub:"):
@@ -83,7 +85,36 @@ def find(model: str | Path) -> Path:
             where=name,
             fix="save it again with transformers' save_pretrained, which writes safetensors",
         )
+    _refuse_damaged(folder)
     return folder
+
+
+def _refuse_damaged(folder: Path) -> None:
+    """Raise UserError for weights that are cut short or not all there; nothing but their headers is read."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"its weights cannot be read ({error})",
+                where=str(path),
+                fix="the file is damaged or cut short: copy or download it again",
+            ) from None
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError("not a readable index of the weights", where=str(index), fix="copy it again") from None
+    missing = sorted(name for name in named if not (folder / str(name)).is_file())
+    if missing:
+        raise UserError(
+            f"weights are missing: {', '.join(missing[:5])}",
+            where=str(folder),
+            fix="the folder was copied or downloaded in part: fetch these files too",
+        )
 
 
 def fingerprint(path: Path) -> str:

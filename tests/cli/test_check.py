@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+)
 from typer.testing import CliRunner
 
-import speechxfer.models
 from speechxfer.cli import build_app
 from speechxfer.data.audio import load
-from speechxfer.data.bad_rows import Limits
 from speechxfer.data.read import read
 
 
@@ -37,8 +42,8 @@ def table(tmp_path: Path) -> Path:
 def test_clean(table: Path, tmp_path: Path) -> None:
     code, out, _ = run(table, "--json", tmp_path / "out/r.json")
     assert code == 0
-    assert out.splitlines()[-1] == f"{table}: 4 rows, 0.0 min, 4 usable, 0 bad, 0 warnings"
-    assert "2 speakers: 0000 0.0 min in 2, 0001 0.0 min in 2" in out
+    assert out.splitlines()[-1] == f"{table}: 4 rows, 2.0 s, 4 usable, 0 bad, 0 warnings"
+    assert "2 speakers: 0000 1.0 s in 2 utterances, 0001 1.0 s in 2\n1 accent: north 2.0 s in 4 utterances" in out
     result = json.loads((tmp_path / "out/r.json").read_text())
     assert set(result) == {"rows", "usable", "hours", "errors", "warnings", "speakers", "accents"}
     assert result["hours"] == pytest.approx(4 * 0.5 / 3600)
@@ -85,24 +90,76 @@ def test_what_is_not_data_at_all(tmp_path: Path, content: str | None, message: s
     assert "Traceback" not in err
 
 
-def test_quiet_and_json_to_standard_output(table: Path) -> None:
+def test_json_to_standard_output_stands_alone(table: Path) -> None:
     table.write_text(table.read_text() + "gone.wav,word,0002,north\n")
-    code, out, _ = run(table, "--quiet", "--json", "-")
+    for more in ([], ["--quiet"]):
+        code, out, _ = run(table, "--json", "-", *more)
+        assert code == 1
+        assert json.loads(out)["usable"] == 4
+
+
+def test_a_row_without_id_and_audio_is_named_by_its_number(table: Path) -> None:
+    table.write_text(table.read_text() + ",word,0002,north\n")
+    assert "error    row 5: no audio is named" in run(table)[1].splitlines()
+
+
+@pytest.fixture(scope="module")
+def ctc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small wav2vec2 with a CTC head that writes capitals, in a transformers folder."""
+    folder = tmp_path_factory.mktemp("ctc")
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"]
+    (folder / "vocab.json").write_text(json.dumps({letter: number for number, letter in enumerate(letters)}))
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), Wav2Vec2CTCTokenizer(folder / "vocab.json")).save_pretrained(folder)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = Wav2Vec2Config(vocab_size=len(letters), conv_dim=[8] * 7, num_conv_pos_embedding_groups=4, **size)
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_ctc_models_vocabulary_case_and_frames(table: Path, ctc: Path) -> None:
+    header, *rows = table.read_text().splitlines()
+    texts = ["DON'T", "don't", "CAFÉ 3", "AN OUTRAGEOUSLY LONG TEXT FOR HALF A SECOND"]
+    rows = [",".join([row.split(",")[0], text, *row.split(",")[2:]]) for row, text in zip(rows, texts, strict=True)]
+    table.write_text("\n".join([header, *rows]) + "\n")
+    code, out, _ = run(table, "--model", ctc)
     assert code == 1
-    assert json.loads(out)["usable"] == 4
+    assert "error    row 4 (audio/3.wav): is too short for its text: 25 frames, CTC needs 43" in out
+    assert "warning  row 2 is written in another case than the model's upper case: change the text's case" in out
+    assert "warning  row 3 is written with characters that the model lacks ('3' 'É')" in out
+    assert "row 1" not in out
+    # without a model, or with one whose decoder writes anything, only what any CTC would need is remarked on
+    code, out, _ = run(table)
+    assert code == 0
+    assert "warning  row 4 is too short for the text under CTC (50 frames a second): check text and cut" in out
+    assert "characters that the model lacks" not in out and "case" not in out
 
 
-def test_a_model_sets_limits(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_whispers_thirty_seconds_and_its_tokens(table: Path, tiny_whisper: Path) -> None:
+    """The tiny one holds two seconds and 64 tokens in place of 30 s and 448."""
+    samples = 0.3 * np.sin(np.arange(40_000) / 7)
+    soundfile.write(table.parent / "audio/0.wav", samples, 16_000)
+    table.write_text(table.read_text().replace("word 1", "six " * 70))
+    code, out, _ = run(table, "--model", tiny_whisper)
+    assert code == 1
+    assert "error    row 1 (audio/0.wav): lasts 2.5 s; the model takes 2 s\n         fix: cut it with" in out
+    assert "error    row 2 (audio/1.wav): its text is 71 tokens; the model takes 59" in out
 
-    def limits(name: str) -> Limits:
-        asked.append(name)
-        return Limits(max_seconds=0.4)
 
-    monkeypatch.setattr(speechxfer.models, "text_limits", limits)
-    code, out, _ = run(table, "--model", "some-model")
-    assert (code, asked) == (1, ["some-model"])
-    assert "row 1 (audio/0.wav): lasts 0.5 s; the model takes 0.4 s" in out
+def test_the_clean_table_never_replaces_the_one_that_is_checked(table: Path) -> None:
+    before = table.read_text()
+    code, out, err = run(table, "--output", table)
+    assert (code, out) == (2, "")
+    assert "is the table that is checked" in err
+    assert table.read_text() == before
+
+
+def test_a_clean_table_that_cannot_be_written_loses_nothing_that_was_found(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for option in ("--output", "--json"):
+        code, out, err = run(table, option, tmp_path / "file/clean.csv")
+        assert code == 2
+        assert "4 rows, 2.0 s, 4 usable" in out
+        assert "file/clean.csv: cannot be written" in err
 
 
 def test_output_that_is_no_table(table: Path) -> None:

@@ -89,7 +89,7 @@ def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, spoken:
         assert report[name]["wer"] == pytest.approx(rate)
     assert report["comparison"]["difference"] == pytest.approx(report["after"]["wer"] - report["before"]["wer"])
     assert report["provenance"]["baseline_checkpoint"] != report["provenance"]["checkpoint"]
-    assert "before %" in out and "points" in out
+    assert "before" in out and "after" in out and "points" in out
     # a later evaluation without one leaves no stale before.jsonl beside its own report
     run(whisper, spoken, "--output", tmp_path / "o", "-q")
     assert not (tmp_path / "o/before.jsonl").exists()

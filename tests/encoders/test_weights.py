@@ -97,6 +97,34 @@ def test_what_a_folder_lacks_is_named(tmp_path, files, message):
     assert caught.value.where == str(tmp_path)
 
 
+@pytest.mark.parametrize("keep", [0, 7, 40, -1])
+def test_damaged_weights_are_found_by_their_header(tmp_path, keep):
+    folder = model_folder(tmp_path / "model")
+    weights_file = folder / "model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"its weights cannot be read[\s\S]*fix: .*copy or download") as caught:
+        find(folder)
+    assert caught.value.where == str(weights_file)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ('{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}', "missing: model-2.safetensors"),
+        ('{"weight_map": [1]}', "not a readable index"),
+        ('{"weight_map"', "not a readable index"),
+        ("[]", "not a readable index"),
+    ],
+)
+def test_a_folder_that_was_copied_in_part_is_refused(tmp_path, index, message):
+    folder = model_folder(tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors"}}')
+    assert find(folder) == folder
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=message):
+        find(folder)
+
+
 def test_a_name_with_a_typing_error_finds_its_nearest():
     with pytest.raises(UserError, match=r"\(did you mean 'whisper-tiny\.en'\?\)[\s\S]*hub:owner/name"):
         find("whisper-tinyen")
