@@ -77,6 +77,11 @@ class SpeechEncoder(ABC):
         return len(self.layers)
 
     @property
+    def longest(self) -> int | None:
+        """Samples that one utterance may have; None where nothing but memory bounds it."""
+        return None
+
+    @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 

@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from speechxfer.data import audio
 from speechxfer.models.base import SpeechModel
+from speechxfer.shapes import RATE
 
 Progress = Callable[[int, int], None]  # (utterances done, of how many)
 
@@ -18,14 +19,18 @@ def answers(
     """The model's text or label for every utterance, in the table's order.
 
     Audio is decoded a batch at a time; a batch holds utterances of like length, at most `batch_seconds` together
-    (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first.
+    (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first. Where Whisper pads
+    to 30 s, an utterance counts as that.
     """
     rows = list(utterances.select_columns([c for c in utterances.column_names if c != "text"]))
     seconds = [audio.seconds(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
+    padded = getattr(model.encoder, "pad_to_30s", False)
+    least = (model.encoder.longest or 0) / RATE if padded else 0.0
+    encoded = [max(one, least) for one in seconds]
     said: list[str] = [""] * len(rows)
     done = 0
-    for batch in cut_by_seconds(longest_first, seconds, batch_seconds):
+    for batch in cut_by_seconds(longest_first, encoded, batch_seconds):
         for index, text in zip(batch, model.answer([audio.load(rows[i]) for i in batch]), strict=True):
             said[index] = text
         done += len(batch)
