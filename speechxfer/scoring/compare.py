@@ -12,7 +12,7 @@ import numpy as np
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.result import Score, Word
-from speechxfer.scoring.statistics import holm, paired_difference, sign_flip, unit_sums
+from speechxfer.scoring.statistics import FEW, holm, paired_difference, paired_jackknife_t, sign_flip, unit_sums
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,17 @@ class Comparison:
         return p is not None and p < 0.05
 
     def summary(self) -> str:
-        if self.difference is None or self.interval is None or self.p is None:
+        if self.difference is None or self.p is None:
             return "no comparison: no reference words"
-        points, low, high = 100 * self.difference, 100 * self.interval[0], 100 * self.interval[1]
+        points = 100 * self.difference
+        between = "" if self.interval is None else ", 95 % {:+.1f} to {:+.1f}".format(*(100 * x for x in self.interval))
         p = _p("p", self.p)
         if self.p_holm is not None:
             p += f" ({_p('Holm', self.p_holm)})"
         if self.p_mapsswe is not None:
             p += f", {_p('MAPSSWE', self.p_mapsswe)}"
         verdict = ("better" if points < 0 else "worse") if self.significant else "no significant difference"
-        return f"{points:+.1f} points, 95 % {low:+.1f} to {high:+.1f} over {self.units:,} {self.over}, {p}: {verdict}"
+        return f"{points:+.1f} points{between} over {self.units:,} {self.over}, {p}: {verdict}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,7 +61,8 @@ class Comparison:
 
 
 def compare(before: Score, after: Score, *, mapsswe: bool = False) -> Comparison:
-    """Compare two systems on the same utterances: paired block bootstrap, sign-flip permutation over speakers.
+    """Compare two systems on the same utterances: paired block bootstrap (below 20 speakers, a t interval over the
+    jackknife) and sign-flip permutation, whole speakers at a time.
 
     mapsswe: NIST's matched-pair sentence-segment test too, which takes segments as independent, whoever spoke them.
     Raises UserError where the two do not hold the same ids, or were scored otherwise.
@@ -75,21 +77,25 @@ def compare(before: Score, after: Score, *, mapsswe: bool = False) -> Comparison
     rows = np.array([place[name] for name in before.ids], dtype=np.int64)
     a, b = before.words, after.words[rows]
     pairs = np.column_stack([a[:, 1:].sum(axis=1), a[:, :3].sum(axis=1), b[:, 1:].sum(axis=1), b[:, :3].sum(axis=1)])
-    over, units = ("utterances", len(a)) if before.speakers is None else ("speakers", len(set(before.speakers)))
+    codes, over = before.units
+    if over == "utterances" and after.units[1] == "speakers":  # known to one file only
+        codes, over = after.units[0][rows], "speakers"
+    sums = unit_sums(pairs, codes)
+    units = len(sums)
     if before.wer is None or after.wer is None:
         return Comparison(before.wer, after.wer, None, None, None, over, units)
-    sums = unit_sums(pairs, before.speaker_codes)
     seed = before.options.seed
     # the sign flip tests the sum of each unit's share of the difference, both rates taken over all reference words
     shares = sums[:, 2] / sums[:, 3].sum() - sums[:, 0] / sums[:, 1].sum()
     if pairs[:, 1].sum() == pairs[:, 3].sum():  # whole numbers: equal sizes stay equal
         shares = sums[:, 2] - sums[:, 0]
-    low, high = paired_difference(sums, seed=seed)
+    low, high = paired_jackknife_t(sums) if units < FEW else paired_difference(sums, seed=seed)
+    interval = None if math.isnan(low) else (low, high)
     p = sign_flip(shares, seed=seed)
     segments = None
     if mapsswe:
         segments = matched_pairs(before.alignments(), after.alignments(rows.tolist()))
-    return Comparison(before.wer, after.wer, after.wer - before.wer, (low, high), p, over, units, p_mapsswe=segments)
+    return Comparison(before.wer, after.wer, after.wer - before.wer, interval, p, over, units, p_mapsswe=segments)
 
 
 def compare_all(systems: Mapping[str, Score]) -> dict[tuple[str, str], Comparison]:

@@ -100,7 +100,7 @@ class Part:
         return self.counts.cer
 
     def to_json(self) -> dict[str, Any]:
-        c = self.counts
+        c, i = self.counts, self.interval
         return {
             "wer": c.wer,
             "cer": c.cer,
@@ -110,7 +110,10 @@ class Part:
             "hits": c.hits,
             "reference_words": c.reference_words,
             "utterances": c.utterances,
-            "interval": None if self.interval is None else [self.interval.low, self.interval.high],
+            "interval": None if i is None else [i.low, i.high],
+            "interval_over": None if i is None else i.over,
+            "interval_units": None if i is None else i.units,
+            "interval_method": None if i is None else i.method,
         }
 
     def summary(self) -> str:

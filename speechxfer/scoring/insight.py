@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from speechxfer.scoring.counts import Counts
+from speechxfer.scoring.groups import SNR
 from speechxfer.scoring.result import Options, Score, Word
 from speechxfer.scoring.scorer import count_all
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
 _NONE = get_normaliser("none")
-_SNR = ("snr", "snr_db", "signal_to_noise")
 _LOOP_REPEATS = 4  # of one n-gram, one after the other
 _LOOP_SPAN = 8  # words that the repeats cover at least
+_SAME = 10  # utterances from which equality to the letter is no chance
+_ALTERNATIVES = re.compile(r"\{[^{}]*\s/\s[^{}]*\}")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,20 @@ class Insight:
             "above_100": [score.ids[i] for i in self.above],
             "loops": [score.ids[i] for i in self.loops],
             "wer_without_loops": self.without_loops.wer,
-            "bins": {name: [{"bin": b, "wer": c.wer, "words": c.reference_words} for b, c in found]
-                     for name, found in self.bins.items()},
-        }  # fmt: skip
+            "bins": {
+                name: [
+                    {
+                        "bin": label,
+                        "wer": c.wer,
+                        "errors": c.errors,
+                        "reference_words": c.reference_words,
+                        "utterances": c.utterances,
+                    }
+                    for label, c in found
+                ]
+                for name, found in self.bins.items()
+            },
+        }
 
 
 def inspect(score: Score, alignments: Sequence[Sequence[Word]], top: int = 10) -> Insight:
@@ -124,6 +138,24 @@ def _differing(before: Sequence[str], after: Sequence[str], n: int) -> list[int]
     return [i for i in range(n) if before[i] != after[i] or before[n + i] != after[n + i]]
 
 
+def suspicions(score: Score) -> list[str]:
+    """What looks like a mistake in the files given, though it can be scored: sides swapped, one text on both sides,
+    references in sclite's notation that are read as words."""
+    found = []
+    if looks_swapped(score):
+        found.append("the references look like a recogniser's output: are the two files swapped?")
+    if len(score.ids) >= _SAME and score.references == score.hypotheses:
+        found.append("every hypothesis is its reference to the letter: do the files hold the same texts?")
+    if not score.options.notation:
+        marked = [i for i, text in zip(score.ids, score.references, strict=True) if _ALTERNATIVES.search(text)]
+        if marked:
+            found.append(
+                f"{len(marked)} references hold alternatives, {{ a / b }}, whose words are all counted ({marked[0]}): "
+                "--notation reads them as sclite does"
+            )
+    return found
+
+
 def looks_swapped(score: Score) -> bool:
     """Whether the reference is likelier to be the recogniser's: it loops, or is often empty, and the other is not."""
 
@@ -146,7 +178,7 @@ def _bins(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts
     values = {"words": (lengths.astype(float), [1, 3, 6, 11, 21, 41])}
     for name, edges in {
         "duration": [0, 1, 2, 4, 8, 16, 30],
-        **{key: [-100, 0, 5, 10, 15, 20, 30] for key in _SNR},
+        **{key: [-100, 0, 5, 10, 15, 20, 30] for key in SNR},
     }.items():
         if name in score.columns and (numbers := _numbers(score.columns[name])) is not None:
             values[name] = (numbers, edges)

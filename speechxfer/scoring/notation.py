@@ -58,7 +58,7 @@ def has_markup(reference: str) -> bool:
 
 
 def parse(reference: str, normalise: Callable[[str], str], where: str = "reference") -> Network:
-    """The network of a reference; each word is normalised by itself.
+    """The network of a reference; words are normalised together as far as no notation stands between them.
 
     Raises UserError for braces that do not pair.
     """
@@ -73,10 +73,14 @@ def parse(reference: str, normalise: Callable[[str], str], where: str = "referen
     def sequence(at: int, before: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         """Read words until the end, a `/` or a `}` of this depth."""
         nonlocal depth
-        start = before
+        plain: list[str] = []
         while at < len(tokens) and not (depth and tokens[at] in ("/", "}")):
             token = tokens[at]
             at += 1
+            if not _MARKUP.fullmatch(token):
+                plain.append(token)
+                continue
+            before = words(plain, before)
             if token == "}":
                 raise UserError("'}' without a '{' before it", where=where)
             if token == "{":
@@ -95,10 +99,16 @@ def parse(reference: str, normalise: Callable[[str], str], where: str = "referen
             elif token == "@":
                 before = add("@", before, null=True)
             else:
-                before = word(token, before)
-        return at, before if before != start else start
+                before = marked(token, before)
+        return at, words(plain, before)
 
-    def word(token: str, before: tuple[int, ...]) -> tuple[int, ...]:
+    def words(plain: list[str], before: tuple[int, ...]) -> tuple[int, ...]:
+        for part in normalise(" ".join(plain)).split():
+            before = add(part, before)
+        plain.clear()
+        return before
+
+    def marked(token: str, before: tuple[int, ...]) -> tuple[int, ...]:
         optional = len(token) > 2 and token[0] == "(" and token[-1] == ")"
         bare = token[1:-1] if optional else token
         fragment = ""

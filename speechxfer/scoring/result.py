@@ -14,11 +14,13 @@ from speechxfer.errors import UserError
 from speechxfer.scoring import align as alignment
 from speechxfer.scoring import notation as markup
 from speechxfer.scoring.counts import Counts, Interval, Part
+from speechxfer.scoring.groups import few_units, shown_columns
 from speechxfer.scoring.memory import collector_paused
 from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, numbered, unit_sums
 from speechxfer.scoring.tokens import join_compounds, tokens
 
 GROUP_DRAWS = 2_000  # a group's interval is for reading, not for a claim
+GROUP_UNITS = 5  # speakers of a group below which an interval would say nothing: t with three degrees of freedom
 
 
 class Word(NamedTuple):
@@ -71,6 +73,7 @@ class Score:
 
     words: (utterances, 4) hits, substitutions, deletions, insertions.
     characters: (utterances, 2) errors, reference length.
+    auto: the columns of the breakdown were not asked for one by one.
     """
 
     ids: tuple[str, ...]
@@ -83,11 +86,12 @@ class Score:
     characters: NDArray[np.int64]
     options: Options
     notes: tuple[str, ...] = ()
+    auto: bool = False
 
     @cached_property
     def total(self) -> Part:
         counts = Counts.of(self.words, self.characters)
-        return Part(counts, self._interval(np.arange(len(self.ids)), DRAWS))
+        return Part(counts, self._interval(np.arange(len(self.ids)), *self.units, DRAWS))
 
     @property
     def counts(self) -> Counts:
@@ -110,28 +114,57 @@ class Score:
         """Column to value to result, values in order of their names."""
         return {column: self._groups(column) for column in self.by_columns}
 
-    def _groups(self, column: str) -> dict[str, Part]:
+    @cached_property
+    def shown_columns(self) -> tuple[str, ...]:
+        """The columns of the breakdown that a person would read, speakers last; all of them stand in `by`."""
+        return shown_columns(self)
+
+    def rows_by(self, column: str) -> dict[str, NDArray[np.int64]]:
+        """The rows of every value of a column, values in order of their names."""
         values, numbers = numbered(self.columns[column])
         order = np.argsort(numbers, kind="stable")
-        rows = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
+        parts = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
+        return dict(zip(values, parts, strict=True))
+
+    def _groups(self, column: str) -> dict[str, Part]:
+        rows = self.rows_by(column)
+        codes, over = self.group_units(rows)
         return {
-            value: Part(Counts.of(self.words[r], self.characters[r]), self._interval(r, GROUP_DRAWS))
-            for value, r in zip(values, rows, strict=True)
+            value: Part(
+                Counts.of(self.words[r], self.characters[r]),
+                self._interval(r, codes, over, GROUP_DRAWS, at_least=GROUP_UNITS),
+            )
+            for value, r in rows.items()
         }
 
-    def _interval(self, rows: NDArray[np.int64], draws: int) -> Interval | None:
+    def group_units(self, rows: dict[str, NDArray[np.int64]]) -> tuple[NDArray[np.int64], str]:
+        """What a column's groups are resampled by: speakers; utterances where every group is of one speaker."""
+        codes, over = self.units
+        if all((codes[r] == codes[r[0]]).all() for r in rows.values()):
+            return np.arange(len(self.ids)), "utterances"
+        return codes, over
+
+    def _interval(
+        self, rows: NDArray[np.int64], codes: NDArray[np.int64], over: str, draws: int, at_least: int = 2
+    ) -> Interval | None:
+        """The interval of the utterances numbered `rows`; codes: (utterances,) the unit of each of all utterances."""
+        found, units = np.unique(codes[rows], return_inverse=True)
         pairs = np.column_stack([self.words[rows, 1:].sum(axis=1), self.words[rows, :3].sum(axis=1)])
-        if len(rows) < 2 or not pairs[:, 1].sum():
+        if len(found) < at_least or not pairs[:, 1].sum():
             return None
-        over, units = "utterances", len(rows)
-        sums = pairs.astype(np.float64)
-        if self.speakers is not None:
-            codes = np.unique(self.speaker_codes[rows], return_inverse=True)[1]
-            if codes.max() > 0:  # one speaker alone says nothing of others
-                over, units, sums = "speakers", int(codes.max()) + 1, unit_sums(pairs, codes)
-        few = over == "speakers" and units < FEW
+        sums = unit_sums(pairs, units)
+        few = len(found) < FEW
         low, high = jackknife_t(sums) if few else bootstrap_rate(sums, draws=draws, seed=self.options.seed)
-        return None if np.isnan(low) else Interval(low, high, over, units, "t" if few else "bootstrap")
+        return None if np.isnan(low) else Interval(low, high, over, len(found), "t" if few else "bootstrap")
+
+    @cached_property
+    def units(self) -> tuple[NDArray[np.int64], str]:
+        """What is resampled, as a number for each utterance, and its name: speakers, or utterances where fewer than
+        two speakers are known (one speaker alone says nothing of others)."""
+        codes = self.speaker_codes
+        if self.speakers is None or not len(codes) or codes.max() == 0:
+            return np.arange(len(self.ids)), "utterances"
+        return codes, "speakers"
 
     @cached_property
     def speaker_codes(self) -> NDArray[np.int64]:
@@ -158,7 +191,7 @@ class Score:
             )
         elif self.interval is not None and self.interval.units < FEW:
             found.append(f"only {self.interval.units} speakers: a t interval over the speaker jackknife is given")
-        return tuple(found)
+        return (*found, *few_units(self, GROUP_UNITS))
 
     def alignment(self, index: int) -> list[Word]:
         """The aligned words of one utterance, as normalised and counted."""
@@ -213,6 +246,7 @@ class Score:
             characters=np.concatenate([self.characters, other.characters]),
             options=self.options,
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            auto=self.auto and other.auto,
         )
 
     def to_pandas(self) -> Any:
@@ -221,7 +255,7 @@ class Score:
 
         counts = dict(zip(("hits", "substitutions", "deletions", "insertions"), self.words.T, strict=True))
         texts = {"id": self.ids, "reference": self.references, "hypothesis": self.hypotheses}
-        return pandas.DataFrame({**self.columns, **texts, **counts})[[*texts, *counts, *self.columns]]
+        return pandas.DataFrame({**texts, **counts, **{k: v for k, v in self.columns.items() if k not in texts}})
 
 
 def _words(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[Word]:

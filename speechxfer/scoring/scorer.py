@@ -62,13 +62,15 @@ def score(
     chosen, notes = _breakdown(by, kept)
     alignment.check_method(align)
     check_unit(unit)
+    if seed < 0:
+        raise UserError(f"seed {seed}", fix="a whole number from 0 on")
     if notation and (unit != "word" or compounds):
         raise UserError("sclite's notation is for words as written", fix="leave out --unit and --compounds")
     rule = get_normaliser(normaliser) if isinstance(normaliser, str) else normaliser
     options = Options(rule, align, unit, notation, compounds, seed)
     with collector_paused():
         words, characters = count_all(texts, guesses, names, options)
-    return Score(names, texts, guesses, who, kept, chosen, words, characters, options, notes)
+    return Score(names, texts, guesses, who, kept, chosen, words, characters, options, notes, auto=by == "auto")
 
 
 def count_all(

@@ -8,7 +8,7 @@ interchangeable, so a draw of n units with replacement is one multinomial over t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +56,10 @@ def bootstrap_rate(rows: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[f
 
 
 def jackknife_t(rows: Array) -> tuple[float, float]:
-    """Student t interval over the delete-one-unit jackknife of the rate (Efron & Tibshirani, 1993, chapter 11)."""
-    n = len(rows)
-    total = rows.sum(axis=0)
-    left = total - rows
-    if n < 2 or (left[:, 1] <= 0).any():
-        return math.nan, math.nan
-    rates = left[:, 0] / left[:, 1]
-    error = math.sqrt((n - 1) / n * float(((rates - rates.mean()) ** 2).sum()))
-    rate, half = float(total[0] / total[1]), t_quantile(0.5 + LEVEL / 2, n - 1) * error
-    return max(0.0, rate - half), rate + half
+    """Student t interval over the delete-one-unit jackknife of sum(errors) / sum(words), as `bootstrap_rate` takes
+    them (Efron & Tibshirani, 1993, chapter 11); NaN where leaving one unit out leaves no words."""
+    low, high = _jackknife(rows, lambda sums: sums[..., 0] / sums[..., 1])
+    return max(0.0, low) if low == low else low, high
 
 
 def paired_difference(rows: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
@@ -74,7 +68,29 @@ def paired_difference(rows: Array, *, draws: int = DRAWS, seed: int = 0) -> tupl
     sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
     if not len(sums):
         return math.nan, math.nan
-    return _percentiles(sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1])
+    return _percentiles(_difference(sums))
+
+
+def paired_jackknife_t(rows: Array) -> tuple[float, float]:
+    """The same difference of few units, as `jackknife_t`."""
+    return _jackknife(rows, _difference)
+
+
+def _difference(sums: Array) -> Array:
+    return np.asarray(sums[..., 2] / sums[..., 3] - sums[..., 0] / sums[..., 1])
+
+
+def _jackknife(rows: Array, statistic: Callable[[Array], Array]) -> tuple[float, float]:
+    n = len(rows)
+    rows = rows[np.lexsort(rows.T)]  # sums of floats do not then depend on the order of the units
+    total = rows.sum(axis=0)
+    left = total - rows
+    if n < 2 or (left[:, 1::2] <= 0).any():
+        return math.nan, math.nan
+    values = statistic(left)
+    error = math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
+    middle, half = float(statistic(total)), t_quantile(0.5 + LEVEL / 2, n - 1) * error
+    return middle - half, middle + half
 
 
 def sign_flip(differences: Array, *, draws: int = DRAWS, seed: int = 0) -> float:

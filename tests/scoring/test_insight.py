@@ -3,7 +3,7 @@
 import pytest
 
 from speechxfer.scoring import score
-from speechxfer.scoring.insight import by_rule, inspect, looks_swapped, repeats
+from speechxfer.scoring.insight import by_rule, inspect, looks_swapped, repeats, suspicions
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,9 @@ def test_what_went_wrong():
     assert insight.without_loops.errors == 4 and insight.without_loops.reference_words == 7
     assert [label for label, _ in insight.bins["duration"]] == ["0 to 1 s", "1 to 2 s", "2 to 4 s", "8 to 16 s"]
     assert sum(c.utterances for _, c in insight.bins["words"]) == 4
+    bins = insight.to_json(found)["bins"]["words"]
+    assert sum(b["errors"] for b in bins) == found.counts.errors
+    assert sum(b["reference_words"] for b in bins) == 8 and sum(b["utterances"] for b in bins) == 4
     assert set(insight.to_json(found)) >= {"worst", "confusions", "loops", "wer_without_loops"}
 
 
@@ -66,3 +69,13 @@ def test_swapped_sides():
     fine = [f"text number {i}" for i in range(10)]
     assert looks_swapped(score([""] * 3 + fine[3:], fine))
     assert not looks_swapped(score(fine, [""] * 3 + fine[3:]))
+
+
+def test_suspicions():
+    fine = [f"text number {i}" for i in range(10)]
+    assert suspicions(score(fine, [*fine[:9], "other"])) == []
+    assert "to the letter" in suspicions(score(fine, fine))[0]
+    marked = ["a { lot / alot } of", "b"]
+    assert "--notation" in suspicions(score(marked, ["a lot of", "c"]))[0]
+    assert suspicions(score(marked, ["a lot of", "c"], notation=True)) == []
+    assert suspicions(score(["either / or {x}"], ["either or"])) == []

@@ -9,7 +9,8 @@ from speechxfer.errors import UserError
 from speechxfer.scoring import score
 
 KEYS = {
-    "wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "interval", "by",
+    "wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "by",
+    "interval", "interval_over", "interval_units", "interval_method",
 }  # fmt: skip
 REFERENCES = ["Hello, world", "three four five", "nothing at all", "it’s fine"]
 HYPOTHESES = ["hello world", "three for five six", "nothing", "it's mine"]
@@ -60,6 +61,68 @@ def test_a_column_that_is_lacking_is_a_warning():
     found = small(columns={"accent": ["a", "b", "a", "b"]}, by=["acent"])
     assert found.by == {}
     assert any("no column 'acent'" in w and "did you mean 'accent'" in w for w in found.warnings)
+
+
+def grouped(sizes, speakers_of, **more):
+    """Groups a, b, ... of so many utterances, every third wrong; a speaker for each utterance."""
+    accents = [name for name, size in zip("abcdef", sizes, strict=False) for _ in range(size)]
+    said = ["x y" if i % 3 else "x" for i in range(len(accents))]
+    speakers = None if speakers_of is None else [speakers_of(i) for i in range(len(accents))]
+    return score(["x y"] * len(accents), said, speakers=speakers, columns={"accent": accents}, by="auto", **more)
+
+
+def test_groups_of_fewer_than_five_speakers_have_no_interval_which_is_said_once():
+    found = grouped([12, 12, 40], lambda i: f"s{i % 4}" if i < 12 else f"t{i % 5}" if i < 24 else f"u{i % 20}")
+    few, some, many = (found.by["accent"][name] for name in "abc")
+    assert few.interval is None and found.to_json()["by"]["accent"]["a"]["interval"] is None
+    assert (some.interval.over, some.interval.units, some.interval.method) == ("speakers", 5, "t")
+    assert (many.interval.over, many.interval.units, many.interval.method) == ("speakers", 20, "bootstrap")
+    said = [w for w in found.warnings if "no interval" in w]
+    assert said == [
+        "no interval from fewer than 5 speakers: accent a",
+        "no interval from fewer than 5 utterances: speaker s0, s1, s2 and 26 more",
+    ]
+    assert found.interval.units == 29  # the whole keeps its own rule
+
+
+def test_a_speaker_is_resampled_by_utterances_and_so_is_a_column_within_speakers():
+    found = score(
+        ["x y"] * 40, ["x y", "x"] * 20, speakers=["s", "t"] * 20, columns={"day": list("abab" * 10)}, by="auto"
+    )
+    assert {p.interval.over for p in found.by["speaker"].values()} == {"utterances"}
+    assert found.by["speaker"]["t"].interval.units == 20
+    assert found.by["day"]["a"].interval.over == "utterances"
+
+
+def test_without_speakers_groups_are_resampled_by_utterances():
+    found = grouped([4, 5], None)
+    assert found.by["accent"]["a"].interval is None and found.by["accent"]["b"].interval.units == 5
+    assert "no interval from fewer than 5 utterances: accent a" in found.warnings
+
+
+def test_the_interval_says_what_it_was_drawn_over():
+    part = grouped([10, 10], lambda i: f"s{i % 7}").to_json()
+    assert (part["interval_over"], part["interval_units"], part["interval_method"]) == ("speakers", 7, "t")
+    assert score(["a"], ["a"]).to_json()["interval_over"] is None
+
+
+def test_columns_that_a_person_would_read():
+    n = 60
+    columns = {
+        "client_id": [f"c{i % 30}" for i in range(n)],
+        "name": [f"n{i % 59}" for i in range(n)],
+        "snr": ["3", "4"] * 30,
+        "pitch": [str(100 + i % 25) for i in range(n)],
+        "accent": [f"a{i % 3}" for i in range(n)],
+        "dialect": [f"d{i % 3}" for i in range(n)],
+        "gender": [f"g{i % 2}" for i in range(n)],
+    }
+    speakers = [f"s{i % 30}" for i in range(n)]
+    auto = score(["x"] * n, ["x"] * n, speakers=speakers, columns=columns, by="auto")
+    assert auto.shown_columns == ("gender", "accent", "speaker")
+    assert set(auto.by) == {"speaker", *columns}  # all are in the JSON
+    asked = score(["x"] * n, ["x"] * n, columns=columns, by=["pitch", "gender", "client_id"])
+    assert asked.shown_columns == ("gender", "pitch", "client_id")
 
 
 def test_summary_prints_the_rate_with_its_counts():
@@ -133,6 +196,12 @@ def test_compounds_by_choice():
     assert score(left, right).counts.errors > 0
 
 
+def test_words_beside_notation_are_normalised_together():
+    found = score(["{ a / the } twenty one (well) forty two"], ["the 21 42"], normaliser="english", notation=True)
+    assert found.counts.errors == 0 and found.counts.hits == 4  # the word left out is right
+    assert score(["{ um / uh } yes"], ["yes"], normaliser="english", notation=True).wer == 0
+
+
 def test_a_function_normalises():
     found = score(["A"], ["a"], normaliser=str.lower)
     assert found.wer == 0 and found.options.normaliser_name == "lower"
@@ -145,6 +214,8 @@ def test_nfc_always():
 def test_pandas():
     frame = small(columns={"accent": ["a", "b", "a", "b"]}).to_pandas()
     assert frame["substitutions"].sum() == 2 and list(frame["accent"]) == ["a", "b", "a", "b"]
+    assert list(frame.columns[:3]) == ["id", "reference", "hypothesis"]
+    assert list(score(["a"], ["a"], columns={"id": ["x"]}).to_pandas().columns).count("id") == 1
 
 
 @pytest.mark.parametrize(
@@ -157,6 +228,7 @@ def test_pandas():
         ({"references": ["a"], "hypotheses": ["a"], "unit": "wrd"}, "did you mean 'word'"),
         ({"references": ["a"], "hypotheses": ["a"], "normaliser": "defualt"}, "did you mean 'default'"),
         ({"references": ["a"], "hypotheses": ["a"], "speakers": ["x", "y"]}, "1 references but 2 speakers"),
+        ({"references": ["a"], "hypotheses": ["a"], "seed": -1}, "seed -1"),
         ({"references": ["{ a"], "hypotheses": ["a"], "notation": True}, "'{' without a '}'"),
         ({"references": ["a }"], "hypotheses": ["a"], "notation": True}, "'}' without a '{'"),
         ({"references": ["a"], "hypotheses": ["a"], "notation": True, "unit": "char"}, "notation is for words"),

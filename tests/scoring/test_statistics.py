@@ -14,6 +14,7 @@ from speechxfer.scoring.statistics import (
     holm,
     jackknife_t,
     paired_difference,
+    paired_jackknife_t,
     resampled_sums,
     sign_flip,
     t_quantile,
@@ -49,6 +50,19 @@ def test_jackknife_of_equal_words_is_the_t_interval_of_a_mean():
     low, high = jackknife_t(np.column_stack([100 * rates, np.full(5, 100.0)]))
     half = t_quantile(0.975, 4) * rates.std(ddof=1) / math.sqrt(5)
     assert (low, high) == pytest.approx((rates.mean() - half, rates.mean() + half))
+
+
+def test_paired_jackknife_of_equal_words_is_the_t_interval_of_the_mean_difference():
+    a, b = np.array([10.0, 20, 40, 35, 15]), np.array([8.0, 22, 30, 20, 16])
+    rows = np.column_stack([a, np.full(5, 100.0), b, np.full(5, 100.0)])
+    difference = (b - a) / 100
+    half = t_quantile(0.975, 4) * difference.std(ddof=1) / math.sqrt(5)
+    assert paired_jackknife_t(rows) == pytest.approx((difference.mean() - half, difference.mean() + half))
+
+
+def test_jackknife_of_units_without_words_says_nothing():
+    assert all(map(math.isnan, jackknife_t(np.array([[1.0, 10], [2, 0]]))))
+    assert all(map(math.isnan, paired_jackknife_t(np.array([[1.0, 10, 1, 10]]))))
 
 
 def test_sign_flip_is_exact_for_few_units():
@@ -99,6 +113,28 @@ def test_comparison_of_two_systems():
 def test_no_difference_is_not_significant():
     before, after = systems([4, 2] * 15, [2, 4] * 15)
     assert not compare(before, after).significant
+
+
+def test_few_speakers_are_compared_by_a_t_interval():
+    before, after = systems([4, 5, 6, 5, 4, 6], [2, 3, 3, 1, 3, 4])
+    found = compare(before, after)
+    half = t_quantile(0.975, 5) * np.array([0.2, 0.2, 0.3, 0.4, 0.1, 0.2]).std(ddof=1) / math.sqrt(6)
+    assert found.interval == pytest.approx((found.difference - half, found.difference + half))
+    assert found.p == pytest.approx(2 / 2**6)
+
+
+def test_speakers_known_to_one_side_are_the_units():
+    texts, said, speakers = ["a b"] * 6, ["a", "a b"] * 3, ["s", "s", "t", "t", "u", "u"]
+    with_speakers, without = score(texts, texts, speakers=speakers), score(texts, said)
+    assert compare(without, with_speakers).units == compare(with_speakers, without).units == 3
+    assert compare(without, without).over == "utterances"
+    alone = score(texts, said, speakers=["s"] * 6)
+    assert (compare(alone, alone).over, compare(alone, alone).units) == ("utterances", 6)
+
+
+def test_one_utterance_has_no_interval_but_is_compared():
+    found = compare(score(["a b"], ["a"]), score(["a b"], ["a b"]))
+    assert found.interval is None and found.difference == -0.5 and found.summary().startswith("-50.0 points over 1 ")
 
 
 def test_order_of_utterances_does_not_matter():
