@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from speechxfer.errors import UserError
-from speechxfer.scoring.formats import Transcript, Utterance, format_of, read_transcript
+from speechxfer.errors import Problems, UserError, nearest
+from speechxfer.scoring.formats import FORMATS, Transcript, Utterance, format_of, read_transcript
 from speechxfer.scoring.formats.lines import read_utt2spk
 from speechxfer.scoring.formats.nist import cut
+from speechxfer.scoring.formats.tables import TEXTS
 from speechxfer.scoring.memory import collector_paused
+from speechxfer.scoring.notation import parse
 
 Missing = Literal["error", "empty", "skip"]
 MISSING = ("error", "empty", "skip")
@@ -20,9 +22,11 @@ _SHOWN = 10  # names in a message
 
 @dataclass(frozen=True)
 class Pairs:
-    """One system's utterances beside their references, in the references' order. missing: references without one."""
+    """One system's utterances beside their references, in the references' order. path: of its hypotheses.
+    missing: references without one."""
 
     name: str
+    path: Path
     ids: list[str]
     references: list[str]
     hypotheses: list[str]
@@ -40,31 +44,49 @@ def read_pairs(
     format: str | None = None,
     missing: str = "error",
     utt2spk: Path | None = None,
+    notation: bool = False,
 ) -> list[Pairs]:
     """Read a reference and one or more hypotheses, or one file (`hypotheses` empty) that holds both.
+
+    Where every file holds both (as `evaluate` and `adapt` write them), the first one's hypotheses are a system too.
+    format: of all files but stm and ctm; `csv,kaldi` of the reference, then the hypotheses; None: by their suffixes.
+    notation: references are in sclite's notation, and are looked through for braces that do not pair.
 
     Raises UserError naming the ids (and lines) that are duplicate, missing or not in the reference.
     """
     if missing not in MISSING:
-        raise UserError(f"--missing {missing}", fix=f"one of {', '.join(MISSING)}")
+        raise UserError(f"--missing {missing}{nearest(missing, MISSING)}", fix=f"one of {', '.join(MISSING)}")
     files = [reference, *hypotheses]
     for i, path in enumerate(files):
         if any(path == other or _same(path, other) for other in files[:i]):
             raise UserError("the same file is given twice", where=str(path), fix="give a reference and its hypotheses")
     speakers = read_utt2spk(utt2spk) if utt2spk is not None else None
+    formats = _two(format)
     with collector_paused():
         if not hypotheses:
-            return [_one_file(reference, format, speakers)]
-        left = _with_speakers(read_transcript(reference, "reference", _format(reference, format)), speakers)
-        names = _distinct_names(hypotheses)
-        return [
-            _meet(left, _hypothesis(path, format, left), name, missing)
-            for path, name in zip(hypotheses, names, strict=True)
-        ]
+            return [_one_file(reference, formats[0], speakers, missing, notation)]
+        left = _with_speakers(read_transcript(reference, "reference", _format(reference, formats[0])), speakers)
+        _no_duplicates(left)
+        if notation:
+            _check_braces(left.path, ((u.line, u.id, u.text) for u in left.utterances))
+        rights = [_hypothesis(path, formats[1], left) for path in hypotheses]
+        if all(u.other is not None for t in (left, *rights) for u in t.utterances):
+            own = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
+            rights = [replace(left, utterances=own, column=None), *rights]
+        names = _distinct_names([right.path for right in rights])
+        return [_meet(left, right, name, missing) for right, name in zip(rights, names, strict=True)]
 
 
 def _same(path: Path, other: Path) -> bool:
     return path.exists() and other.exists() and path.samefile(other)
+
+
+def _two(format: str | None) -> tuple[str | None, str | None]:
+    """`--format` of the reference and of the hypotheses."""
+    names = [name.strip() for name in format.split(",")] if format else []
+    if len(names) > 2:
+        raise UserError(f"--format {format}", fix="one for all files, or two: the reference's, the hypotheses'")
+    return (names[0], names[-1]) if names else (None, None)
 
 
 def _format(path: Path, chosen: str | None) -> str | None:
@@ -76,9 +98,9 @@ def _distinct_names(paths: list[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _one_file(path: Path, format: str | None, speakers: dict[str, str] | None) -> Pairs:
+def _one_file(path: Path, format: str | None, speakers: dict[str, str] | None, missing: str, notation: bool) -> Pairs:
     chosen = format or format_of(path)
-    if chosen not in ("csv", "tsv", "jsonl"):
+    if chosen in FORMATS and chosen not in ("csv", "tsv", "jsonl"):
         raise UserError(f"a {chosen} file holds one side only", where=str(path), fix="speechxfer score REF HYP")
     found = _with_speakers(read_transcript(path, "hypothesis", chosen), speakers)
     _no_duplicates(found)
@@ -89,7 +111,23 @@ def _one_file(path: Path, format: str | None, speakers: dict[str, str] | None) -
             where=str(path),
             fix="give the references too: speechxfer score REF HYP",
         )
-    return _pairs(path.name, [(u._replace(text=u.other or ""), u) for u in found.utterances], [], [])
+    if notation:
+        _check_braces(path, ((u.line, u.id, u.other or "") for u in found.utterances))
+    lacking = [u for u in found.utterances if u.absent]
+    notes = _lacking(lacking, len(found.utterances), path, missing)
+    met = [(u._replace(text=u.other or ""), u) for u in found.utterances if not u.absent or missing == "empty"]
+    return _pairs(path.name, path, met, [u.id for u in lacking], notes)
+
+
+def _check_braces(path: Path, references: Iterable[tuple[int, str, str]]) -> None:
+    problems = Problems(f"{path} cannot be read in sclite's notation", fix="alternatives are: { a lot / alot / @ }")
+    for line, name, text in references:
+        if "{" in text or "}" in text:
+            try:
+                parse(text, str)
+            except UserError as error:
+                problems.add(f"line {line} ({name}): {error.problem}")
+    problems.stop()
 
 
 def _hypothesis(path: Path, format: str | None, reference: Transcript) -> Transcript:
@@ -135,11 +173,11 @@ def _meet(left: Transcript, right: Transcript, name: str, missing: str) -> Pairs
     left, right = _by_one_key(left, right)
     _no_duplicates(left)
     _no_duplicates(right)
-    said = {u.id: u for u in right.utterances}
-    known = {u.id for u in left.utterances}
+    said = {u.id: u for u in right.utterances if not u.absent}
+    known = {u.id: u for u in left.utterances}
     extra = [u for u in right.utterances if u.id not in known]
     lacking = [u for u in left.utterances if u.id not in said]
-    if len(lacking) == len(left.utterances):
+    if len(extra) == len(right.utterances):
         raise UserError(
             f"no id of {left.path} is in {right.path}: it has '{left.utterances[0].id}' where the other has "
             f"'{right.utterances[0].id}'",
@@ -151,18 +189,35 @@ def _meet(left: Transcript, right: Transcript, name: str, missing: str) -> Pairs
             where=str(right.path),
             fix="remove them, or add their references",
         )
-    if lacking and missing == "error":
+    notes = _lacking(lacking, len(left.utterances), right.path, missing)
+    met = [(u, said.get(u.id, Utterance(u.id, "", 0))) for u in left.utterances if u.id in said or missing == "empty"]
+    if any(u.other is not None for u in left.utterances) and right.column in TEXTS:
+        notes.append(
+            f"{right.path.name} has no column of hypotheses (its '{right.column}' is taken), {left.path.name} has one: "
+            "are the two files swapped?"
+        )
+    others = [u.id for u in right.utterances if u.other is not None and u.other.strip() != known[u.id].text.strip()]
+    if others:
+        notes.append(
+            f"{right.path.name} has other references than {left.path.name}, whose are taken, for {_listed(others)}"
+        )
+    return _pairs(name, right.path, met, [u.id for u in lacking], notes)
+
+
+def _lacking(lacking: list[Utterance], of: int, path: Path, missing: str) -> list[str]:
+    """What is said of utterances without a hypothesis, an error where it was not asked for otherwise."""
+    if not lacking:
+        return []
+    names = _listed([u.id for u in lacking])
+    if missing == "error":
         raise UserError(
-            f"{len(lacking)} of {len(left.utterances)} have no hypothesis: {_listed([u.id for u in lacking])}",
-            where=str(right.path),
+            f"{len(lacking)} of {of} have no hypothesis: {names}",
+            where=str(path),
             fix="--missing empty counts their words as deleted; --missing skip leaves them out; both are reported",
         )
-    notes = []
-    if lacking:
-        what = "scored as empty" if missing == "empty" else "left out"
-        notes.append(f"{len(lacking)} utterances without a hypothesis {what}: {_listed([u.id for u in lacking])}")
-    met = [(u, said.get(u.id, Utterance(u.id, "", 0))) for u in left.utterances if u.id in said or missing == "empty"]
-    return _pairs(name, met, [u.id for u in lacking], notes)
+    what = "scored as empty" if missing == "empty" else "left out"
+    some = "1 utterance" if len(lacking) == 1 else f"{len(lacking)} utterances"
+    return [f"{some} without a hypothesis {what}: {names}"]
 
 
 def _by_one_key(left: Transcript, right: Transcript) -> tuple[Transcript, Transcript]:
@@ -179,18 +234,21 @@ def _by_one_key(left: Transcript, right: Transcript) -> tuple[Transcript, Transc
     )
 
 
-def _pairs(name: str, met: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]) -> Pairs:
+def _pairs(
+    name: str, path: Path, met: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]
+) -> Pairs:
     speakers = [r.speaker or h.speaker for r, h in met]
     keys = dict.fromkeys(key for pair in met for u in pair if u.columns for key in u.columns)
     columns = {key: [r.columns.get(key, h.columns.get(key)) for r, h in met] for key in keys}
     return Pairs(
         name=name,
+        path=path,
         ids=[r.id for r, _ in met],
         references=[r.text for r, _ in met],
         hypotheses=[h.text for _, h in met],
         speakers=speakers if any(speakers) else None,
         columns=columns,
-        audio={r.id: path for r, h in met if (path := r.audio or h.audio)},
+        audio={r.id: heard for r, h in met if (heard := r.audio or h.audio)},
         missing=missing,
         notes=notes,
     )

@@ -92,7 +92,8 @@ def _seconds(field: str) -> float | None:
 
 def cut(words: Transcript, segments: Transcript) -> Transcript:
     """The ctm's words as utterances of the stm, as sclite deals them out: a word belongs to the first segment that ends
-    after the word's middle, words behind the last segment to the last.
+    after the word's middle, words behind the last segment to the last. A recording (or channel) without a single word
+    has no utterances here: whether it was silent or never transcribed is not for this function to say.
 
     Raises UserError for words of a recording that the stm does not have.
     """
@@ -104,7 +105,10 @@ def cut(words: Transcript, segments: Transcript) -> Transcript:
     for key, group in by_recording.items():
         group.sort(key=lambda u: u.segment.end if u.segment else 0.0)
         ends[key] = [u.segment.end for u in group if u.segment]
-    texts: dict[str, list[str]] = {u.id: [] for u in segments.utterances}
+    heard = {(word.recording, word.channel) for word in words.words}
+    texts: dict[str, list[str]] = {
+        u.id: [] for u in segments.utterances if u.segment and (u.segment.recording, u.segment.channel) in heard
+    }
     for word in sorted(words.words, key=lambda w: w.start):
         key = (word.recording, word.channel)
         if key not in by_recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,8 @@ from speechxfer.scoring.formats.transcript import Side, Transcript, Utterance, n
 _IDS = ("id", "utt_id", "utterance_id", "utt")
 _AUDIO = ("audio", "audio_filepath", "path", "file", "file_name")
 _SPEAKERS = ("speaker", "speaker_id", "spk_id", "client_id")
-_TEXTS = ("text", "sentence", "transcription", "transcript")
-_REFERENCES = ("reference", "ref", *_TEXTS)
+TEXTS = ("text", "sentence", "transcription", "transcript")
+_REFERENCES = ("reference", "ref", *TEXTS)
 _HYPOTHESES = ("hypothesis", "hyp", "pred_text", "prediction")
 _NOT_GROUPS = {*_IDS, *_AUDIO, *_REFERENCES, *_HYPOTHESES, "start", "end", "offset", "segments", "words", "nbest"}
 
@@ -47,7 +48,7 @@ def _delimited(path: Path, side: Side, delimiter: str, name: str) -> Transcript:
     except csv.Error as error:
         raise UserError(f"not {name.upper()}: {error}", where=f"{path}:{rows.line_num}") from None
     problems.stop()
-    return Transcript(path, name, _utterances(path, side, records))
+    return _transcript(path, name, side, records)
 
 
 def read_jsonl(path: Path, side: Side) -> Transcript:
@@ -59,25 +60,36 @@ def read_jsonl(path: Path, side: Side) -> Transcript:
         except (json.JSONDecodeError, RecursionError) as error:
             problems.add(f"line {number}: {getattr(error, 'msg', 'nested too deeply')}")
             continue
-        if isinstance(record, dict):
-            records.append((number, record))
-        else:
+        if not isinstance(record, dict):
             problems.add(f"line {number}: a {type(record).__name__}, not an object")
+        elif "\\u" in line and not _is_text(record):
+            problems.add(f"line {number}: half a surrogate pair (\\ud800 to \\udfff), no character")
+        else:
+            records.append((number, record))
     problems.stop()
-    return Transcript(path, "jsonl", _utterances(path, side, records))
+    return _transcript(path, "jsonl", side, records)
 
 
-def _utterances(path: Path, side: Side, records: list[tuple[int, dict[str, Any]]]) -> list[Utterance]:
+def _is_text(record: dict[str, Any]) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _transcript(path: Path, format: str, side: Side, records: list[tuple[int, dict[str, Any]]]) -> Transcript:
     if not records:
-        return some(path, [])
+        some(path, [])
     known = list(dict.fromkeys(key for _, record in records for key in record))
-    wanted, others = (_REFERENCES, _HYPOTHESES) if side == "reference" else ((*_HYPOTHESES, *_TEXTS), _REFERENCES)
+    wanted, others = (_REFERENCES, _HYPOTHESES) if side == "reference" else ((*_HYPOTHESES, *TEXTS), _REFERENCES)
     text_column = _first(wanted, known)
     if text_column is None:
+        swapped = _first(others, known) is not None
         raise UserError(
             f"no column for the {side}{nearest(wanted[0], known)}; it has {', '.join(known)}",
             where=str(path),
-            fix=f"name it '{wanted[0]}' or 'text'",
+            fix=f"name it '{wanted[0]}' or 'text'" + ("; or are the two files swapped?" if swapped else ""),
         )
     id_column, audio_column = _first(_IDS, known), _first(_AUDIO, known)
     if id_column is None and audio_column is None:
@@ -98,7 +110,7 @@ def _utterances(path: Path, side: Side, records: list[tuple[int, dict[str, Any]]
         if name is None or not name.strip():
             problems.add(f"line {line}: no {id_column or audio_column}")
             continue
-        if text is not None and not isinstance(text, (str, int, float)):
+        if text is not None and (isinstance(text, bool) or not isinstance(text, (str, int, float))):
             problems.add(f"line {line} ({name}): '{text_column}' is a {type(text).__name__}, not a text")
             continue
         if text is None and side == "reference":
@@ -107,9 +119,11 @@ def _utterances(path: Path, side: Side, records: list[tuple[int, dict[str, Any]]
         other = _plain(record.get(other_column)) if other_column else None
         columns = {key: value for key in kept if (value := _plain(record.get(key))) is not None}
         speaker = columns.get(speaker_column) if speaker_column else None
-        found.append(Utterance(name.strip(), "" if text is None else str(text), line, audio, speaker, other, columns))
+        words, absent = ("", True) if text is None else (str(text), False)
+        name = unicodedata.normalize("NFC", name.strip())
+        found.append(Utterance(name, words, line, audio, speaker, other, columns, absent=absent))
     problems.stop()
-    return some(path, found)
+    return Transcript(path, format, some(path, found), column=text_column)
 
 
 def _audio(record: Mapping[str, Any], column: str | None) -> str | None:
@@ -120,9 +134,19 @@ def _audio(record: Mapping[str, Any], column: str | None) -> str | None:
     if value is None:
         return None
     start, end = record.get("start"), record.get("end")
+    if record.get("offset") not in (None, ""):  # NeMo's name for a stretch's start, with its duration
+        start, length = record["offset"], record.get("duration")
+        end = end if length in (None, "") else _sum(start, length)
     if start in (None, "") and end in (None, ""):
         return str(value)
     return f"{value}#{'' if start is None else start}-{'' if end is None else end}"
+
+
+def _sum(start: Any, length: Any) -> Any:
+    try:
+        return f"{float(start) + float(length):.10g}"
+    except (TypeError, ValueError):
+        return length
 
 
 def _plain(value: Any) -> str | None:

@@ -15,7 +15,8 @@ Side = Literal["reference", "hypothesis"]
 
 
 class Utterance(NamedTuple):
-    """One row (a tuple, as files hold a great many). other: the other side's text, where the row holds both."""
+    """One row (a tuple, as files hold a great many). other: the other side's text, where the row holds both.
+    absent: the row is there but its text is not (null, which is not the same as empty)."""
 
     id: str
     text: str
@@ -25,6 +26,7 @@ class Utterance(NamedTuple):
     other: str | None = None
     columns: Mapping[str, str] = MappingProxyType({})
     segment: Segment | None = None
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The utterances of one file, in its order; `words` instead for a ctm, which has no utterances of its own."""
+    """The utterances of one file, in its order; `words` instead for a ctm, which has no utterances of its own.
+    column: where a table's texts were found."""
 
     path: Path
     format: str
     utterances: list[Utterance]
     words: list[TimedWord] = field(default_factory=list)
     ignored: list[Utterance] = field(default_factory=list)  # an stm's segments that are not scored
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,11 @@ class TimedWord:
 
 
 def read_text(path: Path) -> str:
-    """The file's text. Raises UserError naming the line of the first byte that is not UTF-8."""
-    data = path.read_bytes()
+    """The file's text, NFC. Raises UserError naming the line of the first byte that is not UTF-8."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError("UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}")
     try:
