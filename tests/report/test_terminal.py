@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from speechxfer.report.terminal import before_after_table, marked_examples, score_table
+from speechxfer.report.terminal import before_after_table, marked_examples, score_table, systems_table
 from speechxfer.scoring import score
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
@@ -40,3 +40,69 @@ def test_examples_are_marked_and_markup_is_text():
     assert "a (+" in text or "[q]" in text
     assert "(-y)" in text
     assert "[red]not markup[/red]" in text
+
+
+def many(count, wrong):
+    """Two utterances of four words from each speaker, of which `wrong(speaker)` are wrong."""
+    speakers = [i for i in range(count) for _ in range(2)]
+    said = [" ".join(["x"] * wrong(i) + ["a"] * (4 - wrong(i))) for i in speakers]
+    return score(["a a a a"] * len(said), said, speakers=[f"p{i:03}" for i in speakers], by="auto")
+
+
+def test_a_long_column_shows_its_worst_and_best_and_the_rest_in_one_row():
+    found = many(40, lambda i: 4 if i < 3 else 2 if i < 30 else 0)
+    rows = [line.strip() for line in shown(score_table(found)).splitlines()[1:]]
+    labels = [row.split("  ")[0] for row in rows]
+    assert labels[0] == "all" and labels[1:4] == ["speaker: p000", "speaker: p001", "speaker: p002"]
+    assert len(labels) == 1 + 8 + 1 + 4 and labels[9] == "speaker: 28 others" and labels[-1] == "speaker: p039"
+    words = [int(row.split()[-5]) for row in rows]
+    assert sum(words[1:]) == words[0] == 320
+    assert len(shown(score_table(many(24, lambda i: i % 3))).splitlines()) == 2 + 24
+
+
+def test_the_columns_come_with_the_fewest_values_first_and_speakers_last():
+    n = 24
+    columns = {"accent": [f"a{i % 4}" for i in range(n)], "gender": [f"g{i % 2}" for i in range(n)]}
+    speakers = [f"s{i % 8}" for i in range(n)]
+    found = score(["a b"] * n, ["a"] * n, speakers=speakers, columns=columns, by="auto")
+    names = [line.split(":")[0].strip() for line in shown(score_table(found)).splitlines()[2:]]
+    assert list(dict.fromkeys(names)) == ["gender", "accent", "speaker"]
+
+
+def test_groups_come_with_the_highest_rate_afterwards_first():
+    before = score(["a b"] * 4, ["a b", "a b", "x y", "x y"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
+    after = score(["a b"] * 4, ["a x", "a b", "a b", "a b"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
+    lines = shown(before_after_table(before, after)).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["all", "c:", "c:"] and lines[3].split()[1] == "u"
+    assert "0.0 [0]" in lines[3] and "25.0 [1]" in lines[3] and lines[3].split()[-1] == "+25.0"
+
+
+def test_nothing_of_a_wide_table_is_cut():
+    name = "a-very-long-file-name-of-a-system-of-some-kind.jsonl"
+    found = score(["a b"], ["a"])
+    console = Console(file=io.StringIO(), width=40, color_system=None, soft_wrap=True)
+    console.print(systems_table({name: found, "y": found, "z": found}))
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 3 and lines[2].count("50.0 [1]") == 3 and "d.jsonl" in lines[0] and "…" in lines[0]
+
+
+def test_more_than_three_systems_leave_their_intervals_out():
+    found = score(["a b"] * 9, ["a", "a b", "a"] * 3)
+    assert "95 %" in shown(systems_table(dict.fromkeys("xyz", found)))
+    assert "95 %" not in shown(systems_table(dict.fromkeys("wxyz", found)))
+
+
+def test_examples_are_utterances_that_changed_for_better_and_worse():
+    references = ["a b c d"] * 8
+    before = score(references, ["a b c d", "x x x d", "a x x d", "x x c d", "a b c d", "a b c d", "x b c d", "a b c d"])
+    after = score(references, ["a b c d", "a b c d", "a b c d", "a b c d", "x b c d", "x x x d", "x b c d", "a b c d"])
+    heads = [line for line in shown(marked_examples(before, after, 4)).splitlines() if "error" in line]
+    assert heads == ["2 (3 errors fewer)", "3 (2 errors fewer)", "6 (3 errors more)", "5 (1 error more)"]
+    fewer = [line for line in shown(marked_examples(after, before, 8)).splitlines() if "error" in line]
+    assert len(fewer) == 5  # of eight asked for, five changed
+    assert shown(marked_examples(before, before, 4)).strip() == ""
+
+
+def test_all_examples_are_better_where_nothing_worsened():
+    before, after = score(["a b"] * 5, ["x y"] * 5), score(["a b"] * 5, ["a y"] * 5)
+    assert shown(marked_examples(before, after, 4)).count("1 error fewer") == 4
