@@ -9,21 +9,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import mimetypes
 import os
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from speechxfer.scoring import Part, Score, Word, compare
-from speechxfer.scoring.insight import by_rule, inspect
+from speechxfer.scoring import Part, Score, Word, compare_all
+from speechxfer.scoring.insight import Insight, by_rule, inspect
 
 _HERE = Path(__file__).parent
 _GROUPS_SHOWN = 60  # values of a column in the chart
-_CONTROLS = re.compile("[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_LONG = 12  # values from which a chart is folded away
+_CONTROLS = re.compile("[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def write_report(
@@ -49,30 +52,34 @@ def write_report(
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rate": _rate, "seen": seen}
+    environment.filters |= {"rate": _rate, "seen": seen, "counted": _counted}
     page = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
     alignments = {name: score.alignments() for name, score in systems.items()}
     insights = {name: inspect(score, alignments[name]) for name, score in systems.items()}
-    first = next(iter(systems.values()))
-    order = list(dict.fromkeys(i for insight in insights.values() for i in insight.worst))
-    worst = [first.ids[i] for i in order if i < len(first.ids)]
+    worst = {name: _worst(score, insights[name]) for name, score in systems.items()}
+    embedded = list(dict.fromkeys(one[0] for ranked in zip_longest(*worst.values()) for one in ranked if one))[:embed]
     text = page.render(
         title=title,
         systems=systems,
         comparisons=_comparisons(systems),
         insights=insights,
+        worst=worst,
         rules={name: by_rule(score) for name, score in systems.items()},
         charts=_charts(systems),
+        long=_LONG,
         facts=facts or {},
         warnings=warnings,
         digest=digest,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        data=Markup(
-            _script_json(_data(systems, alignments, insights, _sources(audio or {}, target.parent, worst[:embed])))
-        ),
+        data=Markup(_script_json(_data(systems, alignments, insights, _sources(audio or {}, target.parent, embedded)))),
     )
     target.write_text(text, encoding="utf-8")
+
+
+def _worst(score: Score, insight: Insight) -> list[tuple[str, int, int]]:
+    """Id, errors and words of the worst utterances."""
+    return [(score.ids[i], int(score.words[i, 1:].sum()), int(score.words[i, :3].sum())) for i in insight.worst]
 
 
 def seen(text: str) -> str:
@@ -82,66 +89,95 @@ def seen(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Mark:
-    """A rate and its interval as places on an axis, in per cent of its width."""
+    """A rate and its interval as places on an axis, in per cent of its width. cut: the interval goes on beyond it."""
 
     part: Part | None
     at: float
     low: float
     width: float
+    cut: bool
 
 
-def _charts(systems: Mapping[str, Score]) -> list[tuple[str, float, list[tuple[str, list[_Mark]]], int]]:
-    """Of every column: name, the axis's right end in per cent, rows of value and a mark each system, rows not shown."""
-    first = next(iter(systems.values()))
+@dataclass(frozen=True)
+class _Chart:
+    """A column's groups: `rows` of a value and a mark for each system, the first for all utterances together.
+
+    ticks: (place in per cent of the axis, rate in per cent). hidden: groups that are not drawn.
+    """
+
+    column: str
+    ticks: list[tuple[float, float]]
+    rows: list[tuple[str, list[_Mark]]]
+    hidden: int
+
+
+def _charts(systems: Mapping[str, Score]) -> list[_Chart]:
+    """Of every column that a person would read, its groups by the last system's rate, the highest first."""
+    first, last = next(iter(systems.values())), list(systems.values())[-1]
     charts = []
-    for column, groups in first.by.items():
-        found = [(v, [s.by.get(column, {}).get(v) for s in systems.values()]) for v in groups]
-        found.sort(key=lambda row: (-(row[1][0].wer or 0.0) if row[1][0] else 0.0, row[0]))
-        shown = found[:_GROUPS_SHOWN]
-        ends = [p.wer for _, parts in shown for p in parts if p is not None and p.wer is not None]
-        top = min(max([*ends, 0.05]) * 1.25, 2.0)
+    for column in first.shown_columns:
+        groups: dict[str, list[Part | None]] = {
+            v: [s.by.get(column, {}).get(v) for s in systems.values()] for v in first.by[column]
+        }
+        rates = {v: part.wer or 0.0 for v, part in last.by.get(column, {}).items()}
+        order = sorted(groups, key=lambda value: (-rates.get(value, 0.0), value))
+        shown: list[tuple[str, list[Part | None]]] = [("", [s.total for s in systems.values()])]
+        shown += [(v, groups[v]) for v in order[:_GROUPS_SHOWN]]
+        top, step = _axis([part for _, parts in shown for part in parts if part is not None])
+        ticks = [(100 * k * step / top, 100 * k * step) for k in range(round(top / step) + 1)]
         rows = [(value, [_mark(part, top) for part in parts]) for value, parts in shown]
-        charts.append((column, 100 * top, rows, len(found) - len(shown)))
+        charts.append(_Chart(column, ticks, rows, len(order) - len(rows) + 1))
     return charts
+
+
+def _axis(parts: Sequence[Part]) -> tuple[float, float]:
+    """The right end and the step of an axis that holds all rates, and their intervals up to half as much again."""
+    rates = [part.wer for part in parts if part.wer is not None]
+    highest = min(max([*rates, 0.01]), 2.0)
+    ends = [part.interval.high for part in parts if part.interval is not None]
+    top = min(max([highest, *ends]), 1.5 * highest)
+    power = 10.0 ** math.floor(math.log10(top / 5))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= top / 5)
+    return step * math.ceil(top / step - 1e-9), step
 
 
 def _mark(part: Part | None, top: float) -> _Mark:
     if part is None or part.wer is None:
-        return _Mark(None, 0, 0, 0)
+        return _Mark(None, 0, 0, 0, False)
 
     def place(rate: float) -> float:
         return round(100 * min(max(rate, 0.0), top) / top, 2)
 
     low, high = (part.interval.low, part.interval.high) if part.interval else (part.wer, part.wer)
-    return _Mark(part, place(part.wer), place(low), round(place(high) - place(low), 2))
+    return _Mark(part, place(part.wer), place(low), round(place(high) - place(low), 2), high > top)
 
 
 def _comparisons(systems: Mapping[str, Score]) -> list[tuple[str, str, str]]:
-    names = list(systems)
-    return [
-        (names[0], name, compare(systems[names[0]], systems[name]).summary())
-        for name in names[1:]
-        if set(systems[name].ids) == set(systems[names[0]].ids)
-        and systems[name].options.to_json() == systems[names[0]].options.to_json()
-    ]
+    """Names and difference of every pair of systems; none of systems that do not hold the same utterances."""
+    alike = {(frozenset(s.ids), json.dumps(s.options.to_json())) for s in systems.values()}
+    if len(systems) < 2 or len(alike) > 1:
+        return []
+    return [(before, after, found.summary()) for (before, after), found in compare_all(systems).items()]
 
 
 def _data(
     systems: Mapping[str, Score],
     alignments: Mapping[str, list[list[Word]]],
-    insights: Mapping[str, Any],
+    insights: Mapping[str, Insight],
     sources: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the script shows: of every utterance id, groups, audio, and a list of aligned words for each system."""
+    """What the script shows: of every utterance id, groups, audio, and a list of aligned words for each system. The
+    first of the columns are those to choose by."""
     first = next(iter(systems.values()))
     place = {name: {u: i for i, u in enumerate(score.ids)} for name, score in systems.items()}
     home = next(iter(place.values()))  # rows of the first system, whose groups are shown
     loops = {name: set(insight.loops) for name, insight in insights.items()}
+    columns = list(dict.fromkeys([*first.shown_columns, *first.by_columns]))
     rows = []
     for u in dict.fromkeys(u for score in systems.values() for u in score.ids):
         row: dict[str, Any] = {"id": u, "s": []}
         if u in home:
-            row["g"] = [first.columns[c][home[u]] for c in first.by_columns]
+            row["g"] = [first.columns[c][home[u]] for c in columns]
         if u in sources:
             row["a"] = sources[u]
         for name, score in systems.items():
@@ -153,7 +189,7 @@ def _data(
             length = int(score.words[i, :3].sum())
             row["s"].append([int(score.words[i, 1:].sum()), length, words, int(i in loops[name])])
         rows.append(row)
-    return {"systems": list(systems), "columns": list(first.by_columns), "rows": rows}
+    return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": rows}
 
 
 def _sources(audio: Mapping[str, str], folder: Path, embedded: Sequence[str]) -> dict[str, str]:
@@ -180,6 +216,10 @@ def _script_json(value: Any) -> str:
     """JSON that no HTML parser can leave: `<`, `>` and `&` as escapes."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
 
 
 def _rate(value: float | None) -> str:

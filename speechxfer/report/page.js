@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const STEP = 100;
-  const controls = /[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+  const controls = /[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
   const seen = (text) => text.replace(controls, (c) => "[U+" + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "]");
   const element = (name, kind, text) => {
     const made = document.createElement(name);
@@ -49,7 +49,7 @@
   });
   fill($("filter"), filters.map((f) => f[0]));
   fill($("sort"), sorts.map((s) => s[0]));
-  const groups = data.columns.map((column, k) => {
+  const groups = data.columns.slice(0, data.filters).map((column, k) => {
     const label = element("label", "", column + " ");
     const select = element("select");
     const values = [...new Set(data.rows.filter((r) => r.g).map((r) => r.g[k]))].sort();
@@ -59,14 +59,30 @@
     return { select, values, k };
   });
 
+  const isRight = (text) => {
+    const first = text.match(/\p{L}/u);  // the first letter decides, as in Unicode's rule
+    return first !== null && /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(first[0]);
+  };
   const shownWord = (word) => {
     if (typeof word === "string") return element("bdi", "", word);
     const [operation, reference, hypothesis] = word;
     const mark = element("span", operation);
-    mark.title = { S: "substituted: said " + reference, D: "deleted", I: "inserted" }[operation] || "optional, left out";
+    mark.title = seen({ S: "substituted: said " + reference, D: "deleted", I: "inserted" }[operation] || "optional, left out");
     mark.append(element("bdi", "", operation === "D" || operation === "=" ? reference : hypothesis));
-    if (operation === "S") mark.append(element("s", "", reference));
+    if (operation === "S") {
+      const struck = element("s");
+      struck.append(element("bdi", "", reference));
+      mark.append(struck);
+    }
     return mark;
+  };
+  const shownLine = (name, kind, words, right) => {
+    const line = element("div", "line");
+    const said = element("div", kind);
+    said.dir = right ? "rtl" : "ltr";
+    words.forEach((word, i) => said.append(...(i ? [" "] : []), shownWord(word)));
+    line.append(element("span", "name", name), said);
+    return line;
   };
   const shownRow = (row) => {
     const item = element("li");
@@ -74,13 +90,13 @@
     head.append(element("bdi", "", row.id));
     (row.g || []).forEach((value, k) => head.append(element("span", "", data.columns[k] + ": " + value)));
     item.append(head);
+    const aligned = row.s.find((s) => s)[2];
+    const reference = aligned.map((w) => (typeof w === "string" ? w : w[1])).filter((w) => w);
+    const right = isRight(reference.join(" ") || aligned.map((w) => w[2]).join(" "));
+    item.append(shownLine("reference", "reference", reference, right));
     row.s.forEach((s, k) => {
-      const line = element("div", "words");
-      line.dir = "auto";
-      const count = s ? s[0] + " / " + s[1] : "no hypothesis";
-      line.append(element("span", "name", (last > 0 ? data.systems[k] + " " : "") + count));
-      if (s) s[2].forEach((word, i) => line.append(...(i ? [" "] : []), shownWord(word)));
-      item.append(line);
+      const name = last > 0 ? data.systems[k] : "hypothesis";
+      item.append(shownLine(name + (s ? " " + s[0] + " / " + s[1] : ": none"), "words", s ? s[2] : [], right));
     });
     if (row.a) {
       const audio = element("audio");
@@ -121,5 +137,19 @@
   [$("filter"), $("sort"), ...groups.map((g) => g.select)].forEach((s) => s.addEventListener("change", update));
   document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   $("more").addEventListener("click", more);
+  document.querySelectorAll(".find").forEach((button) => button.addEventListener("click", () => {
+    $("search").value = button.dataset.id;
+    $("filter").value = "0";
+    groups.forEach((g) => { g.select.value = "0"; });
+    update();
+    $("utterances").scrollIntoView();
+    $("utterances").focus();
+  }));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !event.target.closest("input, select")) {
+      event.preventDefault();
+      $("search").focus();
+    }
+  });
   update();
 })();

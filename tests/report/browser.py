@@ -87,6 +87,16 @@ class Browser:
             "POST", f"{self.session}/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": steps}]}
         )
 
+    def look(self, width: int, height: int = 900, *, dark: bool = False) -> None:
+        """As on a screen of that size (below 500 pixels, a phone's), in the light or in the dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.devtools("Emulation.setDeviceMetricsOverride", **size)
+        self.devtools("Emulation.setEmulatedMedia", features=scheme)
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        return self._call("POST", f"{self.session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def console(self) -> list[str]:
         found = self._call("POST", f"{self.session}/se/log", {"type": "browser"})
         return [entry["message"] for entry in found if entry["level"] in ("SEVERE", "WARNING")]
