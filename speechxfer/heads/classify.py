@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, WhisperConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForAudioClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    WhisperConfig,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from speechxfer.shapes import Frames, length_mask
@@ -49,7 +57,11 @@ class AttentiveConfig(PretrainedConfig):
 
 
 class AttentiveClassifier(PreTrainedModel):
-    """An encoder, attentive statistics pooling, one linear layer; of ours, as transformers pools by the mean only."""
+    """An encoder, attentive statistics pooling, one linear layer; of ours, as transformers pools by the mean only.
+
+    `forward` takes what transformers' own encoder takes (Whisper: 30 s of log-mel); through speechxfer the encoder
+    runs on the utterance's own length.
+    """
 
     config_class = AttentiveConfig
     base_model_prefix = "encoder"
@@ -58,7 +70,7 @@ class AttentiveClassifier(PreTrainedModel):
     def __init__(self, config: AttentiveConfig) -> None:
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
-        self.encoder = WhisperEncoder(inner) if isinstance(inner, WhisperConfig) else AutoModel.from_config(inner)
+        self.encoder: Any = WhisperEncoder(inner) if isinstance(inner, WhisperConfig) else AutoModel.from_config(inner)
         dim: Any = inner.d_model if isinstance(inner, WhisperConfig) else inner.hidden_size
         self.pool = AttentiveStatistics(dim)
         self.dropout = nn.Dropout(config.final_dropout)
@@ -70,5 +82,25 @@ class AttentiveClassifier(PreTrainedModel):
         """Frames to class scores (batch, classes), not normalised."""
         return self.classifier(self.dropout(self.pool(frames)))
 
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """input_values (batch, time) or input_features, as the encoder's own extractor makes them. Returns logits."""
+        given = input_features if input_values is None else input_values
+        if isinstance(self.encoder, WhisperEncoder):
+            attention_mask = None  # its padding is attended to, as its authors do
+            states = self.encoder(given).last_hidden_state
+        else:
+            states = self.encoder(given, attention_mask=attention_mask).last_hidden_state
+        lengths = torch.full((len(states),), states.shape[1], device=states.device)
+        if attention_mask is not None:
+            lengths = self.encoder._get_feature_vector_attention_mask(states.shape[1], attention_mask).sum(-1)
+        return SequenceClassifierOutput(logits=self.scores(Frames(states, lengths)))
+
 
 AutoConfig.register(AttentiveConfig.model_type, AttentiveConfig)
+AutoModelForAudioClassification.register(AttentiveConfig, AttentiveClassifier)

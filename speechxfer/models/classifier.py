@@ -7,21 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    AutoFeatureExtractor,
-    AutoModel,
-    AutoModelForAudioClassification,
-    PreTrainedModel,
-    WhisperModel,
-)
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
 from speechxfer.config.recipe import Head
 from speechxfer.encoders import encoder_of
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import UserError, nearest
 from speechxfer.heads.classify import AttentiveClassifier, AttentiveConfig, mean_over
+from speechxfer.heads.whisper_ctc import WhisperCTCConfig
 from speechxfer.models.base import Settings, SpeechModel
-from speechxfer.models.opening import config_of, pretrained
+from speechxfer.models.opening import UNUSED, bare_encoder, config_of, encoder_config, pretrained, renew
 from speechxfer.shapes import Frames
 
 
@@ -67,13 +62,19 @@ class Classifier(SpeechModel):
 
 def open_classifier(folder: Path, settings: Settings) -> Classifier:
     """A folder that has a classification head and its labels."""
-    attentive = config_of(folder).model_type == AttentiveConfig.model_type
-    network = pretrained(AttentiveClassifier if attentive else AutoModelForAudioClassification, folder)
+    config = config_of(folder)
+    if getattr(config, "use_weighted_layer_sum", False):
+        raise UserError("its head sums the encoder's layers by weights, which is not run here", where=str(folder))
+    attentive = isinstance(config, AttentiveConfig)
+    network = pretrained(AttentiveClassifier if attentive else AutoModelForAudioClassification, folder, fresh=UNUSED)
     return Classifier(network.eval(), pretrained(AutoFeatureExtractor, folder), settings)
 
 
 def new_classifier(folder: Path, settings: Settings, head: Head, texts: list[str]) -> Classifier:
-    """The folder's encoder with a new head over the labels that `texts` holds."""
+    """The folder's encoder with a new head over the labels that `texts` holds.
+
+    A folder that tells the very same labels apart keeps its head, if it pools as `head` asks.
+    """
     labels = sorted(set(texts))
     if len(labels) < 2:
         raise UserError(
@@ -81,42 +82,38 @@ def new_classifier(folder: Path, settings: Settings, head: Head, texts: list[str
         )
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: place for place, name in enumerate(labels)}}
     config = config_of(folder)
-    extractor = pretrained(AutoFeatureExtractor, folder)
-    if head.pooling == "attentive":
-        network: Any = _attentive(folder, config, head, names)
-    elif config.model_type == "whisper":
-        network = _mean(folder, names)
+    known = dict(config.id2label or {}) == names["id2label"]
+    build = _attentive if head.pooling == "attentive" else _mean
+    network = build(folder, config, head, names, known)
+    return Classifier(network, pretrained(AutoFeatureExtractor, folder), settings)
+
+
+def _mean(folder: Path, config: Any, head: Head, names: dict[str, Any], known: bool) -> PreTrainedModel:
+    """As transformers has it. A projector that the folder brings is kept, other labels get a new last layer."""
+    stated = {"use_weighted_layer_sum": False, **names}
+    if isinstance(config, AttentiveConfig | WhisperCTCConfig):
+        inner = encoder_config(config)
+        inner.update(stated)
+        network = AutoModelForAudioClassification.from_config(inner)
+        encoder: Any = network.encoder if inner.model_type == "whisper" else network.base_model
+        encoder.load_state_dict(bare_encoder(folder).state_dict())
+        return network
+    fresh = ("classifier", "projector", *UNUSED)
+    network = pretrained(AutoModelForAudioClassification, folder, fresh=fresh, ignore_mismatched_sizes=True, **stated)
+    if not known or getattr(config, "use_weighted_layer_sum", False):
+        renew(network.classifier, getattr(config, "initializer_range", None) or config.init_std)
+    return network
+
+
+def _attentive(folder: Path, config: Any, head: Head, names: dict[str, Any], known: bool) -> AttentiveClassifier:
+    inner = encoder_config(config)
+    network = AttentiveClassifier(AttentiveConfig(encoder=inner.to_dict(), final_dropout=head.dropout, **names))
+    if isinstance(config, AttentiveConfig):
+        before = pretrained(AttentiveClassifier, folder)
+        network.pool.load_state_dict(before.pool.state_dict())
+        if known:
+            network.classifier.load_state_dict(before.classifier.state_dict())
+        network.encoder.load_state_dict(before.encoder.state_dict())
     else:
-        network = pretrained(
-            AutoModelForAudioClassification,
-            folder,
-            fresh=("classifier", "projector", ""),
-            ignore_mismatched_sizes=True,
-            use_weighted_layer_sum=False,
-            **names,
-        )
-    return Classifier(network, extractor, settings)
-
-
-def _mean(folder: Path, names: dict[str, Any]) -> PreTrainedModel:
-    return pretrained(
-        AutoModelForAudioClassification,
-        folder,
-        fresh=("classifier", "projector"),
-        ignore_mismatched_sizes=True,
-        use_weighted_layer_sum=False,
-        **names,
-    )
-
-
-def _attentive(folder: Path, config: Any, head: Head, names: dict[str, Any]) -> AttentiveClassifier:
-    if config.model_type == AttentiveConfig.model_type:
-        before = pretrained(AttentiveClassifier, folder).encoder
-        inner = config.encoder
-    elif config.model_type == "whisper":
-        before, inner = pretrained(WhisperModel, folder).encoder, config.to_dict()
-    else:
-        before, inner = pretrained(AutoModel, folder), config.to_dict()
-    network = AttentiveClassifier(AttentiveConfig(encoder=inner, final_dropout=head.dropout, **names))
-    network.encoder.load_state_dict(before.state_dict())
+        network.encoder.load_state_dict(bare_encoder(folder).state_dict())
     return network

@@ -15,8 +15,6 @@ from transformers import (
     Wav2Vec2BertProcessor,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2Processor,
-    WhisperModel,
-    WhisperProcessor,
 )
 
 from speechxfer.config.recipe import Head
@@ -24,10 +22,11 @@ from speechxfer.decoding.ctc import best_path
 from speechxfer.encoders import encoder_of
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import UserError
+from speechxfer.heads.classify import AttentiveConfig
 from speechxfer.heads.ctc import ctc_loss
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 from speechxfer.models.base import Settings, SpeechModel
-from speechxfer.models.opening import config_of, pretrained
+from speechxfer.models.opening import UNUSED, bare_encoder, config_of, encoder_config, pretrained, renew
 from speechxfer.shapes import Emissions, Frames
 from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, spell, vocabulary_of
 
@@ -99,7 +98,7 @@ def open_ctc(folder: Path, settings: Settings) -> CtcRecogniser:
     if config_of(folder).model_type == WhisperCTCConfig.model_type:
         network = pretrained(WhisperForCTC, folder)
     else:
-        network = pretrained(AutoModelForCTC, folder, fresh=_UNUSED)
+        network = pretrained(AutoModelForCTC, folder, fresh=UNUSED)
     tokenizer = pretrained(Wav2Vec2CTCTokenizer, folder)
     return CtcRecogniser(network.eval(), pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
 
@@ -116,42 +115,29 @@ def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> C
             )
         return open_ctc(folder, settings)
     tokenizer = _tokenizer(vocabulary_of(texts))
-    size = len(tokenizer.get_vocab())
-    if config.model_type == WhisperCTCConfig.model_type:
-        encoder = pretrained(WhisperForCTC, folder).encoder
-        return _on_whisper(encoder, pretrained(AutoFeatureExtractor, folder), tokenizer, config, head, size, settings)
-    if config.model_type == "whisper":
-        encoder = pretrained(WhisperModel, folder).encoder
-        extractor = pretrained(WhisperProcessor, folder).feature_extractor
-        return _on_whisper(encoder, extractor, tokenizer, config, head, size, settings)
-    network = pretrained(
-        AutoModelForCTC,
-        folder,
-        fresh=("lm_head", *_UNUSED),
-        vocab_size=size,
-        pad_token_id=tokenizer.pad_token_id,
-        final_dropout=head.dropout,
-        ctc_loss_reduction="mean",
-        ctc_zero_infinity=True,
-        ignore_mismatched_sizes=True,
-    )
-    return CtcRecogniser(network, pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
-
-
-# transformers' own masking, which we do not use; a checkpoint may lack it
-_UNUSED = tuple(
-    f"{family}.masked_spec_embed"
-    for family in ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_conformer", "wav2vec2_bert")
-)
-
-
-def _on_whisper(
-    encoder: nn.Module, extractor: Any, tokenizer: Any, config: Any, head: Head, size: int, settings: Settings
-) -> CtcRecogniser:
-    own = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
-    own |= {"symbols": size, "final_dropout": head.dropout}
-    network = WhisperForCTC(WhisperCTCConfig(**own))
-    network.encoder.load_state_dict(encoder.state_dict())
+    size, inner = len(tokenizer.get_vocab()), encoder_config(config)
+    extractor = pretrained(AutoFeatureExtractor, folder)
+    if inner.model_type == "whisper":
+        encoder = bare_encoder(folder)
+        own = {key: value for key, value in inner.to_dict().items() if key not in ("model_type", "architectures")}
+        whisper = WhisperForCTC(WhisperCTCConfig(**own | {"symbols": size, "final_dropout": head.dropout}))
+        whisper.encoder.load_state_dict(encoder.state_dict())
+        return CtcRecogniser(whisper, extractor, tokenizer, settings)
+    stated = {
+        "vocab_size": size,
+        "pad_token_id": tokenizer.pad_token_id,
+        "final_dropout": head.dropout,
+        "ctc_loss_reduction": "mean",
+        "ctc_zero_infinity": True,
+    }
+    if isinstance(config, AttentiveConfig):
+        inner.update(stated)
+        network = AutoModelForCTC.from_config(inner)
+        network.base_model.load_state_dict(bare_encoder(folder).state_dict())
+    else:
+        fresh = ("lm_head", *UNUSED)
+        network = pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **stated)
+    renew(network.lm_head, inner.initializer_range)  # a checkpoint's own head may have as many symbols, and others
     return CtcRecogniser(network, extractor, tokenizer, settings)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from speechxfer.errors import UserError
 from speechxfer.models.base import SETTINGS, Settings, SpeechModel
 from speechxfer.models.classifier import new_classifier, open_classifier
 from speechxfer.models.ctc import new_ctc, open_ctc
-from speechxfer.models.opening import config_of, pretrained
+from speechxfer.models.opening import config_of, encoder_config, pretrained
 from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
 
 FRAMES_PER_SECOND = 50.0  # of every family here; adapters make fewer
@@ -79,8 +79,10 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
     folder = find(model)
     config = config_of(folder)
     kind = head.kind if head else _settings(folder, str(model), strict=False).kind
-    longest = 30.0 if config.model_type == "whisper" else None
+    inner = encoder_config(config)
+    longest = inner.max_source_positions / FRAMES_PER_SECOND if inner.model_type == "whisper" else None
     if kind == "seq2seq":
+        _needs_decoder(config, folder)
         tokenizer = pretrained(WhisperProcessor, folder).tokenizer
         return Limits(
             max_seconds=longest,
@@ -111,15 +113,20 @@ def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | N
 def _open(folder: Path, settings: Settings) -> SpeechModel:
     config = config_of(folder)
     if settings.kind == "seq2seq":
-        if config.model_type != "whisper":
-            raise UserError(
-                f"head.kind seq2seq keeps Whisper's own decoder, and this is a {config.model_type} checkpoint",
-                where=str(folder),
-                fix="say head.kind=ctc",
-            )
+        _needs_decoder(config, folder)
         network = pretrained(WhisperForConditionalGeneration, folder)
         return WhisperRecogniser(network, pretrained(WhisperProcessor, folder), settings)
     return open_ctc(folder, settings) if settings.kind == "ctc" else open_classifier(folder, settings)
+
+
+def _needs_decoder(config: Any, folder: Path) -> None:
+    architecture = (config.architectures or [""])[0]
+    if config.model_type != "whisper" or architecture.endswith("ForAudioClassification"):
+        raise UserError(
+            f"head.kind seq2seq keeps Whisper's own decoder, and this {architecture or config.model_type} has none",
+            where=str(folder),
+            fix="say head.kind=ctc, or name a Whisper checkpoint",
+        )
 
 
 def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:

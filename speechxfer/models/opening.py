@@ -9,9 +9,16 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig
+from torch import nn
+from transformers import AutoConfig, AutoModel, WhisperConfig, WhisperModel
 
 from speechxfer.errors import UserError
+from speechxfer.heads.classify import AttentiveClassifier, AttentiveConfig
+from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
+
+FAMILIES_WITH_MASKING = ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_conformer", "wav2vec2_bert")
+# transformers' own masking, which we do not use; a checkpoint may lack it
+UNUSED = ("masked_spec_embed", *(f"{family}.masked_spec_embed" for family in FAMILIES_WITH_MASKING))
 
 
 def config_of(folder: Path) -> Any:
@@ -22,6 +29,35 @@ def config_of(folder: Path) -> Any:
         raise UserError(
             f"transformers cannot read its config.json ({str(error).splitlines()[0]})", where=str(folder)
         ) from None
+
+
+def encoder_config(config: Any) -> Any:
+    """The encoder's own configuration inside a folder's: the two differ for heads that transformers lacks."""
+    if isinstance(config, AttentiveConfig):
+        return AutoConfig.for_model(**config.encoder)
+    if isinstance(config, WhisperCTCConfig):
+        ours = ("model_type", "architectures", "symbols", "final_dropout")
+        return WhisperConfig(**{key: value for key, value in config.to_dict().items() if key not in ours})
+    return config
+
+
+def bare_encoder(folder: Path) -> Any:
+    """The encoder alone, whatever head the folder has: Whisper's encoder, or the bare model of its family."""
+    config = config_of(folder)
+    if isinstance(config, AttentiveConfig):
+        return pretrained(AttentiveClassifier, folder).encoder
+    if isinstance(config, WhisperCTCConfig):
+        return pretrained(WhisperForCTC, folder).encoder
+    if isinstance(config, WhisperConfig):
+        return pretrained(WhisperModel, folder, fresh=("decoder",)).encoder  # a classifier has none
+    return pretrained(AutoModel, folder, fresh=UNUSED)
+
+
+def renew(layer: nn.Linear, std: float) -> None:
+    """A new head's weights, as transformers draws them, where a checkpoint's own stood in the same shape."""
+    with torch.no_grad():
+        layer.weight.normal_(0.0, std)
+        layer.bias.zero_()
 
 
 def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
