@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Literal
 
 from datasets import Dataset
 
-from speechxfer.adapt.evaluation import Evaluation, evaluate_part
+from speechxfer.adapt.evaluation import Evaluation, evaluate_part, fingerprint
 from speechxfer.config.recipe import Decoding, Scoring
 from speechxfer.data.bad_rows import Limits, bad_rows
 from speechxfer.data.read import read
@@ -32,10 +31,7 @@ class Part:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the ids and references."""
-        digest = hashlib.sha256()
-        for name, text in zip(self.utterances["id"], self.utterances[self.reference], strict=True):
-            digest.update(f"{name}\t{text}\n".encode())
-        return digest.hexdigest()
+        return fingerprint(self.utterances, self.reference)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import sys
@@ -89,6 +90,29 @@ def score_jsonl(path: Path, scoring: Scoring) -> Score:
     names = dict.fromkeys(name for line in lines for name in line)
     rows = Dataset.from_dict({name: [line.get(name) for line in lines] for name in names})
     return score_part(rows, rows["hypothesis"], scoring, reference="reference")
+
+
+def played(utterances: Dataset) -> dict[str, str]:
+    """Id to the file that a report plays, with `#start-end` where the utterance is a stretch of it.
+
+    Rows whose audio is embedded in the table have no file.
+    """
+    return {row["id"]: _stretch(row) for row in without(utterances, "bytes") if row.get("path")}
+
+
+def _stretch(row: Mapping[str, Any]) -> str:
+    start, end = row.get("start"), row.get("end")
+    if start is None and end is None:
+        return str(row["path"])
+    return f"{row['path']}#{start or 0:g}-{'' if end is None else f'{end:g}'}"
+
+
+def fingerprint(utterances: Dataset, reference: str) -> str:
+    """SHA-256 of a part's ids and references."""
+    digest = hashlib.sha256()
+    for name, text in zip(utterances["id"], utterances[reference], strict=True):
+        digest.update(f"{name}\t{text}\n".encode())
+    return digest.hexdigest()
 
 
 def without(utterances: Dataset, *names: str) -> Dataset:

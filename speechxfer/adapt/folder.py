@@ -31,48 +31,59 @@ class RunFolder:
         self.before, self.after, self.html = path / BEFORE, path / AFTER, path / HTML
 
     @property
-    def finished(self) -> bool:
-        return (self.path / REPORT).is_file()
+    def begun(self) -> bool:
+        return (self.path / RECIPE).is_file()
 
-    def open(self, recipe: Recipe, *, resume: bool) -> None:
-        """Make the folder, or take it up again. Raises UserError rather than lose or mix anyone's work."""
-        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+    @property
+    def finished(self) -> bool:
+        return self.begun and (self.path / REPORT).is_file()
+
+    def check(self, recipe: Recipe, *, resume: bool) -> None:
+        """Raise UserError rather than lose or mix anyone's work. Writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError("output is a file", where=str(self.path), fix="name a folder")
-        begun = RECIPE in held
-        if held and not begun:
+        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        if held and not self.begun:
             raise UserError(
                 f"output holds files of something else ({', '.join(held[:4])})",
                 where=str(self.path),
                 fix="say output=DIR with a new folder",
             )
-        if begun and recipe.overwrite:
-            for name in OURS:
-                _remove(self.path / name)
-        elif begun and resume:
+        if self.begun and resume:
             self._same_recipe(recipe)
-        elif begun:
+        elif self.begun and not recipe.overwrite:
             state = "a finished run" if self.finished else "an unfinished run"
             raise UserError(
                 f"{state} lies there",
                 where=str(self.path),
                 fix="--resume goes on with it, overwrite=true replaces it, output=DIR writes elsewhere",
             )
+
+    def open(self, recipe: Recipe, *, resume: bool) -> None:
+        """Make the folder, or take it up again, as `check` allows. `--resume` goes before `overwrite`."""
+        self.check(recipe, resume=resume)
         with disk_errors(self.path):
+            if self.begun and not resume:
+                for name in OURS:
+                    _remove(self.path / name)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             (self.path / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
 
     def _same_recipe(self, recipe: Recipe) -> None:
         """A run is resumed with the recipe it was begun with; only where it runs and lies may differ."""
-        stored = yaml.safe_load((self.path / RECIPE).read_text(encoding="utf-8"))
-        now = recipe.model_dump(mode="json")
-        free = ("output", "overwrite", "device")
-        changed = [key for key in now if key not in free and now[key] != stored.get(key)]
+        path = self.path / RECIPE
+        try:
+            stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            now = recipe.model_dump(mode="json")
+            free = ("output", "overwrite", "device")
+            changed = [key for key in now if key not in free and now[key] != stored.get(key)]
+        except (OSError, ValueError, yaml.YAMLError, AttributeError):
+            raise UserError("not readable as a run's recipe", where=str(path), fix="say overwrite=true") from None
         if changed:
             raise UserError(
                 f"the run there was begun with other values under {', '.join(changed)}",
-                where=str(self.path / RECIPE),
-                fix="resume with the same values, or say overwrite=true",
+                where=str(path),
+                fix="resume with the same values, or say overwrite=true in place of --resume",
             )
 
     def save_model(self, model: SpeechModel) -> None:
@@ -80,9 +91,13 @@ class RunFolder:
         scratch = self.path / ".model.part"
         _remove(scratch)
         with disk_errors(self.path):
-            model.save(scratch)
-        _remove(self.model)
-        scratch.rename(self.model)
+            try:
+                model.save(scratch)
+            except BaseException:
+                _remove(scratch)  # whoever must make room should not find half a model in the way
+                raise
+            _remove(self.model)
+            scratch.rename(self.model)
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Last of all: `report.json` says that the run is finished."""
@@ -110,7 +125,8 @@ def disk_errors(where: Path) -> Iterator[None]:
                 where=str(where),
                 fix="make room and say --resume",
             ) from None
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        if isinstance(error, OSError) and (refused or error.errno == errno.EROFS):
             raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="say output=DIR") from None
         raise
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from datasets import Dataset
 
+from speechxfer.adapt.evaluation import fingerprint
 from speechxfer.config import Recipe
-from speechxfer.data.bad_rows import bad_rows
+from speechxfer.data.bad_rows import BadRow, bad_rows
 from speechxfer.data.parts import parts
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, text_limits
 from speechxfer.report.progress import Narrator
-from speechxfer.text.normalise import get_normaliser
+from speechxfer.text.normalise import Normaliser, get_normaliser
+
+Teacher = Callable[[str], str]
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Material:
     @property
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of each part's ids and texts."""
-        return {name: _fingerprint(getattr(self, name), self.reference) for name in ("train", "dev", "test")}
+        return {name: fingerprint(getattr(self, name), self.reference) for name in ("train", "dev", "test")}
 
     def targets(self, model: SpeechModel) -> list[list[int]]:
         """What the loss compares each training utterance with. Raises UserError naming every text that has none."""
@@ -60,6 +62,7 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
     Raises UserError naming every bad row of every part.
     """
     data = recipe.data
+    normalise = get_normaliser(recipe.scoring.normaliser)
     found = parts(data.train, data.dev, data.test, group=data.group, split=data.split, seed=recipe.seed)
     reference = "text"
     if recipe.head.kind == "classify" and "label" in found.train.column_names:
@@ -70,51 +73,65 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
             raise UserError(f"has no column '{reference}'", where=f"data.{name}", fix=f"add '{reference}' to the table")
     if data.limit is not None:
         every["train"] = _first(every["train"], data.limit, recipe.seed)
-    limits = text_limits(recipe.encoder.name, head=recipe.head, language=recipe.encoder.language)
-    problems = Problems("some utterances cannot be used", fix="mend them, or say data.skip_bad=true to leave them out")
+    teach, remark = _teacher(every["train"][reference], recipe, normalise)
     stated, warnings = dict(found.stated), list(found.warnings)
-    for name, part in every.items():
-        with narrator.bar(f"checking {name}") as progress:
-            bad = bad_rows(part, text=reference, limits=limits, progress=partial(_step, progress, len(part)))
-        for row in bad:
-            problems.add(f"data.{name}, {row}")
-        if bad and data.skip_bad:
+    for name, bad in _bad_rows(every, reference, recipe, teach, narrator).items():
+        if bad:
             gone = {row.index for row in bad}
-            every[name] = part.select([index for index in range(len(part)) if index not in gone])
+            every[name] = every[name].select([index for index in range(len(every[name])) if index not in gone])
             warnings.append(f"{len(bad)} bad rows of {name} were left out (data.skip_bad)")
-            if not len(every[name]):
-                raise UserError("no usable row is left", where=f"data.{name}")
         stated[name] = {**stated.get(name, {}), "utterances": len(every[name]), "skipped": len(bad)}
-    if not data.skip_bad:
-        problems.stop()
-    for name in every:
-        narrator.say(f"{name}: {len(every[name]):,} utterances, {stated[name].get('from', 'as given')}")
+    for name, part in every.items():
+        if not len(part):
+            raise UserError("no usable row is left", where=f"data.{name}")
+        if name != "train" and not any(normalise(text) for text in part[reference]):
+            raise UserError(f"normaliser '{normalise.name}' leaves no word of its texts", where=f"data.{name}")
+        narrator.say(f"{name}: {len(part):,} utterances, {stated[name].get('from', 'as given')}")
     for warning in warnings:
         narrator.say(f"warning: {warning}")
-    texts, remark = _taught(list(every["train"][reference]), recipe)
     if remark:
         narrator.say(remark)
-    measure = "error rate" if recipe.head.kind == "classify" else "WER"
-    return Material(**every, reference=reference, texts=texts, stated=stated, warnings=warnings, measure=measure)
+    return Material(
+        **every,
+        reference=reference,
+        texts=[teach(text) for text in every["train"][reference]],
+        stated=stated,
+        warnings=warnings,
+        measure="error rate" if recipe.head.kind == "classify" else "WER",
+    )
 
 
-def _taught(texts: list[str], recipe: Recipe) -> tuple[list[str], str]:
-    """The texts as the head learns to write them, and what to tell the user about it."""
+def _bad_rows(
+    every: dict[str, Dataset], reference: str, recipe: Recipe, teach: Teacher, narrator: Narrator
+) -> dict[str, list[BadRow]]:
+    """Each part's rows to leave out. Raises UserError naming all of them, unless the recipe says `data.skip_bad`."""
+    limits = text_limits(recipe.encoder.name, head=recipe.head, language=recipe.encoder.language)
+    if (count := limits.count_tokens) is not None:
+        limits = replace(limits, count_tokens=lambda text: count(teach(text)))  # capitals take more tokens
+    problems = Problems("some utterances cannot be used", fix="mend them, or say data.skip_bad=true to leave them out")
+    bad: dict[str, list[BadRow]] = {}
+    for name, part in every.items():
+        with narrator.bar(f"checking {name}") as progress:
+            bad[name] = bad_rows(part, text=reference, limits=limits, progress=partial(_step, progress, len(part)))
+        for row in bad[name]:
+            problems.add(f"data.{name}, {row}")
+    if not recipe.data.skip_bad:
+        problems.stop()
+    return bad
+
+
+def _teacher(texts: Sequence[str | None], recipe: Recipe, normalise: Normaliser) -> tuple[Teacher, str]:
+    """How the head learns to write a text, and what to tell the user about it."""
     if recipe.head.kind == "classify":
-        return texts, ""
+        return str, ""
     if recipe.head.kind == "ctc":
         # letters and spaces only: a new head has no use for marks that scoring takes away
-        normalise = get_normaliser(recipe.scoring.normaliser)
-        return [
-            normalise(text) for text in texts
-        ], f"a CTC head learns text normalised by '{recipe.scoring.normaliser}'"
-    letters = "".join(texts)
+        return normalise, f"a CTC head learns text normalised by '{normalise.name}'"
+    letters = "".join(text or "" for text in texts)
     shouted = letters == letters.upper() and letters != letters.lower()
     if recipe.data.case == "lower" or (recipe.data.case == "auto" and shouted):
-        return [
-            text.lower() for text in texts
-        ], "the text is all capitals: taught in small letters (data.case=keep to keep)"
-    return texts, ""
+        return str.lower, "the text is all capitals: taught in small letters (data.case=keep to keep)"
+    return str, ""
 
 
 def _step(progress: Callable[[int, int], None], of: int, done: int) -> None:
@@ -123,10 +140,3 @@ def _step(progress: Callable[[int, int], None], of: int, done: int) -> None:
 
 def _first(part: Dataset, limit: int, seed: int) -> Dataset:
     return part.shuffle(seed=seed).select(range(min(limit, len(part))))
-
-
-def _fingerprint(part: Dataset, reference: str) -> str:
-    digest = hashlib.sha256()
-    for name, text in zip(part["id"], part[reference], strict=True):
-        digest.update(f"{name}\t{text}\n".encode())
-    return digest.hexdigest()

@@ -55,10 +55,15 @@ class Trainee(nn.Module):
         return [parameter for module in modules for parameter in module.parameters()]
 
     def train(self, mode: bool = True) -> Trainee:
-        """As torch's, but what lies below the split stays in eval mode, always."""
+        """As torch's, but what lies below the split, and whatever else is frozen, stays in eval mode, always."""
         super().train(mode)
         if mode:
-            for module in self.model.encoder.modules_below(self.split):
+            encoder = self.model.encoder
+            if self.split > FEATURES:  # dropouts stand between its parts too
+                encoder.module.eval()
+                for module in [*encoder.layers[self.split :], *encoder.above()]:
+                    module.train()
+            for module in encoder.modules_below(self.split):
                 module.eval()
             for module in self.network.modules():
                 own = list(module.parameters())
@@ -68,7 +73,7 @@ class Trainee(nn.Module):
 
     def restore(self, checkpoint: Path) -> None:
         """Take the weights that a checkpoint of an earlier stage or epoch holds."""
-        load_model(self, str(checkpoint / "model.safetensors"), strict=False)
+        load_model(self, str(checkpoint / "model.safetensors"))
 
     def forward(
         self, features: Tensor, lengths: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None = None

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_model
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from speechxfer.adapt.batches import BatchesBySeconds, Collate, TrainingUtterances
 from speechxfer.adapt.trainee import Trainee
 from speechxfer.config.recipe import Stage
+from speechxfer.errors import UserError
 
-DONE = "stage_done.json"  # in a stage's folder once it has ended: what `--resume` skips
+_SIZE = "batches.json"  # in a stage's folder, once memory was short
+_STATE = "trainer_state.json"  # in a checkpoint: Trainer's own
 LEAST_SECONDS = 2.0  # below this there is nothing left to halve when memory runs out
 
 
@@ -75,9 +78,13 @@ class StageTrainer(Trainer):
 
 
 class StopAtOnce(TrainerCallback):
-    """Ctrl-C once: a checkpoint is written after the running step, then KeyboardInterrupt. Twice: at once."""
+    """Ctrl-C once: a checkpoint is written after the running step, then KeyboardInterrupt. Twice: at once.
 
-    def __init__(self) -> None:
+    An epoch's last step waits for that epoch's measure on dev, which a resumed run would not make up for.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
         self.asked = False
         self._before: Any = None
 
@@ -98,12 +105,30 @@ class StopAtOnce(TrainerCallback):
         self.asked = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.asked:
-            control.should_save = True
+        if not self.asked:
+            return
+        measured_next = float(state.epoch).is_integer() or state.global_step >= state.max_steps
+        self.say("interrupted: stopping at a checkpoint; once more stops at once")
+        control.should_save = not measured_next
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.asked:
             raise KeyboardInterrupt
+
+
+class Patience(TrainerCallback):
+    """Stops a stage after `epochs` of them without a better dev measure, as its own log says: a resumed run's too."""
+
+    def __init__(self, epochs: int | None) -> None:
+        self.epochs = epochs
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.exhausted(state):
+            control.should_training_stop = True
+
+    def exhausted(self, state: TrainerState) -> bool:
+        errors = [entry["dev"] for entry in epochs_of(state)]
+        return bool(self.epochs and errors and len(errors) - 1 - errors.index(min(errors)) >= self.epochs)
 
 
 def train_stage(
@@ -124,62 +149,99 @@ def train_stage(
 
     seconds: each training utterance's length. folder: where the stage's checkpoints go. Returns the log of epochs,
     `{"epoch": 1.0, "dev": 0.31}`, and the name of the best one's checkpoint. Out of memory on a GPU: half the seconds
-    a batch, twice the accumulation, from the stage's start.
+    a batch, twice the accumulation, from the stage's start. Raises UserError where the smallest batch does not fit.
     """
-    batch_seconds, accumulate = stage.batch_seconds, stage.accumulate
+    size = _batch_size(folder, stage)
     start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
-    while True:
+    patience = Patience(stage.patience)
+    checkpoint = last_whole_checkpoint(folder) if resume else None
+    state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
+    while state is None or not patience.exhausted(state):
         set_seed(seed)
         batches = BatchesBySeconds(
             seconds,
-            most=batch_seconds,
+            most=size.batch_seconds,
             epochs=math.ceil(stage.epochs),
             seed=seed,
             padded_share=trainee.augment.pad_to_30s,
         )
-        with StopAtOnce() as stop:
+        with StopAtOnce(say) as stop:
             trainer = StageTrainer(
                 model=trainee,
-                args=_arguments(stage, trainee, folder, accumulate, len(batches), seed),
+                args=_arguments(stage, trainee, folder, size.accumulate, len(batches), seed),
                 utterances=utterances,
                 data_collator=Collate(trainee.model),
                 batches=batches,
                 measure=measure,
-                callbacks=[*callbacks, *_watchers(stage, logs), stop],
+                callbacks=[*callbacks, _tensorboard(logs), patience, stop],
             )
-            _only_ours(trainer)
+            trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
             try:
-                trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resume else None)
-            except torch.cuda.OutOfMemoryError:
-                if batch_seconds / 2 < LEAST_SECONDS:
-                    raise
-                batch_seconds, accumulate = batch_seconds / 2, accumulate * 2
-                say(
-                    f"out of GPU memory: from here on {batch_seconds:g} s of audio a batch, {accumulate} batches a step"
-                )
-                del trainer
-                torch.cuda.empty_cache()
-                trainee.load_state_dict(start)
-                resume = False
-                continue
-        epochs = [
-            {"epoch": entry["epoch"], "dev": entry["eval_error"]}
-            for entry in trainer.state.log_history
-            if "eval_error" in entry
-        ]
-        return epochs, Path(str(trainer.state.best_model_checkpoint)).name
+                trainer.train(resume_from_checkpoint=checkpoint)
+                state = trainer.state
+                break
+            except torch.cuda.OutOfMemoryError as error:
+                words = str(error).partition(". ")[0]
+        # only here, without the traceback, is the failed step's memory free
+        size = _halved(size, words, folder, say)
+        del trainer
+        torch.cuda.empty_cache()
+        trainee.load_state_dict(start)
+        checkpoint = state = None
+    assert state is not None
+    best = f"checkpoint-{state.best_global_step}"
+    trainee.restore(folder / best)
+    return epochs_of(state), best
+
+
+def epochs_of(state: TrainerState) -> list[dict[str, float]]:
+    """`{"epoch": 1.0, "dev": 0.31}` of each epoch that was measured."""
+    return [{"epoch": e["epoch"], "dev": e["eval_error"]} for e in state.log_history if "eval_error" in e]
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end (Trainer writes its state last), None where there is none."""
+    """The newest checkpoint that was written to its end (Trainer writes its state last), None where there is none.
+
+    Any other is removed: the machine stopped, or the disk filled, while it was written.
+    """
     whole = []
     for path in folder.glob("checkpoint-*"):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            json.loads((path / _STATE).read_text(encoding="utf-8"))
             whole.append(path)
         except (OSError, ValueError):
-            continue  # the machine stopped, or the disk filled, while this one was written
+            shutil.rmtree(path)
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+class _BatchSize(NamedTuple):
+    """What `stage` asks for, or what the GPU's memory left of it."""
+
+    batch_seconds: float
+    accumulate: int
+
+
+def _batch_size(folder: Path, stage: Stage) -> _BatchSize:
+    path = folder / _SIZE
+    if not path.is_file():
+        return _BatchSize(stage.batch_seconds, stage.accumulate)
+    return _BatchSize(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _halved(size: _BatchSize, words: str, folder: Path, say: Callable[[str], None]) -> _BatchSize:
+    """Half the seconds, as many a step; kept in `folder`, so that a resumed run cuts the same batches."""
+    size = _BatchSize(size.batch_seconds / 2, size.accumulate * 2)
+    if size.batch_seconds < LEAST_SECONDS:
+        raise UserError(
+            f"out of GPU memory with the smallest batch ({words})",
+            where="stages",
+            fix="cut long utterances (data with start and end), train fewer layers, or say device=cpu",
+        )
+    say(f"out of GPU memory: from here on {size.batch_seconds:g} s of audio a batch, {size.accumulate} batches a step")
+    shutil.rmtree(folder, ignore_errors=True)  # its checkpoints are of other batches
+    folder.mkdir(parents=True)
+    (folder / _SIZE).write_text(json.dumps(size._asdict()), encoding="utf-8")
+    return size
 
 
 def _arguments(
@@ -201,7 +263,7 @@ def _arguments(
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=False,  # `train_stage` restores it, from wherever the run folder lies now
         metric_for_best_model="eval_error",
         greater_is_better=False,
         logging_steps=10,
@@ -215,18 +277,8 @@ def _arguments(
     )
 
 
-def _watchers(stage: Stage, logs: Path) -> list[TrainerCallback]:
+def _tensorboard(logs: Path) -> TrainerCallback:
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    watchers: list[TrainerCallback] = [TensorBoardCallback(SummaryWriter(str(logs)))]
-    if stage.patience:
-        watchers.append(EarlyStoppingCallback(early_stopping_patience=stage.patience))
-    return watchers
-
-
-def _only_ours(trainer: Trainer) -> None:
-    """Trainer's own printing of metrics would break the progress bar."""
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
+    return TensorBoardCallback(SummaryWriter(str(logs)))

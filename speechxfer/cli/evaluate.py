@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,11 +14,12 @@ from speechxfer.errors import UserError
 if TYPE_CHECKING:
     from speechxfer.adapt.evaluate import Part
     from speechxfer.adapt.evaluation import Evaluation
+    from speechxfer.models import SpeechModel
     from speechxfer.report.progress import Narrator
-    from speechxfer.scoring import Score
 
 HELP_ORDER = 40
 _EXAMPLES = 4
+_MANY = 0.1  # insertions to a reference word from which they are remarked on
 
 
 def register(app: typer.Typer) -> None:
@@ -71,15 +73,12 @@ def evaluate(
     if other is not None and (other.kind == "classify") != (adapted.kind == "classify"):
         raise UserError("a recogniser and a classifier cannot be compared", where=f"--baseline {baseline}")
     with narrator.bar("checking") as step:
-        part = scorable(
-            utterances,
-            data,
-            adapted,
-            named=model,
-            language=language,
-            skip_bad=skip_bad,
-            progress=lambda done: step(done, len(utterances)),
-        )
+        common: dict[str, Any] = {"skip_bad": skip_bad, "progress": lambda done: step(done, len(utterances))}
+        part = scorable(utterances, data, adapted, named=model, language=language, **common)
+        if other is not None:  # both are scored on what both can take
+            also = scorable(part.utterances, data, other, named=baseline, language=language, **common)
+            warnings = list(dict.fromkeys([*part.warnings, *also.warnings]))
+            part = replace(also, skipped=part.skipped + also.skipped, warnings=warnings)
     columns: list[str] | Literal["auto"] = (
         "auto" if by == "auto" else [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
     )
@@ -87,9 +86,9 @@ def evaluate(
 
     before: Evaluation | None = None
     if other is not None:
-        with narrator.bar(f"{baseline}") as progress:
+        with narrator.bar(f"before, {baseline}") as progress:
             before = measure(other, part, scoring, batch_seconds=batch_seconds, progress=progress)
-    with narrator.bar(model) as progress:
+    with narrator.bar(model if other is None else f"after, {model}") as progress:
         after = measure(
             adapted, part, scoring, beams=beams, padded=padded, batch_seconds=batch_seconds, progress=progress
         )
@@ -97,10 +96,10 @@ def evaluate(
     names = {"model": model, "checkpoint": folder_fingerprint(find(model))}
     if baseline is not None:
         names |= {"baseline": baseline, "baseline_checkpoint": folder_fingerprint(find(baseline))}
-    options = {"language": language, "beams": beams or adapted.settings.beams, "padded_to_30s": padded}
-    if padded is None:
-        options["padded_to_30s"] = getattr(adapted.encoder, "pad_to_30s", None)
+    options = _options(adapted, beams, padded)
     warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))
+    for name, measured in (("the baseline", before), (model, after)):
+        warnings += _of_insertions(name, measured)
     report: dict[str, Any] = {
         **({"result": after.score.to_json()} if before is None else {}),
         **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
@@ -113,7 +112,9 @@ def evaluate(
         **({} if before is None else {"speed_before": before.speed}),
         "provenance": provenance({**names, "data": part.fingerprint, "options": options, "seed": 0}),
     }
-    _tell(narrator, part, before.score if before else None, after.score, warnings)
+    if other is not None:
+        report["provenance"]["baseline_options"] = _options(other, None, None)
+    _tell(narrator, report, before, after)
     if folder is not None:
         _write(folder, model, data, part, before, after, report)
         narrator.say(f"report  {folder / 'report.html'}")
@@ -136,20 +137,60 @@ def _folder(output: Path | None) -> Path | None:
     return output
 
 
-def _tell(narrator: Narrator, part: Part, before: Score | None, after: Score, warnings: list[str]) -> None:
+def _options(model: SpeechModel, beams: int | None, padded: bool | None) -> dict[str, Any]:
+    """How the model is run: what was asked for, else as it was saved."""
+    return {
+        "language": model.settings.language,
+        "beams": beams or model.settings.beams,
+        "padded_to_30s": getattr(model.encoder, "pad_to_30s", None) if padded is None else padded,
+    }
+
+
+def _of_insertions(name: str, measured: Evaluation | None) -> list[str]:
+    """A warning where most errors are words that nobody said: such a rate says little about what was heard."""
+    if measured is None:
+        return []
+    counts = measured.score.total.counts
+    if 2 * counts.insertions <= counts.errors or counts.insertions < _MANY * counts.reference_words:
+        return []
+    return [
+        f"{counts.insertions} of {counts.errors} errors of {name} are words that nobody said: it repeats itself or "
+        "writes on after the end, as Whisper does on audio padded in another way than it was trained on"
+    ]
+
+
+def _tell(narrator: Narrator, report: dict[str, Any], before: Evaluation | None, after: Evaluation) -> None:
     from speechxfer.report.terminal import before_after_table, marked_examples, score_table
     from speechxfer.scoring import compare
 
+    stated = report["provenance"]
     if before is None:
-        narrator.say(score_table(after))
+        narrator.say(score_table(after.score))
     else:
-        narrator.say(before_after_table(before, after))
-        narrator.say(marked_examples(before, after, _EXAMPLES))
-        narrator.say(compare(before, after).summary())
-    for warning in warnings:
+        narrator.say(before_after_table(before.score, after.score))
+        narrator.say(marked_examples(before.score, after.score, _EXAMPLES))
+    for warning in report["warnings"]:
         narrator.say(f"warning: {warning}")
-    name = "error rate" if part.reference == "label" else "WER"
-    narrator.say(f"{name} {after.summary()}")
+    speed = after.speed
+    audio, wall = speed["audio_seconds"], speed["wall_seconds"]
+    scored = f"{after.score.total.counts.utterances:,} utterances, normaliser {report['normaliser']}"
+    narrator.say(f"scored  {scored}; {audio:,.1f} s of audio in {wall:,.1f} s on {speed['device']}")
+    if before is not None:
+        rate = report["measure"]
+        first = f"{stated['baseline']}{_run_as(stated['baseline_options'])}"
+        narrator.say(f"before  {first}: {rate} {before.score.summary()}")
+        narrator.say(f"after   {stated['model']}{_run_as(stated['options'])}: {rate} {after.score.summary()}")
+        narrator.say(f"change  {compare(before.score, after.score).summary()}")
+    else:
+        narrator.say(f"model   {stated['model']}{_run_as(stated['options'])}")
+        narrator.say(f"{report['measure']} {after.score.summary()}")
+
+
+def _run_as(options: dict[str, Any]) -> str:
+    """`, padded to 30 s, 5 beams`: what of the options a reader needs to know."""
+    padding = {True: ", padded to 30 s", False: ", unpadded", None: ""}[options["padded_to_30s"]]
+    search = f", {options['beams']} beams" if options["beams"] > 1 else ", greedy"
+    return f"{padding}{search}" + (f", language {options['language']}" if options["language"] else "")
 
 
 def _write(
@@ -162,7 +203,7 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """report.json, report.html, after.jsonl, and before.jsonl where there is a baseline."""
-    from speechxfer.adapt.evaluation import without, write_jsonl
+    from speechxfer.adapt.evaluation import played, write_jsonl
     from speechxfer.adapt.folder import AFTER, BEFORE, HTML, REPORT, disk_errors
     from speechxfer.report.html import write_report
 
@@ -175,15 +216,8 @@ def _write(
         (folder / BEFORE).unlink(missing_ok=True)
         if before is not None:
             write_jsonl(folder / BEFORE, part.utterances, before.hypotheses, reference=part.reference)
-        audio = {row["id"]: _played(row) for row in without(part.utterances, "bytes") if row.get("path")}
         title = f"{model} on {data}"
-        write_report(folder / HTML, title, systems, facts=facts, warnings=report["warnings"], audio=audio)
+        write_report(
+            folder / HTML, title, systems, facts=facts, warnings=report["warnings"], audio=played(part.utterances)
+        )
         write_json(report, folder / REPORT)
-
-
-def _played(row: dict[str, Any]) -> str:
-    """The file, with `#start-end` where the utterance is a stretch of it."""
-    start, end = row.get("start"), row.get("end")
-    if start is None and end is None:
-        return str(row["path"])
-    return f"{row['path']}#{start or 0:g}-{'' if end is None else f'{end:g}'}"

@@ -1,0 +1,47 @@
+"""How every candidate of a run is measured: on the dev part to choose between them, on the test part to report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets import Dataset
+
+from speechxfer.adapt.evaluation import Evaluation, evaluate_part
+from speechxfer.adapt.material import Material
+from speechxfer.config import Recipe
+from speechxfer.models import SpeechModel
+from speechxfer.report.progress import Narrator
+
+
+@dataclass
+class Judge:
+    """One recipe's parts, scoring and decoding, the same for every model that is measured."""
+
+    recipe: Recipe
+    material: Material
+    narrator: Narrator
+
+    def dev(self, model: SpeechModel, title: str) -> float:
+        """The dev part's error rate, greedy, which is what every candidate is compared by."""
+        beams, model.settings.beams = model.settings.beams, 1
+        try:
+            score = self._evaluate(model, self.material.dev, title).score
+        finally:
+            model.settings.beams = beams
+        assert score.wer is not None  # `gather` refuses a dev part without words
+        return score.wer
+
+    def test(self, model: SpeechModel, title: str) -> Evaluation:
+        """The test part, decoded as the model's settings say."""
+        return self._evaluate(model, self.material.test, title)
+
+    def _evaluate(self, model: SpeechModel, part: Dataset, title: str) -> Evaluation:
+        with self.narrator.bar(title) as progress:
+            return evaluate_part(
+                model,
+                part,
+                self.recipe.scoring,
+                reference=self.material.reference,
+                batch_seconds=self.recipe.decoding.batch_seconds,
+                progress=progress,
+            )

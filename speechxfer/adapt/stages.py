@@ -1,0 +1,116 @@
+"""A recipe's stages in turn: each starts from the last one's best epoch, or is taken up where it stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from speechxfer.adapt.batches import TrainingUtterances
+from speechxfer.adapt.folder import RunFolder, disk_errors
+from speechxfer.adapt.judge import Judge
+from speechxfer.adapt.trainee import Trainee, parameter_counts
+from speechxfer.adapt.trainer import train_stage
+from speechxfer.config.recipe import Stage
+from speechxfer.data import audio
+from speechxfer.report.progress import Narrator
+
+DONE = "stage_done.json"  # in a stage's folder once it has ended: what `--resume` skips
+
+
+def train_stages(
+    trainee: Trainee, utterances: TrainingUtterances, judge: Judge, folder: RunFolder, *, resume: bool
+) -> list[dict[str, Any]]:
+    """Train every stage of the judge's recipe; the trainee ends with the weights of the last one's best epoch.
+
+    Returns the report's entry of each: `train`, `epochs` (of `{"epoch", "dev"}`), `dev` (the least of those), `best`
+    (its checkpoint), `seconds`, `trained_parameters`, `parameters` by part of the model.
+    """
+    seconds = [audio.seconds(row) for row in utterances.utterances]
+    return [
+        _stage(number, stage, trainee, utterances, seconds, judge, folder, resume)
+        for number, stage in enumerate(judge.recipe.stages)
+    ]
+
+
+def checkpoint_of(folder: RunFolder, number: int, entry: dict[str, Any]) -> Path:
+    """Where the best weights of stage `number` lie."""
+    return folder.checkpoints / f"stage-{number}" / entry["best"]
+
+
+def _stage(
+    number: int,
+    stage: Stage,
+    trainee: Trainee,
+    utterances: TrainingUtterances,
+    seconds: list[float],
+    judge: Judge,
+    folder: RunFolder,
+    resume: bool,
+) -> dict[str, Any]:
+    narrator = judge.narrator
+    trainee.begin(stage)
+    counts = parameter_counts(trainee.model)
+    title = f"stage {number} ({', '.join(stage.train)})"
+    narrator.say(f"{title}: {_counted(counts)}")
+    place = folder.checkpoints / f"stage-{number}"
+    if resume and (place / DONE).is_file():
+        entry = json.loads((place / DONE).read_text(encoding="utf-8"))
+        trainee.restore(checkpoint_of(folder, number, entry))
+        narrator.say(f"{title}: done before, best dev {entry['dev']:.1%}")
+        return entry
+    began = time.perf_counter()
+    with narrator.bar(title) as progress, disk_errors(folder.path):
+        epochs, best = train_stage(
+            trainee,
+            stage,
+            utterances,
+            seconds,
+            measure=lambda: judge.dev(trainee.model, f"{title}, dev"),
+            folder=place,
+            logs=folder.logs / f"stage-{number}",
+            seed=judge.recipe.seed + number,
+            resume=resume,
+            callbacks=[_Telling(progress, narrator, title, judge.material.measure)],
+            say=narrator.say,
+        )
+        entry = {
+            "train": stage.train,
+            "epochs": epochs,
+            "dev": min(epoch["dev"] for epoch in epochs),
+            "best": best,
+            "seconds": round(time.perf_counter() - began, 1),
+            "trained_parameters": sum(count["trained"] for count in counts.values()),
+            "parameters": counts,
+        }
+        (place / DONE).write_text(json.dumps(entry), encoding="utf-8")
+    return entry
+
+
+class _Telling(TrainerCallback):
+    """Moves the bar at every step, and says each epoch's dev measure as it is known."""
+
+    def __init__(self, progress: Any, narrator: Narrator, title: str, measure: str) -> None:
+        self.progress, self.narrator, self.title, self.measure = progress, narrator, title, measure
+        self.loss = float("nan")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress(state.global_step, state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        self.loss = (logs or {}).get("loss", self.loss)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        error = kwargs["metrics"]["eval_error"]
+        self.narrator.say(f"{self.title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.measure} {error:.1%}")
+
+
+def _counted(counts: dict[str, dict[str, int]]) -> str:
+    trained = sum(count["trained"] for count in counts.values())
+    frozen = sum(count["frozen"] for count in counts.values())
+    parts = [f"{part} {count['trained']:,}" for part, count in counts.items() if count["trained"]]
+    still = [part for part, count in counts.items() if not count["trained"]]
+    return f"{trained:,} parameters train ({', '.join(parts)}); {frozen:,} are frozen ({', '.join(still)})"
