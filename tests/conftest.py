@@ -5,6 +5,7 @@ torch is imported inside the fixtures, so that tests of scoring start without it
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,15 @@ RATE = 16_000
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
 SPECIAL += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
 WORDS = ("one", "two", "six")
+# family: transformers' name, and what its kinds differ in; the group norm, batch norms, positions made in three ways
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("Wav2Vec2", {}),
+    "hubert": ("Hubert", {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False}),
+    "wavlm": ("WavLM", {"num_buckets": 20}),
+    "data2vec": ("Data2VecAudio", {"conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 2}),
+    "conformer": ("Wav2Vec2Conformer", {"conv_depthwise_kernel_size": 7, "hidden_act": "swish"}),
+    "bert": ("Wav2Vec2Bert", {"conv_depthwise_kernel_size": 7}),
+}
 
 
 def byte_level_tokenizer() -> Any:
@@ -72,6 +82,7 @@ def build_whisper(folder: Path, *, seconds: int, multilingual: bool = False, see
         )
     ).eval()
     stated = network.generation_config
+    stated._from_model_config = False  # else transformers makes it anew on opening, and loses what follows
     stated.max_length = 64
     stated.suppress_tokens = tokenizer.convert_tokens_to_ids(["!", "#"]) + [n for n in number.values() if n != end]
     stated.begin_suppress_tokens = [*tokenizer.convert_tokens_to_ids(["Ġ"]), end]
@@ -107,22 +118,23 @@ def tiny_whisper(make_whisper: Callable[..., Path]) -> Path:
     return make_whisper(seconds=2)
 
 
+def speak(word: str, voice: int, seconds: float) -> np.ndarray:
+    """A tone a word, its harmonics a voice, under a little noise: (time,) float32 at 16 kHz."""
+    generator = np.random.default_rng([len(word), WORDS.index(word), voice, round(seconds * 100)])
+    time = np.arange(round(seconds * RATE)) / RATE
+    pitch = 300 * (1 + WORDS.index(word))
+    wave = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 3 + voice % 3))
+    return (0.1 * wave + 0.01 * generator.standard_normal(len(time))).astype(np.float32)
+
+
 @pytest.fixture(scope="session")
 def spoken() -> Callable[..., np.ndarray]:
-    """spoken(word, voice, seconds): a tone a word, its harmonics a voice, under a little noise."""
-
-    def speak(word: str, voice: int, seconds: float) -> np.ndarray:
-        generator = np.random.default_rng([len(word), WORDS.index(word), voice, round(seconds * 100)])
-        time = np.arange(round(seconds * RATE)) / RATE
-        pitch = 300 * (1 + WORDS.index(word))
-        wave = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 3 + voice % 3))
-        return (0.1 * wave + 0.01 * generator.standard_normal(len(time))).astype(np.float32)
-
+    """spoken(word, voice, seconds): see `speak`."""
     return speak
 
 
 @pytest.fixture(scope="session")
-def corpus_table(tmp_path_factory: pytest.TempPathFactory, spoken: Callable[..., np.ndarray]) -> Path:
+def corpus_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six speakers of three utterances in all.csv: three train, one dev, two test. Each a word of 0.4 to 0.9 s."""
     folder = tmp_path_factory.mktemp("corpus")
     lines = ["id,audio,text,speaker,accent,label,split"]
@@ -130,7 +142,7 @@ def corpus_table(tmp_path_factory: pytest.TempPathFactory, spoken: Callable[...,
         split = ("train", "train", "train", "dev", "test", "test")[voice]
         for place, word in enumerate(WORDS):
             name = f"{voice}-{word}"
-            soundfile.write(folder / f"{name}.wav", spoken(word, voice, 0.4 + 0.1 * ((voice + 2 * place) % 6)), RATE)
+            soundfile.write(folder / f"{name}.wav", speak(word, voice, 0.4 + 0.1 * ((voice + 2 * place) % 6)), RATE)
             accent = "north" if voice % 2 else "south"
             lines.append(f"{name},{name}.wav,{word},s{voice},{accent},{word},{split}")
     (folder / "all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -153,6 +165,56 @@ def tiny_recipe(tiny_whisper: Path, corpus_table: Path, tmp_path: Path) -> Calla
             "output": str(tmp_path / "run"),
         }
         return load_recipe(values, overrides)
+
+    return make
+
+
+def build_encoder(folder: Path, family: str, *, words: str | None = None, labels: list[str] | None = None) -> Path:
+    """A random checkpoint of a wav2vec2-like family at 50 frames a second, saved as transformers saves it.
+
+    words: with a CTC head over these characters, and its tokenizer. labels: with a classification head over these.
+    """
+    import transformers as hf
+    from torch import nn
+
+    name, options = ENCODERS[family]
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    if name != "Wav2Vec2Bert":
+        shape |= {"conv_dim": (8, 8, 8), "conv_kernel": (10, 8, 8), "conv_stride": (5, 8, 8)}
+        shape |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    shape |= options | {"classifier_proj_size": 12}
+    kind = "Model"
+    if words is not None:
+        symbols = ["<pad>", "|", "<unk>", *sorted(set(words) - {" "})]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "vocab.json").write_text(json.dumps({symbol: place for place, symbol in enumerate(symbols)}))
+        hf.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), bos_token=None, eos_token=None).save_pretrained(folder)
+        kind, shape = "ForCTC", shape | {"vocab_size": len(symbols), "pad_token_id": 0}
+    if labels is not None:
+        kind = "ForSequenceClassification"
+        shape |= {"id2label": dict(enumerate(labels)), "label2id": {label: k for k, label in enumerate(labels)}}
+    hf.set_seed(0)
+    network = getattr(hf, f"{name}{kind}")(getattr(hf, f"{name}Config")(**shape)).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):  # statistics that are not zeros and ones
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    network.save_pretrained(folder)
+    extractor = hf.SeamlessM4TFeatureExtractor() if name == "Wav2Vec2Bert" else hf.Wav2Vec2FeatureExtractor()
+    extractor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """make_encoder("wav2vec2", words="one two", labels=None): the folder of a tiny random checkpoint, made once."""
+    made: dict[tuple, Path] = {}
+
+    def make(family: str, *, words: str | None = None, labels: list[str] | None = None) -> Path:
+        key = (family, words, tuple(labels or ()))
+        if key not in made:
+            made[key] = build_encoder(tmp_path_factory.mktemp(family), family, words=words, labels=labels)
+        return made[key]
 
     return make
 

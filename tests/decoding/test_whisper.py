@@ -1,0 +1,151 @@
+"""Whisper's decoder against transformers' own `generate`, and its independence of the batch."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import WhisperProcessor
+
+from speechxfer.decoding.whisper import decode
+from speechxfer.errors import UserError
+from speechxfer.models import load
+from speechxfer.models.seq2seq import WhisperRecogniser
+
+SAID = ("one", "two six", "six one two", "two two one six six", "one one two one two six one")
+BEAMS = (1, 4)
+
+
+@pytest.fixture(scope="module")
+def waveforms(spoken) -> list[np.ndarray]:
+    """From 0.5 to 1.7 s."""
+    return [spoken(("one", "two", "six")[k % 3], k, 0.5 + 0.3 * k) for k in range(len(SAID))]
+
+
+@pytest.fixture(scope="module")
+def taught(tiny_whisper, waveforms) -> WhisperRecogniser:
+    """A model that has learnt what the waveforms say, padded and not."""
+    model = load(tiny_whisper, device="cpu")
+    targets = [model.targets(text) for text in SAID]
+    labels = torch.full((len(targets), max(map(len, targets))), -100)
+    for row, target in zip(labels, targets, strict=True):
+        row[: len(target)] = torch.tensor(target)
+    prepared = []
+    for pad_to_30s in (True, False):
+        with model.padded(pad_to_30s):
+            prepared.append(model.encoder.prepare(waveforms))
+    optimiser = torch.optim.AdamW(model.network.parameters(), lr=4e-3)
+    torch.manual_seed(0)
+    for step in range(48):
+        optimiser.zero_grad()
+        model.loss(model.encoder(prepared[step % 2]), labels).backward()
+        optimiser.step()
+    return model
+
+
+def say(model: WhisperRecogniser, waveforms: list[np.ndarray], *, padded: bool, beams: int = 1) -> list[list[int]]:
+    """Token ids of each, up to its end token."""
+    with torch.no_grad(), model.padded(padded):
+        rows = decode(model.network, model.encoder(model.encoder.prepare(waveforms)), model.prompt, beams=beams)
+    return [ended(model, row) for row in rows]
+
+
+def ended(model: WhisperRecogniser, row: list[int]) -> list[int]:
+    end = model.network.generation_config.eos_token_id
+    return row[: row.index(end)] if end in row else row
+
+
+def test_what_is_said_ends_and_differs(taught, waveforms):
+    """Else the tests below would see little."""
+    said = say(taught, waveforms, padded=True)
+    texts = [text.strip() for text in taught.processor.tokenizer.batch_decode(said)]
+    assert len({*texts}) >= 4 and {*texts} & {*SAID}
+    assert max(map(len, said)) < 12  # all end by themselves
+
+
+def test_a_beam_looks_further_than_greedy(tiny_whisper, waveforms):
+    untaught = load(tiny_whisper, device="cpu")
+    assert say(untaught, waveforms[:3], padded=True, beams=4) != say(untaught, waveforms[:3], padded=True)
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+def test_padded_it_is_what_transformers_generates(taught, tiny_whisper, waveforms, beams):
+    extractor = WhisperProcessor.from_pretrained(tiny_whisper).feature_extractor
+    for waveform, found in zip(waveforms, say(taught, waveforms, padded=True, beams=beams), strict=True):
+        features = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
+        truth = taught.network.generate(features, num_beams=beams, max_new_tokens=40)[0].tolist()
+        assert found == ended(taught, truth)
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_batch_does_not_matter(taught, waveforms, padded, beams):
+    together = say(taught, waveforms, padded=padded, beams=beams)
+    alone = [say(taught, [waveform], padded=padded, beams=beams)[0] for waveform in waveforms]
+    reversed_ = say(taught, waveforms[::-1], padded=padded, beams=beams)[::-1]
+    assert together == alone == reversed_
+
+
+def test_suppressed_tokens_are_obeyed(taught, waveforms):
+    free = say(taught, waveforms, padded=True)
+    word, first = free[1][-1], free[0][0]
+    model = copy.deepcopy(taught)
+    stated = model.network.generation_config
+    stated.suppress_tokens = [*stated.suppress_tokens, word]
+    stated.begin_suppress_tokens = [*stated.begin_suppress_tokens, first]
+    for beams in BEAMS:
+        said = say(model, waveforms, padded=True, beams=beams)
+        assert not any(word in row for row in said)
+        assert not any(row and row[0] == first for row in said)
+    del stated.suppress_tokens[-1]
+    assert any(first in row[1:] for row in say(model, waveforms, padded=True))  # later it may come
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+def test_a_decoder_that_never_ends_is_stopped_by_each_utterances_own_length(tiny_whisper, waveforms, beams):
+    """The untaught model says one token for ever."""
+    model, waveforms = load(tiny_whisper, device="cpu"), waveforms[::2]
+    together = say(model, waveforms, padded=False, beams=beams)
+    assert together == [say(model, [waveform], padded=False, beams=beams)[0] for waveform in waveforms]
+    lengths = [len(row) for row in together]
+    assert lengths == sorted(lengths) and lengths[0] < lengths[-1] <= 24 + 12 * 1.7
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_language_and_task_tokens_of_a_multilingual_checkpoint(make_whisper, waveforms, language):
+    folder = make_whisper(seconds=2, multilingual=True)
+    model = load(folder, device="cpu", language=language)
+    name = WhisperProcessor.from_pretrained(folder).tokenizer.convert_ids_to_tokens
+    assert name(model.prompt) == ["<|startoftranscript|>", f"<|{language}|>", "<|transcribe|>", "<|notimestamps|>"]
+    found = say(model, waveforms[:2], padded=True)
+    for waveform, row in zip(waveforms, found, strict=False):
+        features = model.processor.feature_extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
+        truth = model.network.generate(features, language=language, task="transcribe", max_new_tokens=len(row))
+        assert truth[0].tolist() == row
+
+
+def test_another_language_is_another_answer(make_whisper, waveforms):
+    folder = make_whisper(seconds=2, multilingual=True)
+    said = [say(load(folder, device="cpu", language=code), waveforms[:2], padded=True) for code in ("en", "de")]
+    assert said[0] != said[1]
+
+
+@pytest.mark.parametrize(
+    ("multilingual", "language", "words"),
+    [
+        (True, None, "must be told the language"),
+        (True, "xx", "'xx' is not a language that Whisper knows"),
+        (False, "de", "knows English only"),
+    ],
+)
+def test_a_language_that_cannot_be(make_whisper, multilingual, language, words):
+    with pytest.raises(UserError, match=words):
+        load(make_whisper(seconds=2, multilingual=multilingual), device="cpu", language=language)
+
+
+def test_an_english_checkpoint_may_be_told_english(make_whisper):
+    model = load(make_whisper(seconds=2), device="cpu", language="en")
+    names = model.processor.tokenizer.convert_ids_to_tokens(model.prompt)
+    assert names == ["<|startoftranscript|>", "<|notimestamps|>"]

@@ -1,0 +1,97 @@
+"""The decoder's loss against transformers' own, and its independence of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from speechxfer.heads.whisper_decoder import attending_only_to, decoder_loss
+from speechxfer.models import load
+from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.shapes import Frames
+
+TEXTS = ("one", "two one six", "six six")
+
+
+@pytest.fixture
+def model(tiny_whisper) -> Iterator[WhisperRecogniser]:
+    """On each utterance's own length."""
+    opened = load(tiny_whisper, device="cpu")
+    with opened.padded(False):
+        yield opened
+
+
+@pytest.fixture
+def waveforms(spoken):
+    return [spoken("one", 0, 0.6), spoken("two", 1, 1.9), spoken("six", 2, 1.1)]
+
+
+def padded(*targets: list[int]) -> torch.Tensor:
+    labels = torch.full((len(targets), max(map(len, targets))), -100)
+    for row, target in zip(labels, targets, strict=True):
+        row[: len(target)] = torch.tensor(target)
+    return labels
+
+
+def frames_of(model: WhisperRecogniser, waveforms: list) -> Frames:
+    return model.encoder(model.encoder.prepare(waveforms))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_padded_to_the_full_length_it_is_transformers_own(model, tiny_whisper, waveforms, text):
+    network = WhisperForConditionalGeneration.from_pretrained(tiny_whisper)
+    processor = WhisperProcessor.from_pretrained(tiny_whisper)
+    features = processor(waveforms[1], sampling_rate=16_000, return_tensors="pt").input_features
+    whole = processor.tokenizer(f" {text}").input_ids  # start, no timestamps, text, end
+    start = processor.tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|notimestamps|>"])
+    assert whole[:2] == start and whole[-1] == processor.tokenizer.eos_token_id
+    labels = torch.tensor([[-100, *whole[2:]]])  # the prompt is given, not taught
+    with torch.no_grad():
+        truth = network(features, decoder_input_ids=torch.tensor([whole[:-1]]), labels=labels).loss
+    with torch.no_grad(), model.padded():
+        found = model.loss(frames_of(model, [waveforms[1]]), padded(model.targets(text)))
+    assert float(found) / len(whole[2:]) == pytest.approx(float(truth), abs=1e-4)
+
+
+@pytest.mark.parametrize("pad_to_30s", [False, True])
+def test_a_batch_of_different_lengths_is_the_sum_of_its_utterances(model, waveforms, pad_to_30s):
+    targets = [model.targets(text) for text in TEXTS]
+    with torch.no_grad(), model.padded(pad_to_30s):
+        alone = sum(
+            float(model.loss(frames_of(model, [w]), padded(t))) for w, t in zip(waveforms, targets, strict=True)
+        )
+        together = float(model.loss(frames_of(model, waveforms), padded(*targets)))
+    assert together == pytest.approx(alone, abs=1e-3)
+
+
+def test_without_its_mask_the_batch_would_matter(model, waveforms):
+    """The test above sees something: padding is not nothing to a decoder that attends to it."""
+    targets = padded(*[model.targets(text) for text in TEXTS])
+    with torch.no_grad():
+        frames = frames_of(model, waveforms)
+        masked = decoder_loss(model.network, frames, targets, model.prompt)
+        everything = Frames(frames.states, torch.full_like(frames.lengths, frames.states.shape[1]))
+        unmasked = decoder_loss(model.network, everything, targets, model.prompt)
+    assert abs(float(masked) - float(unmasked)) > 0.01
+
+
+def test_gradients_reach_each_utterances_own_frames_only(model, waveforms):
+    frames = frames_of(model, waveforms)
+    states = frames.states.detach().requires_grad_()
+    model.loss(Frames(states, frames.lengths), padded(*[model.targets(text) for text in TEXTS])).backward()
+    assert states.grad is not None
+    for row, length in zip(states.grad, frames.lengths.tolist(), strict=True):
+        assert row[:length].abs().min(0).values.max() > 0
+        assert row[length:].abs().sum() == 0
+
+
+def test_the_decoder_is_as_it_was_afterwards(model):
+    decoder = model.network.model.decoder
+    frames = Frames(torch.zeros(2, 5, 32), torch.tensor([5, 3]))
+    with pytest.raises(RuntimeError), attending_only_to(frames, decoder):
+        assert all(layer._forward_pre_hooks for layer in decoder.layers)
+        raise RuntimeError
+    assert not any(layer._forward_pre_hooks for layer in decoder.layers)

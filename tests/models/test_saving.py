@@ -1,0 +1,178 @@
+"""What we save, plain transformers opens unchanged, and hears the same; so do we."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoModelForCTC,
+    AutoProcessor,
+    AutoTokenizer,
+    WhisperForAudioClassification,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
+
+import speechxfer.models  # registers the heads that transformers lacks
+from speechxfer.config import load_recipe
+from speechxfer.models import SpeechModel, load, to_adapt
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
+TEXTS = ["one", "two", "six one"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., tuple[SpeechModel, Path]]:
+    """saved(checkpoint, kind="ctc"): a model with the recipe's head and the folder that it was saved to."""
+
+    def make(checkpoint: Path, *overrides: str, **head: str) -> tuple[SpeechModel, Path]:
+        stages = [{"train": "head", "epochs": 1, "lr": 1}]
+        values = {"encoder": {"name": str(checkpoint)}, "head": head, "stages": stages, "device": "cpu"}
+        torch.manual_seed(1)
+        model = to_adapt(load_recipe(values, overrides), TEXTS)
+        model.network.eval()
+        model.save(tmp_path / "saved")
+        return model, tmp_path / "saved"
+
+    return make
+
+
+@pytest.fixture
+def waveform(spoken) -> np.ndarray:
+    return spoken("two", 1, 1.3)
+
+
+def opened(kind, folder: Path):
+    """`kind.from_pretrained`, every weight found and none left over."""
+    network, found = kind.from_pretrained(folder, output_loading_info=True)
+    assert not found["missing_keys"] and not found["unexpected_keys"] and not found["mismatched_keys"]
+    return network.eval()
+
+
+def inputs_of(folder: Path, waveform: np.ndarray) -> dict[str, torch.Tensor]:
+    return dict(AutoFeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=16_000, return_tensors="pt"))
+
+
+def frames_of(model: SpeechModel, waveform: np.ndarray):
+    return model.encoder(model.encoder.prepare([waveform]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_whisper_with_its_decoder(saved, make_whisper, waveform, multilingual):
+    language = ["encoder.language=de"] if multilingual else []
+    model, folder = saved(make_whisper(seconds=2, multilingual=multilingual), *language, kind="seq2seq")
+    network = opened(WhisperForConditionalGeneration, folder)
+    processor = WhisperProcessor.from_pretrained(folder)
+    features = processor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
+    said = {"language": "de", "task": "transcribe"} if multilingual else {}
+    truth = network.generate(features, max_new_tokens=47, **said)
+    with model.padded():
+        mine = model.answer([waveform])
+        states = frames_of(model, waveform).states
+    assert mine == [text.strip() for text in processor.batch_decode(truth, skip_special_tokens=True)]
+    torch.testing.assert_close(network.model.encoder(features).last_hidden_state, states, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ctc_heads(saved, make_encoder, waveform, family):
+    model, folder = saved(make_encoder(family), kind="ctc")
+    network = opened(AutoModelForCTC, folder)
+    assert type(network).__module__.startswith("transformers.")
+    logits = network(**inputs_of(folder, waveform)).logits
+    mine = model.emissions(frames_of(model, waveform)).log_probs
+    torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
+    words = AutoProcessor.from_pretrained(folder).batch_decode(logits.argmax(-1))
+    # we never write the unknown symbol
+    assert [" ".join(text.replace("<unk>", "").split()) for text in words] == model.answer([waveform])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_classification_heads(saved, make_encoder, waveform, family):
+    model, folder = saved(make_encoder(family), kind="classify", pooling="mean")
+    network = opened(AutoModelForAudioClassification, folder)
+    assert type(network).__module__.startswith("transformers.")
+    logits = network(**inputs_of(folder, waveform)).logits
+    torch.testing.assert_close(logits, model.scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
+    assert [network.config.id2label[int(logits.argmax())]] == model.answer([waveform])
+    assert sorted(network.config.label2id) == sorted(TEXTS)
+
+
+@torch.no_grad()
+def test_a_classification_head_on_whisper(saved, tiny_whisper, waveform):
+    model, folder = saved(tiny_whisper, kind="classify", pooling="mean")
+    logits = opened(WhisperForAudioClassification, folder)(**inputs_of(folder, waveform)).logits
+    with model.padded():
+        torch.testing.assert_close(logits, model.scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["whisper", *FAMILIES])
+def test_attentive_pooling_by_the_auto_class(saved, make_encoder, tiny_whisper, waveform, family):
+    checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
+    model, folder = saved(checkpoint, kind="classify", pooling="attentive")
+    network = opened(AutoModelForAudioClassification, folder)
+    assert isinstance(network, speechxfer.heads.classify.AttentiveClassifier)
+    logits = network(**inputs_of(folder, waveform)).logits
+    with model.padded():
+        torch.testing.assert_close(logits, model.scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_attentive_pooling_leaves_padding_out_there_too(saved, make_encoder, spoken, waveform):
+    model, folder = saved(make_encoder("bert"), kind="classify", pooling="attentive")  # whose stock forward masks well
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    batch = [waveform, spoken("one", 0, 0.5)]
+    inputs = extractor(batch, sampling_rate=16_000, return_tensors="pt", padding=True, return_attention_mask=True)
+    logits = opened(AutoModelForAudioClassification, folder)(**inputs).logits
+    torch.testing.assert_close(logits[1:], model.scores(frames_of(model, batch[1])), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_ctc_on_whisper_by_the_auto_class(saved, tiny_whisper, waveform):
+    model, folder = saved(tiny_whisper, kind="ctc")
+    network = opened(AutoModelForCTC, folder)
+    assert isinstance(network, speechxfer.heads.whisper_ctc.WhisperForCTC)
+    logits = network(**inputs_of(folder, waveform)).logits
+    with model.padded():
+        mine = model.emissions(frames_of(model, waveform)).log_probs
+    torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.vocabulary
+
+
+HEADS = [
+    ("whisper", {"kind": "seq2seq"}),
+    ("whisper", {"kind": "ctc"}),
+    ("whisper", {"kind": "classify", "pooling": "mean"}),
+    ("whisper", {"kind": "classify", "pooling": "attentive"}),
+    ("conformer", {"kind": "ctc"}),
+    ("hubert", {"kind": "classify", "pooling": "mean"}),
+    ("bert", {"kind": "classify", "pooling": "attentive"}),
+]
+
+
+@pytest.mark.parametrize("pad_to_30s", [False, True])
+@pytest.mark.parametrize(
+    ("family", "head"), HEADS, ids=lambda value: value if isinstance(value, str) else "-".join(value.values())
+)
+def test_opened_by_us_it_gives_the_same_answers(saved, make_encoder, tiny_whisper, spoken, family, head, pad_to_30s):
+    checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
+    model, folder = saved(checkpoint, f"encoder.pad_to_30s={pad_to_30s}", **head)
+    again = load(folder, device="cpu")
+    assert again.settings == model.settings
+    waveforms = [spoken("one", 0, 0.5), spoken("six", 3, 1.4), spoken("two", 2, 0.9)]
+    answers = model.answer(waveforms)
+    assert again.answer(waveforms) == answers
+    assert any(answers)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    stored = json.loads((folder / "speechxfer.json").read_text())
+    assert stored["base"] == str(checkpoint) and stored["kind"] == head["kind"] and stored["pad_to_30s"] is pad_to_30s
