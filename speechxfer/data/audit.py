@@ -26,7 +26,7 @@ CTC_RATE = 50.0  # frames a second of wav2vec2's family and Whisper
 NAMED = 10  # rows named in a warning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measures:
     """What is kept of one utterance. seconds: 0 where unreadable; content: a digest of its samples."""
 
@@ -52,7 +52,7 @@ class Audit:
 def audit(dataset: datasets.Dataset, limits: Limits | None = None, progress: Progress | None = None) -> Audit:
     """Audit every row: its audio decoded, its text (or label) against `limits`, the rows against each other.
 
-    Bounded memory: a few rows' audio at a time, and about 100 bytes a row. Damage and silence are errors here.
+    Memory: a few rows' audio at a time, and under a kilobyte a row of what is kept. Damage and silence are errors here.
     """
     limits = limits or Limits()
     text = next((name for name in ("text", "label") if name in dataset.column_names), None)

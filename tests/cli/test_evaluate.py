@@ -89,10 +89,41 @@ def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, spoken:
         assert report[name]["wer"] == pytest.approx(rate)
     assert report["comparison"]["difference"] == pytest.approx(report["after"]["wer"] - report["before"]["wer"])
     assert report["provenance"]["baseline_checkpoint"] != report["provenance"]["checkpoint"]
-    assert "before" in out and "after" in out and "points" in out
+    last = out.splitlines()[-5:]
+    assert last[0].startswith("scored  6 utterances, normaliser default; ") and last[0].endswith("s on cpu")
+    assert last[1].startswith(
+        f"before  {other_whisper}, padded to 30 s, greedy: WER {100 * report['before']['wer']:.1f} %"
+    )
+    assert last[2].startswith(f"after   {whisper}, padded to 30 s, greedy: WER {100 * report['after']['wer']:.1f} %")
+    assert last[3].startswith("change  ") and "points" in last[3]
+    assert last[4] == f"report  {tmp_path / 'o/report.html'}"
     # a later evaluation without one leaves no stale before.jsonl beside its own report
     run(whisper, spoken, "--output", tmp_path / "o", "-q")
     assert not (tmp_path / "o/before.jsonl").exists()
+
+
+def test_both_are_scored_on_what_both_can_take(
+    run: Run, whisper: Path, tiny_whisper: Path, spoken: Path, tmp_path: Path
+) -> None:
+    """The baseline holds two seconds, the model thirty."""
+    soundfile.write(spoken.parent / "audio/4.wav", 0.3 * np.sin(np.arange(40_000) / 9), 16_000)
+    _, err = run(whisper, spoken, "--baseline", tiny_whisper, code=2)
+    assert "row 5, audio/4.wav: lasts 2.5 s; the model takes 2 s" in err
+    run(whisper, spoken, "--baseline", tiny_whisper, "--skip-bad", "--json", tmp_path / "r.json", "-q")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["skipped"], report["before"]["utterances"], report["after"]["utterances"]) == (1, 5, 5)
+    run(whisper, spoken, "-q")
+
+
+def test_a_model_that_writes_on_and_on_is_remarked_on(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+    remarks = {}
+    for text in ("bad", "bad " * 8):
+        spoken.write_text(f"audio,text\naudio/5.wav,{text}\n")
+        out, _ = run(whisper, spoken, "--json", tmp_path / "r.json")
+        found = json.loads((tmp_path / "r.json").read_text())["result"]
+        mostly = 2 * found["insertions"] > found["substitutions"] + found["deletions"] + found["insertions"]
+        remarks[mostly] = "are words that nobody said" in out
+    assert remarks == {True: True, False: False}
 
 
 def test_a_run_folder_and_a_model_saved_by_us_are_the_same_model(
