@@ -83,7 +83,7 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
     longest = inner.max_source_positions / FRAMES_PER_SECOND if inner.model_type == "whisper" else None
     if kind == "seq2seq":
         _needs_decoder(config, folder)
-        tokenizer = pretrained(WhisperProcessor, folder).tokenizer
+        tokenizer = _processor(folder, config).tokenizer
         return Limits(
             max_seconds=longest,
             max_tokens=config.max_target_positions - PROMPT - 1,  # the end token
@@ -115,8 +115,20 @@ def _open(folder: Path, settings: Settings) -> SpeechModel:
     if settings.kind == "seq2seq":
         _needs_decoder(config, folder)
         network = pretrained(WhisperForConditionalGeneration, folder)
-        return WhisperRecogniser(network, pretrained(WhisperProcessor, folder), settings)
+        return WhisperRecogniser(network, _processor(folder, config), settings)
     return open_ctc(folder, settings) if settings.kind == "ctc" else open_classifier(folder, settings)
+
+
+def _processor(folder: Path, config: Any) -> WhisperProcessor:
+    """Whisper's. transformers makes an empty tokenizer where a folder has none."""
+    processor = pretrained(WhisperProcessor, folder)
+    if processor.tokenizer.convert_tokens_to_ids("<|startoftranscript|>") != config.decoder_start_token_id:
+        raise UserError(
+            "its tokenizer is missing, or another model's",
+            where=str(folder),
+            fix="copy tokenizer.json from where the weights come from",
+        )
+    return processor
 
 
 def _needs_decoder(config: Any, folder: Path) -> None:
