@@ -185,7 +185,8 @@ def _data(
             if i is None:
                 row["s"].append(None)
                 continue
-            words = [w.reference if w.operation == "=" else list(w) for w in alignments[name][i]]
+            # a fragment, or an optional word left out, is right without being equal
+            words = [w.reference if w.reference == w.hypothesis else list(w) for w in alignments[name][i]]
             length = int(score.words[i, :3].sum())
             row["s"].append([int(score.words[i, 1:].sum()), length, words, int(i in loops[name])])
         rows.append(row)

@@ -66,9 +66,10 @@
   const shownWord = (word) => {
     if (typeof word === "string") return element("bdi", "", word);
     const [operation, reference, hypothesis] = word;
-    const mark = element("span", operation);
-    mark.title = seen({ S: "substituted: said " + reference, D: "deleted", I: "inserted" }[operation] || "optional, left out");
-    mark.append(element("bdi", "", operation === "D" || operation === "=" ? reference : hypothesis));
+    const mark = element("span", operation === "=" ? "" : operation);
+    const right = hypothesis ? "right: " + reference : "optional, left out";
+    mark.title = seen({ S: "substituted for " + reference, D: "deleted", I: "inserted", "=": right }[operation]);
+    mark.append(element("bdi", "", operation === "D" ? reference : hypothesis || "(" + reference + ")"));
     if (operation === "S") {
       const struck = element("s");
       struck.append(element("bdi", "", reference));

@@ -83,7 +83,8 @@ def marked(score: Score, index: int) -> Text:
     words = []
     for operation, reference, hypothesis in score.alignment(index):
         shown = {"S": f"[{hypothesis}]", "D": f"(-{reference})", "I": f"(+{hypothesis})"}.get(operation, hypothesis)
-        words.append(Text(shown, style=_STYLES.get(operation, "")))
+        if shown:  # nothing is said of an optional word left out
+            words.append(Text(shown, style=_STYLES.get(operation, "")))
     return Text(" ").join(words)
 
 

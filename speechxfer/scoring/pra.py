@@ -24,6 +24,8 @@ def pra_lines(score: Score, alignments: Sequence[Sequence[Word]]) -> Iterator[st
 
 def _cell(word: Word) -> tuple[str, str, str]:
     operation, reference, hypothesis = word
+    if operation == "=" and not hypothesis:  # an optional word, left out
+        reference, hypothesis = f"({reference})", " "
     if operation in "SD":
         reference = reference.upper()
     if operation in "SI":

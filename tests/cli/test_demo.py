@@ -64,8 +64,7 @@ def test_the_whole_way_and_once_more(small: None, tmp_path: Path) -> None:
     for speaker in report["after"]["by"]["speaker"]:
         assert f"speaker: {speaker}" in said
     untouched = Path("runs/demo/before.jsonl").read_text() == Path("runs/demo/after.jsonl").read_text()
-    examples = [word in said for word in ("reference  ", "before     ", "after      ")]
-    assert examples == [not untouched] * 3  # utterances that changed
+    assert ("reference  " in said) != untouched  # the examples are utterances that changed
 
     Path("runs/demo/before.jsonl").write_text("")  # the second run replaces it
     code, said, _ = run("--quiet")

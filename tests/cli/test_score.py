@@ -158,6 +158,13 @@ def test_every_utterance_is_in_the_json_and_the_alignments(run, write):
     assert "REF:  three FOUR five ***\nHYP:  three FOR  five SIX\nEval:       S         I\n" in text
 
 
+def test_alignments_of_wide_characters_and_of_notation(run, write):
+    write("r.trn", "日本 (uh) b { c / d } (s-1)\n")
+    write("h.trn", "日 b d e (s-1)\n")
+    output = run("r.trn", "h.trn", "--notation", "--output", "-")
+    assert "REF:  日本 (uh) b d *\nHYP:  日        b d E\nEval: S             I\n" in output
+
+
 @pytest.mark.parametrize(("how", "counts"), [("empty", "6 / 10"), ("skip", "4 / 8")])
 def test_missing_by_choice_is_counted(how, counts, run, write):
     write("r.trn", trn(REFERENCES))

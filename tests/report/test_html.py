@@ -237,6 +237,14 @@ def test_words_run_as_their_script_does(tmp_path, page):
     assert [p == sorted(p, reverse=True) for p in places] == [True, False, True, False]
 
 
+def test_right_words_that_are_not_equal_are_shown_as_said(tmp_path, page):
+    found = score(["(uh) hel- { a / the } x"], ["hello the y"], notation=True)
+    write_report(tmp_path / "r.html", "t", {"x": found})
+    page.open(tmp_path / "r.html")
+    words = page.run("return [...document.querySelectorAll('#rows .words > *')].map(e => e.innerText + '|' + e.title)")
+    assert words == ["(uh)|optional, left out", "hello|right: hel", "the|", "yx|substituted for x"]
+
+
 def test_in_the_dark_and_on_a_phone(tmp_path, page):
     columns = {"a very long name of a column": [f"a value of many words {i % 3}" for i in range(30)]}
     texts = ["a b c"] * 30

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from speechxfer.report.terminal import before_after_table, marked_examples, score_table, systems_table
+from speechxfer.report.terminal import before_after_table, marked, marked_examples, score_table, systems_table
 from speechxfer.scoring import score
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
@@ -101,6 +101,11 @@ def test_examples_are_utterances_that_changed_for_better_and_worse():
     fewer = [line for line in shown(marked_examples(after, before, 8)).splitlines() if "error" in line]
     assert len(fewer) == 5  # of eight asked for, five changed
     assert shown(marked_examples(before, before, 4)).strip() == ""
+
+
+def test_an_optional_word_left_out_is_not_said():
+    found = score(["(uh) a hel-"], ["a hello"], notation=True)
+    assert marked(found, 0).plain == "a hello"
 
 
 def test_all_examples_are_better_where_nothing_worsened():

@@ -109,6 +109,19 @@ def timed_pair(seed: int) -> tuple[str, str]:
     return "\n".join(stm) + "\n", "\n".join(lines) + "\n"
 
 
+def marked_timed_pair(seed: int) -> tuple[str, str]:
+    """An stm with alternatives, optional words and fragments, and a ctm of what was said of them."""
+    rng = random.Random(seed)
+    stm, ctm = [], []
+    for i, text in enumerate(marked_pairs(30, seed)[0]):
+        at = 4.0 * i
+        stm.append(f"rec A spk{rng.randint(1, 3)} {at:.2f} {at + 4:.2f} <o,f0,male> {text}")
+        said = [w if w[-1] != "-" else "w3" for w in re.sub(r"[{}()@/]", " ", text).split()]
+        kept = [w if rng.random() > 0.2 else rng.choice(WORDS) for w in said if rng.random() > 0.2]
+        ctm += [f"rec A {at + 0.1 + 0.18 * k:.2f} 0.10 {word}" for k, word in enumerate(kept[:20])]
+    return "\n".join(stm) + "\n", "\n".join(ctm) + "\n"
+
+
 def main() -> None:
     for name, (references, hypotheses), options in (
         ("plain", plain_pairs(300, 1), ()),

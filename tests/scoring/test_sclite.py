@@ -40,9 +40,9 @@ def by_speaker(expected):
     return Counter((name.rsplit("-", 1)[0], tuple(counts)) for name, counts in expected.items())
 
 
-def timed(stm, ctm):
-    (pairs,) = read_pairs(stm, [ctm])
-    counts = counted(pairs.references, pairs.hypotheses)
+def timed(stm, ctm, notation=False):
+    (pairs,) = read_pairs(stm, [ctm], notation=notation)
+    counts = counted(pairs.references, pairs.hypotheses, notation=notation)
     return Counter((s, tuple(c)) for s, c in zip(pairs.speakers, counts, strict=True))
 
 
@@ -71,6 +71,16 @@ def test_ctm_cut_by_stm(tmp_path, seed):
     (tmp_path / "h.ctm").write_text(ctm)
     found = timed(tmp_path / "r.stm", tmp_path / "h.ctm")
     assert found == by_speaker(sclite.run(stm, ctm, ("stm", "ctm")))
+
+
+@needs_sclite
+@pytest.mark.parametrize("seed", range(40, 46))
+def test_notation_in_an_stm(tmp_path, seed):
+    stm, ctm = sclite.marked_timed_pair(seed)
+    (tmp_path / "r.stm").write_text(stm)
+    (tmp_path / "h.ctm").write_text(ctm)
+    found = timed(tmp_path / "r.stm", tmp_path / "h.ctm", notation=True)
+    assert found == by_speaker(sclite.run(stm, ctm, ("stm", "ctm"), "-D", "-F"))
 
 
 @needs_sclite
