@@ -101,12 +101,13 @@ def energies_of(row: Row) -> np.ndarray:
     return mel_energies(load(row))
 
 
-def check_clips(rows: Sequence[Row], energies: Sequence[np.ndarray], where: str) -> None:
-    """Raise UserError naming every positive that is shorter than a word or holds no sound."""
+def check_clips(rows: Sequence[Row], energies: Sequence[np.ndarray], where: str, *, least: float = SHORTEST) -> None:
+    """Raise UserError naming every positive that holds no sound or is shorter than the word, which takes `least` s."""
+    least = max(least, SHORTEST)
     problems = Problems(f"{where}: clips that cannot hold the word", fix="take them out, or record them again")
     for row, frames in zip(rows, energies, strict=True):
-        if len(frames) < 100 * SHORTEST:
-            problems.add(f"{row['audio']}: {len(frames) / 100:.2f} s is shorter than any word")
+        if len(frames) < 100 * least:
+            problems.add(f"{row['audio']}: {len(frames) / 100:.2f} s, and the word takes {least:.2f} s at the quickest")
         elif float(frames.sum(axis=1).max()) < 1e-4:
             problems.add(f"{row['audio']}: silence")
     problems.stop()

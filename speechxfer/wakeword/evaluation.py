@@ -48,9 +48,9 @@ class Heard:
 
 @dataclass(frozen=True)
 class Figures:
-    """Counts at one threshold, and what follows from them."""
+    """Counts at one threshold, and what follows from them. trigger: None where another engine made the events."""
 
-    trigger: Trigger
+    trigger: Trigger | None
     words: int
     misses: int
     alarms: int
@@ -95,9 +95,9 @@ class Figures:
             },
             "delay_ms": _delay(self.delays),
             "repeats": self.repeats,
-            "threshold": self.trigger.threshold,
-            "smoothing": self.trigger.smoothing,
-            "refractory": self.trigger.refractory,
+            "threshold": None if self.trigger is None else self.trigger.threshold,
+            "smoothing": None if self.trigger is None else self.trigger.smoothing,
+            "refractory": None if self.trigger is None else self.trigger.refractory,
         }
 
 
@@ -170,7 +170,10 @@ class Evaluation:
 
 
 def figures(
-    recordings: Sequence[Heard], events: Sequence[Sequence[Event]], trigger: Trigger, tolerance: float = TOLERANCE
+    recordings: Sequence[Heard],
+    events: Sequence[Sequence[Event]],
+    trigger: Trigger | None,
+    tolerance: float = TOLERANCE,
 ) -> Figures:
     """Count events, of our detector or of another engine, against what the recordings hold."""
     outcomes = [match(found, h.words, tolerance) for h, found in zip(recordings, events, strict=True)]

@@ -22,6 +22,7 @@ from speechxfer.wakeword.material import FRAMES, Batch, Material
 from speechxfer.wakeword.student import STRIDE, Shape, Student
 
 Progress = Callable[[int, int], None]  # steps done, of how many
+OnRound = Callable[[Student, Material], None]  # called before a round mines; may change the material
 
 _BEST = 8  # steps that a window is judged by: 160 ms
 _AVERAGED = 0.995  # of the weights' running average, a step
@@ -43,7 +44,7 @@ class Plan:
 
 def train(
     material: Material, plan: Plan, *, start: Student | None = None, shape: Shape | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, on_round: OnRound | None = None,
 ) -> Student:  # fmt: skip
     """A student trained on `material`, which keeps what was mined. start: weights to go on from (they are copied)."""
     rng = np.random.default_rng(plan.seed)
@@ -65,6 +66,8 @@ def train(
         schedule.step()
         _average(averaged, student, min(_AVERAGED, step / (step + 10)))
         if step + 1 in rounds:
+            if on_round:
+                on_round(averaged, material)
             material.mined = mine(averaged, material.negatives, plan.mined)
         if progress:
             progress(step + 1, plan.steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,4 +56,30 @@ def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         for number in range(count):
             soundfile.write(folder / name / f"{number:03}.wav", clip_of(kind, seed + number), RATE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(tunes: Path) -> Callable[..., Any]:
+    """small(output, **others): settings of a small detector of the made-up word, trained on the folder of tunes."""
+    from speechxfer.wakeword.settings import Settings
+
+    def make(output: Path, **others: Any) -> Settings:
+        values: dict[str, Any] = {
+            "word": "tune", "positives": str(tunes / "words"), "negatives": str(tunes / "speech"), "output": output,
+            "synthetic": 0, "steps": 120, "batch": 40, "rounds": 2, "width": 32,
+        }  # fmt: skip
+        return Settings(**{**values, **others})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def detector(small: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of such a detector."""
+    from speechxfer.report.progress import Narrator
+    from speechxfer.wakeword.building import build
+
+    folder = tmp_path_factory.mktemp("detectors") / "tune"
+    build(small(folder), Narrator(quiet=True))
     return folder

@@ -1,0 +1,292 @@
+"""`speechxfer wakeword train`, `evaluate` and `listen`. `listen` imports no torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.errors import UserError
+
+if TYPE_CHECKING:
+    from speechxfer.wakeword.detector import Artifact
+    from speechxfer.wakeword.events import Event, Trigger
+    from speechxfer.wakeword.listening import Level
+
+HELP_ORDER = 70
+_SHOWN = 10  # recordings named on the terminal
+
+Folder = Annotated[Path, typer.Argument(metavar="DETECTOR", help="The folder that `wakeword train` wrote.")]
+Threshold = Annotated[float | None, typer.Option(min=0, help="In place of the calibrated one.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group.command("train")(train)
+    group.command("evaluate")(evaluate)
+    group.command("listen")(listen)
+    app.add_typer(group, name="wakeword", help="Detectors of a word of your own: train, evaluate, listen.")
+
+
+def train(
+    word: Annotated[str, typer.Argument(help="The word or phrase, in quotation marks.")],
+    positives: Annotated[
+        str | None, typer.Option(metavar="CLIPS", help="Recordings of it: a folder, a list (.txt) or a table.")
+    ] = None,
+    negatives: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Other speech: a folder or DATA; else synthetic sentences.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Else the word, as a folder's name.")] = None,
+    noise: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Noises to mix in, beside the made-up ones.")
+    ] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="DATA", help="Real speech to hear when trained; no part of training.")
+    ] = None,
+    false_alarms_per_hour: Annotated[float | None, typer.Option(help="To calibrate for; 0.1 where not said.")] = None,
+    synthetic: Annotated[int | None, typer.Option(min=0, help="Synthetic clips of the word; 0 for none.")] = None,
+    language: Annotated[str | None, typer.Option(metavar="CODE", help="Of the synthetic voices, say de.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of your recordings, for the manifest.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the detector that lies there.")] = False,
+    json_file: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a detector of WORD, from recordings, from synthetic speech, or both; calibrate it; write its folder.
+
+    speechxfer wakeword train "hey juniper" --positives clips/ --negatives speech/ --output juniper/
+    """
+    from pydantic import ValidationError
+
+    from speechxfer.report.progress import Narrator
+    from speechxfer.wakeword.building import build
+    from speechxfer.wakeword.clips import read_rows
+    from speechxfer.wakeword.settings import Settings
+
+    given = {
+        "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise,
+        "output": output or Path("_".join(word.casefold().split()) or "word"), "target": false_alarms_per_hour,
+        "synthetic": synthetic, "language": language, "steps": steps, "licence": licence, "seed": seed,
+        "overwrite": overwrite,
+    }  # fmt: skip
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where="wakeword train") from None
+    narrator = Narrator(quiet=quiet)
+    for name in stream or []:
+        read_rows(name)  # a wrong path is told before the training
+    manifest = build(settings, narrator)
+    result: dict[str, Any] = {"detector": str(settings.output), "manifest": manifest, "streams": None}
+    found = manifest["calibration"]
+    if found["positives"]:
+        narrator.say(
+            f"held-out {found['clips_kind']} clips of the word: {found['misses']} of {found['positives']} missed "
+            "(each heard clean and with noise at 10 dB)"
+        )
+    if stream:
+        from speechxfer.wakeword.detector import open_artifact
+        from speechxfer.wakeword.measuring import measure
+
+        measured = measure(open_artifact(settings.output), narrator, streams=stream)
+        result["streams"] = measured.to_json()
+        narrator.say(f"{', '.join(stream)} (not synthetic as far as this program knows): {_alarms(result['streams'])}")
+    if found["kind"] == "synthetic" and not stream:
+        narrator.say("no real speech was heard: these figures are of synthetic speech and say nothing about people.")
+        narrator.say(f"  hear some: speechxfer wakeword evaluate {settings.output} --stream DATA")
+    for name in manifest["negatives_that_sound_like_it"][:_SHOWN]:
+        narrator.say(f"sounds like the word, listen to it: {name}")
+    narrator.say(f"detector  {settings.output}")
+    write_json(result, json_file)
+
+
+def evaluate(
+    detector: Folder,
+    positives: Annotated[str | None, typer.Option(metavar="CLIPS", help="Clips that hold the word once.")] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="DATA", help="Speech without it; may be repeated.")
+    ] = None,
+    snr: Annotated[list[float] | None, typer.Option(help="The clips again, with noise at this ratio (dB).")] = None,
+    threshold: Threshold = None,
+    times: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Another engine's detections: stream, time[, score].")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write report.html there.")] = None,
+    json_file: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Misses on clips of the word, false alarms an hour on streams, with intervals and the curve between them."""
+    from speechxfer.report.progress import Narrator
+    from speechxfer.wakeword.detector import open_artifact
+    from speechxfer.wakeword.measuring import measure, measure_times
+
+    artifact = open_artifact(detector)
+    narrator = Narrator(quiet=quiet)
+    if times is not None:
+        from speechxfer.wakeword.evaluation import read_times
+
+        measured = measure_times(artifact.word, read_times(times), positives=positives, streams=stream or [])
+    else:
+        measured = measure(
+            artifact, narrator, positives=positives, streams=stream or [], snrs=snr or [],
+            trigger=_trigger(artifact, threshold),
+        )  # fmt: skip
+    result = measured.to_json()
+    warnings = _warnings(artifact, result)
+    for line in _lines(artifact, result):
+        narrator.say(line)
+    for warning in warnings:
+        narrator.say(f"warning: {warning}")
+    if output is not None:
+        from speechxfer.wakeword.reporting import write_report
+
+        facts = {
+            "detector": detector.name,
+            "clips of the word": positives or "none",
+            "streams": ", ".join(stream or []) or "none",
+            "trained on": "; ".join(f"{s['clips']} {s['what']}" for s in artifact.manifest.get("data", [])),
+            "calibrated on": str(artifact.manifest["calibration"].get("kind", "")) + " speech",
+        }
+        write_report(output / "report.html", measured, facts=facts, warnings=warnings)
+        narrator.say(f"report  {output / 'report.html'}")
+    write_json({**result, "warnings": warnings}, json_file)
+
+
+def listen(
+    detector: Folder,
+    audio: Annotated[
+        str | None, typer.Argument(metavar="[AUDIO]", help="A file, or - for raw 16-bit sound; else the microphone.")
+    ] = None,
+    microphone: Annotated[str | None, typer.Option(help="Its number or a part of its name.")] = None,
+    rate: Annotated[int, typer.Option(min=4_000, help="Of raw sound from standard input, Hz.")] = 16_000,
+    threshold: Threshold = None,
+    wyoming: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Serve Home Assistant, say tcp://0.0.0.0:10400.")
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write every event as a line of JSON, '-': as it comes."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Listen to a microphone, a file or standard input, or serve Home Assistant. Ctrl-C ends it."""
+    from speechxfer.wakeword.detector import Detector, open_artifact
+    from speechxfer.wakeword.listening import file_blocks, is_terminal, level_line, microphone_blocks, raw_blocks
+    from speechxfer.wakeword.listening import listen as hear
+
+    artifact = open_artifact(detector)
+    trigger = _trigger(artifact, threshold)
+    if wyoming is not None:
+        from speechxfer.wakeword.wyoming_server import name_of, serve
+
+        if not quiet:
+            typer.echo(f"serving '{name_of(artifact)}' on {wyoming}")
+        serve(artifact, wyoming, trigger)
+        return
+    if audio is None:
+        chosen = int(microphone) if microphone is not None and microphone.isdigit() else microphone
+        blocks = microphone_blocks(chosen)
+    else:
+        blocks = raw_blocks(sys.stdin.buffer, rate) if audio == "-" else file_blocks(audio)
+    shown = is_terminal() and not quiet
+    to_stdout = json_file is not None and str(json_file) == "-"
+    with ExitStack() as stack:
+        file = None if json_file is None or to_stdout else stack.enter_context(_written(json_file))
+
+        def told(event: Event) -> None:
+            if shown:
+                typer.echo("\r" + " " * 79 + "\r", err=True, nl=False)
+            line = json.dumps({"word": artifact.word, "time": round(event.time, 3), "score": event.score})
+            if to_stdout:
+                typer.echo(line)
+            elif not quiet:
+                typer.echo(f"{event.time:9.2f} s  {artifact.word}  (score {event.score:.3f})")
+            if file is not None:
+                file.write(line + "\n")
+                file.flush()
+
+        def level(now: Level) -> None:
+            if shown:
+                typer.echo("\r" + level_line(now, artifact.word, trigger.threshold), err=True, nl=False)
+
+        heard = hear(Detector(artifact, trigger=trigger), blocks, on_event=told, on_level=level, keep=False)
+    if not quiet and not to_stdout:
+        lost = f", {heard.lost:.1f} s of it lost" if heard.lost else ""
+        typer.echo(f"{heard.seconds:.1f} s heard{lost}")
+
+
+def _trigger(artifact: Artifact, threshold: float | None) -> Trigger:
+    return artifact.trigger if threshold is None else replace(artifact.trigger, threshold=threshold)
+
+
+def _written(path: Path) -> Any:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror or error})", where=str(path)) from None
+
+
+def _lines(artifact: Artifact, result: dict[str, Any]) -> list[str]:
+    """What an evaluation says: now, and what was known at calibration."""
+    lines = [
+        f"'{artifact.word}' at threshold {result['threshold']:.4g}" if result["threshold"] is not None else "events"
+    ]
+    if result["positives"]:
+        low, high = (100 * bound for bound in result["intervals"]["miss_rate"])
+        over = result["intervals"]["over"]
+        lines.append(
+            f"  misses        {100 * result['miss_rate']:.1f} % [{result['misses']} / {result['positives']}], "
+            f"95 % {low:.1f} to {high:.1f} over {over}"
+        )
+    if result["delay_ms"]:
+        delay = result["delay_ms"]
+        lines.append(
+            f"  delay         {delay['median']:.0f} ms after the word's end, 95th percentile {delay['p95']:.0f} ms"
+        )
+    if result["hours"]:
+        lines.append(f"  false alarms  {_alarms(result)}")
+    for column, parts in result["by"].items():
+        for value, part in list(parts.items())[: 3 * _SHOWN]:
+            lines.append(f"    {column} {value}: {part['misses']} / {part['positives']} missed")
+    if result["missed"]:
+        names = ", ".join(result["missed"][:_SHOWN])
+        lines.append(f"  missed        {names}{' ...' if len(result['missed']) > _SHOWN else ''}")
+    for event in result["fired_on"][:_SHOWN]:
+        lines.append(
+            f"  fired on      {event.get('row', event['stream'])} at {event.get('time_in_row', event['time'])} s"
+        )
+    stored = artifact.manifest["calibration"]
+    if stored.get("hours"):
+        lines.append(
+            f"  calibrated on {stored['kind']} speech: {stored['alarms']} false alarms in {stored['hours']:.2f} h; "
+            f"missed were {stored['misses']} of {stored['positives']} {stored.get('clips_kind', '')} clips"
+        )
+    return lines
+
+
+def _alarms(result: dict[str, Any]) -> str:
+    low, high = result["intervals"]["false_alarms_per_hour"]
+    return (
+        f"{result['false_alarms_per_hour']:.2f}/h [{result['false_alarms']} in {result['hours']:.2f} h], "
+        f"95 % {low:.2f} to {high:.2f}"
+    )
+
+
+def _warnings(artifact: Artifact, result: dict[str, Any]) -> list[str]:
+    found = []
+    if artifact.manifest["calibration"].get("kind") == "synthetic" and not result["hours"]:
+        found.append("no real speech was heard, here or in training: false alarms on people are unknown")
+    if result["hours"] and result["false_alarms"] == 0 and result["hours"] < 30:
+        found.append(
+            f"{result['hours']:.2f} h without an alarm support at most {3.0 / result['hours']:.2g}/h, not 0.1/h"
+        )
+    return found

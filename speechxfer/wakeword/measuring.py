@@ -1,0 +1,151 @@
+"""A detector, or another engine's detections, against clips of the word and streams of other speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from speechxfer.data.audio import load
+from speechxfer.data.augment import add_noise
+from speechxfer.errors import UserError
+from speechxfer.report.progress import Narrator
+from speechxfer.wakeword.clips import Row, read_positives, read_rows
+from speechxfer.wakeword.detector import MODEL, Artifact, Scorer
+from speechxfer.wakeword.evaluation import SECONDS_AN_HOUR, Evaluation, Figures, Heard, figures
+from speechxfer.wakeword.events import Event, Scores, Trigger, Word
+from speechxfer.wakeword.features import RATE
+from speechxfer.wakeword.streams import BETWEEN, Placed, Stream, hear_clips, hear_stream
+
+CLEAN = "as recorded"
+
+
+@dataclass
+class Measured:
+    """figures: of the clips as recorded and all streams. by: column to value to figures, of the clips alone.
+
+    clips: id to row. curve: the DET curve's rows, none for another engine's detections.
+    """
+
+    word: str
+    figures: Figures
+    curve: list[dict[str, Any]]
+    by: dict[str, dict[str, Figures]]
+    streams: list[Stream]
+    clips: dict[str, Row] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's keys, `by`, and what was missed and fired on."""
+        return {
+            "word": self.word,
+            **self.figures.to_json(),
+            "curve": self.curve,
+            "by": {
+                column: {value: found.to_json() for value, found in parts.items()} for column, parts in self.by.items()
+            },
+            "missed": list(self.figures.missed),
+            "fired_on": [self._fired(name, event) for name, event in self.figures.fired],
+        }
+
+    def _fired(self, name: str, event: Event) -> dict[str, Any]:
+        place = self.place_of(name, event)
+        found: dict[str, Any] = {"stream": name, "time": round(event.time, 3), "score": event.score}
+        if place is not None:
+            found |= {"row": str(place.row["id"]), "time_in_row": round(event.time - place.start, 3)}
+        return found
+
+    def place_of(self, name: str, event: Event) -> Placed | None:
+        """The row of a stream that was playing at an event."""
+        return next((s.row_at(event) for s in self.streams if s.heard.name == name), None)
+
+
+def measure(
+    artifact: Artifact,
+    narrator: Narrator,
+    *,
+    positives: str | None = None,
+    streams: Sequence[str] = (),
+    snrs: Sequence[float] = (),
+    trigger: Trigger | None = None,
+    seed: int = 0,
+) -> Measured:
+    """Play clips and streams to a detector. snrs: the clips again, with noise at each of these ratios (dB).
+
+    Raises UserError for what cannot be read, and where neither clips nor streams are given.
+    """
+    _need_something(positives, streams)
+    trigger = trigger or artifact.trigger
+    scorer = Scorer(artifact.folder / MODEL)
+    rows = read_positives(positives, artifact.word).rows if positives is not None else []
+    with narrator.bar("clips of the word") as told:
+        clips = hear_clips(scorer, rows, condition=CLEAN, progress=told)
+    mixed: list[Heard] = []
+    for snr in snrs:
+        rng = np.random.default_rng([seed, round(10 * snr) + 1000])
+        mixed += hear_clips(scorer, rows, condition=f"noise at {snr:g} dB", mix=_noisy(snr, rng))
+    played = []
+    for name in streams:
+        with narrator.bar("stream") as told:
+            played.append(hear_stream(scorer, read_rows(name), name, word=artifact.word, progress=told))
+    evaluation = Evaluation([*clips, *(stream.heard for stream in played)])
+    every = Evaluation([*clips, *mixed])
+    by = {column: every.by(trigger, column) for column in ("condition", "speaker")} if rows else {}
+    return Measured(
+        word=artifact.word,
+        figures=evaluation.at(trigger),
+        curve=evaluation.curve(trigger),
+        by={column: parts for column, parts in by.items() if len(parts) > 1},
+        streams=played,
+        clips={str(row["id"]): row for row in rows},
+    )
+
+
+def measure_times(
+    word: str,
+    times: dict[str, list[Event]],
+    *,
+    positives: str | None = None,
+    streams: Sequence[str] = (),
+    tolerance: float = 1.0,
+) -> Measured:
+    """Count another engine's detections. A clip's times, by its id, are from its own beginning; a stream's, by its
+    name as given, have `BETWEEN` seconds between rows.
+
+    Raises UserError where `times` names none of the recordings.
+    """
+    _need_something(positives, streams)
+    nothing = Scores(np.zeros(0), 1.0)
+    rows = read_positives(positives, word).rows if positives is not None else []
+    heard = []
+    for row in rows:
+        length = len(load(row)) / RATE
+        heard.append(Heard(str(row["id"]), nothing, (Word(0, length),), speaker=str(row.get("speaker") or "")))
+    played = []
+    for name in streams:
+        placed, at = [], 0.0
+        for row in read_rows(name):
+            length = len(load(row)) / RATE
+            placed.append(Placed(row, at, at + length))
+            at += length + BETWEEN
+        hours = sum(p.end - p.start for p in placed) / SECONDS_AN_HOUR
+        played.append(Stream(Heard(name, nothing, hours=hours), tuple(placed)))
+    recordings = [*heard, *(stream.heard for stream in played)]
+    known = {h.name for h in recordings}
+    strangers = sorted(set(times) - known)
+    if strangers:
+        fix = "name clips by their id and streams as they are given"
+        raise UserError(f"{len(strangers)} recordings are not among those played: {strangers[0]}, ...", fix=fix)
+    found = figures(recordings, [times.get(h.name, []) for h in recordings], None, tolerance)
+    return Measured(word, found, [], {}, played, {str(row["id"]): row for row in rows})
+
+
+def _noisy(snr: float, rng: np.random.Generator) -> Any:
+    return lambda waveform: add_noise(waveform, snr, rng)
+
+
+def _need_something(positives: str | None, streams: Sequence[str]) -> None:
+    if positives is None and not streams:
+        fix = "give --positives (clips of the word), --stream (speech without it), or both"
+        raise UserError("there is nothing to evaluate on", fix=fix)

@@ -1,0 +1,39 @@
+"""The settings of a detector's training: every key, its default (here and nowhere else) and its meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    word: str = Field(min_length=1, description="The word or phrase, as it is written.")
+    positives: str | None = Field(None, description="Recordings of the word: a folder, a list or a table.")
+    negatives: str | None = Field(
+        None, description="Other speech: a folder, a list or DATA. None: synthetic sentences."
+    )
+    noise: str | None = Field(None, description="A folder or table of noises to mix in, beside the made-up ones.")
+    output: Path = Field(description="The detector's folder.")
+    overwrite: bool = Field(False, description="Replace a detector that lies there.")
+    target: float = Field(0.1, gt=0, description="False alarms an hour to calibrate for.")
+    synthetic: int | None = Field(
+        None, ge=0, description="Synthetic recordings of the word; None: 400 without recordings, 120 beside them."
+    )
+    language: str | None = Field(None, description="espeak-ng's voice of another language than English, say de.")
+    held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) kept for calibration.")
+    steps: int = Field(500, ge=1, description="Training steps, in all rounds of mining together.")
+    batch: int = Field(96, ge=8, description="Windows of 2.4 s to a step.")
+    rounds: int = Field(4, ge=1, description="Rounds; before each but the first the negatives are mined.")
+    width: int = Field(128, ge=8, le=256, description="Channels of the student.")
+    seed: int = 0
+    licence: str = Field("not stated", description="Licence of the recordings, for the manifest.")
+
+
+MOST_HOURS = 12.0  # of negatives in memory, their variants included: 1.4 GB
+VARIANTS = 1500  # recordings of the word to aim at, by changes of speed, room and clipping
+MOST_VARIANTS = 30  # of one recording
+NEAR = 240  # synthetic near misses
+SENTENCES = 400  # synthetic utterances where there are no negatives

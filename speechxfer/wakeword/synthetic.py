@@ -1,0 +1,138 @@
+"""A word and what resembles it, spoken by espeak-ng in many voices. It teaches a detector the word, and proves nothing.
+
+Every speaker is an accent with one of espeak-ng's voice variants, so that speakers can be held out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchaudio.functional import resample
+
+from speechxfer.data.demo_corpus import sentences
+from speechxfer.data.synthesis import speak, variants
+from speechxfer.errors import UserError
+from speechxfer.wakeword.features import RATE
+
+ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
+_LEFT_OUT = {"whisper", "whisperf", "croak", "Demonic", "fast", "robosoft", "UniRobot", "anikaRobot"}
+_VOWELS = "aeiouy"
+_NEIGHBOURS = {  # sounds that differ in one feature, as they are spelt
+    "b": "pdv", "p": "bt", "d": "tbg", "t": "dpk", "g": "kd", "k": "gt", "c": "gt", "f": "vth", "v": "fb", "s": "fsh",
+    "z": "v", "m": "nb", "n": "ml", "l": "rn", "r": "lw", "j": "yd", "w": "rv", "h": "f", "a": "eoi", "e": "aio",
+    "i": "eou", "o": "aue", "u": "oia", "y": "oa",
+}  # fmt: skip
+_FILLERS = ("tomorrow", "paper", "nothing", "garden", "seven", "over", "window", "always")
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A synthetic utterance. waveform: (time,) float32 at 16 kHz."""
+
+    text: str
+    speaker: str
+    waveform: np.ndarray
+
+
+def speakers(language: str | None = None) -> list[tuple[str, str]]:
+    """(voice, variant) pairs; `language` is espeak-ng's name of one (de, fr, ...) in place of the English accents."""
+    voices = (language,) if language else ACCENTS
+    return [(voice, name) for name in variants() if name.rstrip("0123456789") not in _LEFT_OUT for voice in voices]
+
+
+def speak_all(
+    texts: Sequence[str],
+    count: int,
+    rng: np.random.Generator,
+    *,
+    language: str | None = None,
+    voices: Sequence[tuple[str, str]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Spoken]:
+    """`count` utterances of `texts` in turn, each by a drawn speaker, at a drawn speed and pitch.
+
+    Raises MissingExtraError without espeak-ng, UserError for a text of which nothing can be spoken.
+    """
+    drawn = list(voices or speakers(language))
+    found = []
+    for number in range(count):
+        voice, variant = drawn[rng.integers(len(drawn))]
+        text = texts[number % len(texts)]
+        waveform = _spoken(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
+        if len(waveform) < 0.1 * RATE:
+            raise UserError(f"espeak-ng speaks nothing of '{text}'", fix="write the word in letters, as it sounds")
+        found.append(Spoken(text, f"{voice}+{variant}", waveform))
+        if progress:
+            progress(number + 1, count)
+    return found
+
+
+def near_texts(word: str, rng: np.random.Generator, count: int = 60) -> list[str]:
+    """Texts that resemble the word: its parts, its syllables in another order, run-ons, and neighbours of its sounds.
+
+    What sounds just like the word (one voice gives the same samples) is left out.
+    """
+    syllables = split_syllables(word)
+    parts = ["".join(syllables[i:j]) for i in range(len(syllables)) for j in range(i + 1, len(syllables) + 1)]
+    found = [part for part in parts if part != "".join(syllables)]
+    found += word.split() if len(word.split()) > 1 else []
+    found += ["".join(syllables[::-1]), "".join(syllables[1:] + syllables[:1])]
+    for filler in _FILLERS[:4]:
+        found += [f"{''.join(syllables[:-1])} {filler}", f"{filler} {''.join(syllables[1:]).strip()}"]
+    neighbours = list(_neighbours(word))
+    order = rng.permutation(len(neighbours))
+    found += [neighbours[i] for i in order[: max(0, count - len(found))]]
+    voice = ("en-us", "max")
+    own = _spoken(word, *voice, 160, 50)
+    distinct = dict.fromkeys(text.strip() for text in found)
+    kept = []
+    for text in distinct:
+        if len(re.sub(r"\W", "", text)) < 2:
+            continue
+        waveform = _spoken(text, *voice, 160, 50)
+        if len(waveform) >= 0.1 * RATE and not (len(waveform) == len(own) and np.array_equal(waveform, own)):
+            kept.append(text)
+    return kept[:count]
+
+
+def plain_sentences() -> list[str]:
+    """Everyday sentences, for general speech where there is none."""
+    return [line for lines in sentences().values() for line in lines]
+
+
+def split_syllables(word: str) -> list[str]:
+    """Rough syllables by the vowels as they are spelt, a space with what follows it: hey, ju, ni, per."""
+    pieces: list[str] = []
+    for part in word.casefold().split():
+        found = re.findall(rf"[^{_VOWELS}]*[{_VOWELS}]+(?:[^{_VOWELS}]+(?![{_VOWELS}]|.*[{_VOWELS}]))?", part) or [part]
+        pieces += [(" " if pieces else "") + found[0], *found[1:]]
+    return pieces
+
+
+def _neighbours(word: str) -> Iterator[str]:
+    """The word with one or two of its letters exchanged for neighbouring sounds."""
+    letters = word.casefold()
+    places = [i for i, letter in enumerate(letters) if letter in _NEIGHBOURS]
+    single = [(i, other) for i in places for other in _NEIGHBOURS[letters[i]]]
+    if len(places) < 5:  # of a longer word one sound less is how some people say it
+        for i, other in single:
+            yield letters[:i] + other + letters[i + 1 :]
+    for i, other in single:
+        for j, another in single:
+            if j > i + 1:
+                yield letters[:i] + other + letters[i + 1 : j] + another + letters[j + 1 :]
+
+
+def _spoken(text: str, voice: str, variant: str, rate: int, pitch: int) -> np.ndarray:
+    waveform, own_rate = speak(text, voice=voice, variant=variant, rate=rate, pitch=pitch)
+    if not len(waveform):
+        return waveform
+    found = resample(torch.from_numpy(waveform), own_rate, RATE).numpy()
+    loud = np.flatnonzero(np.abs(found) > 0.02 * np.abs(found).max(initial=0))
+    if not len(loud):
+        return np.zeros(0, np.float32)
+    return found[max(0, loud[0] - 800) : loud[-1] + 2400]

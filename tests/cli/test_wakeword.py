@@ -1,0 +1,108 @@
+"""`speechxfer wakeword` as a person types it; a small detector is made by two steps of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner, Result
+
+from speechxfer.cli import build_app
+
+pytest.importorskip("onnx")
+pytest.importorskip("espeakng_loader")
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(build_app(), ["wakeword", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clips/ (22 of a word) and speech/ (12 of other sounds)."""
+    folder = tmp_path_factory.mktemp("speech")
+    rng = np.random.default_rng(0)
+    for name, count in (("clips", 22), ("speech", 12)):
+        (folder / name).mkdir()
+        for number in range(count):
+            tone = 0.2 * np.sin(np.arange(16_000) / rng.uniform(5, 40))
+            wave = np.concatenate([np.zeros(4_000), tone, np.zeros(4_000)]) + 0.001 * rng.standard_normal(24_000)
+            soundfile.write(folder / name / f"{number}.wav", wave, 16_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("out") / "hey_juniper"
+    options = ["--positives", speech / "clips", "--negatives", speech / "speech", "--synthetic", 0, "--steps", 2]
+    return folder, run("train", "hey juniper", *options, "--output", folder, "--json", folder.parent / "t.json")
+
+
+def test_train_writes_a_detector_and_says_what_it_knows(trained: tuple[Path, Result]) -> None:
+    folder, done = trained
+    assert done.exit_code == 0, done.output
+    assert "30 h without an alarm" in done.output and str(folder) in done.output
+    manifest = json.loads((folder.parent / "t.json").read_text())["manifest"]
+    assert manifest["word"] == "hey juniper" and manifest["calibration"]["supported"] is False
+    again = run("train", "hey juniper", "--steps", 2, "--output", folder)
+    assert again.exit_code == 2 and "--overwrite" in again.output
+
+
+def test_evaluate_prints_rates_with_intervals_and_writes_json_and_the_report(
+    trained: tuple[Path, Result], speech: Path, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    given = ["--positives", speech / "clips", "--stream", speech / "speech", "--snr", 10, "--threshold", 0.01]
+    done = run("evaluate", folder, *given, "--json", tmp_path / "e.json", "--output", tmp_path)
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert found["positives"] == 22 and found["threshold"] == 0.01 and found["hours"] == pytest.approx(12 * 1.5 / 3600)
+    assert f"[{found['misses']} / 22]" in done.output and "false alarms" in done.output
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_evaluate_counts_another_engines_times(trained: tuple[Path, Result], speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("stream,time\n0.wav,1.0\n1.wav,1.1\n")
+    given = ["--positives", speech / "clips", "--times", tmp_path / "t.csv", "--quiet", "--json", "-"]
+    done = run("evaluate", trained[0], *given)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["misses"] == 20
+
+
+def test_listen_prints_events_as_lines_of_json(trained: tuple[Path, Result], speech: Path, tmp_path: Path) -> None:
+    clip = speech / "clips" / "0.wav"
+    done = run("listen", trained[0], clip, "--threshold", 0.0, "--json", "-")
+    assert done.exit_code == 0, done.output
+    events = [json.loads(line) for line in done.output.splitlines()]
+    assert len(events) >= 1 and set(events[0]) == {"word", "time", "score"}
+    plain = run("listen", trained[0], clip, "--threshold", 0.0, "--json", tmp_path / "e.jsonl")
+    assert "1.5 s heard" in plain.output and "hey juniper" in plain.output
+    assert (tmp_path / "e.jsonl").read_text().splitlines() == done.output.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "x", "--positives", "nowhere"], "no such file or folder"),
+        (["train", "x", "--negatives", "nowhere"], "no such file or folder"),
+        (["train", " "], "word"),
+        (["evaluate", "nowhere", "--stream", "s"], "no such folder"),
+        (["listen", "nowhere"], "no such folder"),
+    ],
+)
+def test_mistakes_are_one_message(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*words)
+    assert done.exit_code == 2 and said in done.output, done.output
+    assert "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_evaluate_on_and_no_such_audio(trained: tuple[Path, Result]) -> None:
+    nothing = run("evaluate", trained[0])
+    assert nothing.exit_code == 2 and "--positives" in nothing.output
+    absent = run("listen", trained[0], "absent.wav")
+    assert absent.exit_code == 2 and "no such file" in absent.output

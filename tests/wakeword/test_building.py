@@ -1,0 +1,184 @@
+"""From recordings to a folder that detects, through the same code as the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from safetensors.numpy import load_file
+
+from speechxfer.errors import UserError
+from speechxfer.report.progress import Narrator
+from speechxfer.wakeword import building
+from speechxfer.wakeword.building import build
+from speechxfer.wakeword.detector import Detector, open_artifact
+from speechxfer.wakeword.events import Event
+from speechxfer.wakeword.measuring import measure, measure_times
+from speechxfer.wakeword.reporting import write_report
+
+QUIET = Narrator(quiet=True)
+Small = Callable[..., Any]
+
+
+def test_the_detector_hears_new_clips_and_stays_silent_on_other_tunes(detector: Path, tunes: Path) -> None:
+    found = measure(
+        open_artifact(detector), QUIET, positives=str(tunes / "test_words"), streams=[str(tunes / "test_speech")]
+    )
+    assert found.figures.words == 10 and found.figures.misses <= 1
+    assert found.figures.alarms <= 1
+    seconds = sum(soundfile.info(p).duration for p in (tunes / "test_speech").iterdir())
+    assert found.figures.hours == pytest.approx(seconds / 3600)
+    delay = found.figures.to_json()["delay_ms"]
+    assert -300 < delay["median"] < 500
+
+
+def test_the_folder_holds_what_its_manifest_says(detector: Path) -> None:
+    assert sorted(p.name for p in detector.iterdir()) == ["manifest.json", "model.onnx", "model.safetensors"]
+    manifest = json.loads((detector / "manifest.json").read_text())
+    assert manifest["word"] == "tune" and manifest["calibration"]["kind"] == "real"
+    clips = {source["what"]: source["clips"] for source in manifest["data"]}
+    assert clips["recordings of the word"] == 24
+    assert manifest["model"]["parameters"] == sum(
+        tensor.size
+        for name, tensor in load_file(detector / "model.safetensors").items()
+        if not name.endswith(("mean", "var", "scale", "tracked"))
+    )
+    assert not any(str(detector.parent) in line for line in (detector / "manifest.json").read_text().splitlines())
+    assert manifest["calibration"]["positives"] % 2 == 0  # each clean and with noise
+
+
+def test_evaluation_in_json_has_the_contracts_keys(detector: Path, tunes: Path) -> None:
+    clips, stream = str(tunes / "test_words"), str(tunes / "test_speech")
+    found = measure(open_artifact(detector), QUIET, positives=clips, streams=[stream], snrs=[10]).to_json()
+    wanted = {"positives", "misses", "miss_rate", "false_alarms", "hours", "false_alarms_per_hour", "intervals"}
+    assert wanted | {"delay_ms", "curve", "threshold"} <= set(found)
+    assert {"miss_rate", "false_alarms_per_hour"} <= set(found["intervals"])
+    assert found["curve"] and set(found["by"]["condition"]) == {"as recorded", "noise at 10 dB"}
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_stream_that_holds_the_word_says_so_by_its_label(detector: Path, tunes: Path) -> None:
+    table = tunes / "mixed.csv"
+    words = [f"test_words/{i:03}.wav,tune" for i in range(3)]
+    table.write_text("\n".join(["audio,label", *words, "test_speech/000.wav,other"]) + "\n")
+    found = measure(open_artifact(detector), QUIET, streams=[str(table)])
+    assert found.figures.words == 3 and found.figures.alarms <= 1
+
+
+def test_another_engines_times_are_counted_by_the_same_rules(tunes: Path) -> None:
+    clips, stream = str(tunes / "test_words"), str(tunes / "test_speech")
+    times = {f"{i:03}.wav": [Event(1.2)] for i in range(9)} | {stream: [Event(3.0), Event(9.0)]}
+    found = measure_times("tune", times, positives=clips, streams=[stream])
+    assert (found.figures.misses, found.figures.alarms) == (1, 2)
+    assert found.to_json()["threshold"] is None and found.to_json()["curve"] == []
+    with pytest.raises(UserError, match=r"strange\.wav"):
+        measure_times("tune", {"strange.wav": [Event(1)]}, positives=clips)
+    with pytest.raises(UserError, match="nothing to evaluate on"):
+        measure_times("tune", {})
+
+
+def test_the_report_plays_what_went_wrong_and_escapes_what_people_wrote(
+    detector: Path, tunes: Path, tmp_path: Path
+) -> None:
+    evil = tmp_path / "<script>alert(1)<b>"
+    evil.mkdir()
+    for i in range(3):
+        (evil / f"{i}.wav").write_bytes((tunes / "test_words" / f"00{i}.wav").read_bytes())  # as a stream: it fires
+    artifact = open_artifact(detector)
+    found = measure(artifact, QUIET, positives=str(tunes / "test_speech"), streams=[str(evil)])  # and these are missed
+    write_report(tmp_path / "report.html", found, facts={"a<b": "c&d"}, warnings=["<i>"])
+    text = (tmp_path / "report.html").read_text()
+    assert found.figures.alarms >= 2 and found.figures.misses >= 15
+    assert text.count("<audio") == min(found.figures.misses, 30) + found.figures.alarms
+    assert "<script" not in text and "a&lt;b" in text and "&lt;i&gt;" in text
+    assert "<polyline" in text and 'class="here"' in text
+
+
+def test_negatives_that_say_the_word_are_listed_and_left_out(
+    small: Small, tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two by their text; one by its sound, which a recogniser confirms."""
+    lines = [f"{tunes}/speech/{i:03}.wav,a tone,{i}" for i in range(30)]
+    lines += [f"{tunes}/words/000.wav,they said: Tune!,31", f"{tunes}/words/001.wav,TUNE,32"]
+    lines += [f"{tunes}/words/{i:03}.wav,,x{i}" for i in range(2, 5)]
+    (tmp_path / "n.csv").write_text("\n".join(["audio,text,speaker", *lines]) + "\n")
+    asked: list[str] = []
+
+    def hears(self: object, rows: list[dict[str, str]]) -> list[str]:
+        asked.extend(row["audio"] for row in rows)
+        return ["a tune." if "/words/" in row["audio"] else "la la" for row in rows]
+
+    monkeypatch.setattr(building._Suspects, "_transcribed", hears)
+    settings = small(tmp_path / "d", negatives=str(tmp_path / "n.csv"), steps=90, rounds=3)
+    manifest = build(settings, QUIET)
+    listed = manifest["negatives_with_the_word"]
+    assert {f"{tunes}/words/000.wav", f"{tunes}/words/001.wav"} <= set(listed)
+    assert any(f"{tunes}/words/{i:03}.wav" in listed for i in range(2, 5)), (listed, asked)
+    assert not any("/speech/" in name for name in listed)
+
+
+def test_what_lies_in_the_folder_is_never_lost(detector: Path, small: Small, tunes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a detector already"):
+        build(small(detector), QUIET)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UserError, match="holds other files"):
+        build(small(tmp_path / "mine", overwrite=True), QUIET)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_failed_training_leaves_the_old_detector(
+    small: Small, tunes: Path, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for path in detector.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(building, "train", fails)
+    with pytest.raises(RuntimeError):
+        build(small(folder, overwrite=True), QUIET)
+    assert Detector(folder).artifact.word == "tune"
+
+
+@pytest.mark.parametrize(
+    ("clips", "said"),
+    [
+        ({}, "empty"),
+        ({"a.wav": 0.05}, "a.wav: 0.0"),
+        ({"a.wav": 0.0}, "holds no samples|truncated|0.00 s"),
+    ],
+)
+def test_positives_that_cannot_be_used(
+    small: Small, tunes: Path, tmp_path: Path, clips: dict[str, float], said: str
+) -> None:
+    (tmp_path / "clips").mkdir()
+    for name, seconds in clips.items():
+        soundfile.write(tmp_path / "clips" / name, np.zeros(round(seconds * 16_000)), 16_000)
+    with pytest.raises(UserError, match=said):
+        build(small(tmp_path / "d", positives=str(tmp_path / "clips")), QUIET)
+    assert not (tmp_path / "d").exists()
+
+
+def test_one_recording_makes_a_detector_and_says_that_it_is_few(
+    small: Small, tunes: Path, tmp_path: Path, clip: Callable[..., np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one").mkdir()
+    soundfile.write(tmp_path / "one" / "a.wav", clip("word", 1), 16_000)
+    settings = small(tmp_path / "d", positives=str(tmp_path / "one"), steps=2)
+    manifest = build(settings, Narrator())
+    assert manifest["calibration"]["positives"] == 0
+    assert "1 recordings of the word are few" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_nothing_of_the_word_at_all(small: Small, tunes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing of the word"):
+        build(small(tmp_path / "d", positives=None), QUIET)
