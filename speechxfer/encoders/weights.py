@@ -78,15 +78,25 @@ def find(model: str | Path) -> Path:
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise UserError(f"not a model folder: no config.json (it holds {held})", where=name)
     if not list(folder.glob("*.safetensors")):
-        pickled = [p.name for p in folder.glob("*.bin")]
-        found = f"only {pickled[0]}, a pickle, which can run code when opened" if pickled else "no weights"
         raise UserError(
-            f"no *.safetensors file: {found}",
+            f"no *.safetensors file: {_in_its_place(folder)}",
             where=name,
             fix="save it again with transformers' save_pretrained, which writes safetensors",
         )
     _refuse_damaged(folder)
     return folder
+
+
+def _in_its_place(folder: Path) -> str:
+    """What weights there are but safetensors."""
+    others = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
+    if not others:
+        return "no weights"
+    with others[0].open("rb") as file:
+        head = file.read(2)
+    pickled = head[:1] == b"\x80" or head == b"PK"  # torch.save, before and since version 1.6
+    what = "a pickle, which can run code when opened" if pickled else "neither a pickle nor CTranslate2's Whisper"
+    return f"only {others[0].name}, {what}"
 
 
 def _refuse_damaged(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import huggingface_hub
 import numpy as np
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
@@ -86,7 +87,7 @@ def test_a_file_is_refused(tmp_path):
         ([], r"no config\.json \(it holds nothing\)"),
         (["notes.txt", "a.wav"], r"no config\.json \(it holds a\.wav, notes\.txt\)"),
         (["config.json"], r"no \*\.safetensors file: no weights"),
-        (["config.json", "pytorch_model.bin"], r"only pytorch_model\.bin, a pickle[\s\S]*fix: .*save_pretrained"),
+        (["config.json", "model.bin"], r"only model\.bin, neither a pickle nor CTranslate2's Whisper"),
     ],
 )
 def test_what_a_folder_lacks_is_named(tmp_path, files, message):
@@ -95,6 +96,25 @@ def test_what_a_folder_lacks_is_named(tmp_path, files, message):
     with pytest.raises(UserError, match=message) as caught:
         find(tmp_path)
     assert caught.value.where == str(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "checkpoint.ckpt"])
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_pickle_is_named_and_never_opened(tmp_path, name, old_format):
+    (tmp_path / "config.json").write_text("{}")
+    torch.save({"weight": Trap()}, tmp_path / name, _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(UserError, match=rf"only {name}, a pickle, which can run code[\s\S]*fix: .*save_pretrained"):
+        find(tmp_path)
+    assert not Trap.sprung
+
+
+class Trap:
+    """Marks that it was unpickled."""
+
+    sprung = False
+
+    def __reduce__(self):
+        return setattr, (Trap, "sprung", True)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 40, -1])
