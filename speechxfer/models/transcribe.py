@@ -1,0 +1,309 @@
+"""Audio of any length and number becomes text: files, folders and tables, answered in batches, memory bounded."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from speechxfer.config.recipe import Decoding
+from speechxfer.data.audio_files import find_audio
+from speechxfer.data.long_audio import Cut, cuts, stated_seconds
+from speechxfer.data.pool import over_rows
+from speechxfer.errors import UserError
+from speechxfer.models.answering import Progress, cut_by_seconds
+from speechxfer.models.base import SpeechModel
+from speechxfer.models.loading import load
+from speechxfer.models.transcript import Segment, Transcript, Unread, commonest, join
+from speechxfer.shapes import RATE
+
+WHOLE = 30.0  # seconds answered in one piece by a model that states no limit of its own (Whisper's is 30 s)
+CUT_SHARE = 28 / 30  # of that, the longest cut of a longer file
+_POOL = 4  # batches of audio in memory at once, so that like lengths meet
+_NOT_KEPT = ("id", "audio", "path", "bytes", "hypothesis", "segments", "complete")
+
+OnBad = Callable[[Unread], None]
+
+
+def transcribe(
+    model: str | Path | SpeechModel,
+    audio: str | Path | Sequence[str | Path],
+    *,
+    language: str | None = None,
+    device: str = "auto",
+    beams: int | None = None,
+    padded: bool | None = None,
+    batch_seconds: float | None = None,
+    cut_seconds: float | None = None,
+    on_bad: OnBad | None = None,
+    progress: Progress | None = None,
+) -> list[Transcript]:
+    """What is said in every utterance, in order: `transcribe("whisper-tiny.en", "talk.mp3")[0].text`.
+
+    model: any MODEL, or one that `speechxfer.load` gave; a classifier answers labels. audio: files, folders, tables
+    (`find_audio`), of any length. beams, padded (Whisper, to 30 s): as saved where None. cut_seconds: what is longer is
+    cut at its pauses into such lengths; None cuts what the model does not take at once (30 s) into 28 s and less.
+    on_bad: given each file that cannot be read, which is then left out. progress: (seconds of audio done, of how many).
+    Raises UserError: no such model, nothing found, and the first file that cannot be read unless there is `on_bad`.
+    """
+    utterances, missing = find_audio([audio] if isinstance(audio, str | Path) else audio)
+    for error in missing:
+        _report(Unread(str(error.where), str(error.where), error), on_bad)
+    opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
+    lengths = {"batch_seconds": batch_seconds, "cut_seconds": cut_seconds}
+    with running(opened, beams=beams, padded=padded):
+        return list(transcripts(opened, utterances, **lengths, on_bad=on_bad, progress=progress))
+
+
+@contextmanager
+def running(model: SpeechModel, *, beams: int | None = None, padded: bool | None = None) -> Iterator[None]:
+    """While open, the model runs as it was saved, but for what is given. Raises UserError where it has no such way."""
+    if beams is not None and beams > 1 and model.kind != "seq2seq":
+        kind = "a classifier" if model.kind == "classify" else "a CTC head"
+        raise UserError(f"{kind} has no beam search here", where="beams", fix="leave it out")
+    if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
+        raise UserError(f"only Whisper is padded, and this is {model.encoder.family}", where="padded")
+    saved = model.settings.beams
+    model.settings.beams = saved if beams is None else beams
+    try:
+        with nullcontext() if padded is None else model.padded(padded):
+            yield
+    finally:
+        model.settings.beams = saved
+
+
+def transcripts(
+    model: SpeechModel,
+    utterances: Sequence[Dataset],
+    *,
+    batch_seconds: float | None = None,
+    cut_seconds: float | None = None,
+    on_bad: OnBad | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Transcript]:
+    """Transcripts in the utterances' order, each as soon as it and those before it are answered.
+
+    Audio is decoded as it is needed: a few batches of it are in memory, however long the files and the tables are.
+    On KeyboardInterrupt what has been answered is given first, files half heard among it, then the interrupt raised.
+    The other arguments are those of `transcribe`.
+    """
+    longest, whole = _lengths(model, cut_seconds)
+    job = _Job(model, batch_seconds or Decoding.model_validate({}).batch_seconds, on_bad, progress)
+    if progress:
+        job.total = _total(utterances)
+    try:
+        for row in _rows(utterances):
+            one = job.begin(row)
+            for cut in _read(one, row, longest, whole):
+                job.add(one, cut)
+                if job.full:
+                    job.answer()
+                    yield from job.finished()
+            if one.error is not None:
+                job.forget(one)
+        job.answer()
+    except KeyboardInterrupt:
+        yield from job.interrupted()
+        raise
+    yield from job.finished()
+
+
+class _Utterance:
+    """One utterance while its cuts are being answered."""
+
+    def __init__(self, row: Mapping[str, Any], model: SpeechModel) -> None:
+        self.id, self.audio, self.stated = row["id"], row["audio"], 0.0
+        self.columns, self.classify = _columns(row, model), model.kind == "classify"
+        self.times: list[tuple[float, float]] = []  # of its cuts
+        self.said: list[str | None] = []  # None: not yet answered
+        self.read, self.whole = False, False
+        self.error: UserError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.read and (self.error is not None or None not in self.said)
+
+    @property
+    def heard(self) -> float:
+        """Seconds of audio that have been answered."""
+        return sum(end - start for (start, end), text in zip(self.times, self.said, strict=True) if text is not None)
+
+    def transcript(self) -> Transcript | None:
+        """As far as it has been answered without a gap; None where there is nothing to tell."""
+        known = self.said.index(None) if None in self.said else len(self.said)
+        if self.error is not None or not (self.done or known):
+            return None
+        segments = [
+            Segment(round(start, 3), round(end, 3), text or "")
+            for (start, end), text in zip(self.times[:known], self.said[:known], strict=True)
+        ]
+        return Transcript(
+            id=self.id,
+            audio=self.audio,
+            text=commonest(segments) if self.classify else join(segment.text for segment in segments),
+            segments=segments,
+            whole=self.whole,
+            seconds=round(self.stated or self.heard, 3),
+            columns=self.columns,
+            complete=self.done,
+        )
+
+
+class _Job:
+    """The utterances begun and not yet given back, in order, and the cuts of them that wait for their answer."""
+
+    def __init__(
+        self, model: SpeechModel, batch_seconds: float, on_bad: OnBad | None, progress: Progress | None
+    ) -> None:
+        self.model, self.batch_seconds, self.on_bad, self.progress = model, batch_seconds, on_bad, progress
+        self.begun: deque[_Utterance] = deque()
+        self.waiting: list[tuple[_Utterance, int, np.ndarray]] = []
+        self.held = 0.0  # seconds that wait
+        # what the encoder meets: padding to 30 s takes as much memory as 30 s of speech
+        padded = getattr(model.encoder, "pad_to_30s", False)
+        self.least = getattr(model.encoder, "longest", 0) / RATE if padded else 0.0
+        self.given, self.total = 0.0, 0.0  # seconds of the utterances given back, of all
+
+    def begin(self, row: Mapping[str, Any]) -> _Utterance:
+        self.begun.append(_Utterance(row, self.model))
+        return self.begun[-1]
+
+    def add(self, one: _Utterance, cut: Cut) -> None:
+        self.waiting.append((one, len(one.said), cut.waveform))
+        self.held += self._cost(cut.waveform)
+        one.times.append((cut.start, cut.end))
+        one.said.append(None)
+        one.read = one.whole = cut.whole  # of a whole file nothing more will come
+
+    def forget(self, one: _Utterance) -> None:
+        """Its audio turned out to be damaged: what waits of it need not be answered."""
+        self.waiting = [cut for cut in self.waiting if cut[0] is not one]
+        self.held = sum(self._cost(waveform) for _, _, waveform in self.waiting)
+
+    @property
+    def full(self) -> bool:
+        return self.held >= _POOL * self.batch_seconds
+
+    def answer(self) -> None:
+        """Answer all that waits, in batches of like lengths."""
+        costs = [self._cost(waveform) for _, _, waveform in self.waiting]
+        longest_first = sorted(range(len(costs)), key=lambda place: -len(self.waiting[place][2]))
+        for batch in cut_by_seconds(longest_first, costs, self.batch_seconds):
+            texts = _said(self.model, [self.waiting[place][2] for place in batch])
+            for place, text in zip(batch, texts, strict=True):
+                one, number, _ = self.waiting[place]
+                one.said[number] = text
+            self._show()
+        self.waiting, self.held = [], 0.0
+
+    def finished(self) -> Iterator[Transcript]:
+        """Those at the front that are done leave, in order."""
+        while self.begun and self.begun[0].done:
+            one = self.begun.popleft()
+            self.given += one.stated
+            if one.error is not None:
+                _report(Unread(one.id, one.audio, one.error), self.on_bad)
+            elif (transcript := one.transcript()) is not None:
+                yield transcript
+        self._show()
+
+    def interrupted(self) -> Iterator[Transcript]:
+        """All that has been answered of the utterances begun."""
+        yield from (transcript for one in self.begun if (transcript := one.transcript()) is not None)
+
+    def _cost(self, waveform: np.ndarray) -> float:
+        return max(self.least, len(waveform) / RATE)
+
+    def _show(self) -> None:
+        if self.progress:
+            done = self.given + sum(min(one.stated, one.heard) for one in self.begun)
+            self.progress(round(done), max(1, round(self.total)))
+
+
+def _read(one: _Utterance, row: Mapping[str, Any], longest: float, whole: float) -> Iterator[Cut]:
+    """The row's cuts. What is wrong with its audio ends them, and is noted."""
+    try:
+        one.stated = stated_seconds(row)
+        yield from cuts(row, longest=longest, whole=whole)
+    except UserError as error:
+        one.error = error
+    one.read = True
+
+
+def _said(model: SpeechModel, waveforms: list[np.ndarray]) -> list[str]:
+    """The model's answers; a GPU that has no room for the batch gets half of it at a time."""
+    try:
+        return model.answer(waveforms)
+    except torch.cuda.OutOfMemoryError:
+        if len(waveforms) == 1:
+            raise
+    torch.cuda.empty_cache()  # not in the handler, whose error holds on to the failed call's tensors
+    half = len(waveforms) // 2
+    return _said(model, waveforms[:half]) + _said(model, waveforms[half:])
+
+
+def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
+    """(longest cut of a long file, longest audio that is answered whole), in seconds."""
+    longest = getattr(model.encoder, "longest", None)  # samples; Whisper's alone
+    most = WHOLE if longest is None else longest / RATE
+    if cut_seconds is None:
+        return most * CUT_SHARE, most
+    if cut_seconds < 1:
+        raise UserError(f"{cut_seconds:g} s holds no words; give 1 s or more", where="cut_seconds")
+    if longest is not None and cut_seconds > most:
+        raise UserError(f"{cut_seconds:g} s, and Whisper's encoder holds {most:g} s", where="cut_seconds")
+    return cut_seconds, cut_seconds
+
+
+def _total(utterances: Sequence[Dataset]) -> float:
+    """Seconds of audio by the headers; what cannot be read counts nothing here and is reported in its turn."""
+
+    def seconds(row: dict[str, Any]) -> float:
+        try:
+            return stated_seconds(row)
+        except UserError:
+            return 0.0
+
+    needed = ["id", "audio", "path", "bytes", "start", "end"]
+    return sum(length for dataset in utterances for length in over_rows(dataset, needed, seconds))
+
+
+def _rows(utterances: Sequence[Dataset]) -> Iterator[dict[str, Any]]:
+    for dataset in utterances:
+        yield from dataset
+
+
+def kept_columns(names: Collection[str], model: SpeechModel) -> dict[str, str]:
+    """What a transcript has beside the hypothesis, and from which column of a table: `reference`, then the others.
+
+    The reference is the text, for a classifier the label.
+    """
+    known = "label" if model.kind == "classify" and "label" in names else "text"
+    reference = {"reference": known} if known in names else {}
+    return reference | {name: name for name in names if name not in (*_NOT_KEPT, known, *reference)}
+
+
+def _columns(row: Mapping[str, Any], model: SpeechModel) -> dict[str, Any]:
+    """A row's kept columns, as JSON can hold them; an empty text is no reference."""
+    kept = {ours: _plain(row[theirs]) for ours, theirs in kept_columns(row, model).items()}
+    return {name: value for name, value in kept.items() if value is not None and (value or name != "reference")}
+
+
+def _plain(value: Any) -> Any:
+    """Parquet holds dates and numbers that are none, which JSON cannot."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+
+
+def _report(bad: Unread, on_bad: OnBad | None) -> None:
+    if on_bad is None:
+        raise bad.error
+    on_bad(bad)

@@ -1,0 +1,79 @@
+"""What a model says of one utterance, with the times of its cuts, and the one line of JSON that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from unicodedata import east_asian_width
+
+from speechxfer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a file and what is said in it. start, end: seconds of the file."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What the model says of one utterance. audio: as named, or as in the table.
+
+    text: of all segments together; from a classifier the label that the most seconds have. segments: one for audio
+    that was answered whole (`whole`), one a cut else. columns: `reference` where the table knows it, and the table's
+    other columns. seconds: of audio. complete: False for a file that an interrupt left half heard.
+    """
+
+    id: str
+    audio: str
+    text: str
+    segments: list[Segment]
+    whole: bool
+    seconds: float
+    columns: dict[str, Any] = field(default_factory=dict)
+    complete: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """A line of our JSONL: id, audio, hypothesis, the columns, and `segments` of audio that was cut."""
+        line: dict[str, Any] = {"id": self.id, "audio": self.audio, "hypothesis": self.text, **self.columns}
+        if not self.whole:
+            line["segments"] = [{"start": s.start, "end": s.end, "text": s.text} for s in self.segments]
+        return line if self.complete else {**line, "complete": False}
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An utterance whose audio could not be read. str() names it and says what to do."""
+
+    id: str
+    audio: str
+    error: UserError
+
+    def __str__(self) -> str:
+        return str(self.error)
+
+
+def join(texts: Iterable[str]) -> str:
+    """The texts one after the other: a space between, but none between characters of a script that has none."""
+    said = ""
+    for text in filter(None, texts):
+        unspaced = said and _is_unspaced(said[-1]) and _is_unspaced(text[0])
+        said += text if unspaced or not said else f" {text}"
+    return said
+
+
+def _is_unspaced(character: str) -> bool:
+    """Chinese and Japanese characters and their punctuation; Korean, as wide as they are, has spaces."""
+    return east_asian_width(character) in "WF" and not "\uac00" <= character <= "\ud7a3"
+
+
+def commonest(segments: Sequence[Segment]) -> str:
+    """The text (a label) that the most seconds have; "" where there is no segment."""
+    seconds: dict[str, float] = {}
+    for segment in segments:
+        seconds[segment.text] = seconds.get(segment.text, 0.0) + segment.end - segment.start
+    return max(seconds, key=lambda label: seconds[label], default="")
