@@ -1,24 +1,26 @@
 """How fast is scoring? python scripts/bench/score.py [--pairs 100000] [--json recipes/results/bench-score.json]
 
 From two trn files to substitutions, deletions and insertions by speaker, beside `jiwer.process_words` (which starts
-from texts already read) in the same process, the best of three each; then the whole program, sclite (where Debian's
-sctk is installed), and streams of as many and of ten times as many pairs. Peak memory is that of a process of its own.
+from texts already read) in the same process, in turn, the median of three or more; then whole programs, in turn too:
+`speechxfer score`, sclite (where Debian's sctk is installed), and streams of as many and of ten times as many pairs.
+Peak memory is that of a process of its own.
 """
 
-import argparse
+from __future__ import annotations
+
 import json
-import os
-import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _score_corpus import write
+import _score_corpus
+from _measuring import alternating, machine, options, versions, write
 
 _STREAM = """
 import sys
@@ -27,99 +29,113 @@ from speechxfer.scoring.stream import score_stream, trn_pairs
 print(score_stream(trn_pairs(Path(sys.argv[1]), Path(sys.argv[2])), normaliser="none").total.summary())
 """
 
-
-def best(work: Callable[[], Any], times: int = 3) -> float:
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+_START = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+failed = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+seconds = time.perf_counter() - started
+kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps({"seconds": round(seconds, 2), "peak_memory_mb": round(kilobytes / 1024)}))
+sys.exit(failed)
+"""
 
 
 def program(command: list[str]) -> dict[str, float]:
-    """Wall seconds and peak memory of a program."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(command)} ended with {status}")
-    return {"seconds": round(time.perf_counter() - started, 2), "peak_memory_mb": round(usage.ru_maxrss / 1024)}
+    """Wall seconds and peak memory of a program, started from a small process: Linux counts the memory of the process
+    that starts a program, ours with all pairs in it, as the program's own."""
+    done = subprocess.run([sys.executable, "-c", _START, *command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed")
+    return json.loads(done.stdout)
 
 
-def measure(pairs: int, folder: Path) -> dict[str, Any]:
+def whole_programs(pairs: int, repeats: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Name of a program to its median seconds, their range, and its peak memory."""
+    files = list(map(str, _score_corpus.write(folder, pairs)))
+    many = list(map(str, _score_corpus.write(folder, 10 * pairs)))
+    commands = {
+        "speechxfer score": [
+            str(Path(sys.executable).with_name("speechxfer")),
+            "score",
+            *files,
+            "-q",
+            "--by",
+            "speaker",
+        ],
+        f"stream of {pairs:,} pairs": [sys.executable, "-c", _STREAM, *files],
+        f"stream of {10 * pairs:,} pairs": [sys.executable, "-c", _STREAM, *many],
+    }
+    if shutil.which("sctk"):
+        commands["sclite"] = f"sctk sclite -r {files[0]} trn -h {files[1]} trn -i spu_id -o sum stdout".split()
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+    for _ in range(repeats):
+        for name, command in commands.items():
+            runs[name].append(program(command))
+    return {
+        name: {
+            "seconds": statistics.median(run["seconds"] for run in found),
+            "range": [min(run["seconds"] for run in found), max(run["seconds"] for run in found)],
+            "peak_memory_mb": max(run["peak_memory_mb"] for run in found),
+        }
+        for name, found in runs.items()
+    }
+
+
+def measure(pairs: int, repeats: int, folder: Path) -> dict[str, Any]:
     import jiwer
 
     from speechxfer.scoring import score
     from speechxfer.scoring.matching import read_pairs
 
-    reference, hypothesis = write(folder, pairs)
+    reference, hypothesis = _score_corpus.write(folder, pairs)
 
-    def ours(align: str) -> Any:
+    def whole(align: str) -> None:
         (read,) = read_pairs(reference, [hypothesis])
-        found = score(read.references, read.hypotheses, read.ids, read.speakers, normaliser="none", align=align)
-        return read, found, found.by_speaker()
+        score(read.references, read.hypotheses, read.ids, read.speakers, normaliser="none", align=align).by_speaker()
 
-    seconds = {f"read and score, {align}": best(lambda align=align: ours(align)) for align in ("min", "sclite")}
-    read, found, _ = ours("min")
-    seconds["score alone, min"] = best(
-        lambda: score(read.references, read.hypotheses, read.ids, read.speakers, normaliser="none").by_speaker()
-    )
-    started = time.perf_counter()
-    print(found.summary())
-    seconds["10,000 bootstrap draws over speakers"] = time.perf_counter() - started
-    alone = score(read.references, read.hypotheses, read.ids, normaliser="none")
-    started = time.perf_counter()
-    print(alone.summary())
-    seconds["10,000 bootstrap draws over utterances"] = time.perf_counter() - started
-    seconds["jiwer.process_words"] = best(lambda: jiwer.process_words(read.references, read.hypotheses))
-    theirs = seconds["jiwer.process_words"]
-    speechxfer = str(Path(sys.executable).with_name("speechxfer"))
-    files = [str(reference), str(hypothesis)]
-    programs = {"speechxfer score": program([speechxfer, "score", *files, "--quiet", "--by", "speaker"])}
-    if shutil.which("sctk"):
-        command = [
-            "sctk",
-            "sclite",
-            "-r",
-            files[0],
-            "trn",
-            "-h",
-            files[1],
-            "trn",
-            "-i",
-            "spu_id",
-            "-o",
-            "sum",
-            "stdout",
-        ]
-        programs["sclite"] = program(command)
-    for size in (pairs, 10 * pairs):
-        paths = write(folder, size)
-        programs[f"stream of {size:,} pairs"] = program([sys.executable, "-c", _STREAM, *map(str, paths)])
+    (read,) = read_pairs(reference, [hypothesis])
+    texts = read.references, read.hypotheses
+    sides: dict[str, Callable[[], Any]] = {
+        "read and score, min": partial(whole, "min"),
+        "jiwer.process_words": partial(jiwer.process_words, *texts),
+        "read and score, sclite": partial(whole, "sclite"),
+        "score alone, min": lambda: score(*texts, read.ids, read.speakers, normaliser="none").by_speaker(),
+        "10,000 bootstrap draws over speakers": drawn(score(*texts, read.ids, read.speakers, normaliser="none")),
+        "10,000 bootstrap draws over utterances": drawn(score(*texts, read.ids, normaliser="none")),
+    }
+    for work in sides.values():
+        work()  # warm-up
+    seconds = alternating(sides, repeats)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    theirs = medians["jiwer.process_words"]
     return {
         "pairs": pairs,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "of_jiwer": {name: round(value / theirs, 2) for name, value in seconds.items() if "score" in name},
-        "programs": programs,
+        "statistic": f"median of {repeats}",
+        "seconds": {name: round(value, 3) for name, value in medians.items()},
+        "range": {name: [round(min(values), 3), round(max(values), 3)] for name, values in seconds.items()},
+        "of_jiwer": {name: round(value / theirs, 2) for name, value in medians.items() if "score" in name},
+        "programs": whole_programs(pairs, repeats, folder),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=100_000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def drawn(found: Any) -> Callable[[], None]:
+    """The interval of a score, made anew each time."""
+
+    def draw() -> None:
+        found.__dict__.pop("total", None)  # where cached_property keeps it
+        assert found.interval is not None
+
+    return draw
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("--pairs", type=int, default=100_000, help="default %(default)s")
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(options.pairs, Path(folder))
-    document = {
-        "command": "python scripts/bench/score.py",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        **found,
-    }
-    print(json.dumps(document, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        found = measure(given.pairs, given.repeats, Path(folder))
+    head = {"command": "python scripts/bench/score.py", "machine": machine()}
+    write({**head, "versions": versions("jiwer", "rapidfuzz", "numpy"), **found}, given.json)
 
 
 if __name__ == "__main__":
