@@ -16,11 +16,11 @@ import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
-from speechxfer.scoring import Part, Score, Word, compare_all
+from speechxfer.scoring import Counts, Part, Score, Word, compare_all
 from speechxfer.scoring.insight import Insight, by_rule, inspect
 
 _HERE = Path(__file__).parent
@@ -65,6 +65,7 @@ def write_report(
         insights=insights,
         worst=worst,
         rules={name: by_rule(score) for name, score in systems.items()},
+        changed=_changed,
         charts=_charts(systems),
         long=_LONG,
         facts=facts or {},
@@ -75,6 +76,12 @@ def write_report(
         data=Markup(_script_json(_data(systems, alignments, insights, _sources(audio or {}, target.parent, embedded)))),
     )
     target.write_text(text, encoding="utf-8")
+
+
+def _changed(rules: Sequence[tuple[str, Counts]]) -> list[tuple[str, int]]:
+    """Errors as written, and after each rule that changed them; empty where none did."""
+    steps = [(rule, after.errors) for (_, before), (rule, after) in pairwise(rules) if after.errors != before.errors]
+    return [(rules[0][0], rules[0][1].errors), *steps] if steps else []
 
 
 def _worst(score: Score, insight: Insight) -> list[tuple[str, int, int]]:
