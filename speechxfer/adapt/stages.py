@@ -29,7 +29,8 @@ def train_stages(
     Returns the report's entry of each: `train`, `epochs` (of `{"epoch", "dev"}`), `dev` (the least of those), `best`
     (its checkpoint), `seconds`, `trained_parameters`, `parameters` by part of the model.
     """
-    seconds = [audio.seconds(row) for row in utterances.utterances]
+    around = 2 * trainee.model.encoder.silence
+    seconds = [audio.seconds(row) + around for row in utterances.utterances]
     return [
         _stage(number, stage, trainee, utterances, seconds, judge, folder, resume)
         for number, stage in enumerate(judge.recipe.stages)

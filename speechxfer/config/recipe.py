@@ -48,6 +48,7 @@ class Encoder(Section):
     name: str = Field("whisper-tiny.en", description="MODEL: a folder, a name of installed weights, hub:owner/name.")
     language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
     pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, the original way.")
+    silence: float = Field(0.0, ge=0, le=10, description="Seconds of silence put before and after every utterance.")
 
 
 class Head(Section):

@@ -82,7 +82,7 @@ class Wav2Vec2Like(SpeechEncoder):
         frames = self._frames_below(max(samples, self.shortest))
         return frames if self.adapter is None else frames_after(self.adapter, frames)
 
-    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+    def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         """Each waveform normalised alone (where its extractor says so); one under a frame is filled with silence."""
         return pad_together([torch.from_numpy(self._normalised(waveform)) for waveform in waveforms])
 

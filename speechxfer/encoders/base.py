@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxfer.shapes import Frames, Hidden, Inputs, length_mask
+from speechxfer.shapes import RATE, Frames, Hidden, Inputs, length_mask
 
 FEATURES = -1  # the split at the feature extractor's output; 0 is the input of the first transformer layer
 
@@ -30,6 +30,7 @@ class SpeechEncoder(ABC):
 
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module  # torch types a submodule as Tensor or Module; families know better
+        self.silence = 0.0  # seconds put before and after every waveform: see `prepare`
 
     # -- what a family states ----------------------------------------------------------------------------------
     @property
@@ -60,8 +61,8 @@ class SpeechEncoder(ABC):
         """Number of frames that `samples` samples at 16 kHz become."""
 
     @abstractmethod
-    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
-        """Each waveform, (time,) float32 at 16 kHz, preprocessed alone as its family does, then padded with zeros."""
+    def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+        """Each waveform preprocessed alone as its family does, then padded with zeros."""
 
     @abstractmethod
     def lower(self, inputs: Inputs, layer: int) -> Hidden:
@@ -72,6 +73,20 @@ class SpeechEncoder(ABC):
         """From a split to frames."""
 
     # -- what follows from it ----------------------------------------------------------------------------------
+    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+        """Waveforms, (time,) float32 at 16 kHz each, to the inputs of `lower`, every utterance on its own.
+
+        With `silence`, so many seconds of zeros stand before and after each, less where the encoder holds no more: an
+        encoder that was pretrained on whole recordings knows a word in silence better than a bare half second of it.
+        """
+        return self._prepare([self._in_silence(waveform) for waveform in waveforms])
+
+    def _in_silence(self, waveform: np.ndarray) -> np.ndarray:
+        samples = round(self.silence * RATE)
+        if self.longest is not None:
+            samples = min(samples, max(0, self.longest - len(waveform)) // 2)
+        return np.pad(waveform, samples) if samples else waveform
+
     @property
     def depth(self) -> int:
         return len(self.layers)

@@ -163,6 +163,7 @@ def fingerprint(encoder: SpeechEncoder, layer: int, dtype: torch.dtype) -> str:
         "layer": layer,
         "dtype": str(dtype),
         "pad_to_30s": getattr(encoder, "pad_to_30s", False),
+        "silence": encoder.silence,
         "preprocessing": extractor.to_dict() if extractor is not None else {},
     }
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())

@@ -40,7 +40,7 @@ class Wav2Vec2Bert(Wav2Vec2Like):
     def _frames_below(self, samples: int) -> int:
         return ((samples - _WINDOW) // _HOP + 1) // self.extractor.stride
 
-    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+    def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         """Log-mel normalised over the utterance's own steps; a last step that fills no frame is left out."""
         return pad_together([self._log_mel(waveform) for waveform in waveforms])
 

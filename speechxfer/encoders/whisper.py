@@ -65,7 +65,7 @@ class UnpaddedWhisper(SpeechEncoder):
             return int(self.module.config.max_source_positions)
         return (max(samples, SHORTEST) // self.extractor.hop_length + 1) // 2
 
-    def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
+    def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         return pad_together([self.log_mel(waveform) for waveform in waveforms])
 
     def log_mel(self, waveform: np.ndarray) -> Tensor:

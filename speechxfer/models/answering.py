@@ -27,7 +27,7 @@ def answers(
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
     padded = getattr(model.encoder, "pad_to_30s", False)
     least = (model.encoder.longest or 0) / RATE if padded else 0.0
-    encoded = [max(one, least) for one in seconds]
+    encoded = [max(one + 2 * model.encoder.silence, least) for one in seconds]
     said: list[str] = [""] * len(rows)
     done = 0
     for batch in cut_by_seconds(longest_first, encoded, batch_seconds):

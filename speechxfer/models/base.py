@@ -30,6 +30,7 @@ class Settings(BaseModel):
     format: Literal[1] = 1
     kind: Kind
     pad_to_30s: bool = False  # Whisper: run on utterances padded to 30 s
+    silence: float = 0.0  # seconds put before and after every utterance
     beams: int = 1  # 1 is greedy
     language: str | None = None
     normaliser: str = "default"
@@ -47,6 +48,7 @@ class SpeechModel(ABC):
     def __init__(self, network: PreTrainedModel, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
         self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
         self.encoder, self.processor, self.settings = encoder, processor, settings
+        encoder.silence = settings.silence
 
     @property
     @abstractmethod

@@ -56,6 +56,7 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
     settings = Settings(
         kind=recipe.head.kind,
         pad_to_30s=recipe.encoder.pad_to_30s,
+        silence=recipe.encoder.silence,
         beams=recipe.decoding.beams if recipe.decoding.kind == "beam" else 1,
         language=recipe.encoder.language or _settings(folder, recipe.encoder.name, strict=False).language,
         normaliser=recipe.scoring.normaliser,

@@ -370,3 +370,22 @@ def test_an_unknown_type_is_named_with_the_nearest(make):
             encoder_of(small.model, small.extractor)
     finally:
         small.model.config.__class__.model_type = before
+
+
+def test_silence_around_is_part_of_the_utterance(small):
+    """As if the recording had it: the same frames, in any batch, and none past what the encoder holds."""
+    encoder = small.encoder
+    quiet = np.zeros(round(0.02 * RATE), dtype=np.float32)
+    room = (encoder.longest or RATE) - 2 * len(quiet)
+    waveforms = [waveform[:room] for waveform in small.waveforms(4)]
+    recorded = frames_alone(encoder, [np.concatenate([quiet, waveform, quiet]) for waveform in waveforms])
+    encoder.silence = 0.02
+    try:
+        assert difference_in_a_batch(encoder, waveforms) < TOLERANCE
+        for ours, theirs in zip(frames_alone(encoder, waveforms), recorded, strict=True):
+            assert ours.equal(theirs)
+        if encoder.longest is not None:
+            nearly = np.zeros(encoder.longest - 100, dtype=np.float32)
+            assert encoder.prepare([nearly]).lengths.item() == encoder.longest // 160
+    finally:
+        encoder.silence = 0.0
