@@ -169,7 +169,7 @@ def _open(source: str | Path | bytes, head: bytes) -> soundfile.SoundFile:
     if file.frames <= 0 or file.samplerate <= 0:
         file.close()
         cut = head.startswith(b"OggS") and not _ends_on_page(source)
-        raise _damaged(where, "its last page is cut") if cut else UserError("holds no samples", where=where)
+        raise _damaged(where, "its last page is cut") if cut else _without_samples(where)
     try:
         _refuse_truncated(file, source, head)
     except UserError:
@@ -196,6 +196,10 @@ def _is_text(head: bytes) -> bool:
 
 def _damaged(where: str, words: str) -> UserError:
     return UserError(f"is truncated or damaged ({words})", where=where, fix="copy or download the file again")
+
+
+def _without_samples(where: str) -> UserError:
+    return UserError("holds no samples", where=where, fix="record it again, or leave the row out")
 
 
 def _words(error: Exception) -> str:
@@ -283,7 +287,7 @@ def _decode_av(source: str | Path | bytes, where: str) -> tuple[np.ndarray, int]
     except (av.FFmpegError, ValueError) as error:
         raise _damaged(where, getattr(error, "strerror", None) or str(error)) from None
     if not pieces or not rate:
-        raise UserError("holds no samples", where=where)
+        raise _without_samples(where)
     samples = np.concatenate(pieces).astype(np.float32)
     if len(samples) / rate < _AV_SLACK * stated - 0.1:
         raise _damaged(where, f"{len(samples) / rate:.2f} of {stated:.2f} s")
