@@ -8,16 +8,17 @@ from speechxfer.scoring import compare, score
 from speechxfer.scoring.matching import read_pairs
 
 
-def main() -> None:
-    systems = read_pairs(Path(sys.argv[1]), [Path(sys.argv[2]), Path(sys.argv[3])])
+def main(reference: str, *hypotheses: str) -> None:
+    systems = read_pairs(Path(reference), list(map(Path, hypotheses)))[-2:]
     before, after = (score(s.references, s.hypotheses, s.ids, s.speakers) for s in systems)
-    print(f"{before.summary()}\n{after.summary()}\n{compare(before, after).summary()}")
+    print(before.summary(), after.summary(), compare(before, after).summary(), sep="\n")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
     try:
-        main()
+        if len(sys.argv) != 4:
+            raise UserError(str(__doc__))
+        main(*sys.argv[1:])
     except UserError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -8,15 +8,17 @@ from speechxfer.scoring import score
 from speechxfer.scoring.matching import read_pairs
 
 
-def main() -> None:
-    (pairs,) = read_pairs(Path(sys.argv[1]), [Path(sys.argv[2])])
-    print(score(pairs.references, pairs.hypotheses, pairs.ids, pairs.speakers).summary())
+def main(reference: str, hypothesis: str) -> None:
+    pairs = read_pairs(Path(reference), [Path(hypothesis)])[-1]
+    result = score(pairs.references, pairs.hypotheses, pairs.ids, pairs.speakers)
+    print(result.summary(), *(f"warning: {text}" for text in (*pairs.notes, *result.warnings)), sep="\n")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
     try:
-        main()
+        if len(sys.argv) != 3:
+            raise UserError(str(__doc__))
+        main(*sys.argv[1:])
     except UserError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -322,6 +322,23 @@ def test_html_is_one_file(run, write):
     assert "50.0 %" in Path("sub/report.html").read_text(encoding="utf-8")
 
 
+def test_audio_is_found_beside_the_table_and_some_of_it_put_inside(run, write):
+    for name in "ab":
+        write(f"data/audio/{name}.wav", b"RIFF")
+    write("data/r.csv", "id,audio,text\n1,audio/a.wav,x y\n2,audio/b.wav,z\n3,audio/none.wav,q\n")
+    write("h.csv", "id,hypothesis\n1,x y\n2,w\n3,q\n")
+    run("data/r.csv", "h.csv", "--html", "out/r.html", "--embed-audio", 1, "-q")
+    page = Path("out/r.html").read_text(encoding="utf-8")
+    rows = json.loads(page.split('id="data">')[1].split("</script>")[0])["rows"]
+    assert [row.get("a", "").split(",")[0] for row in rows] == [
+        "../data/audio/a.wav",
+        "data:audio/x-wav;base64",
+        "",
+    ]
+    run("data/r.csv", "h.csv", "--html", "out/r.html", "--audio-folder", "elsewhere", "-q")
+    assert "a.wav" not in Path("out/r.html").read_text(encoding="utf-8")
+
+
 def test_swapped_files_are_suspected(run, write):
     loops = {f"s{i}-1": "no no no no no no no no no no" for i in range(8)}
     fine = {f"s{i}-1": f"a text of number {i}" for i in range(8)}
