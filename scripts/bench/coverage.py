@@ -7,12 +7,15 @@ utterance has 5 to 15 words. The truth is the mean over speakers, 0.2. Every rep
 both intervals with the functions that `speechxfer score` uses.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from _measuring import machine, versions, write
 
 from speechxfer.scoring.statistics import FEW, bootstrap_rate, jackknife_t, unit_sums
 
@@ -56,28 +59,25 @@ def coverage(speakers: int, utterances: int, repeats: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    parser.add_argument("--repeats", type=int, default=2000, help="corpora drawn; default %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    given = parser.parse_args(arguments)
     started = time.perf_counter()
-    found = {}
-    print(f"{'corpus':32}{'over speakers':>15}{'over utterances':>18}")
-    for name, (speakers, utterances) in CORPORA.items():
-        found[name] = coverage(speakers, utterances, options.repeats)
-        print(f"{name:32}{found[name]['over_speakers']:15.1%}{found[name]['over_utterances']:18.1%}", flush=True)
-    if options.json:
-        document = {
-            "command": "python scripts/bench/coverage.py",
-            "what": "share of corpora whose 95 % interval holds the true WER of new speakers",
-            "repeats": options.repeats,
-            "draws": DRAWS,
-            "truth": {"mean": MEAN, "deviation_between_speakers": DEVIATION},
-            "coverage": found,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    found = {name: coverage(*size, given.repeats) for name, size in CORPORA.items()}
+    document = {
+        "command": "python scripts/bench/coverage.py",
+        "what": "share of corpora whose 95 % interval holds the true WER of new speakers",
+        "machine": machine(),
+        "versions": versions("numpy"),
+        "repeats": given.repeats,
+        "draws": DRAWS,
+        "truth": {"mean": MEAN, "deviation_between_speakers": DEVIATION},
+        "coverage": found,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write(document, given.json)
 
 
 if __name__ == "__main__":
