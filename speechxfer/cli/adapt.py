@@ -27,7 +27,9 @@ def adapt(
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Adapt a pretrained encoder as a recipe says; keep the result only if it beats the untouched model.
+    """Adapt a pretrained encoder, as a recipe says, to your audio.
+
+    The untouched model is scored first, and the result kept only if it is better.
 
     Example: speechxfer adapt accent-whisper data.train=train.csv data.test=test.csv
     """

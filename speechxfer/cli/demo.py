@@ -34,9 +34,9 @@ def demo(
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Adapt the embedded Whisper tiny.en to a small synthetic corpus; print WER before and after.
+    """The whole way on a small synthetic corpus, offline.
 
-    An earlier demonstration in the run folder is replaced. Example: speechxfer demo
+    Adapts the embedded Whisper tiny.en and prints WER before and after. An earlier demonstration in the run folder is replaced. Example: speechxfer demo
     """
     from speechxfer.adapt.run import adapt
     from speechxfer.cli._telling import tell

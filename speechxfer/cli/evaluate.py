@@ -49,7 +49,9 @@ def evaluate(
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on transcribed speech: WER with its interval, by speaker and accent, beside a baseline.
+    """Score a model on transcribed speech, beside a baseline.
+
+    WER with its interval over speakers, by speaker and accent, and what both models wrote.
 
     Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
     """

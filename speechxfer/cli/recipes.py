@@ -29,14 +29,12 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
 
     if context.invoked_subcommand is not None:
         return
-    listed = [
-        {"name": name, "path": str(path), "purpose": _purpose(path)} for name, path in shipped_recipes().items()
-    ]
+    listed = [{"name": name, "path": str(path), "purpose": _purpose(path)} for name, path in shipped_recipes().items()]
     if not quiet and str(json) != "-":
         width = max((len(one["name"]) for one in listed), default=0)
         for one in listed:
             typer.echo(f"{one['name']:{width}}  {one['purpose']}")
-        typer.echo("\nspeechxfer adapt NAME data.train=train.csv runs one; `recipes copy NAME` gives you a copy to change.")
+        typer.echo("\nspeechxfer adapt NAME data.train=train.csv runs one; recipes copy NAME copies one to change.")
     write_json({"recipes": listed}, json)
 
 

@@ -56,7 +56,9 @@ def score(
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score hypotheses against references: WER with its counts, interval, breakdown and comparisons.
+    """Score hypotheses against references, and systems in pairs.
+
+    WER with its counts and interval, the breakdown by columns, what went wrong.
 
     Formats by suffix: .csv .tsv .jsonl .trn .stm .ctm; without one, Kaldi text. Utterances meet by id, never by order.
     """
