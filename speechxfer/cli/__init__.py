@@ -50,6 +50,8 @@ def _guard(app: typer.Typer) -> None:
     for command in app.registered_commands:
         if command.callback is not None:
             command.callback = _with_exit_codes(command.callback)
+    if app.registered_callback is not None and app.registered_callback.callback is not None:
+        app.registered_callback.callback = _with_exit_codes(app.registered_callback.callback)
     for group in app.registered_groups:
         if group.typer_instance is not None:
             _guard(group.typer_instance)

@@ -36,7 +36,8 @@ def demo(
 ) -> None:
     """The whole way on a small synthetic corpus, offline.
 
-    Adapts the embedded Whisper tiny.en and prints WER before and after. An earlier demonstration in the run folder is replaced. Example: speechxfer demo
+    Adapts the embedded Whisper tiny.en and prints WER before and after. An earlier demonstration in the run folder is
+    replaced. Example: speechxfer demo
     """
     from speechxfer.adapt.run import adapt
     from speechxfer.cli._telling import tell

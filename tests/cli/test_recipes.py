@@ -61,3 +61,9 @@ def test_nothing_is_replaced_and_nothing_is_guessed():
     Path("file").write_text("")
     code, _, said = run("copy", "demo", "file/x.yaml")
     assert code == 2 and "file/x.yaml: exists already" not in said and "cannot be written" in said
+
+
+def test_json_that_cannot_be_written_is_one_message():
+    Path("file").write_text("")
+    code, _, said = run("--json", "file/x.json")
+    assert code == 2 and said.startswith("speechxfer: ") and "file" in said
