@@ -1,0 +1,104 @@
+"""Runs that several tests look at, and a narrator that remembers and can interrupt."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechxfer.report.progress import Narrator
+
+LEARNS = ("stages.0.epochs=24", "stages.0.lr=3e-3")
+
+
+class Watcher(Narrator):
+    """Keeps what is said. act: what happens when a bar of this title reaches this step."""
+
+    def __init__(self, act: dict[tuple[str, int], Callable[[], None]] | None = None) -> None:
+        super().__init__(quiet=True)
+        self.said: list[str] = []
+        self.act = act or {}
+
+    def say(self, words: Any = "") -> None:
+        self.said.append(str(words))
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        def step(done: int, of: int) -> None:
+            self.act.get((title, done), lambda: None)()
+
+        yield step
+
+    def heard(self, words: str) -> bool:
+        return any(words in line for line in self.said)
+
+
+@pytest.fixture
+def watcher() -> type[Watcher]:
+    return Watcher
+
+
+@pytest.fixture(scope="session")
+def learns() -> tuple[str, ...]:
+    """Overrides under which the tiny model beats its untouched self."""
+    return LEARNS
+
+
+@pytest.fixture
+def quiet() -> Narrator:
+    return Narrator(quiet=True)
+
+
+@pytest.fixture
+def ctrl_c() -> Callable[[], None]:
+    """Ctrl-C, as the terminal sends it."""
+    return lambda: signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="session")
+def recipe_values(tiny_whisper: Path, corpus_table: Path) -> dict[str, Any]:
+    return {
+        "data": {"train": str(corpus_table)},
+        "encoder": {"name": str(tiny_whisper)},
+        "head": {"kind": "seq2seq"},
+        "stages": [{"train": "all", "epochs": 2, "lr": 3e-3, "batch_seconds": 2}],
+        "device": "cpu",
+    }
+
+
+@pytest.fixture
+def small(recipe_values: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
+    """small("seed=1"): a recipe with a new classification head, which answers at once; a run in tmp_path/run."""
+    from speechxfer.config import load_recipe
+
+    def make(*overrides: str) -> Any:
+        given = ["head={kind: classify, pooling: attentive}", f"output={tmp_path / 'run'}", *overrides]
+        return load_recipe(recipe_values, given)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def won(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run that beat the untouched model."""
+    from speechxfer.adapt.run import adapt
+    from speechxfer.config import load_recipe
+
+    output = tmp_path_factory.mktemp("runs") / "deep" / "won"
+    recipe = load_recipe(recipe_values, [*LEARNS, f"output={output}", "scoring.by=[accent, speaker]"])
+    return adapt(recipe, name="won", narrator=Watcher())
+
+
+@pytest.fixture(scope="session")
+def lost(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Watcher]:
+    """A run whose learning rate destroys the model, and what it said."""
+    from speechxfer.adapt.run import adapt
+    from speechxfer.config import load_recipe
+
+    narrator = Watcher()
+    recipe = load_recipe(recipe_values, ["stages.0.lr=10", f"output={tmp_path_factory.mktemp('runs') / 'lost'}"])
+    return adapt(recipe, name="lost", narrator=narrator), narrator

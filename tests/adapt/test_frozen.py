@@ -1,0 +1,175 @@
+"""Frozen means frozen: after training for real, every frozen tensor, running statistics included, is bit-equal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from speechxfer.adapt.batches import TrainingUtterances
+from speechxfer.adapt.trainee import Trainee, parameter_counts
+from speechxfer.adapt.trainer import train_stage
+from speechxfer.config import load_recipe
+from speechxfer.config.recipe import Stage
+from speechxfer.data.augment import Augment
+from speechxfer.data.read import read
+from speechxfer.models import to_adapt
+
+STAGES = {"head": ["head"], "top": ["head", "top-1"], "encoder": ["encoder"], "all": ["all"]}
+# what may change in each stage, by the names that transformers gives; each family has two layers
+WHISPER = {
+    "head": r"model\.decoder\.|proj_out\.",
+    "top": r"model\.decoder\.|proj_out\.|model\.encoder\.(layers\.1|layer_norm)\.",
+    "encoder": r"model\.encoder\.(layers|layer_norm)\.",
+    "all": r"model\.decoder\.|proj_out\.|model\.encoder\.(layers|layer_norm)\.",
+}
+BELOW = r"\w+\.(feature_projection|encoder\.pos_conv_embed|encoder\.layer_norm)\."  # wav2vec2, HuBERT: norm below
+OTHERS = {
+    "head": r"lm_head\.",
+    "top": r"lm_head\.|\w+\.encoder\.layers\.1\.",
+    "encoder": rf"\w+\.encoder\.layers\.|{BELOW}",
+    "all": rf"lm_head\.|\w+\.encoder\.layers\.|{BELOW}",
+}
+CONFORMER = {
+    "head": r"lm_head\.",
+    "top": r"lm_head\.|\w+\.encoder\.(layers\.1|layer_norm)\.",
+    "encoder": rf"\w+\.encoder\.layers\.|{BELOW}",
+    "all": rf"lm_head\.|\w+\.encoder\.layers\.|{BELOW}",
+}
+FAMILIES = {"whisper": WHISPER, "wav2vec2": OTHERS, "hubert": OTHERS, "conformer": CONFORMER}
+STATISTICS = re.compile(r"running_|num_batches")
+# softmax sees no difference in a key's bias; conformer keeps a positional convolution that it never runs
+IDLE = {"conformer": r"k_proj\.bias|linear_k\.bias|pos_conv_embed|masked_spec"}
+
+
+def trainee_for(checkpoint: Path, kind: str, **augment: Any) -> Trainee:
+    values = {"encoder": {"name": str(checkpoint)}, "head": {"kind": kind}, "device": "cpu", "augment": augment}
+    recipe = load_recipe({**values, "stages": [{"train": "head", "epochs": 1, "lr": 1}]})
+    torch.manual_seed(0)
+    return Trainee(to_adapt(recipe, ["one", "two", "six"]), recipe.augment)
+
+
+@pytest.fixture
+def train(corpus_table: Path, tmp_path: Path) -> Callable[[Trainee, list[str]], None]:
+    """train(trainee, parts): two real epochs of a stage, masks in time and over channels included."""
+
+    def run(trainee: Trainee, parts: list[str]) -> None:
+        rows = read(corpus_table).select(range(6))
+        targets = [trainee.model.targets(text) for text in rows["text"]]
+        stage = Stage(train=parts, epochs=2, lr=1e-2, batch_seconds=2.5, weight_decay=0.1)
+        trainee.begin(stage)
+        errors = iter([0.9, 0.8])
+        train_stage(
+            trainee,
+            stage,
+            TrainingUtterances(rows, targets, Augment(trainee.augment), 0),
+            [0.9] * len(rows),
+            measure=lambda: next(errors),
+            folder=tmp_path / "checkpoints",
+            logs=tmp_path / "logs",
+            seed=0,
+            resume=False,
+            callbacks=[],
+            say=lambda _: None,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_frozen_stays_and_what_trains_moves(train, make_encoder, tiny_whisper, family, stage):
+    checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
+    trainee = trainee_for(checkpoint, "seq2seq" if family == "whisper" else "ctc", time_masks=1, freq_masks=1)
+    network = trainee.model.network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train(trainee, STAGES[stage])
+    after = network.state_dict()
+    trains = {name for name in before if re.match(FAMILIES[family][stage], name)}
+    trains -= {name for name in before if STATISTICS.search(name)}  # of frozen and of trained norms alike
+    moved = {name for name in before if not after[name].equal(before[name])}
+    assert not moved - trains
+    idle = {name for name in trains if re.search(IDLE.get(family, r"k_proj\.bias"), name)}
+    assert not trains - moved - idle
+    assert moved
+    if family in ("hubert", "conformer"):
+        assert any(STATISTICS.search(name) for name in before), "there is no running statistic to see"
+    # what is said to train is what is given a gradient
+    counts = parameter_counts(trainee.model)
+    said = sum(part["trained"] for part in counts.values())
+    assert said == sum(p.numel() for name, p in network.named_parameters() if name in trains)
+    assert said + sum(part["frozen"] for part in counts.values()) == sum(p.numel() for p in network.parameters())
+    assert counts["feature extractor"]["trained"] == 0
+
+
+@pytest.mark.parametrize("stage", ["head", "top"])
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2", "conformer", "bert", "data2vec"])
+def test_below_the_split_nothing_is_random(make_encoder, tiny_whisper, spoken, family, stage):
+    """Dropout, layerdrop and masking act above it only, so that what is frozen could be computed once."""
+    checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
+    trainee = trainee_for(checkpoint, "seq2seq" if family == "whisper" else "ctc")
+    encoder = trainee.model.encoder
+    inputs = encoder.prepare([spoken("one", 0, 0.9), spoken("two", 1, 0.5)])
+    with torch.no_grad():
+        trainee.network.eval()
+        truth = encoder.lower(inputs, 2 if stage == "head" else 1).states
+        trainee.begin(Stage(train=STAGES[stage], epochs=1, lr=1))
+        assert trainee.training and trainee.split == (2 if stage == "head" else 1)
+        for _ in range(2):
+            assert encoder.lower(inputs, trainee.split).states.equal(truth)
+
+
+@pytest.mark.parametrize(("parts", "drops"), [(["head", "top-1"], True), (["head"], False)])
+def test_dropout_acts_in_the_layers_that_train(tiny_whisper, spoken, parts, drops):
+    trainee = trainee_for(tiny_whisper, "ctc")
+    trainee.begin(Stage(train=parts, epochs=1, lr=1))
+    encoder = trainee.model.encoder
+    hidden = encoder.lower(encoder.prepare([spoken("one", 0, 0.9)]), trainee.split)
+    first, second = (encoder.upper(hidden).states for _ in range(2))
+    assert first.equal(second) is not drops
+
+
+def test_evaluation_masks_and_drops_nothing(tiny_whisper, spoken):
+    trainee = trainee_for(tiny_whisper, "ctc", time_masks=3, freq_masks=3, freq_width=0.5)
+    trainee.begin(Stage(train=["all"], epochs=1, lr=1))
+    inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
+    labels = torch.tensor([trainee.model.targets("one")])
+    losses = {
+        mode: {float(trainee.train(mode)(inputs.features, inputs.lengths, labels)["loss"].detach()) for _ in range(3)}
+        for mode in (True, False)
+    }
+    assert len(losses[True]) == 3 and len(losses[False]) == 1
+
+
+def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
+    from speechxfer.adapt.batches import BatchesBySeconds, Collate
+    from speechxfer.adapt.trainer import StageTrainer, _arguments
+
+    trainee = trainee_for(tiny_whisper, "seq2seq")
+    stage = Stage(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
+    trainee.begin(stage)
+    rows = read(corpus_table).select(range(2))
+    trainer = StageTrainer(
+        model=trainee,
+        args=_arguments(stage, trainee, tmp_path, 1, 1, 0),
+        utterances=TrainingUtterances(rows, [[1], [1]], Augment(trainee.augment), 0),
+        data_collator=Collate(trainee.model),
+        batches=BatchesBySeconds([1, 1], most=9, epochs=1, seed=0),
+        measure=lambda: 0.0,
+    )
+    optimiser = trainer.create_optimizer()
+    name_of = {parameter: name for name, parameter in trainee.network.named_parameters()}
+    seen = set()
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            name = name_of[parameter]
+            assert group["lr"] == (1e-4 if name.startswith("model.encoder.") else 1e-2)
+            assert group["weight_decay"] == (0.0 if re.search(r"bias$|norm\.weight$", name) else 0.1)
+            seen.add(name)
+    assert seen == {name for name, parameter in trainee.network.named_parameters() if parameter.requires_grad}
+    assert np.isclose(trainer.args.learning_rate, 1e-2)

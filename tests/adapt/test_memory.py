@@ -1,0 +1,94 @@
+"""Out of memory on a GPU: smaller batches, as many seconds a step, and an end that is well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechxfer.adapt.run import adapt
+from speechxfer.adapt.trainee import Trainee
+from speechxfer.errors import UserError
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """memory(fails): the forwards, counted from 1, that run out of it; what it returns is each batch's size."""
+
+    def make(fails) -> list[int]:
+        sizes: list[int] = []
+        whole = Trainee.forward
+
+        def forward(self, features, lengths, labels, num_items_in_batch=None):
+            sizes.append(len(lengths))
+            if fails(len(sizes)):
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+            return whole(self, features, lengths, labels, num_items_in_batch)
+
+        monkeypatch.setattr(Trainee, "forward", forward)
+        return sizes
+
+    return make
+
+
+def test_the_batch_is_halved_and_said(small, watcher, memory):
+    sizes = memory(lambda count: count == 1)
+    narrator = watcher()
+    run = adapt(small("stages.0.batch_seconds=5"), narrator=narrator)
+    assert narrator.heard("out of GPU memory: from here on 2.5 s of audio a batch, 2 batches a step")
+    assert sum(sizes[1:]) == 2 * 9  # two epochs of nine utterances
+    assert len(sizes[1:]) >= 2 * 3  # of 5.8 s, so three batches at least
+    assert len(run.report["stages"][0]["epochs"]) == 2
+
+
+def test_the_stage_starts_anew_from_its_start(small, watcher, memory, same_weights, tmp_path):
+    """As if the smaller batches had been asked for: what the failed attempt had learnt, and saved, is gone."""
+    sizes = memory(lambda count: count == 3)  # in the second epoch, after a checkpoint
+    narrator = watcher()
+    halved = adapt(small("stages.0.batch_seconds=5"), narrator=narrator)
+    assert narrator.heard("epoch 1, ") and narrator.heard("out of GPU memory") and sum(sizes[:2]) == 9
+    asked = small("stages.0.batch_seconds=2.5", "stages.0.accumulate=2", f"output={tmp_path / 'asked'}")
+    truth = adapt(asked, narrator=watcher())
+    found = [
+        sorted(path.name for path in (run.folder.checkpoints / "stage-0").glob("checkpoint-*"))
+        for run in (halved, truth)
+    ]
+    assert found[0] == found[1]
+    for name in found[0]:
+        assert same_weights(halved.folder.checkpoints / "stage-0" / name, truth.folder.checkpoints / "stage-0" / name)
+
+
+def test_a_resumed_run_keeps_the_smaller_batches(small, watcher, ctrl_c, memory, same_weights, tmp_path):
+    sizes = memory(lambda count: count == 1)
+    recipe = small("stages.0.batch_seconds=5")
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({("stage 0 (all)", 1): ctrl_c}))
+    stored = json.loads((Path(str(recipe.output)) / "checkpoints/stage-0/batches.json").read_text())
+    assert stored == {"batch_seconds": 2.5, "accumulate": 2}
+    before = len(sizes)
+    resumed = adapt(recipe, resume=True, narrator=watcher())
+    assert len(sizes) - before >= 3 + 1  # the rest of the first epoch, and the second
+    asked = small("stages.0.batch_seconds=2.5", "stages.0.accumulate=2", f"output={tmp_path / 'asked'}")
+    name = resumed.report["stages"][0]["best"]
+    truth = adapt(asked, narrator=watcher())
+    assert truth.report["stages"][0]["best"] == name
+    assert same_weights(resumed.folder.checkpoints / "stage-0" / name, truth.folder.checkpoints / "stage-0" / name)
+
+
+def test_memory_that_never_suffices_is_one_message(small, quiet, memory):
+    sizes = memory(lambda _: True)
+    with pytest.raises(UserError, match="out of GPU memory with the smallest batch") as caught:
+        adapt(small("stages.0.batch_seconds=9"), narrator=quiet)
+    assert "CUDA out of memory" in str(caught.value)
+    assert len(sizes) == 3  # 9, 4.5 and 2.25 s
+
+
+def test_another_error_is_not_taken_for_it(small, quiet, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Trainee, "forward", fail)
+    with pytest.raises(ZeroDivisionError):
+        adapt(small(), narrator=quiet)

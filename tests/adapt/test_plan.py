@@ -1,0 +1,66 @@
+"""`adapt --dry-run`: the steps that training would take, nothing written, the same mistakes told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechxfer.adapt.plan import plan
+from speechxfer.adapt.run import adapt
+from speechxfer.errors import UserError
+from speechxfer.report.progress import Narrator
+
+
+def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
+    tiny_recipe: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stages = 'stages=[{"train": "head", "epochs": 1, "lr": 1e-3, "batch_seconds": 1}, '
+    stages += '{"train": "all", "epochs": 2, "lr": 1e-3, "batch_seconds": 2, "accumulate": 2}]'
+    recipe = tiny_recipe(stages)
+    planned = plan(recipe)
+    said = capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    run = adapt(recipe, narrator=Narrator(quiet=True))
+    taken = [
+        max(int(path.name.partition("-")[2]) for path in (tmp_path / f"run/checkpoints/stage-{k}").glob("checkpoint-*"))
+        for k in (0, 1)
+    ]
+    assert [stage["steps"] for stage in planned["stages"]] == taken
+    assert planned["steps"] == sum(taken)
+    assert [s["trained_parameters"] for s in planned["stages"]] == [
+        s["trained_parameters"] for s in run.report["stages"]
+    ]
+    assert planned["minutes"] >= 0 and planned["disk_mb"] >= 0 and planned["hours"]["train"] > 0
+    assert re.search(rf"in all  {sum(taken)} steps, about \d+ min on cpu", said)
+
+
+def test_the_disk_that_it_tells_holds_the_run(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    told = plan(recipe, narrator=Narrator(quiet=True))
+    adapt(recipe, narrator=Narrator(quiet=True))
+    run = tmp_path / "run"
+    checkpoints = list((run / "checkpoints" / "stage-0").iterdir())
+    heavy = [
+        folder / name for folder in checkpoints for name in ("model.safetensors", "optimizer.pt") if folder.is_dir()
+    ]
+    heavy.append(run / "model" / "model.safetensors")
+    assert told["disk_mb"] == pytest.approx(sum(path.stat().st_size for path in heavy) / 1e6, rel=0.1)
+
+
+def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such file"):
+        plan(tiny_recipe(f"data.train={tmp_path}/none.csv"), narrator=Narrator(quiet=True))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.doc").write_text("mine")
+    with pytest.raises(UserError, match=r"thesis\.doc"):
+        plan(tiny_recipe(), narrator=Narrator(quiet=True))
+
+
+def test_a_disk_too_small_is_told(tiny_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechxfer.adapt.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": -1})())
+    with pytest.raises(UserError, match=r"would not fit on the disk"):
+        plan(tiny_recipe(), narrator=Narrator(quiet=True))

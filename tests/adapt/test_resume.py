@@ -1,0 +1,221 @@
+"""An interrupted run goes on where it stopped, and ends bit-equal to one that nothing interrupted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from speechxfer.adapt import trainer as trainer_module
+from speechxfer.adapt.judge import Judge
+from speechxfer.adapt.run import adapt
+from speechxfer.adapt.trainer import last_whole_checkpoint
+from speechxfer.errors import UserError
+from speechxfer.models import SpeechModel
+
+# three steps an epoch or more; dropout, masks, speeds and padding must all come out as they would have
+RECIPE = (
+    "stages=[{train: head, epochs: 2, lr: 3e-3, batch_seconds: 2.5, patience: 2},"
+    " {train: all, epochs: 2, lr: 3e-3, batch_seconds: 2.5}]",
+    "augment={speed: [0.9, 1.0, 1.1], noise: 0.5, time_masks: 1, freq_masks: 1, pad_to_30s: 0.3}",
+    "head={kind: classify, pooling: attentive, dropout: 0.2}",  # it answers at once, and beats none
+)
+FIRST, SECOND = "stage 0 (head)", "stage 1 (all)"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe_values, tmp_path_factory):
+    """The whole run, the steps of an epoch, and where its checkpoints lie."""
+    from speechxfer.config import load_recipe
+    from speechxfer.report.progress import Narrator
+
+    output = tmp_path_factory.mktemp("whole") / "run"
+    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Narrator(quiet=True))
+    steps = max(int(path.name.partition("-")[2]) for path in (output / "checkpoints/stage-0").glob("checkpoint-*")) // 2
+    assert steps >= 3
+    return run, steps
+
+
+@pytest.fixture
+def recipe(recipe_values, tmp_path):
+    from speechxfer.config import load_recipe
+
+    return load_recipe(recipe_values, [*RECIPE, f"output={tmp_path / 'run'}"])
+
+
+def equal(run, truth, same_weights) -> bool:
+    """Both stages' last checkpoints and best epochs, the answers, and the log of epochs."""
+    for number in (0, 1):
+        mine, theirs = (one.folder.checkpoints / f"stage-{number}" for one in (run, truth))
+        assert last_whole_checkpoint(mine) is not None
+        assert Path(str(last_whole_checkpoint(mine))).name == Path(str(last_whole_checkpoint(theirs))).name
+        if not same_weights(Path(str(last_whole_checkpoint(mine))), Path(str(last_whole_checkpoint(theirs)))):
+            return False
+        keys = ("epochs", "best", "dev")
+        assert [run.report["stages"][number][k] for k in keys] == [truth.report["stages"][number][k] for k in keys]
+    assert same_weights(run.folder.model, truth.folder.model)
+    return run.folder.after.read_text() == truth.folder.after.read_text()
+
+
+@pytest.mark.parametrize(
+    ("title", "epochs", "steps"),
+    [
+        (FIRST, 0, 1),  # in the first epoch
+        (FIRST, 0, -1),  # at its last step: its dev measure is made before the checkpoint
+        (FIRST, 1, 2),  # in the second
+        (FIRST, 1, -1),  # at the stage's very last step
+        (SECOND, 0, 2),  # the first stage is done
+    ],
+    ids=["first-epoch", "end-of-first", "second-epoch", "last-step", "second-stage"],
+)
+def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, title, epochs, steps):
+    truth, each = uninterrupted
+    step = (epochs + 1) * each if steps == -1 else epochs * each + steps
+    narrator = watcher({(title, step): ctrl_c})
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=narrator)
+    assert narrator.heard("interrupted: stopping at a checkpoint")
+    place = Path(str(recipe.output)) / "checkpoints" / ("stage-0" if title == FIRST else "stage-1")
+    assert Path(str(last_whole_checkpoint(place))).name == f"checkpoint-{step}"
+    assert not (Path(str(recipe.output)) / "report.json").exists()
+    with pytest.raises(UserError, match="an unfinished run lies there"):
+        adapt(recipe, narrator=quiet)
+    torch.manual_seed(99)
+    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+
+
+def test_ctrl_c_twice_stops_at_once(recipe, watcher, quiet, ctrl_c):
+    def twice() -> None:
+        ctrl_c()
+        ctrl_c()
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(FIRST, 1): twice}))
+    assert last_whole_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0") is None
+
+
+def test_ctrl_c_while_dev_is_measured_waits_for_the_measure(recipe, watcher, ctrl_c, uninterrupted):
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(f"{FIRST}, dev", 3): ctrl_c}))
+    checkpoint = last_whole_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0")
+    state = json.loads((Path(str(checkpoint)) / "trainer_state.json").read_text())
+    assert state["global_step"] == uninterrupted[1]
+    assert [entry["eval_error"] for entry in state["log_history"] if "eval_error" in entry]
+
+
+def test_a_crash_loses_no_more_than_the_epoch(uninterrupted, recipe, watcher, quiet, same_weights):
+    truth, each = uninterrupted
+
+    def crash() -> None:
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError, match="the power went"):
+        adapt(recipe, narrator=watcher({(FIRST, each + 1): crash}))
+    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+
+
+def test_a_run_that_was_moved_goes_on_where_it_lies(
+    uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, tmp_path
+):
+    truth, each = uninterrupted
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(SECOND, each + 1): ctrl_c}))
+    shutil.move(str(recipe.output), tmp_path / "moved")
+    recipe.output = str(tmp_path / "moved")
+    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+    assert not (tmp_path / "run").exists()
+
+
+def test_overwrite_does_not_throw_away_what_resume_asks_for(recipe, watcher, quiet, ctrl_c):
+    """The words that began a run, typed again with --resume."""
+    recipe.overwrite = True
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(SECOND, 1): ctrl_c}))
+    narrator = watcher()
+    adapt(recipe, resume=True, narrator=narrator)
+    assert narrator.heard(f"{FIRST}: done before")
+
+
+def test_resume_with_other_values_is_refused(recipe, watcher, ctrl_c):
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(FIRST, 1): ctrl_c}))
+    recipe.stages[0].lr = 1.0
+    with pytest.raises(UserError, match="begun with other values under stages"):
+        adapt(recipe, resume=True, narrator=watcher())
+
+
+def test_patience_counts_the_epochs_before_the_interruption(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
+    recipe = tiny_recipe("stages.0.epochs=9", "stages.0.patience=2", "stages.0.batch_seconds=99")  # a step an epoch
+    errors = iter([0.9, 0.5, 0.6, 0.9, 0.7, 0.1, 0.1])  # the untouched model is measured again on resuming
+    monkeypatch.setattr(Judge, "dev", lambda *_: next(errors))
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({("stage 0 (all)", 2): ctrl_c}))
+    run = adapt(recipe, resume=True, narrator=quiet)
+    assert [epoch["dev"] for epoch in run.report["stages"][0]["epochs"]] == [0.5, 0.6, 0.7]
+
+
+def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
+    recipe = tiny_recipe("stages.0.epochs=9", "stages.0.patience=1", "stages.0.batch_seconds=99")
+    errors = iter([0.9, 0.5, 0.6, 0.9, 0.1, 0.1])
+    monkeypatch.setattr(Judge, "dev", lambda *_: next(errors))
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({("stage 0 (all)", 2): ctrl_c}))
+    run = adapt(recipe, resume=True, narrator=quiet)
+    assert [epoch["dev"] for epoch in run.report["stages"][0]["epochs"]] == [0.5, 0.6]
+    assert run.report["stages"][0]["best"] == "checkpoint-1" and run.report["kept"] == "stage 0"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("IoError: No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_weights, monkeypatch, error):
+    truth, each = uninterrupted
+    whole, count = trainer_module.save_model, iter(range(9))
+
+    def save(model, path):
+        if next(count) == 1:
+            Path(path).write_bytes(b"half")
+            raise error
+        whole(model, path)
+
+    monkeypatch.setattr(trainer_module, "save_model", save)
+    with pytest.raises(UserError, match="the disk is full") as caught:
+        adapt(recipe, narrator=quiet)
+    assert "--resume" in str(caught.value) and str(recipe.output) in str(caught.value)
+    place = Path(str(recipe.output)) / "checkpoints/stage-0"
+    assert (place / f"checkpoint-{2 * each}" / "model.safetensors").read_bytes() == b"half"
+    assert Path(str(last_whole_checkpoint(place))).name == f"checkpoint-{each}"
+    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+
+
+def test_a_disk_that_fills_while_the_model_is_saved(uninterrupted, recipe, quiet, same_weights, monkeypatch):
+    def fail(_, folder):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise SafetensorError("IoError: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpeechModel, "save", fail)
+        with pytest.raises(UserError, match="the disk is full"):
+            adapt(recipe, narrator=quiet)
+    run = Path(str(recipe.output))
+    assert not (run / "model").exists() and not (run / ".model.part").exists() and not (run / "report.json").exists()
+    assert equal(adapt(recipe, resume=True, narrator=quiet), uninterrupted[0], same_weights)
+
+
+def test_a_folder_that_cannot_be_written(recipe, quiet, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
+        adapt(recipe, narrator=quiet)
