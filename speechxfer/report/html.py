@@ -22,6 +22,7 @@ from typing import Any
 
 from speechxfer.scoring import Counts, Part, Score, Word, compare_all
 from speechxfer.scoring.insight import Insight, by_rule, inspect
+from speechxfer.scoring.tokens import NOUNS
 
 _HERE = Path(__file__).parent
 _GROUPS_SHOWN = 60  # values of a column in the chart
@@ -68,6 +69,7 @@ def write_report(
         changed=_changed,
         charts=_charts(systems),
         long=_LONG,
+        nouns=NOUNS,
         facts=facts or {},
         warnings=warnings,
         digest=digest,

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from speechxfer.scoring import Comparison, Counts, Part, Score
 from speechxfer.scoring.insight import Insight
+from speechxfer.scoring.tokens import NOUNS
 
 LONG = 24  # values of a column from which a table shows some of them only
 WORST, BEST = 8, 4  # of a long column
@@ -24,7 +25,9 @@ _STYLES = {"S": "bold red", "D": "bold magenta", "I": "bold yellow"}
 
 def score_table(score: Score, bins: Bins | None = None) -> Table:
     """One row for all utterances, then the groups of each column, highest rate first, then `Insight.bins`."""
-    table = _table("WER %", "95 %", "words", "sub", "del", "ins", "CER %")
+    noun = NOUNS[score.options.unit]
+    rate = "WER %" if noun == "word" else "rate %"
+    table = _table(rate, "95 %", f"{noun}s", "sub", "del", "ins", "CER %")
     for label, (part,), style in _rows([score], None, [bins or {}]):
         c = part.counts
         tallies = (c.reference_words, c.substitutions, c.deletions, c.insertions)
@@ -43,7 +46,8 @@ def systems_table(systems: Mapping[str, Score], bins: Sequence[Bins] = (), *, by
     """Systems side by side: WER [errors] and interval of each; of two, the change from the first to the second."""
     intervals = len(systems) <= _INTERVALS
     heads = [head for name in systems for head in (f"{_short(name)}\n% [errors]", "95 %")[: 1 + intervals]]
-    table = _table("words", *heads, *(["change"] if len(systems) == 2 else []))
+    noun = NOUNS[next(iter(systems.values())).options.unit]
+    table = _table(f"{noun}s", *heads, *(["change"] if len(systems) == 2 else []))
     for label, parts, style in _rows(list(systems.values()), by, bins or [{}] * len(systems)):
         cells = [f"{parts[0].counts.reference_words:,}"]
         for part in parts:
@@ -153,7 +157,9 @@ def print_scores(
     """What `speechxfer score` prints: rates with counts, what went wrong, groups, comparisons, warnings."""
     console = Console(highlight=False, soft_wrap=True)
     for name, score in results.items():
-        title = f"{name}: " if len(results) > 1 else "WER "
+        noun = NOUNS[score.options.unit]
+        measure = "" if score.wer is None else "WER " if noun == "word" else f"{noun} error rate "
+        title = f"{name}: " if len(results) > 1 else measure
         console.print(Text(title, style="bold") + Text(score.summary()))
         for line in _wrong(score, insights[name], rules[name]):
             console.print(Text(f"    {line}", style="dim"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.result import Score, Word
+from speechxfer.scoring.result import GROUP_UNITS, Score, Word
 from speechxfer.scoring.statistics import FEW, holm, paired_difference, paired_jackknife_t, sign_flip, unit_sums
 
 
@@ -61,8 +61,8 @@ class Comparison:
 
 
 def compare(before: Score, after: Score, *, mapsswe: bool = False) -> Comparison:
-    """Compare two systems on the same utterances: paired block bootstrap (below 20 speakers, a t interval over the
-    jackknife) and sign-flip permutation, whole speakers at a time.
+    """Compare two systems on the same utterances: paired block bootstrap (below 20 speakers a t interval over the
+    jackknife, below 5 none) and sign-flip permutation, whole speakers at a time.
 
     mapsswe: NIST's matched-pair sentence-segment test too, which takes segments as independent, whoever spoke them.
     Raises UserError where the two do not hold the same ids, or were scored otherwise.
@@ -90,7 +90,7 @@ def compare(before: Score, after: Score, *, mapsswe: bool = False) -> Comparison
     if pairs[:, 1].sum() == pairs[:, 3].sum():  # whole numbers: equal sizes stay equal
         shares = sums[:, 2] - sums[:, 0]
     low, high = paired_jackknife_t(sums) if units < FEW else paired_difference(sums, seed=seed)
-    interval = None if math.isnan(low) else (low, high)
+    interval = None if math.isnan(low) or units < GROUP_UNITS else (low, high)
     p = sign_flip(shares, seed=seed)
     segments = None
     if mapsswe:

@@ -14,6 +14,7 @@ from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.groups import SNR
 from speechxfer.scoring.result import Options, Score, Word
 from speechxfer.scoring.scorer import count_all
+from speechxfer.scoring.tokens import NOUNS
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
 _NONE = get_normaliser("none")
@@ -188,14 +189,16 @@ def _bins(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts
         for low, high in zip(edges, [*edges[1:], float("inf")], strict=True):
             rows = (numbers >= low) & (numbers < high)
             if rows.any():
-                parts.append((_label(name, low, high), Counts.of(score.words[rows], score.characters[rows])))
+                parts.append(
+                    (_label(name, low, high, score.options.unit), Counts.of(score.words[rows], score.characters[rows]))
+                )
         if len(parts) > 1:
             found[name] = parts
     return found
 
 
-def _label(name: str, low: float, high: float) -> str:
-    unit = {"words": "words", "duration": "s"}.get(name, "dB")
+def _label(name: str, low: float, high: float, counted: str) -> str:
+    unit = {"words": f"{NOUNS[counted]}s", "duration": "s"}.get(name, "dB")
     if high == float("inf"):
         return f"{low:g} {unit} and more"
     if low == -100:

@@ -7,6 +7,7 @@ import re
 from speechxfer.errors import UserError, nearest
 
 UNITS = ("word", "char", "mixed")
+NOUNS = {"word": "word", "char": "character", "mixed": "unit"}  # for a person
 
 # Scripts written without spaces between words: kana, Han and its extensions, Thai, Lao, Khmer, Myanmar
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

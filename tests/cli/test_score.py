@@ -254,6 +254,23 @@ def test_options_reach_the_counts(run, write):
     assert [Path(i["path"]).name for i in inputs] == ["r3.trn", "h3.trn", "rules.glm"]
 
 
+def test_without_reference_words_there_is_no_rate(run, write):
+    write("r.trn", " (s-1)\n... (s-2)\n")
+    write("h.trn", "a b (s-1)\n (s-2)\n")
+    output = run("r.trn", "h.trn", "--html", "r.html", "--output", "r.pra", "--json", "r.json")
+    assert output.startswith("no WER: no reference words in 2 utterances [0 sub, 0 del, 2 ins]")
+    assert "warning: no WER: the references hold no words after normalising" in output
+    assert json.loads(Path("r.json").read_text(encoding="utf-8"))["result"]["wer"] is None
+    assert "h.trn: has no WER, the bar is 20.00 %" in run("r.trn", "h.trn", "--fail-above", 0.2, "-q", code=1)
+
+
+def test_characters_are_not_called_words(run, write):
+    write("r.trn", "a bc (s-1)\n")
+    write("h.trn", "a bd (s-1)\n")
+    output = run("r.trn", "h.trn", "--unit", "char", "--by", "speaker")
+    assert output.startswith("character error rate 33.3 % [1 / 3:") and "words" not in output and "WER" not in output
+
+
 def test_what_went_wrong_is_printed(run, write):
     references = {f"s{i}-1": "one two three" for i in range(8)}
     said = {**references, "s3-1": "one " + "you " * 12, "s5-1": "one too three", "s6-1": "one two"}

@@ -132,6 +132,11 @@ def test_speakers_known_to_one_side_are_the_units():
     assert (compare(alone, alone).over, compare(alone, alone).units) == ("utterances", 6)
 
 
+def test_very_few_speakers_are_compared_without_an_interval():
+    found = compare(*systems([4, 5, 6, 5], [2, 3, 3, 1]))
+    assert found.interval is None and found.p == pytest.approx(2 / 2**4)
+
+
 def test_one_utterance_has_no_interval_but_is_compared():
     found = compare(score(["a b"], ["a"]), score(["a b"], ["a b"]))
     assert found.interval is None and found.difference == -0.5 and found.summary().startswith("-50.0 points over 1 ")
