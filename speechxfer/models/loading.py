@@ -88,7 +88,7 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
         return Limits(
             max_seconds=longest,
             max_tokens=config.max_target_positions - PROMPT - 1,  # the end token
-            count_tokens=lambda text: len(tokenizer(f" {text}", add_special_tokens=False).input_ids),
+            count_tokens=lambda text: len(tokenizer(f" {' '.join(text.split())}", add_special_tokens=False).input_ids),
         )
     if kind == "ctc":
         written: set[str] | None = None

@@ -1,0 +1,173 @@
+"""Batches by seconds, the same in every run; accumulated ones weigh by their targets; only training is augmented."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechxfer.adapt.batches import BatchesBySeconds, Collate, Draw, TrainingUtterances
+from speechxfer.adapt.trainee import Trainee
+from speechxfer.adapt.trainer import train_stage
+from speechxfer.config import load_recipe
+from speechxfer.config.recipe import Augment as Settings
+from speechxfer.config.recipe import Stage
+from speechxfer.data import audio
+from speechxfer.data.augment import Augment
+from speechxfer.data.read import read
+from speechxfer.models import to_adapt
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seconds=st.lists(st.floats(0.1, 30), min_size=1, max_size=40),
+    most=st.floats(1, 90),
+    seed=st.integers(0, 3),
+    padded_share=st.sampled_from([0.0, 0.3]),
+)
+def test_every_epoch_holds_every_utterance_once_within_the_seconds(seconds, most, seed, padded_share):
+    batches = BatchesBySeconds(seconds, most=most, epochs=3, seed=seed, padded_share=padded_share)
+    again = BatchesBySeconds(seconds, most=most, epochs=3, seed=seed, padded_share=padded_share)
+    for epoch in (2, 0, 1):  # in any order: a resumed run begins in the middle
+        batches.set_epoch(epoch)
+        again.set_epoch(epoch)
+        drawn = list(batches)
+        assert drawn == list(again)
+        assert len(drawn) == len(batches)  # as many in every epoch, as the rate's schedule needs
+        assert sorted(draw.row for batch in drawn for draw in batch) == list(range(len(seconds)))
+        assert {draw.epoch for batch in drawn for draw in batch} == {epoch}
+        for batch in drawn:
+            assert len(batch) == 1 or max(seconds[draw.row] for draw in batch) * len(batch) <= most
+            assert len({draw.padded for draw in batch}) == 1
+
+
+def test_epochs_mix_anew_and_seeds_differ():
+    seconds = np.random.default_rng(0).uniform(1, 9, 60).tolist()
+
+    def plan(seed: int, epoch: int) -> list[list[int]]:
+        batches = BatchesBySeconds(seconds, most=30, epochs=2, seed=seed)
+        batches.set_epoch(epoch)
+        return [[draw.row for draw in batch] for batch in batches]
+
+    assert plan(0, 0) == plan(0, 0) != plan(0, 1) != plan(1, 1)
+    padded = sum(max(seconds[row] for row in batch) * len(batch) for batch in plan(0, 0))
+    assert padded < 1.2 * sum(seconds)  # like goes with like: drawn at random it would be 1.6 times
+
+
+def test_the_share_of_padded_batches():
+    batches = BatchesBySeconds([1.0] * 4000, most=2, epochs=1, seed=0, padded_share=0.1)
+    assert 0.08 < np.mean([batch[0].padded for batch in batches]) < 0.12
+    assert not any(draw.padded for batch in BatchesBySeconds([1.0] * 9, most=2, epochs=1, seed=0) for draw in batch)
+
+
+def test_augmentation_follows_from_seed_epoch_and_row(corpus_table):
+    rows = read(corpus_table)
+    chosen = Settings(speed=[0.9, 1.0, 1.1], noise=0.5, gain=6.0, room=0.3)
+
+    def waveform(seed: int, epoch: int, row: int) -> np.ndarray:
+        return TrainingUtterances(rows, [[1]] * len(rows), Augment(chosen), seed)[Draw(row, epoch, False)][0]
+
+    assert np.array_equal(waveform(0, 0, 3), waveform(0, 0, 3))
+    others = [waveform(1, 0, 3), waveform(0, 1, 3)]
+    assert not any(np.array_equal(waveform(0, 0, 3), other) for other in others)
+    plain = TrainingUtterances(rows, [[1]] * len(rows), Augment(Settings()), 0)
+    assert np.array_equal(plain[Draw(3, 0, False)][0], audio.load(rows[3]))
+
+
+def model_of(checkpoint, kind: str = "seq2seq", **encoder):
+    values = {"encoder": {"name": str(checkpoint), **encoder}, "head": {"kind": kind}, "device": "cpu"}
+    stages = [{"train": "all", "epochs": 1, "lr": 1}]
+    torch.manual_seed(0)
+    return to_adapt(load_recipe(values | {"stages": stages}), ["one", "two", "six"])
+
+
+def test_a_batch_is_padded_with_what_no_loss_sees(tiny_whisper, spoken):
+    model = model_of(tiny_whisper)
+    waves = [spoken("one", 0, 0.5), spoken("two", 1, 1.0)]
+    batch = Collate(model)([(waves[0], [5, 6, 7], False), (waves[1], [8], False)])
+    assert batch["labels"].tolist() == [[5, 6, 7], [8, -100, -100]]
+    assert batch["lengths"].tolist() == [50, 100] and batch["features"].shape == (2, 20, 100)
+    assert not batch["features"][0, :, 50:].any()
+    padded = Collate(model)([(waves[0], [5], True), (waves[1], [8], True)])
+    assert padded["lengths"].tolist() == [200, 200]  # all that the tiny model holds
+    assert not model.encoder.pad_to_30s  # for that batch only
+    always = Collate(model_of(tiny_whisper, pad_to_30s=True))([(waves[0], [5], False)])
+    assert always["lengths"].tolist() == [200]
+    assert Collate(model)([(waves[0], [], False)])["labels"].tolist() == [[-100]]
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "ctc", "classify"])
+def test_accumulated_batches_weigh_by_their_targets(tiny_whisper, corpus_table, tmp_path, kind):
+    """One step of two halves moves every weight as one step of the whole does; texts of unlike length."""
+    rows = read(corpus_table).select(range(4))
+    texts = ["one", "two", "six", "one"] if kind == "classify" else ["one", "two six one two", "six", "one one"]
+    moved = []
+    for name, seconds, accumulate in (("whole", 9.0, 1), ("halves", 2.0, 2)):
+        model = model_of(tiny_whisper, kind)
+        for module in model.network.modules():  # dropout would draw otherwise in other batches
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.0
+        trainee = Trainee(model, Settings())
+        stage = Stage(train=["all"], epochs=1, lr=1e-2, warmup=0, batch_seconds=seconds, accumulate=accumulate)
+        trainee.begin(stage)
+        gradients: dict[str, torch.Tensor] = {}
+        train_stage(
+            trainee,
+            stage,
+            TrainingUtterances(rows, [model.targets(text) for text in texts], Augment(Settings()), 0),
+            [0.9] * 4,
+            measure=lambda: 0.5,
+            folder=tmp_path / name / "checkpoints",
+            logs=tmp_path / name / "logs",
+            seed=0,
+            resume=False,
+            callbacks=[keep(gradients, trainee)],
+            say=lambda _: None,
+        )
+        moved.append(gradients)
+    assert moved[0].keys() == moved[1].keys() and len(moved[0]) > 20
+    for name, gradient in moved[0].items():
+        torch.testing.assert_close(moved[1][name], gradient, atol=1e-6, rtol=1e-4)
+    assert max(float(gradient.abs().max()) for gradient in moved[0].values()) > 1e-3
+
+
+def keep(gradients: dict[str, torch.Tensor], trainee: Trainee):
+    """A callback that keeps the gradient of the first step, as the optimiser sees it."""
+    from transformers import TrainerCallback
+
+    class Keep(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, **_):
+            assert not gradients, "there should be one step"
+            gradients.update({n: p.grad.clone() for n, p in trainee.named_parameters() if p.grad is not None})
+
+    return Keep()
+
+
+def test_the_loss_is_the_mean_over_targets(tiny_whisper, spoken):
+    model = model_of(tiny_whisper)
+    trainee = Trainee(model, Settings()).eval()
+    targets = [model.targets("one"), model.targets("two six one")]
+    waves = [spoken("one", 0, 0.5), spoken("two", 1, 1.0)]
+    batch = Collate(model)([(wave, target, False) for wave, target in zip(waves, targets, strict=True)])
+    with torch.no_grad():
+        total = sum(
+            float(model.loss(model.encoder(model.encoder.prepare([wave])), torch.tensor([target])))
+            for wave, target in zip(waves, targets, strict=True)
+        )
+        assert float(trainee(**batch)["loss"]) == pytest.approx(total / 6, rel=1e-5)  # two and four tokens
+        assert float(trainee(**batch, num_items_in_batch=60)["loss"]) == pytest.approx(total / 60, rel=1e-5)
+
+
+def test_a_clip_shorter_than_its_text_trains_on(tiny_whisper, spoken):
+    model = model_of(tiny_whisper, "ctc")
+    trainee = Trainee(model, Settings())
+    trainee.begin(Stage(train=["all"], epochs=1, lr=1))
+    batch = Collate(model)([(spoken("one", 0, 0.1), [4] * 30, False), (spoken("two", 1, 0.6), [3, 4], False)])
+    loss = trainee(**batch)["loss"]
+    loss.backward()
+    assert bool(loss.isfinite())
+    assert all(bool(p.grad.isfinite().all()) for p in trainee.parameters() if p.grad is not None)

@@ -1,0 +1,171 @@
+"""What cannot be used is named before any work; texts are taught as they are scored, or as Whisper writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import speechxfer.adapt.run as run_module
+from speechxfer.adapt.material import gather
+from speechxfer.adapt.run import adapt
+from speechxfer.config import load_recipe
+from speechxfer.errors import UserError
+
+
+@pytest.fixture
+def table(corpus_table, tmp_path):
+    """table(rows, text): the corpus with `text` changed and rows added (audio in the table's folder)."""
+
+    def make(*rows: str, text=str) -> Path:
+        header, *lines = corpus_table.read_text().splitlines()
+        place = header.split(",").index("text")
+        for number, line in enumerate(lines):
+            cells = line.split(",")
+            cells[1], cells[place] = str(corpus_table.parent / cells[1]), text(cells[place])
+            lines[number] = ",".join(cells)
+        (tmp_path / "t.csv").write_text("\n".join([header, *lines, *rows]) + "\n")
+        return tmp_path / "t.csv"
+
+    return make
+
+
+@pytest.fixture
+def recipe(recipe_values, tmp_path, make_whisper):
+    """A full-length Whisper, so that 30 s are 30 s."""
+
+    def make(table: Path, *overrides: str):
+        given = [f"data.train={table}", f"encoder.name={make_whisper()}", f"output={tmp_path / 'run'}", *overrides]
+        return load_recipe(recipe_values, given)
+
+    return make
+
+
+def bad(tmp_path: Path) -> list[str]:
+    soundfile.write(tmp_path / "long.wav", np.zeros(31 * 16_000), 16_000)
+    soundfile.write(tmp_path / "short.wav", np.zeros(8_000), 16_000)
+    return [
+        "long,long.wav,one,s0,north,one,train",
+        f"wordy,short.wav,{'one ' * 60},s0,north,one,train",
+        "gone,gone.wav,one,s3,north,one,dev",
+        "silent,short.wav,,s4,north,one,test",
+    ]
+
+
+def test_every_bad_row_of_every_part_is_named_before_any_work(recipe, table, quiet, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "to_adapt", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(UserError) as caught:
+        adapt(recipe(table(*bad(tmp_path))), narrator=quiet)
+    said = str(caught.value)
+    assert "data.train, long: lasts 31.0 s; the model takes 30 s" in said
+    assert "data.train, wordy: its text is 60 tokens; the model takes 59" in said
+    assert "data.dev, gone: no such file" in said
+    assert "data.test, silent: its text is empty" in said
+    assert "data.skip_bad=true" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_rows_may_be_left_out_and_are_counted(recipe, table, watcher, tmp_path):
+    narrator = watcher()
+    material = gather(recipe(table(*bad(tmp_path)), "data.skip_bad=true"), narrator)
+    counted = {part: (stated["utterances"], stated["skipped"]) for part, stated in material.stated.items()}
+    assert counted == {"train": (9, 2), "dev": (3, 1), "test": (6, 1)}
+    assert not {"long", "wordy"} & {*material.train["id"]} and "gone" not in material.dev["id"]
+    assert sum("bad rows" in warning for warning in material.warnings) == 3
+    assert narrator.heard("warning: 2 bad rows of train were left out")
+
+
+def test_a_ctc_head_refuses_audio_that_its_encoder_cannot_hold(recipe, table, quiet, tmp_path):
+    """An earlier run's CTC head on Whisper holds 30 s as well."""
+    from speechxfer.models import to_adapt
+
+    ctc = recipe(table(), "head.kind=ctc")
+    to_adapt(ctc, ["one"]).save(tmp_path / "ctc")
+    with pytest.raises(UserError, match=r"long: lasts 31\.0 s"):
+        gather(recipe(table(*bad(tmp_path)), "head.kind=ctc", f"encoder.name={tmp_path / 'ctc'}"), quiet)
+
+
+def test_nothing_left_is_said(recipe, quiet, tmp_path):
+    (tmp_path / "t.csv").write_text("audio,text,split\na.wav,one,train\nb.wav,one,dev\nc.wav,one,test\n")
+    with pytest.raises(UserError, match="no usable row is left"):
+        gather(recipe(tmp_path / "t.csv", "data.skip_bad=true"), quiet)
+
+
+@pytest.mark.parametrize(
+    ("text", "case", "taught"),
+    [
+        (str.upper, "auto", "one"),
+        (str.upper, "keep", "ONE"),
+        (str.title, "auto", "One"),  # written as people write
+        (str.title, "lower", "one"),
+        ("1 {}".format, "auto", "1 one"),
+    ],
+)
+def test_case_as_whisper_is_taught_it(recipe, table, watcher, text, case, taught):
+    narrator = watcher()
+    material = gather(recipe(table(text=text), f"data.case={case}"), narrator)
+    assert material.texts[0] == taught
+    assert material.train["text"][0] == text("one")  # what is scored stays as it was written
+    assert narrator.heard("all capitals") is (taught == "one")
+
+
+def test_capitals_are_counted_as_they_are_taught(recipe, table, quiet):
+    """20 words in capitals are 80 tokens of the tiny tokenizer, and 20 once they are small."""
+    many = table(text=lambda _: "ONE " * 20)
+    assert len(gather(recipe(many), quiet).texts) == 9
+    with pytest.raises(UserError, match="80 tokens"):
+        gather(recipe(many, "data.case=keep"), quiet)
+
+
+def test_a_ctc_head_learns_what_is_scored(recipe, table, watcher):
+    narrator = watcher()
+    material = gather(recipe(table(text="{}!".format), "head.kind=ctc"), narrator)
+    assert {*material.texts} == {"one", "two", "six"}
+    assert narrator.heard("text normalised by 'default'")
+
+
+def test_a_limit_takes_some_of_the_training_part_only(recipe, table, quiet):
+    few = gather(recipe(table(), "data.limit=4"), quiet)
+    assert (len(few.train), len(few.dev), len(few.test)) == (4, 3, 6)
+    assert few.train["id"] == gather(recipe(table(), "data.limit=4"), quiet).train["id"]
+
+
+def test_labels_before_texts(recipe, table, quiet):
+    material = gather(recipe(table(text=lambda _: "words"), "head.kind=classify"), quiet)
+    assert material.reference == "label" and {*material.texts} == {"one", "two", "six"}
+    assert material.measure == "error rate"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["scoring.normaliser=englsh"], "did you mean 'english'"),
+        (["data.train=nowhere.csv"], "nowhere.csv"),
+        (["encoder.name=nowhere"], "no such model"),
+        (["data.dev=speaker=nobody"], "nobody"),
+    ],
+)
+def test_mistakes_come_before_any_work(recipe, table, quiet, tmp_path, monkeypatch, overrides, words):
+    monkeypatch.setattr(run_module, "to_adapt", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(UserError) as caught:
+        adapt(recipe(table(), *overrides), narrator=quiet)
+    assert words in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_without_words_is_said(recipe, table, quiet):
+    """No rate can be made of it, which an hour of training should not come before."""
+    silent = table("x,x.wav,...,s9,north,one,other")
+    soundfile.write(silent.parent / "x.wav", np.zeros(8_000), 16_000)
+    with pytest.raises(UserError, match="normaliser 'default' leaves no word of its texts"):
+        gather(recipe(silent, "data.dev=split=other"), quiet)
+
+
+def test_texts_that_a_vocabulary_cannot_write_are_all_named(recipe, table, quiet, make_encoder):
+    own = make_encoder("wav2vec2", words="one two")
+    with pytest.raises(UserError) as caught:
+        adapt(recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}"), narrator=quiet)
+    said = str(caught.value)
+    assert said.count("holds i s x, which the vocabulary lacks") == 3 and "0-six" in said and "2-six" in said
