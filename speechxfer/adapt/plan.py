@@ -1,0 +1,150 @@
+"""`speechxfer adapt --dry-run`: what a recipe would do and take here, measured on a few real batches."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from speechxfer.adapt.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adapt.folder import RunFolder
+from speechxfer.adapt.material import gather
+from speechxfer.adapt.run import untouched_model
+from speechxfer.adapt.trainee import Trainee, parameter_counts
+from speechxfer.config import Recipe, require_values
+from speechxfer.config.recipe import Stage
+from speechxfer.data import audio
+from speechxfer.data.augment import Augment
+from speechxfer.errors import UserError
+from speechxfer.models import SpeechModel, answers, to_adapt
+from speechxfer.report.progress import Narrator
+
+TIMED_BATCHES = 2  # after one to warm up
+TIMED_UTTERANCES = 8
+KEPT_CHECKPOINTS = 2  # of each stage: the best and the last
+
+
+def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None) -> dict[str, Any]:
+    """Check everything that `adapt` checks, time a few batches and answers, and train nothing.
+
+    Returns and prints `hours` of each part, `steps`, `minutes` and `disk_mb`, by stage and in all. Writes nothing.
+    Raises UserError as `adapt` does.
+    """
+    narrator = narrator or Narrator()
+    require_values(recipe)
+    folder = RunFolder(Path(recipe.output or Path("runs") / name))
+    folder.check(recipe, resume=False)
+    material = gather(recipe, narrator)
+    model = to_adapt(recipe, material.texts)
+    targets = material.targets(model)
+    parts = {"train": material.train, "dev": material.dev, "test": material.test}
+    hours = {part: round(_seconds(rows) / 3600, 3) for part, rows in parts.items()}
+
+    trainee = Trainee(model, recipe.augment)
+    augment = Augment(recipe.augment, longest=model.encoder.longest)
+    utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
+    seconds = [audio.seconds(row) for row in material.train]
+    dev = _answering(model, material.dev, recipe)
+    stages = [_stage(stage, trainee, utterances, seconds, dev, recipe.seed) for stage in recipe.stages]
+
+    test = _answering(model, material.test, recipe)
+    around = test
+    if (untouched := untouched_model(recipe)) is not None:
+        around += _answering(untouched, material.dev, recipe) + _answering(untouched, material.test, recipe)
+    if model.kind == "seq2seq" and not model.settings.pad_to_30s:
+        with model.padded():
+            around += _answering(model, material.test, recipe)
+    bytes_of_weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    planned = {
+        "hours": hours,
+        "stages": stages,
+        "steps": sum(stage["steps"] for stage in stages),
+        "minutes": round((around + sum(stage["seconds"] for stage in stages)) / 60, 1),
+        "disk_mb": round((bytes_of_weights + sum(stage.pop("bytes") for stage in stages)) / 1e6, 2),
+        "device": model.device.type,
+        "output": str(folder.path),
+    }
+    _tell(planned, narrator)
+    return planned
+
+
+def _stage(
+    stage: Stage, trainee: Trainee, utterances: TrainingUtterances, seconds: list[float], dev: float, seed: int
+) -> dict[str, Any]:
+    """Steps, seconds and bytes of checkpoints of one stage, from a few of its own batches."""
+    trainee.begin(stage)
+    epochs = math.ceil(stage.epochs)
+    share = trainee.augment.pad_to_30s
+    batches = BatchesBySeconds(seconds, most=stage.batch_seconds, epochs=epochs, seed=seed)
+    drawn = list(batches)
+    collate = Collate(trainee.model)
+    trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+
+    def timed(batch: list) -> float:
+        began = time.perf_counter()
+        inputs = {
+            name: tensor.to(trainee.model.device) for name, tensor in collate([utterances[d] for d in batch]).items()
+        }
+        trainee(**inputs)["loss"].backward()
+        for parameter in trained:
+            parameter.grad = None
+        if trainee.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    spread = [drawn[place * len(drawn) // (TIMED_BATCHES + 1)] for place in range(TIMED_BATCHES + 1)]
+    timed(spread[0])
+    each = sum(timed(batch) for batch in spread[1:]) / TIMED_BATCHES
+    if share:
+        few = [draw._replace(padded=True) for draw in spread[-1][:2]]
+        each += share * (timed(few) * len(spread[-1]) / len(few) - each)
+    steps = math.ceil(math.ceil(len(batches) / stage.accumulate) * stage.epochs)
+    counts = parameter_counts(trainee.model)
+    training = sum(count["trained"] for count in counts.values())
+    weights = training + sum(count["frozen"] for count in counts.values())
+    return {
+        "train": stage.train,
+        "trained_parameters": training,
+        "steps": steps,
+        "seconds": round(len(batches) * stage.epochs * each + epochs * dev, 1),
+        "bytes": KEPT_CHECKPOINTS * 4 * (weights + 2 * training),  # weights, and the optimiser's two moments
+    }
+
+
+def _answering(model: SpeechModel, part: Dataset, recipe: Recipe) -> float:
+    """Seconds that answering the whole part takes, from a few of its utterances."""
+    few = part.select(range(0, len(part), max(1, len(part) // TIMED_UTTERANCES)))
+    began = time.perf_counter()
+    answers(model, few, batch_seconds=recipe.decoding.batch_seconds)
+    return (time.perf_counter() - began) * len(part) / len(few)
+
+
+def _seconds(part: Dataset) -> float:
+    return sum(audio.seconds(row) for row in part)
+
+
+def _tell(planned: dict[str, Any], narrator: Narrator) -> None:
+    free = shutil.disk_usage(_existing(Path(planned["output"]))).free / 1e6
+    hours = ", ".join(f"{part} {value:.2f} h" for part, value in planned["hours"].items())
+    narrator.say(f"\naudio   {hours}")
+    for number, stage in enumerate(planned["stages"]):
+        named = ", ".join(stage["train"])
+        narrator.say(
+            f"stage {number} ({named}): {stage['steps']:,} steps, {stage['trained_parameters']:,} parameters, "
+            f"about {stage['seconds'] / 60:.1f} min"
+        )
+    narrator.say(f"in all  {planned['steps']:,} steps, about {planned['minutes']:.0f} min on {planned['device']}")
+    narrator.say(f"disk    {planned['disk_mb']:,.0f} MB in {planned['output']} ({free:,.0f} MB are free)")
+    if planned["disk_mb"] > free:
+        raise UserError(
+            "the run would not fit on the disk", where=planned["output"], fix="make room, or say output=DIR"
+        )
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() or path == path.parent else _existing(path.parent)
