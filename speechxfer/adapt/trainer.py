@@ -108,11 +108,12 @@ class StopAtOnce(TrainerCallback):
         if not self.asked:
             return
         measured_next = float(state.epoch).is_integer() or state.global_step >= state.max_steps
-        self.say("interrupted: stopping at a checkpoint; once more stops at once")
+        self.say("interrupted: a checkpoint comes first; once more stops at once")
         control.should_save = not measured_next
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.asked:
+            self.say(f"interrupted at step {state.global_step:,} of {state.max_steps:,}: --resume goes on from there")
             raise KeyboardInterrupt
 
 

@@ -79,7 +79,7 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
     narrator = watcher({(title, step): ctrl_c})
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=narrator)
-    assert narrator.heard("interrupted: stopping at a checkpoint")
+    assert narrator.heard(f"interrupted at step {step} of ")
     place = Path(str(recipe.output)) / "checkpoints" / ("stage-0" if title == FIRST else "stage-1")
     assert Path(str(last_whole_checkpoint(place))).name == f"checkpoint-{step}"
     assert not (Path(str(recipe.output)) / "report.json").exists()

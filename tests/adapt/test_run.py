@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import jiwer
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from speechxfer.adapt.run import adapt
@@ -17,6 +19,7 @@ from speechxfer.data import audio
 from speechxfer.data.read import read
 from speechxfer.errors import UserError
 from speechxfer.models import load
+from speechxfer.report.progress import Narrator
 
 FILES = {"recipe.yaml", "model", "report.json", "report.html", "before.jsonl", "after.jsonl", "checkpoints", "logs"}
 SCORE = {"wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "interval"}
@@ -180,6 +183,14 @@ def test_a_finished_run_is_not_trained_again(won, recipe_values, learns, watcher
     with pytest.raises(UserError, match="begun with other values under seed"):
         adapt(load_recipe(recipe_values, [*overrides, "seed=9"]), resume=True)
     assert files == {path: path.stat().st_mtime_ns for path in won.folder.path.rglob("*") if path.is_file()}
+
+
+def test_progress_on_a_terminal(small, tmp_path):
+    """Bars within bars: a stage's, and its dev part's."""
+    narrator, screen = Narrator(), io.StringIO()
+    narrator.console = Console(file=screen, force_terminal=True, width=100)
+    adapt(small("stages.0.epochs=1"), narrator=narrator)
+    assert "stage 0 (all), dev" in screen.getvalue() and "checking train" in screen.getvalue()
 
 
 def test_overwrite_replaces_a_run_and_nothing_else(tiny_recipe, quiet, tmp_path):
