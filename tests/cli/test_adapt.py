@@ -146,7 +146,6 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
     )
     try:
         assert process.stdout is not None
