@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechxfer.adapt.evaluation import provenance
+from speechxfer.adaptation.evaluation import provenance
 from speechxfer.data import audio
 from speechxfer.data.read import read
 from speechxfer.encoders.weights import find, folder_fingerprint

@@ -2,8 +2,8 @@
 
     python scripts/leave_one_out.py spoken-commands $SPEECHXFER_CORPORA/fsdd/all.csv --column speaker --output runs/fsdd
 
-Every run is `speechxfer adapt RECIPE data.train=TABLE data.test=COLUMN=VALUE data.split=ignore data.group=COLUMN`, so the
-dev part is of other values too. Writes OUTPUT/result.json. Words after `--` are passed on.
+Every run is `speechxfer adapt RECIPE data.train=TABLE data.test=COLUMN=VALUE data.split=ignore data.group=COLUMN`, so
+the dev part is of other values too. Writes OUTPUT/result.json. Words after `--` are passed on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from speechxfer.adapt.run import adapt
+from speechxfer.adaptation.run import adapt
 from speechxfer.config import load_recipe
 from speechxfer.data.read import read
 from speechxfer.report.progress import Narrator

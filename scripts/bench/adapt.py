@@ -24,7 +24,9 @@ RECIPE = "accent-whisper"
 SETTINGS = ("stages.0.epochs=1", "decoding.kind=greedy")
 STEPS = ("whole process", "total", "training")
 # what any run reads from disk first, and the weights' conversion, which happens once: untimed
-WARM_UP = "import sys\nimport speechxfer.adapt.run\nfrom speechxfer.encoders.weights import find\nfind(sys.argv[1])"
+WARM_UP = (
+    "import sys\nimport speechxfer.adaptation.run\nfrom speechxfer.encoders.weights import find\nfind(sys.argv[1])"
+)
 
 
 def small_table(table: Path, utterances: int, target: Path) -> None:

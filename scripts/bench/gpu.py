@@ -21,10 +21,10 @@ import torch
 from _measuring import corpus_table, machine, named, options, run, spread, versions, write
 from transformers import TrainerCallback, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from speechxfer.adapt.batches import TrainingUtterances
-from speechxfer.adapt.evaluation import peak_memory_mb
-from speechxfer.adapt.trainee import Trainee, parameter_counts
-from speechxfer.adapt.trainer import train_stage
+from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.evaluation import peak_memory_mb
+from speechxfer.adaptation.trainee import Trainee, parameter_counts
+from speechxfer.adaptation.trainer import train_stage
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment

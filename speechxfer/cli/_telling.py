@@ -8,7 +8,7 @@ from speechxfer.report.progress import Narrator
 from speechxfer.report.terminal import before_after_table, marked_examples, score_table
 
 if TYPE_CHECKING:  # the run's module imports torch
-    from speechxfer.adapt.run import Run
+    from speechxfer.adaptation.run import Run
 
 EXAMPLES = 4
 

@@ -42,12 +42,12 @@ def adapt(
     narrator = Narrator(quiet=quiet)
     name = Path(recipe).stem
     if dry_run:
-        from speechxfer.adapt.plan import plan
+        from speechxfer.adaptation.plan import plan
 
         planned = plan(checked, name=name, narrator=narrator)
         write_json(planned, json)
         return
-    from speechxfer.adapt.run import adapt as run_recipe
+    from speechxfer.adaptation.run import adapt as run_recipe
     from speechxfer.cli._telling import tell
 
     run = run_recipe(checked, name=name, resume=resume, narrator=narrator)

@@ -39,7 +39,7 @@ def demo(
     Adapts the embedded Whisper tiny.en and prints WER before and after. An earlier demonstration in the run folder is
     replaced. Example: speechxfer demo
     """
-    from speechxfer.adapt.run import adapt
+    from speechxfer.adaptation.run import adapt
     from speechxfer.cli._telling import tell
     from speechxfer.report.progress import Narrator
 

@@ -12,8 +12,8 @@ from speechxfer.cli._options import JsonFile, Quiet, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
-    from speechxfer.adapt.evaluate import Part
-    from speechxfer.adapt.evaluation import Evaluation
+    from speechxfer.adaptation.evaluate import Part
+    from speechxfer.adaptation.evaluation import Evaluation
     from speechxfer.models import SpeechModel
     from speechxfer.report.progress import Narrator
 
@@ -55,8 +55,8 @@ def evaluate(
 
     Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
     """
-    from speechxfer.adapt.evaluate import measure, scorable
-    from speechxfer.adapt.evaluation import provenance
+    from speechxfer.adaptation.evaluate import measure, scorable
+    from speechxfer.adaptation.evaluation import provenance
     from speechxfer.config.recipe import Scoring
     from speechxfer.data.read import read
     from speechxfer.encoders.weights import find, folder_fingerprint
@@ -125,7 +125,7 @@ def evaluate(
 
 def _folder(output: Path | None) -> Path | None:
     """The folder to write to, made before the work. A run keeps its own report."""
-    from speechxfer.adapt.folder import RECIPE, disk_errors
+    from speechxfer.adaptation.folder import RECIPE, disk_errors
 
     if output is None:
         return None
@@ -205,8 +205,8 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """report.json, report.html, after.jsonl, and before.jsonl where there is a baseline."""
-    from speechxfer.adapt.evaluation import played, write_jsonl
-    from speechxfer.adapt.folder import AFTER, BEFORE, HTML, REPORT, disk_errors
+    from speechxfer.adaptation.evaluation import played, write_jsonl
+    from speechxfer.adaptation.folder import AFTER, BEFORE, HTML, REPORT, disk_errors
     from speechxfer.report.html import write_report
 
     systems = {**({"before": before.score} if before else {}), "after": after.score}

@@ -143,7 +143,7 @@ def _narrator(quiet: bool, *, to_stderr: bool) -> Narrator:
 
 
 def _result(heard: list[Transcript], failed: list[Unread], model: SpeechModel, wall: float) -> dict[str, Any]:
-    from speechxfer.adapt.evaluation import peak_memory_mb
+    from speechxfer.adaptation.evaluation import peak_memory_mb
 
     seconds = sum(one.seconds for one in heard)
     spoken = sum(s.end - s.start for one in heard for s in one.segments)
@@ -163,7 +163,7 @@ def _result(heard: list[Transcript], failed: list[Unread], model: SpeechModel, w
 
 
 def _origin(model: str, options: dict[str, Any]) -> dict[str, Any]:
-    from speechxfer.adapt.evaluation import provenance
+    from speechxfer.adaptation.evaluation import provenance
     from speechxfer.encoders.weights import find, folder_fingerprint
 
     facts = {"model": model, "checkpoint": folder_fingerprint(find(model)), "options": options}

@@ -172,7 +172,7 @@ def test_bad_rows_stop_before_any_work(
     soundfile.write(spoken.parent / "audio/long.wav", np.zeros(31 * 16_000), 16_000)
     (spoken.parent / "audio/1.wav").write_text("not audio")
     spoken.write_text(spoken.read_text() + "audio/gone.wav,bad,0001,south\naudio/long.wav,bad,0001,south\n")
-    monkeypatch.setattr("speechxfer.adapt.evaluate.evaluate_part", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr("speechxfer.adaptation.evaluate.evaluate_part", lambda *_, **__: pytest.fail("it began"))
     _, err = run(whisper, spoken, code=2)
     for named in (
         "row 2, audio/1.wav: is text",

@@ -23,7 +23,7 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 def test_model_folder(head, tiny_whisper, tmp_path):
-    from speechxfer.adapt.folder import RunFolder
+    from speechxfer.adaptation.folder import RunFolder
     from speechxfer.models import to_adapt
 
     stages = [{"train": "head", "epochs": 1, "lr": 1}]

@@ -24,7 +24,7 @@ RANKS = {
     "heads": 5,
     "decoding": 6,
     "models": 7,
-    "adapt": 8,
+    "adaptation": 8,
     "wakeword": 9,
     "export": 9,
     "cli": 10,
@@ -64,8 +64,8 @@ def may_import(importer: str, imported: str) -> bool:
 @pytest.mark.parametrize(
     "importer, imported, allowed",
     [
-        ("cli", "adapt", True),
-        ("adapt", "cli", False),
+        ("cli", "adaptation", True),
+        ("adaptation", "cli", False),
         ("data", "shapes", True),
         ("shapes", "data", False),
         ("report", "data", False),

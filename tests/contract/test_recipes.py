@@ -44,7 +44,7 @@ def test_written_down_and_read_again_it_is_the_same(path, tmp_path):
 def test_it_trains_two_steps_a_stage(
     path: Path, corpus_table: Path, tiny_whisper: Path, tmp_path: Path, same_weights: Callable[[Path, Path], bool]
 ):
-    from speechxfer.adapt.run import adapt
+    from speechxfer.adaptation.run import adapt
 
     recipe = load_recipe(
         path, [f"data.train={corpus_table}", f"encoder.name={tiny_whisper}", "device=cpu", f"output={tmp_path}/run"]

@@ -16,7 +16,7 @@ CORPUS, COMMAND = "six tones", "speechxfer adapt accent-whisper data.train=$SPEE
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_whisper, corpus_table):
     """A real run of two short stages, and its report."""
-    from speechxfer.adapt.run import adapt
+    from speechxfer.adaptation.run import adapt
     from speechxfer.config import load_recipe
 
     folder = tmp_path_factory.mktemp("runs") / "accent-whisper"

@@ -85,7 +85,7 @@ def small(recipe_values: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def won(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run that beat the untouched model."""
-    from speechxfer.adapt.run import adapt
+    from speechxfer.adaptation.run import adapt
     from speechxfer.config import load_recipe
 
     output = tmp_path_factory.mktemp("runs") / "deep" / "won"
@@ -96,7 +96,7 @@ def won(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def lost(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Watcher]:
     """A run whose learning rate destroys the model, and what it said."""
-    from speechxfer.adapt.run import adapt
+    from speechxfer.adaptation.run import adapt
     from speechxfer.config import load_recipe
 
     narrator = Watcher()

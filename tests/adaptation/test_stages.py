@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from speechxfer.adapt import stages as stages_module
-from speechxfer.adapt.judge import Judge
-from speechxfer.adapt.run import adapt
+from speechxfer.adaptation import stages as stages_module
+from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.run import adapt
 
 TWO = "[{train: head, epochs: 3, lr: 1e-3, batch_seconds: 2}, {train: [head, top-1], epochs: 2, lr: 1e-3}]"
 

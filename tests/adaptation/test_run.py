@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from speechxfer.adapt.run import adapt
+from speechxfer.adaptation.run import adapt
 from speechxfer.cli import build_app
 from speechxfer.config import load_recipe
 from speechxfer.data import audio

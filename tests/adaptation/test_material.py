@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-import speechxfer.adapt.run as run_module
-from speechxfer.adapt.material import gather
-from speechxfer.adapt.run import adapt
+import speechxfer.adaptation.run as run_module
+from speechxfer.adaptation.material import gather
+from speechxfer.adaptation.run import adapt
 from speechxfer.config import load_recipe
 from speechxfer.errors import UserError
 

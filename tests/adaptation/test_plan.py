@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from speechxfer.adapt.plan import plan
-from speechxfer.adapt.run import adapt
+from speechxfer.adaptation.plan import plan
+from speechxfer.adaptation.run import adapt
 from speechxfer.errors import UserError
 from speechxfer.report.progress import Narrator
 
@@ -61,6 +61,6 @@ def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path
 
 
 def test_a_disk_too_small_is_told(tiny_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechxfer.adapt.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": -1})())
+    monkeypatch.setattr("speechxfer.adaptation.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": -1})())
     with pytest.raises(UserError, match=r"would not fit on the disk"):
         plan(tiny_recipe(), narrator=Narrator(quiet=True))

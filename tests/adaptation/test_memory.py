@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechxfer.adapt.run import adapt
-from speechxfer.adapt.trainee import Trainee
+from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.trainee import Trainee
 from speechxfer.errors import UserError
 
 

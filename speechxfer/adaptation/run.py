@@ -9,14 +9,14 @@ from typing import Any
 
 from transformers import set_seed
 
-from speechxfer.adapt.batches import TrainingUtterances
-from speechxfer.adapt.evaluation import Evaluation, peak_memory_mb, played, provenance, score_jsonl, write_jsonl
-from speechxfer.adapt.folder import RunFolder, disk_errors
-from speechxfer.adapt.judge import Judge
-from speechxfer.adapt.material import gather
-from speechxfer.adapt.stages import checkpoint_of, train_stages
-from speechxfer.adapt.trainee import Trainee
-from speechxfer.config import Recipe, require_values
+from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.evaluation import Evaluation, peak_memory_mb, played, provenance, score_jsonl, write_jsonl
+from speechxfer.adaptation.folder import RunFolder, disk_errors
+from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.material import gather
+from speechxfer.adaptation.stages import checkpoint_of, train_stages
+from speechxfer.adaptation.trainee import Trainee
+from speechxfer.config import Recipe, load_recipe, require_values
 from speechxfer.data.augment import Augment
 from speechxfer.encoders.weights import find, folder_fingerprint
 from speechxfer.errors import UserError
@@ -46,14 +46,27 @@ class Candidate:
     dev: float
 
 
-def adapt(recipe: Recipe, *, name: str = "run", resume: bool = False, narrator: Narrator | None = None) -> Run:
+def adapt(
+    recipe: Recipe | str | Path | dict[str, Any],
+    *overrides: str,
+    name: str | None = None,
+    resume: bool = False,
+    narrator: Narrator | None = None,
+) -> Run:
     """Train as the recipe says, keep the model only if it beats the untouched one on dev, write the run folder.
 
-    name: of the recipe, for the default folder `runs/<name>`. resume: go on where an interrupted run stopped; a
-    finished run is left as it is, and read again.
+    recipe: a shipped recipe's name, a path, a mapping, or one that is checked already. overrides: as on the command
+    line, "data.train=train.csv". name: for the default folder `runs/<name>`; else the recipe's own. resume: go on where
+    an interrupted run stopped; a finished run is left as it is, and read again.
     Raises UserError before any work for every value, row or file that cannot be used, all named.
     """
     narrator = narrator or Narrator()
+    if not isinstance(recipe, Recipe):
+        name = name or (Path(recipe).stem if isinstance(recipe, str | Path) else None)
+        recipe = load_recipe(recipe, overrides)
+    elif overrides:
+        raise TypeError("overrides are for a recipe that is not checked yet: give them to load_recipe")
+    name = name or "run"
     require_values(recipe)
     folder = RunFolder(Path(recipe.output or Path("runs") / name))
     folder.check(recipe, resume=resume)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from speechxfer.adapt.batches import TrainingUtterances
-from speechxfer.adapt.trainee import Trainee, parameter_counts
-from speechxfer.adapt.trainer import train_stage
+from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.trainee import Trainee, parameter_counts
+from speechxfer.adaptation.trainer import train_stage
 from speechxfer.config import load_recipe
 from speechxfer.config.recipe import Stage
 from speechxfer.data.augment import Augment
@@ -147,8 +147,8 @@ def test_evaluation_masks_and_drops_nothing(tiny_whisper, spoken):
 
 
 def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
-    from speechxfer.adapt.batches import BatchesBySeconds, Collate
-    from speechxfer.adapt.trainer import StageTrainer, _arguments
+    from speechxfer.adaptation.batches import BatchesBySeconds, Collate
+    from speechxfer.adaptation.trainer import StageTrainer, _arguments
 
     trainee = trainee_for(tiny_whisper, "seq2seq")
     stage = Stage(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from speechxfer.adapt.batches import BatchesBySeconds, Collate, TrainingUtterances
-from speechxfer.adapt.folder import RunFolder
-from speechxfer.adapt.material import gather
-from speechxfer.adapt.run import untouched_model
-from speechxfer.adapt.trainee import Trainee, parameter_counts
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adaptation.folder import RunFolder
+from speechxfer.adaptation.material import gather
+from speechxfer.adaptation.run import untouched_model
+from speechxfer.adaptation.trainee import Trainee, parameter_counts
 from speechxfer.config import Recipe, require_values
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio

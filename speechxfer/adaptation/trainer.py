@@ -15,8 +15,8 @@ from safetensors.torch import save_model
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
-from speechxfer.adapt.batches import BatchesBySeconds, Collate, TrainingUtterances
-from speechxfer.adapt.trainee import Trainee
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
 from speechxfer.errors import UserError
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from datasets import Dataset
 
-from speechxfer.adapt.evaluation import Evaluation, evaluate_part, fingerprint
+from speechxfer.adaptation.evaluation import Evaluation, evaluate_part, fingerprint
 from speechxfer.config.recipe import Decoding, Scoring
 from speechxfer.data.bad_rows import Limits, bad_rows
 from speechxfer.data.read import read

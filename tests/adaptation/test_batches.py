@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechxfer.adapt.batches import BatchesBySeconds, Collate, Draw, TrainingUtterances
-from speechxfer.adapt.trainee import Trainee
-from speechxfer.adapt.trainer import train_stage
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate, Draw, TrainingUtterances
+from speechxfer.adaptation.trainee import Trainee
+from speechxfer.adaptation.trainer import train_stage
 from speechxfer.config import load_recipe
 from speechxfer.config.recipe import Augment as Settings
 from speechxfer.config.recipe import Stage

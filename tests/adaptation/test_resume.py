@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from speechxfer.adapt import trainer as trainer_module
-from speechxfer.adapt.judge import Judge
-from speechxfer.adapt.run import adapt
-from speechxfer.adapt.trainer import last_whole_checkpoint
+from speechxfer.adaptation import trainer as trainer_module
+from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.trainer import last_whole_checkpoint
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel
 

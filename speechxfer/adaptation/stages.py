@@ -9,11 +9,11 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from speechxfer.adapt.batches import TrainingUtterances
-from speechxfer.adapt.folder import RunFolder, disk_errors
-from speechxfer.adapt.judge import Judge
-from speechxfer.adapt.trainee import Trainee, parameter_counts
-from speechxfer.adapt.trainer import train_stage
+from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.folder import RunFolder, disk_errors
+from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.trainee import Trainee, parameter_counts
+from speechxfer.adaptation.trainer import train_stage
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
 from speechxfer.report.progress import Narrator

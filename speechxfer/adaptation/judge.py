@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from speechxfer.adapt.evaluation import Evaluation, evaluate_part
-from speechxfer.adapt.material import Material
+from speechxfer.adaptation.evaluation import Evaluation, evaluate_part
+from speechxfer.adaptation.material import Material
 from speechxfer.config import Recipe
 from speechxfer.models import SpeechModel
 from speechxfer.report.progress import Narrator

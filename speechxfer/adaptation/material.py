@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from speechxfer.adapt.evaluation import fingerprint
+from speechxfer.adaptation.evaluation import fingerprint
 from speechxfer.config import Recipe
 from speechxfer.data.bad_rows import BadRow, bad_rows
 from speechxfer.data.parts import parts
