@@ -146,6 +146,26 @@ def test_evaluation_masks_and_drops_nothing(tiny_whisper, spoken):
     assert len(losses[True]) == 3 and len(losses[False]) == 1
 
 
+def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, spoken):
+    trainee = trainee_for(tiny_whisper, "ctc", time_masks=2, freq_masks=2, freq_width=0.5)
+    for module in trainee.network.modules():
+        if isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0
+    trainee.network.dropout.p = 0.0
+    trainee.begin(Stage(train=["all"], epochs=1, lr=1))
+    inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
+    labels = torch.tensor([trainee.model.targets("one")])
+
+    def losses(seed: int, **augment: int) -> list[float]:
+        trainee.augment = trainee.augment.model_copy(update=augment)
+        torch.manual_seed(seed)
+        return [float(trainee(inputs.features, inputs.lengths, labels)["loss"].detach()) for _ in range(3)]
+
+    masked = losses(0)
+    assert len({*masked}) == 3 and losses(0) == masked != losses(1)
+    assert len({*losses(0, time_masks=0, freq_masks=0)}) == 1  # nothing else is random here
+
+
 def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
     from speechxfer.adaptation.batches import BatchesBySeconds, Collate
     from speechxfer.adaptation.trainer import StageTrainer, _arguments
