@@ -104,14 +104,14 @@ def adapt(
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
     training_seconds = time.perf_counter() - training_began
 
-    # the best stage meets the untouched model: the better one on dev is kept
-    best = min(range(len(stages)), key=lambda number: stages[number]["dev"])
+    # the best stage, of equal ones the later, which has adapted more, must beat the untouched model
+    best = min(reversed(range(len(stages))), key=lambda number: stages[number]["dev"])
     if best != len(stages) - 1:
         trainee.restore(checkpoint_of(folder, best, stages[best]))
     trained = judge.test(model, "adapted, test")
+    beaten = not candidates or stages[best]["dev"] < candidates[0].dev
     candidates += [Candidate(f"stage {number}", entry["dev"]) for number, entry in enumerate(stages)]
-    chosen = min(candidates, key=lambda candidate: candidate.dev)
-    kept, after = (model, trained) if chosen.name != UNTOUCHED else (untouched, before)
+    kept, after = (model, trained) if beaten else (untouched, before)
     assert kept is not None and after is not None
 
     # what is left behind
@@ -119,7 +119,7 @@ def adapt(
     report: dict[str, Any] = {
         "before": before.score.to_json() if before else None,
         "after": after.score.to_json(),
-        "kept": chosen.name,
+        "kept": f"stage {best}" if beaten else UNTOUCHED,
         "candidates": [vars(candidate) for candidate in candidates],
         "stages": stages,
         "measure": material.measure,
