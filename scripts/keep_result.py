@@ -166,8 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpus", required=True, help="who speaks what, and which speakers are reported")
     parser.add_argument("--command", required=True, help="what reproduces it, with $SPEECHXFER_CORPORA for the corpora")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: recipes/results")
+    parser.add_argument(
+        "--busy", action="store_true", help="the machine did other work too: its minutes are an upper bound"
+    )
     given = parser.parse_args(arguments)
-    document = keep(given.run, name=given.name, corpus=given.corpus, command=given.command)
+    document = keep(given.run, name=given.name, corpus=given.corpus, command=given.command) | {"busy": given.busy}
     target = given.results / f"{given.name}.json"
     target.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"kept: {target.name}")

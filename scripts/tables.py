@@ -110,7 +110,7 @@ class Results:
 # -- recipes' results ------------------------------------------------------------------------------------------------
 def result_cells(result: Document) -> list[str]:
     """What stands under `RESULT_HEAD`."""
-    minutes = f"{result['speed']['total_seconds'] / 60:.1f}"
+    minutes = f"{'under ' if result['busy'] else ''}{result['speed']['total_seconds'] / 60:.1f}"
     if result["kind"] == "leave one out":
         held = result["held_out"]
         accuracy = f"accuracy {per_cent(result['mean_accuracy'])}{between(result['interval'])}"
@@ -163,7 +163,7 @@ def note(kept: list[Kept]) -> str:
     where = "; ".join(dict.fromkeys(one.machine for one in kept))
     return (
         "\nWER where no other measure is named; in brackets its 95 % interval over speakers. "
-        f"The minutes are those of the whole command on {where}.\n"
+        f"The minutes are those of the whole command on {where}; 'under' where it did other work too.\n"
     )
 
 

@@ -35,6 +35,7 @@ def run_result(**changes: object) -> dict:
         "after": rates(0.215, 0.1984, 0.2338),
         "after_padded_to_30s": rates(0.2251, 0.2, 0.25),
         "speed": {"total_seconds": 2_888.0},
+        "busy": False,
         **changes,
     }
 
