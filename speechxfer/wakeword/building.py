@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,8 @@ from speechxfer.wakeword.clips import Row, holds_word
 from speechxfer.wakeword.detector import FORMAT, MANIFEST, MODEL, WEIGHTS, Scorer
 from speechxfer.wakeword.evaluation import Heard
 from speechxfer.wakeword.events import Scores
-from speechxfer.wakeword.gathering import Gathered, gather
+from speechxfer.wakeword.features import mel_energies
+from speechxfer.wakeword.gathering import Gathered, Sound, gather
 from speechxfer.wakeword.material import Material
 from speechxfer.wakeword.onnx_graph import to_onnx
 from speechxfer.wakeword.settings import Settings
@@ -57,7 +57,7 @@ def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
     with narrator.bar("training") as told:
         student = train(material, plan, shape=Shape(width=settings.width), progress=told, on_round=checked.listen)
     graph = to_onnx(student)
-    calibration = _calibrated(settings, gathered, student, Scorer(graph), checked.dropped)
+    calibration = _calibrated(settings, gathered, checked.without_the_word(student), student, Scorer(graph))
     narrator.say(calibration.sentence())
     manifest = {
         "format": FORMAT,
@@ -86,8 +86,8 @@ def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
 class _Suspects:
     """Listens, before each round of mining, to the negatives on which the detector fires as on the word itself.
 
-    Where Whisper is installed and writes the word, the negative is silenced in the material and listed; where it is
-    not, the negative is listed as one to listen to.
+    Those whose text is known do not say the word. Of the others those in which Whisper hears it are silenced in the
+    material and listed; where Whisper is not installed, they are listed as ones to listen to.
     """
 
     def __init__(self, word: str, gathered: Gathered, narrator: Narrator) -> None:
@@ -101,21 +101,43 @@ class _Suspects:
         """Called by `train` with the student so far."""
         logits = logits_of(student, material.negatives)
         highest = [max(_highest(logits, *span) for span in spans) for spans in self.gathered.spans]
-        words = [float(logits_of(student, clip.energies).max(initial=-30)) for clip in material.positives[::7]]
-        bar = float(np.median(words))
-        order = [i for i in np.argsort(highest)[::-1][:_SUSPECTS] if highest[i] > bar]
-        names = [str(self.gathered.rows[i]["audio"]) for i in order]
-        self.rounds.append({"round": len(self.rounds) + 1, "negatives_like_the_median_positive": len(order)})
-        if self.gathered.kind != "real" or not order:
-            return
-        heard = self._transcribed([self.gathered.rows[i] for i in order])
-        for place, name, text in zip(order, names, heard, strict=True):
-            if text is not None and holds_word(text, self.word) and name not in self.dropped:
-                self.dropped.append(name)
-                for start, length in self.gathered.spans[place]:
-                    material.negatives[start : start + length] = 0
-                self.narrator.say(f"left out of the negatives, for Whisper hears the word: {name}")
-        self.unsure = [name for name in names if name not in self.dropped]
+        bar = self._bar(student)
+        self.rounds.append(
+            {"round": len(self.rounds) + 1, "negatives_like_the_median_positive": int(np.sum(np.array(highest) > bar))}
+        )
+        for place in self._say_it(self.gathered.rows, highest, bar):
+            for start, length in self.gathered.spans[place]:
+                material.negatives[start : start + length] = 0
+
+    def without_the_word(self, student: Student) -> list[Sound]:
+        """The held-out negatives less those that hold the word."""
+        stream = self.gathered.stream
+        highest = [float(logits_of(student, mel_energies(s.waveform)).max(initial=-30.0)) for s in stream]
+        said = set(self._say_it([s.row for s in stream], highest, self._bar(student)))
+        return [sound for place, sound in enumerate(stream) if place not in said]
+
+    def _bar(self, student: Student) -> float:
+        """The median positive's highest logit."""
+        clips = self.gathered.material.positives[::7]
+        return float(np.median([logits_of(student, clip.energies).max(initial=-30.0) for clip in clips]))
+
+    def _say_it(self, rows: Sequence[Row], highest: Sequence[float], bar: float) -> list[int]:
+        """Places of the rows in which Whisper hears the word, of those above the bar without a text; lists are kept."""
+        if self.gathered.kind != "real":
+            return []
+        order = [int(i) for i in np.argsort(highest)[::-1][:_SUSPECTS] if highest[i] > bar]
+        order = [i for i in order if not rows[i].get("text")]
+        said = []
+        for place, text in zip(order, self._transcribed([rows[i] for i in order]) if order else [], strict=True):
+            name = str(rows[place]["audio"])
+            if text is not None and holds_word(text, self.word):
+                said.append(place)
+                if name not in self.dropped:
+                    self.dropped.append(name)
+                    self.narrator.say(f"left out of the negatives, for Whisper hears the word: {name}")
+            elif name not in self.unsure:
+                self.unsure.append(name)
+        return said
 
     def _transcribed(self, rows: Sequence[Row]) -> list[str | None]:
         from speechxfer.data.audio import load
@@ -129,12 +151,11 @@ class _Suspects:
 
 
 def _calibrated(
-    settings: Settings, gathered: Gathered, student: Student, scorer: Scorer, dropped: Sequence[str]
+    settings: Settings, gathered: Gathered, held: Sequence[Sound], student: Student, scorer: Scorer
 ) -> Calibration:
     rng = np.random.default_rng([settings.seed, 2])
     mixes: list[Callable[[np.ndarray], np.ndarray]] = [lambda w: w, lambda w: add_noise(w, SNR, rng)]
     clips = [hear_clip(scorer, s.waveform, str(s.row["id"]), mix=mix) for mix in mixes for s in gathered.clips]
-    held = [s for s in gathered.stream if str(s.row["audio"]) not in dropped]
     streams = [hear_sounds(scorer, [s.waveform for s in held], "held out")] if held else []
     scores = 1 / (1 + np.exp(-logits_of(student, gathered.material.negatives).astype(np.float64)))
     trained = [Heard("training", Scores(scores, STEP, FIRST), hours=len(scores) * STEP / 3600)]
@@ -186,6 +207,12 @@ def _write(settings: Settings, student: Student, graph: bytes, manifest: dict[st
         (new / WEIGHTS).chmod((new / MODEL).stat().st_mode)  # safetensors writes for the owner alone
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
         (new / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        old = Path(scratch) / "old"
         if folder.exists():
-            shutil.move(folder, Path(scratch) / "old")
-        shutil.move(new, folder)
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise

@@ -79,7 +79,7 @@ class Scorer:
         self._outputs = ["scores", *(f"next_{name}" for name in self._names)]
         self._stride = int(self._session.get_modelmeta().custom_metadata_map["frames_a_score"])
         self.step = self._stride * HOP / RATE
-        self._first = (WINDOW + (self._stride - 1) * HOP) / RATE
+        self.first = (WINDOW + (self._stride - 1) * HOP) / RATE
         self.reset()
 
     def reset(self) -> None:
@@ -89,7 +89,7 @@ class Scorer:
 
     def push(self, samples: np.ndarray) -> Scores:
         """The next (time,) samples at 16 kHz, float within ±1 or int16: the scores that they complete."""
-        first = self._first + self.step * self._steps
+        first = self.first + self.step * self._steps
         found = [self._score(piece) for piece in _pieces(as_float(samples))]
         values = np.concatenate(found) if found else np.zeros(0)
         self._steps += len(values)

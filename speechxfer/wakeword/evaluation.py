@@ -118,7 +118,8 @@ class Evaluation:
     def by(self, trigger: Trigger, column: str) -> dict[str, Figures]:
         """`at`, for every value of `speaker` or `condition` that a recording has."""
         values = sorted({getattr(h, column) for h in self.recordings} - {""})
-        return {v: Evaluation([h for h in self.recordings if getattr(h, column) == v]).at(trigger) for v in values}
+        parts = {value: [h for h in self.recordings if getattr(h, column) == value] for value in values}
+        return {value: Evaluation(part, self.tolerance).at(trigger) for value, part in parts.items()}
 
     def threshold_for(self, alarms: int, trigger: Trigger) -> float:
         """The lowest threshold at which the streams have at most `alarms` false alarms, and no lower one has more.

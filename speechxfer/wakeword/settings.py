@@ -24,8 +24,8 @@ class Settings(BaseModel):
     )
     language: str | None = Field(None, description="espeak-ng's voice of another language than English, say de.")
     held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) kept for calibration.")
-    steps: int = Field(500, ge=1, description="Training steps, in all rounds of mining together.")
-    batch: int = Field(96, ge=8, description="Windows of 2.4 s to a step.")
+    steps: int = Field(400, ge=1, description="Training steps, in all rounds of mining together.")
+    batch: int = Field(64, ge=8, description="Windows of 2.4 s to a step.")
     rounds: int = Field(4, ge=1, description="Rounds; before each but the first the negatives are mined.")
     width: int = Field(128, ge=8, le=256, description="Channels of the student.")
     seed: int = 0

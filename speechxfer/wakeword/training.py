@@ -34,8 +34,8 @@ _ALONE = 100  # frames around a mined peak in which no other is taken
 class Plan:
     """How long and how fast. steps: in all rounds together; rounds: with mining in between."""
 
-    steps: int = 1200
-    batch: int = 96
+    steps: int = 400
+    batch: int = 64
     rate: float = 2e-3
     rounds: int = 4
     mined: int = 600  # windows kept for each round
