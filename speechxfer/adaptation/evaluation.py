@@ -23,6 +23,7 @@ from speechxfer.scoring import Score, score
 
 # columns that say nothing about who speaks or how
 OURS = ("id", "audio", "path", "bytes", "text", "start", "end", "hypothesis", "reference")
+MANY = 0.1  # insertions to a reference word from which they are remarked on
 
 
 @dataclass
@@ -69,6 +70,17 @@ def score_part(utterances: Dataset, said: Sequence[str], scoring: Scoring, *, re
         by=scoring.by,
         normaliser=scoring.normaliser,
     )
+
+
+def of_insertions(name: str, measured: Score) -> list[str]:
+    """A warning where most errors are words that nobody said: such a rate says little about what was heard."""
+    counts = measured.total.counts
+    if 2 * counts.insertions <= counts.errors or counts.insertions < MANY * counts.reference_words:
+        return []
+    return [
+        f"{counts.insertions} of {counts.errors} errors of {name} are words that nobody said: it repeats itself or "
+        "writes on after the end, as Whisper does on audio padded in another way than it was trained on"
+    ]
 
 
 def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, reference: str = "text") -> None:

@@ -10,7 +10,15 @@ from typing import Any
 from transformers import set_seed
 
 from speechxfer.adaptation.batches import TrainingUtterances
-from speechxfer.adaptation.evaluation import Evaluation, peak_memory_mb, played, provenance, score_jsonl, write_jsonl
+from speechxfer.adaptation.evaluation import (
+    Evaluation,
+    of_insertions,
+    peak_memory_mb,
+    played,
+    provenance,
+    score_jsonl,
+    write_jsonl,
+)
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.material import gather
@@ -125,7 +133,11 @@ def adapt(
         "measure": material.measure,
         "normaliser": recipe.scoring.normaliser,
         "parts": material.stated,
-        "warnings": [*material.warnings, *after.score.warnings],
+        "warnings": [
+            *material.warnings,
+            *(of_insertions(f"the untouched {recipe.encoder.name}", before.score) if before else []),
+            *after.score.warnings,
+        ],
     }
     if kept is untouched:
         unbeaten = f"nothing beat the untouched {recipe.encoder.name} on the dev part: model/ is the untouched one"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 HELP_ORDER = 40
 _EXAMPLES = 4
-_MANY = 0.1  # insertions to a reference word from which they are remarked on
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +55,7 @@ def evaluate(
     Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
     """
     from speechxfer.adaptation.evaluate import measure, scorable
-    from speechxfer.adaptation.evaluation import provenance
+    from speechxfer.adaptation.evaluation import of_insertions, provenance
     from speechxfer.config.recipe import Scoring
     from speechxfer.data.read import read
     from speechxfer.encoders.weights import find, folder_fingerprint
@@ -101,7 +100,8 @@ def evaluate(
     options = _options(adapted, beams, padded)
     warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))
     for name, measured in (("the baseline", before), (model, after)):
-        warnings += _of_insertions(name, measured)
+        if measured is not None:
+            warnings += of_insertions(name, measured.score)
     report: dict[str, Any] = {
         **({"result": after.score.to_json()} if before is None else {}),
         **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
@@ -146,19 +146,6 @@ def _options(model: SpeechModel, beams: int | None, padded: bool | None) -> dict
         "beams": beams or model.settings.beams,
         "padded_to_30s": getattr(model.encoder, "pad_to_30s", None) if padded is None else padded,
     }
-
-
-def _of_insertions(name: str, measured: Evaluation | None) -> list[str]:
-    """A warning where most errors are words that nobody said: such a rate says little about what was heard."""
-    if measured is None:
-        return []
-    counts = measured.score.total.counts
-    if 2 * counts.insertions <= counts.errors or counts.insertions < _MANY * counts.reference_words:
-        return []
-    return [
-        f"{counts.insertions} of {counts.errors} errors of {name} are words that nobody said: it repeats itself or "
-        "writes on after the end, as Whisper does on audio padded in another way than it was trained on"
-    ]
 
 
 def _tell(narrator: Narrator, report: dict[str, Any], before: Evaluation | None, after: Evaluation) -> None:
