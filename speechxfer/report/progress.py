@@ -37,6 +37,7 @@ class Narrator:
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(title, total=None)
+            progress.refresh()  # else a step shorter than a tenth of a second is never seen
             yield lambda done, of: progress.update(task, completed=done, total=of)
 
     def _lines(self, title: str) -> Callable[[int, int], None]:

@@ -48,7 +48,7 @@ def test_the_disk_that_it_tells_holds_the_run(tiny_recipe: Callable[..., Any], t
         folder / name for folder in checkpoints for name in ("model.safetensors", "optimizer.pt") if folder.is_dir()
     ]
     heavy.append(run / "model" / "model.safetensors")
-    assert told["disk_mb"] == pytest.approx(sum(path.stat().st_size for path in heavy) / 1e6, rel=0.1)
+    assert told["disk_mb"] == pytest.approx(sum(path.stat().st_size for path in heavy) / 1e6, rel=0.2)
 
 
 def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:

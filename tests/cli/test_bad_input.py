@@ -385,6 +385,8 @@ def test_ctrl_c_is_130(spoken: Path) -> None:
     spoken.write_text("\n".join([f"id,{rows[0]}", *many]) + "\n")
     slow = "import time\nimport speechxfer.data.audit as a\nreal = a.measure\ndef measure(row):\n"
     slow += "    print('decoding', flush=True)\n    time.sleep(0.02)\n    return real(row)\na.measure = measure\n"
+    # a shell's background jobs are started with SIGINT ignored, and so are their children
+    slow += "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     start = f"import sys\nsys.argv = ['speechxfer', 'check', {str(spoken)!r}]\nfrom speechxfer.cli import main\nmain()"
     with subprocess.Popen(
         [sys.executable, "-c", slow + start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -142,7 +142,7 @@ def test_whispers_thirty_seconds_and_its_tokens(table: Path, tiny_whisper: Path)
     code, out, _ = run(table, "--model", tiny_whisper)
     assert code == 1
     assert "error    row 1 (audio/0.wav): lasts 2.5 s; the model takes 2 s\n         fix: cut it with" in out
-    assert "error    row 2 (audio/1.wav): its text is 71 tokens; the model takes 59" in out
+    assert "error    row 2 (audio/1.wav): its text is 70 tokens; the model takes 59" in out
 
 
 def test_the_clean_table_never_replaces_the_one_that_is_checked(table: Path) -> None:
