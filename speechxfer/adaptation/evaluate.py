@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from speechxfer.data.read import read
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, load, text_limits
 from speechxfer.models.answering import Progress
+from speechxfer.models.transcribe import running
 
 
 @dataclass
@@ -116,24 +116,15 @@ def measure(
     progress: Progress | None = None,
 ) -> Evaluation:
     """`evaluate_part` with the model run as it was saved, but for `beams` and `padded` where they are given."""
-    if beams is not None and beams > 1 and model.kind == "classify":
-        raise UserError("a classifier has no beam search", where="beams")
-    if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
-        raise UserError(f"only Whisper is padded, and this is {model.encoder.family}", where="padded")
-    saved = model.settings.beams
-    model.settings.beams = saved if beams is None else beams
-    try:
-        with nullcontext() if padded is None else model.padded(padded):
-            return evaluate_part(
-                model,
-                part.utterances,
-                scoring,
-                reference=part.reference,
-                batch_seconds=batch_seconds or Decoding.model_validate({}).batch_seconds,
-                progress=progress,
-            )
-    finally:
-        model.settings.beams = saved
+    with running(model, beams=beams, padded=padded):
+        return evaluate_part(
+            model,
+            part.utterances,
+            scoring,
+            reference=part.reference,
+            batch_seconds=batch_seconds or Decoding.model_validate({}).batch_seconds,
+            progress=progress,
+        )
 
 
 def _limits(model: SpeechModel, named: str | Path | None, language: str | None) -> Limits:

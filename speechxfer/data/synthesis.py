@@ -70,7 +70,7 @@ def speak(
             library.espeak_SetSynthCallback(callback)
             name = voice if variant is None else f"{voice}+{variant}"
             if library.espeak_SetVoiceByName(name.encode()) != 0:
-                raise UserError(f"espeak-ng has no voice '{voice}'", fix="say en-us, en-gb-x-gbclan, en-gb-x-rp, de, ...")
+                raise UserError(f"espeak-ng has no voice '{voice}'", fix="say en-us, en-gb-x-gbclan, de, ...")
             for parameter, value in ((_RATE, rate), (_PITCH, pitch)):
                 if value is not None:
                     library.espeak_SetParameter(parameter, value, 0)

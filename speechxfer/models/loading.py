@@ -31,6 +31,7 @@ def load(model: str | Path, *, device: str = "auto", language: str | None = None
     folder = find(model)
     settings = _settings(folder, str(model))
     if language is not None:
+        _one_language(folder)
         settings.language = language
     opened = _open(folder, settings)
     opened.network.to(pick_device(device)).eval()
@@ -53,6 +54,8 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
     texts: the training part's texts or labels, from which a new head takes its vocabulary or classes.
     """
     folder = find(recipe.encoder.name)
+    if recipe.encoder.language is not None:
+        _one_language(folder)
     settings = Settings(
         kind=recipe.head.kind,
         pad_to_30s=recipe.encoder.pad_to_30s,
@@ -139,6 +142,16 @@ def _needs_decoder(config: Any, folder: Path) -> None:
             f"head.kind seq2seq keeps Whisper's own decoder, and this {architecture or config.model_type} has none",
             where=str(folder),
             fix="say head.kind=ctc, or name a Whisper checkpoint",
+        )
+
+
+def _one_language(folder: Path) -> None:
+    """MMS keeps each language's head and adapters in a file of its own, and none but the folder's main one is read."""
+    if getattr(config_of(folder), "adapter_attn_dim", None) is not None and not (folder / SETTINGS).is_file():
+        raise UserError(
+            "a language of an MMS checkpoint is not chosen here: it is read with the one that it is set to",
+            where=str(folder),
+            fix="set it with transformers' load_adapter and set_target_lang, save_pretrained it, and name that folder",
         )
 
 

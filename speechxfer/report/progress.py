@@ -16,7 +16,7 @@ class Narrator:
     """Says what goes on. quiet: nothing at all (errors are exceptions, and the command line prints those)."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
 
     def say(self, words: RenderableType = "") -> None:
         self.console.print(words, markup=False) if isinstance(words, str) else self.console.print(words)

@@ -155,3 +155,11 @@ def test_a_saved_language_needs_no_telling(make_whisper, tmp_path):
     assert json.loads((tmp_path / "saved/speechxfer.json").read_text())["language"] == "de"
     assert load(tmp_path / "saved", device="cpu").prompt == load(tmp_path / "saved", device="cpu", language="de").prompt
     assert load(tmp_path / "saved", device="cpu", language="en").prompt != load(tmp_path / "saved", device="cpu").prompt
+
+
+def test_a_language_of_mms_is_not_silently_another(copy_of, make_encoder):
+    folder = copy_of(make_encoder("wav2vec2", words="one two"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"adapter_attn_dim": 8}))
+    with pytest.raises(UserError, match=r"a language of an MMS checkpoint is not chosen here[\s\S]*load_adapter"):
+        load(folder, device="cpu", language="fra")
