@@ -24,7 +24,7 @@ class Narrator:
     @contextmanager
     def bar(self, title: str) -> Iterator[Callable[[int, int], None]]:
         """A progress bar; the callable takes (done, of how many)."""
-        if not self.console.is_terminal or self.console.quiet:
+        if not self.console.is_terminal or self.console.is_dumb_terminal or self.console.quiet:
             yield self._lines(title)
             return
         columns = (

@@ -188,7 +188,7 @@ def test_a_finished_run_is_not_trained_again(won, recipe_values, learns, watcher
 def test_progress_on_a_terminal(small, tmp_path):
     """Bars within bars: a stage's, and its dev part's."""
     narrator, screen = Narrator(), io.StringIO()
-    narrator.console = Console(file=screen, force_terminal=True, width=100)
+    narrator.console = Console(file=screen, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     adapt(small("stages.0.epochs=1"), narrator=narrator)
     assert "stage 0 (all), dev" in screen.getvalue() and "checking train" in screen.getvalue()
 
