@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wyoming.event import Event
     from wyoming.server import AsyncServer
 
-_URL = "https://pypi.org/project/speechxfer"
+_URL = ""  # Wyoming asks who made a model; the project has no page of its own yet
 _SAMPLES: dict[int, Any] = {1: np.uint8, 2: np.dtype("<i2"), 4: np.dtype("<i4")}
 
 
