@@ -130,7 +130,7 @@ def measure(
 def _limits(model: SpeechModel, named: str | Path | None, language: str | None) -> Limits:
     """What bounds an answer. How CTC learns a text is none of it: fast speech stays in the score."""
     if named is None:
-        longest = getattr(model.encoder, "longest", None)
+        longest = model.encoder.longest
         return Limits(max_seconds=None if longest is None else longest / 16_000)
     found = text_limits(named, language=language)
     return Limits(max_seconds=found.max_seconds, max_tokens=found.max_tokens, count_tokens=found.count_tokens)

@@ -15,6 +15,7 @@ from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtt
 from speechxfer.adaptation.folder import RunFolder
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.run import untouched_model
+from speechxfer.adaptation.stages import training_seconds
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
 from speechxfer.config import Recipe, require_values
 from speechxfer.config.recipe import Stage
@@ -48,7 +49,7 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
     trainee = Trainee(model, recipe.augment)
     augment = Augment(recipe.augment, longest=model.encoder.longest)
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
-    seconds = [audio.seconds(row) for row in material.train]
+    seconds = training_seconds(trainee, utterances)
     dev = _answering(model, material.dev, recipe)
     stages = [_stage(stage, trainee, utterances, seconds, dev, recipe.seed) for stage in recipe.stages]
 

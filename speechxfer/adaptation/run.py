@@ -107,7 +107,7 @@ def adapt(
     # stages
     training_began = time.perf_counter()
     trainee = Trainee(model, recipe.augment)
-    augment = Augment(recipe.augment, longest=getattr(model.encoder, "longest", None))
+    augment = Augment(recipe.augment, longest=model.encoder.longest)
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
     training_seconds = time.perf_counter() - training_began

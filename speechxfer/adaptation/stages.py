@@ -29,12 +29,17 @@ def train_stages(
     Returns the report's entry of each: `train`, `epochs` (of `{"epoch", "dev"}`), `dev` (the least of those), `best`
     (its checkpoint), `seconds`, `trained_parameters`, `parameters` by part of the model.
     """
-    around = 2 * trainee.model.encoder.silence
-    seconds = [audio.seconds(row) + around for row in utterances.utterances]
+    seconds = training_seconds(trainee, utterances)
     return [
         _stage(number, stage, trainee, utterances, seconds, judge, folder, resume)
         for number, stage in enumerate(judge.recipe.stages)
     ]
+
+
+def training_seconds(trainee: Trainee, utterances: TrainingUtterances) -> list[float]:
+    """By which utterances are batched: each one's length with the silence around it."""
+    around = 2 * trainee.model.encoder.silence
+    return [audio.seconds(row) + around for row in utterances.utterances]
 
 
 def checkpoint_of(folder: RunFolder, number: int, entry: dict[str, Any]) -> Path:

@@ -96,6 +96,11 @@ class SpeechEncoder(ABC):
         """Samples that one utterance may have; None where nothing but memory bounds it."""
         return None
 
+    def seconds_run(self, seconds: float) -> float:
+        """What an utterance of `seconds` costs in a batch: its silence counts, and Whisper's padding to 30 s."""
+        padded = (self.longest or 0) / RATE if getattr(self, "pad_to_30s", False) else 0.0
+        return max(seconds + 2 * self.silence, padded)
+
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device

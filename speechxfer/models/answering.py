@@ -8,7 +8,6 @@ from datasets import Dataset
 
 from speechxfer.data import audio
 from speechxfer.models.base import SpeechModel
-from speechxfer.shapes import RATE
 
 Progress = Callable[[int, int], None]  # (utterances done, of how many)
 
@@ -25,9 +24,7 @@ def answers(
     rows = list(utterances.select_columns([c for c in utterances.column_names if c != "text"]))
     seconds = [audio.seconds(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
-    padded = getattr(model.encoder, "pad_to_30s", False)
-    least = (model.encoder.longest or 0) / RATE if padded else 0.0
-    encoded = [max(one + 2 * model.encoder.silence, least) for one in seconds]
+    encoded = [model.encoder.seconds_run(one) for one in seconds]
     said: list[str] = [""] * len(rows)
     done = 0
     for batch in cut_by_seconds(longest_first, encoded, batch_seconds):

@@ -166,9 +166,6 @@ class _Job:
         self.begun: deque[_Utterance] = deque()
         self.waiting: list[tuple[_Utterance, int, np.ndarray]] = []
         self.held = 0.0  # seconds that wait
-        # what the encoder meets: padding to 30 s takes as much memory as 30 s of speech
-        padded = getattr(model.encoder, "pad_to_30s", False)
-        self.least = getattr(model.encoder, "longest", 0) / RATE if padded else 0.0
         self.given, self.total = 0.0, 0.0  # seconds of the utterances given back, of all
 
     def begin(self, row: Mapping[str, Any]) -> _Utterance:
@@ -219,7 +216,7 @@ class _Job:
         yield from (transcript for one in self.begun if (transcript := one.transcript()) is not None)
 
     def _cost(self, waveform: np.ndarray) -> float:
-        return max(self.least, len(waveform) / RATE)
+        return self.model.encoder.seconds_run(len(waveform) / RATE)
 
     def _show(self) -> None:
         if self.progress:
@@ -251,7 +248,7 @@ def _said(model: SpeechModel, waveforms: list[np.ndarray]) -> list[str]:
 
 def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
     """(longest cut of a long file, longest audio that is answered whole), in seconds."""
-    longest = getattr(model.encoder, "longest", None)  # samples; Whisper's alone
+    longest = model.encoder.longest  # samples; Whisper's alone
     most = WHOLE if longest is None else longest / RATE
     if cut_seconds is None:
         return most * CUT_SHARE, most

@@ -20,7 +20,7 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
 ) -> None:
     stages = 'stages=[{"train": "head", "epochs": 1, "lr": 1e-3, "batch_seconds": 1}, '
     stages += '{"train": "all", "epochs": 2, "lr": 1e-3, "batch_seconds": 2, "accumulate": 2}]'
-    recipe = tiny_recipe(stages)
+    recipe = tiny_recipe(stages, "encoder.silence=0.2")
     planned = plan(recipe)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
