@@ -22,7 +22,7 @@ from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment
 from speechxfer.errors import UserError
-from speechxfer.models import SpeechModel, answers, to_adapt
+from speechxfer.models import WITH_DECODER, SpeechModel, answers, to_adapt
 from speechxfer.report.progress import Narrator
 
 TIMED_BATCHES = 2  # after one to warm up
@@ -57,7 +57,7 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
     around = test
     if (untouched := untouched_model(recipe)) is not None:
         around += _answering(untouched, material.dev, recipe) + _answering(untouched, material.test, recipe)
-    if model.kind == "seq2seq" and not model.settings.pad_to_30s:
+    if model.kind in WITH_DECODER and not model.settings.pad_to_30s:
         with model.padded():
             around += _answering(model, material.test, recipe)
     bytes_of_weights = sum(p.numel() * p.element_size() for p in model.network.parameters())

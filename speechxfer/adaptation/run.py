@@ -28,7 +28,7 @@ from speechxfer.config import Recipe, load_recipe, require_values
 from speechxfer.data.augment import Augment
 from speechxfer.encoders.weights import find, folder_fingerprint
 from speechxfer.errors import UserError
-from speechxfer.models import SpeechModel, load, to_adapt
+from speechxfer.models import WITH_DECODER, SpeechModel, load, to_adapt
 from speechxfer.report.html import write_report
 from speechxfer.report.progress import Narrator
 from speechxfer.scoring import Score
@@ -145,7 +145,7 @@ def adapt(
         report["rejected"] = trained.score.to_json()
         with disk_errors(folder.path):
             model.save(folder.checkpoints / "rejected")  # for whoever wants this head all the same
-    elif model.kind == "seq2seq" and not model.settings.pad_to_30s:
+    elif model.kind in WITH_DECODER and not model.settings.pad_to_30s:
         with model.padded():  # as plain transformers and faster-whisper will run it
             report["after_padded_to_30s"] = judge.test(model, "adapted, padded to 30 s").score.to_json()
     report["speed"] = {
@@ -181,7 +181,7 @@ def untouched_model(recipe: Recipe, narrator: Narrator | None = None) -> SpeechM
     try:
         untouched = load(recipe.encoder.name, device=recipe.device, language=recipe.encoder.language)
     except UserError as error:
-        if recipe.head.kind == "seq2seq":
+        if recipe.head.kind in WITH_DECODER:
             raise
         why = error.problem
     else:

@@ -19,6 +19,7 @@ from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtt
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
 from speechxfer.errors import UserError
+from speechxfer.models.seq2seq import WhisperRecogniser
 
 _SIZE = "batches.json"  # in a stage's folder, once memory was short
 _STATE = "trainer_state.json"  # in a checkpoint: Trainer's own
@@ -57,17 +58,19 @@ class StageTrainer(Trainer):
         return self.optimizer
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Head and encoder may have rates of their own; norms and biases have no weight decay."""
+        """Encoder, Whisper's decoder and new heads may have rates of their own; norms and biases have no decay."""
         trainee: Trainee = self.model  # type: ignore[assignment]
-        encoder = set(trainee.model.encoder.module.parameters())
-        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        model, stage = trainee.model, trainee.stage
+        encoder = set(model.encoder.module.parameters())
+        decoder = set(model.whisper.model.decoder.parameters()) if isinstance(model, WhisperRecogniser) else set()
+        groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
         for parameter in trainee.parameters():
             if parameter.requires_grad:
-                groups.setdefault((parameter in encoder, parameter.ndim > 1), []).append(parameter)
-        rates = {True: trainee.stage.encoder_lr or self.args.learning_rate, False: self.args.learning_rate}
+                own = stage.encoder_lr if parameter in encoder else stage.decoder_lr if parameter in decoder else None
+                groups.setdefault((own or self.args.learning_rate, parameter.ndim > 1), []).append(parameter)
         return [
-            {"params": parameters, "lr": rates[in_encoder], "weight_decay": self.args.weight_decay if decays else 0.0}
-            for (in_encoder, decays), parameters in groups.items()
+            {"params": parameters, "lr": rate, "weight_decay": self.args.weight_decay if decays else 0.0}
+            for (rate, decays), parameters in groups.items()
         ]
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:

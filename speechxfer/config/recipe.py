@@ -49,13 +49,24 @@ class Encoder(Section):
     language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
     pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, the original way.")
     silence: float = Field(0.0, ge=0, le=10, description="Seconds of silence put before and after every utterance.")
+    dropout: Share | None = Field(
+        None,
+        description="Whisper with its decoder: dropout after every part of a layer; the checkpoint's where absent.",
+    )
 
 
 class Head(Section):
-    kind: Literal["ctc", "classify", "seq2seq"] = Field("ctc", description="seq2seq keeps Whisper's own decoder.")
+    kind: Literal["ctc", "classify", "seq2seq", "joint"] = Field(
+        "ctc", description="seq2seq keeps Whisper's own decoder, joint has a CTC head beside it."
+    )
     vocabulary: Literal["from-train", "own"] = Field("from-train", description="CTC: own keeps the checkpoint's.")
     pooling: Literal["mean", "attentive"] = Field("mean", description="Classifier: how frames become one vector.")
     dropout: Share = Field(0.1, description="On the frames, before a new head.")
+    recurrent: int = Field(0, ge=0, le=4, description="Joint: bidirectional LSTM layers before the CTC output.")
+    ctc_weight: Share = Field(0.3, description="Joint: the CTC loss's share, the decoder's is the rest.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Whisper's decoder: share of every target spread evenly."
+    )
 
 
 class Stage(Section):
@@ -65,6 +76,7 @@ class Stage(Section):
     epochs: float = Field(gt=0)
     lr: float = Field(gt=0, description="Peak learning rate.")
     encoder_lr: float | None = Field(None, gt=0, description="Another peak for the encoder's layers.")
+    decoder_lr: float | None = Field(None, gt=0, description="Another peak for Whisper's own decoder.")
     warmup: Share = Field(0.1, description="Share of the steps in which the rate rises; it falls linearly after.")
     batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
     accumulate: int = Field(1, ge=1, description="Batches to one step.")
@@ -120,6 +132,8 @@ class Recipe(Section):
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
         if self.head.kind == "ctc" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a CTC head decodes greedily here; say greedy")
+        if self.encoder.dropout is not None and self.head.kind not in ("seq2seq", "joint"):
+            raise ValueError("encoder.dropout: for heads seq2seq and joint; another head has head.dropout")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
         return self

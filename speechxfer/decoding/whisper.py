@@ -14,24 +14,61 @@ from speechxfer.shapes import Frames
 # Words come at up to about 5 a second; a decoder that goes on much longer than that is repeating itself.
 TOKENS_PER_SECOND = 12
 LEAST_TOKENS = 24
+# A stretch of tokens said so many times running is a loop, not speech; one token ("no, no, no") may come more often.
+LONGEST_LOOP = 12
+ROUNDS = 3
+ROUNDS_OF_ONE = 6
 FRAMES_PER_SECOND = 50
 
 
 @torch.no_grad()
 def decode(
-    network: WhisperForConditionalGeneration, frames: Frames, prompt: list[int], *, beams: int = 1
+    network: WhisperForConditionalGeneration,
+    frames: Frames,
+    prompt: list[int],
+    *,
+    beams: int = 1,
+    no_loops: bool = False,
 ) -> list[list[int]]:
     """Token ids of each utterance, those after the prompt.
 
     frames: (batch, frames, dim). prompt: start, language, task and no-timestamps tokens. beams: 1 is greedy.
+    no_loops: no stretch of up to `LONGEST_LOOP` tokens is said a third time running, no single token a sixth.
     The suppressed tokens are those of the model's generation config, as its authors decode.
     """
+    sequences = _sequences(network, frames, prompt, beams=beams, no_loops=no_loops)
+    return [row[len(prompt) :].tolist() for row in sequences]
+
+
+@torch.no_grad()
+def n_best(
+    network: WhisperForConditionalGeneration, frames: Frames, prompt: list[int], *, beams: int, no_loops: bool = False
+) -> list[list[list[int]]]:
+    """The token ids of each utterance's `beams` hypotheses, best first, each with its end token and nothing after."""
+    end = _end_token(network)
+    sequences = _sequences(network, frames, prompt, beams=beams, returned=beams, no_loops=no_loops)
+    rows = sequences[:, len(prompt) :].tolist()
+    whole = [[*(row[: row.index(end)] if end in row else row), end] for row in rows]
+    return [whole[start : start + beams] for start in range(0, len(whole), beams)]
+
+
+def _sequences(
+    network: WhisperForConditionalGeneration,
+    frames: Frames,
+    prompt: list[int],
+    *,
+    beams: int,
+    no_loops: bool,
+    returned: int = 1,
+) -> Tensor:
+    """(batch * returned, tokens), the prompt first."""
     stated = network.generation_config
     device = frames.states.device
     room = network.config.max_target_positions - len(prompt)
     limits = (LEAST_TOKENS + frames.lengths * TOKENS_PER_SECOND // FRAMES_PER_SECOND).clamp(max=room)
     settings = GenerationConfig(
         num_beams=beams,
+        num_return_sequences=returned,
         do_sample=False,
         max_length=len(prompt) + int(limits.max()),
         suppress_tokens=stated.suppress_tokens,
@@ -44,15 +81,40 @@ def decode(
     given = torch.tensor(prompt, device=device).expand(len(limits), -1).contiguous()
     with attending_only_to(frames, network.model.decoder):
         # GenerationMixin's, not Whisper's own generate, which insists on 30 s windows
-        sequences: Tensor = GenerationMixin.generate(
+        return GenerationMixin.generate(
             network,
             encoder_outputs=BaseModelOutput(last_hidden_state=frames.states),
             decoder_input_ids=given,
             decoder_attention_mask=torch.ones_like(given),
             generation_config=settings,
-            logits_processor=LogitsProcessorList([_EndAtLimit(limits + len(prompt), beams, _end_token(network))]),
+            logits_processor=LogitsProcessorList(
+                [
+                    *([_NoLoop(len(prompt))] if no_loops else []),
+                    _EndAtLimit(limits + len(prompt), beams, _end_token(network)),
+                ]
+            ),
         )
-    return [row[len(prompt) :].tolist() for row in sequences]
+
+
+class _NoLoop(LogitsProcessor):
+    """Forbids the token that would say the last stretch of tokens for the `ROUNDS`-th time running."""
+
+    def __init__(self, prompt: int) -> None:
+        self.prompt = prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        said = input_ids[:, self.prompt :]
+        for stretch in range(1, LONGEST_LOOP + 1):
+            rounds = ROUNDS_OF_ONE if stretch == 1 else ROUNDS
+            size = stretch * rounds - 1
+            if said.shape[1] < size:
+                continue
+            last = said[:, -size:]
+            looping = (last[:, stretch:] == last[:, :-stretch]).all(1)
+            if bool(looping.any()):
+                scores = scores.clone()
+                scores[looping, last[looping, -stretch]] = float("-inf")
+        return scores
 
 
 class _EndAtLimit(LogitsProcessor):

@@ -42,12 +42,40 @@ def attending_only_to(frames: Frames, decoder: Any) -> Iterator[None]:
             handle.remove()
 
 
-def decoder_loss(network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]) -> Tensor:
+def decoder_loss(
+    network: WhisperForConditionalGeneration,
+    frames: Frames,
+    labels: Tensor,
+    prompt: list[int],
+    *,
+    smoothing: float = 0.0,
+) -> Tensor:
     """Cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
     frames: (batch, frames, dim). labels: (batch, targets) int64, -100 where padded; the last target is the end token.
-    prompt: start, language, task and no-timestamps tokens, which the decoder is given and not taught.
+    prompt: start, language, task and no-timestamps tokens, which the decoder is given and not taught. smoothing: the
+    share of every target that is spread over the whole vocabulary (Szegedy et al. 2016).
     """
+    logits = _taught_logits(network, frames, labels, prompt)
+    return F.cross_entropy(logits, labels[labels != IGNORED], reduction="sum", label_smoothing=smoothing)
+
+
+@torch.no_grad()
+def decoder_log_probs(
+    network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
+) -> Tensor:
+    """(batch,) log-probability of each row of labels, which are as `decoder_loss` takes them."""
+    kept = labels != IGNORED
+    log_probs = _taught_logits(network, frames, labels, prompt).log_softmax(-1)
+    found = torch.zeros(labels.shape, device=labels.device)
+    found[kept] = log_probs.gather(1, labels[kept][:, None])[:, 0]
+    return found.sum(1)
+
+
+def _taught_logits(
+    network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
+) -> Tensor:
+    """(targets, tokens) logits of the places that are taught, all utterances' one after another."""
     batch = labels.shape[0]
     start = torch.tensor(prompt, device=labels.device).expand(batch, -1)
     given = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)  # padded places hold token 0, which nothing sees
@@ -56,6 +84,4 @@ def decoder_loss(network: WhisperForConditionalGeneration, frames: Frames, label
             input_ids=given, encoder_hidden_states=frames.states, use_cache=False
         ).last_hidden_state
     taught = states[:, len(prompt) - 1 :]  # (batch, targets, dim): each state says the token after it
-    kept = labels != IGNORED
-    # only the taught places go through the large output layer
-    return F.cross_entropy(network.proj_out(taught[kept]).float(), labels[kept], reduction="sum")
+    return network.proj_out(taught[labels != IGNORED]).float()  # only these go through the large output layer

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.shapes import Frames
 
 SETTINGS = "speechxfer.json"  # beside the weights; plain transformers does not look at it
-Kind = Literal["seq2seq", "ctc", "classify"]
+Kind = Literal["seq2seq", "ctc", "classify", "joint"]
+WITH_DECODER: tuple[Kind, ...] = ("seq2seq", "joint")  # they write with Whisper's own decoder
 
 
 class Settings(BaseModel):
@@ -32,6 +32,8 @@ class Settings(BaseModel):
     pad_to_30s: bool = False  # Whisper: run on utterances padded to 30 s
     silence: float = 0.0  # seconds put before and after every utterance
     beams: int = 1  # 1 is greedy
+    no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
+    rescoring: dict[str, float] | None = None  # joint: `decoding.hybrid.Rescoring`
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
@@ -40,12 +42,13 @@ class Settings(BaseModel):
 class SpeechModel(ABC):
     """A transformers model seen as encoder and head. `answer(waveforms)` is all that most callers need.
 
-    network: the `PreTrainedModel` that owns every weight. processor: its tokenizer and feature extractor.
+    network: the module that owns every weight, transformers' own where that is enough. processor: its tokenizer and
+    feature extractor.
     """
 
     kind: ClassVar[Kind]
 
-    def __init__(self, network: PreTrainedModel, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
+    def __init__(self, network: nn.Module, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
         self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
         self.encoder, self.processor, self.settings = encoder, processor, settings
         encoder.silence = settings.silence
@@ -100,8 +103,11 @@ class SpeechModel(ABC):
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON to `folder`; transformers opens it where it knows the architecture."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.network.save_pretrained(folder)
+        self._save_network(folder)
         self.processor.save_pretrained(folder)
         (folder / SETTINGS).write_text(
             json.dumps(self.settings.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+
+    def _save_network(self, folder: Path) -> None:
+        self.network.save_pretrained(folder)

@@ -13,9 +13,10 @@ from speechxfer.config.recipe import Head, Recipe
 from speechxfer.data.bad_rows import Limits
 from speechxfer.encoders.weights import find
 from speechxfer.errors import UserError
-from speechxfer.models.base import SETTINGS, Settings, SpeechModel
+from speechxfer.models.base import SETTINGS, WITH_DECODER, Settings, SpeechModel
 from speechxfer.models.classifier import new_classifier, open_classifier
 from speechxfer.models.ctc import new_ctc, open_ctc
+from speechxfer.models.joint import new_joint, open_joint
 from speechxfer.models.opening import config_of, encoder_config, pretrained
 from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
 
@@ -60,6 +61,7 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
         kind=recipe.head.kind,
         pad_to_30s=recipe.encoder.pad_to_30s,
         silence=recipe.encoder.silence,
+        no_loops=recipe.head.kind in WITH_DECODER,
         beams=recipe.decoding.beams if recipe.decoding.kind == "beam" else 1,
         language=recipe.encoder.language or _settings(folder, recipe.encoder.name, strict=False).language,
         normaliser=recipe.scoring.normaliser,
@@ -70,8 +72,23 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
     elif settings.kind == "classify":
         model = new_classifier(folder, settings, recipe.head, texts)
     else:
-        model = _open(folder, settings)
+        model = _with_decoder(folder, settings, recipe, texts)
     model.network.to(pick_device(recipe.device))
+    return model
+
+
+def _with_decoder(folder: Path, settings: Settings, recipe: Recipe, texts: list[str]) -> WhisperRecogniser:
+    """Whisper and its decoder as the recipe trains them, with a new CTC head beside it where the recipe has one."""
+    config = config_of(folder)
+    _needs_decoder(config, folder)
+    options = {} if recipe.encoder.dropout is None else {"dropout": recipe.encoder.dropout}
+    whisper = pretrained(WhisperForConditionalGeneration, folder, **options)
+    processor = _processor(folder, config)
+    if settings.kind == "joint":
+        model: WhisperRecogniser = new_joint(whisper, processor, settings, recipe.head, texts)
+    else:
+        model = WhisperRecogniser(whisper, processor, settings)
+    model.label_smoothing = recipe.head.label_smoothing
     return model
 
 
@@ -85,7 +102,7 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
     kind = head.kind if head else _settings(folder, str(model), strict=False).kind
     inner = encoder_config(config)
     longest = inner.max_source_positions / FRAMES_PER_SECOND if inner.model_type == "whisper" else None
-    if kind == "seq2seq":
+    if kind in WITH_DECODER:
         _needs_decoder(config, folder)
         tokenizer = _processor(folder, config).tokenizer
         return Limits(
@@ -116,10 +133,13 @@ def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | N
 
 def _open(folder: Path, settings: Settings) -> SpeechModel:
     config = config_of(folder)
-    if settings.kind == "seq2seq":
+    if settings.kind in WITH_DECODER:
         _needs_decoder(config, folder)
-        network = pretrained(WhisperForConditionalGeneration, folder)
-        return WhisperRecogniser(network, _processor(folder, config), settings)
+        whisper = pretrained(WhisperForConditionalGeneration, folder)
+        processor = _processor(folder, config)
+        if settings.kind == "joint":
+            return open_joint(folder, whisper, processor, settings)
+        return WhisperRecogniser(whisper, processor, settings)
     return open_ctc(folder, settings) if settings.kind == "ctc" else open_classifier(folder, settings)
 
 
@@ -139,7 +159,8 @@ def _needs_decoder(config: Any, folder: Path) -> None:
     architecture = (config.architectures or [""])[0]
     if config.model_type != "whisper" or architecture.endswith("ForAudioClassification"):
         raise UserError(
-            f"head.kind seq2seq keeps Whisper's own decoder, and this {architecture or config.model_type} has none",
+            "head.kind seq2seq and joint keep Whisper's own decoder, and this "
+            f"{architecture or config.model_type} has none",
             where=str(folder),
             fix="say head.kind=ctc, or name a Whisper checkpoint",
         )

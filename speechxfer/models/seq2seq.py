@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
@@ -9,30 +12,39 @@ from speechxfer.decoding.whisper import decode
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import decoder_loss
-from speechxfer.models.base import Settings, SpeechModel
+from speechxfer.models.base import Kind, Settings, SpeechModel
 from speechxfer.shapes import Frames
 
 PROMPT = 4  # tokens before the text: start, language, task, no timestamps (English-only checkpoints use two)
 
 
 class WhisperRecogniser(SpeechModel):
-    """`kind: seq2seq`. `prompt` holds the start, language, task and no-timestamps tokens of this checkpoint."""
+    """`kind: seq2seq`. `prompt` holds the start, language, task and no-timestamps tokens of this checkpoint.
 
-    kind = "seq2seq"
-    network: WhisperForConditionalGeneration
+    network: what trains and is kept as a whole, where that is more than `whisper`.
+    """
+
+    kind: ClassVar[Kind] = "seq2seq"
     processor: WhisperProcessor
 
     def __init__(
-        self, network: WhisperForConditionalGeneration, processor: WhisperProcessor, settings: Settings
+        self,
+        whisper: WhisperForConditionalGeneration,
+        processor: WhisperProcessor,
+        settings: Settings,
+        *,
+        network: nn.Module | None = None,
     ) -> None:
-        encoder = UnpaddedWhisper(network.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s)
-        super().__init__(network, encoder, processor, settings)
-        self.prompt = _prompt(network, processor, settings.language)
-        self.longest_text = network.config.max_target_positions - len(self.prompt)
+        encoder = UnpaddedWhisper(whisper.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s)
+        super().__init__(network or whisper, encoder, processor, settings)
+        self.whisper = whisper
+        self.label_smoothing = 0.0  # in training
+        self.prompt = _prompt(whisper, processor, settings.language)
+        self.longest_text = whisper.config.max_target_positions - len(self.prompt)
 
     @property
     def head(self) -> list[nn.Module]:
-        return [self.network.model.decoder, self.network.proj_out]
+        return [self.whisper.model.decoder, self.whisper.proj_out]
 
     def targets(self, text: str) -> list[int]:
         tokens = self.tokens(text)
@@ -48,11 +60,14 @@ class WhisperRecogniser(SpeechModel):
         ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
         return [*ids, self.processor.tokenizer.eos_token_id]
 
+    def _save_network(self, folder: Path) -> None:
+        self.whisper.save_pretrained(folder)
+
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        return decoder_loss(self.network, frames, labels, self.prompt)
+        return decoder_loss(self.whisper, frames, labels, self.prompt, smoothing=self.label_smoothing)
 
     def read(self, frames: Frames) -> list[str]:
-        rows = decode(self.network, frames, self.prompt, beams=self.settings.beams)
+        rows = decode(self.whisper, frames, self.prompt, beams=self.settings.beams, no_loops=self.settings.no_loops)
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import WhisperProcessor
 
-from speechxfer.decoding.whisper import decode
+from speechxfer.decoding.whisper import LONGEST_LOOP, ROUNDS, ROUNDS_OF_ONE, decode, n_best
 from speechxfer.errors import UserError
 from speechxfer.models import load
 from speechxfer.models.seq2seq import WhisperRecogniser
@@ -149,3 +149,40 @@ def test_an_english_checkpoint_may_be_told_english(make_whisper):
     model = load(make_whisper(seconds=2), device="cpu", language="en")
     names = model.processor.tokenizer.convert_ids_to_tokens(model.prompt)
     assert names == ["<|startoftranscript|>", "<|notimestamps|>"]
+
+
+def longest_run(row: list[int]) -> dict[int, int]:
+    """Stretch in tokens to the most times that one of that length comes running."""
+    found = {}
+    for stretch in range(1, LONGEST_LOOP + 1):
+        runs = [1]
+        for start in range(0, len(row) - stretch):
+            times = 1
+            while row[start : start + stretch] == row[start + times * stretch : start + (times + 1) * stretch]:
+                times += 1
+            runs.append(times)
+        found[stretch] = max(runs)
+    return found
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+def test_no_loop_is_said(tiny_whisper, waveforms, beams):
+    """An untaught model babbles; with `no_loops` nothing is said three times running, a single token five times."""
+    untaught = load(tiny_whisper, device="cpu")
+    with torch.no_grad():
+        frames = untaught.encoder(untaught.encoder.prepare(waveforms))
+    free = decode(untaught.network, frames, untaught.prompt, beams=beams)
+    held = decode(untaught.network, frames, untaught.prompt, beams=beams, no_loops=True)
+    assert max(max(longest_run(ended(untaught, row)).values()) for row in free) > 5
+    for row in held:
+        runs = longest_run(ended(untaught, row))
+        assert runs.pop(1) < ROUNDS_OF_ONE and max(runs.values()) < ROUNDS
+
+
+def test_n_best_begins_with_what_decode_says(taught, waveforms):
+    with torch.no_grad():
+        frames = taught.encoder(taught.encoder.prepare(waveforms))
+    best = decode(taught.network, frames, taught.prompt, beams=4)
+    for row, hypotheses in zip(best, n_best(taught.network, frames, taught.prompt, beams=4), strict=True):
+        assert len(hypotheses) == 4 and len({*map(tuple, hypotheses)}) == 4
+        assert hypotheses[0][:-1] == ended(taught, row)

@@ -1,0 +1,61 @@
+"""Whisper with its own decoder, and a CTC head on the same encoder (Watanabe et al. 2017, hybrid CTC/attention).
+
+The CTC head makes the encoder's frames follow the audio in time, and scores what the decoder says: a hypothesis that
+goes on after the speech has ended cannot be spelt within the frames.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import WhisperForConditionalGeneration
+
+from speechxfer.shapes import Emissions, Frames
+
+
+class CtcHead(nn.Module):
+    """Frames (batch, frames, dim) to emissions (batch, frames, symbols): dropout, LSTMs, a linear layer.
+
+    recurrent: the number of bidirectional LSTM layers, 0 for none. Whisper's frames serve its decoder and part letters
+    badly; context over time helps more than width.
+    """
+
+    def __init__(self, dim: int, symbols: int, *, recurrent: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent: nn.LSTM | None = None
+        if recurrent:
+            between = dropout if recurrent > 1 else 0.0
+            self.recurrent = nn.LSTM(dim, dim // 2, recurrent, batch_first=True, dropout=between, bidirectional=True)
+        self.output = nn.Linear(dim, symbols)
+
+    def forward(self, frames: Frames) -> Emissions:
+        """Log-probabilities, each utterance's from its own frames alone."""
+        states = self.dropout(frames.states)
+        if self.recurrent is not None:
+            size = states.shape[1]
+            packed = pack_padded_sequence(states, frames.lengths.cpu(), batch_first=True, enforce_sorted=False)
+            states, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=size)
+            states = self.dropout(states)
+        return Emissions(self.output(states).float().log_softmax(-1), frames.lengths)
+
+
+class WhisperWithCtc(nn.Module):
+    """The two as one network: everything that trains, and everything that a checkpoint holds."""
+
+    def __init__(self, whisper: WhisperForConditionalGeneration, ctc: CtcHead) -> None:
+        super().__init__()
+        self.whisper, self.ctc = whisper, ctc
+
+    @property
+    def config(self) -> Any:
+        return self.whisper.config
+
+    @property
+    def dtype(self) -> Any:
+        return next(self.parameters()).dtype
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise TypeError("the encoder, the decoder and the head are called one by one: see JointRecogniser")
