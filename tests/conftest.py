@@ -36,6 +36,12 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _frames_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What training keeps goes where the tests' other files go."""
+    os.environ["SPEECHXFER_FRAMES"] = str(tmp_path_factory.mktemp("frames"))
+
+
 def byte_level_tokenizer() -> Any:
     """Whisper's tokenizer with the 256 bytes and the corpus' words as its vocabulary, and its special tokens."""
     from tokenizers.pre_tokenizers import ByteLevel

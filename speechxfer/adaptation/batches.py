@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +15,13 @@ from torch.utils.data import Dataset, Sampler
 
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment
+from speechxfer.encoders import cache
+from speechxfer.encoders.base import FEATURES
+from speechxfer.encoders.cache import utterance_key
 from speechxfer.models import SpeechModel, cut_by_seconds
 
 IGNORED = -100  # a place that no loss sees
+_OF_WAVEFORMS = {"speed", "gain", "noise", "noise_snr", "room"}  # the rest of `augment` acts above the split
 
 
 class Draw(NamedTuple):
@@ -26,27 +32,40 @@ class Draw(NamedTuple):
     padded: bool
 
 
+Drawn = tuple[np.ndarray | Tensor, list[int], bool]  # waveform or hidden states, targets, padded
+
+
 class BatchesBySeconds(Sampler[list[Draw]]):
     """Batches of utterances of like length, at most `most` seconds each; another mixture every epoch.
 
     The plan of every epoch follows from the seed alone, so a resumed run meets the batches it would have met. All
     epochs have the same number of batches, which the learning rate's schedule needs: an epoch with fewer has its
-    fullest ones halved.
+    fullest ones halved. Of `processes` that train together, each has every so-manieth batch, beginning at its `rank`: a
+    step of two processes holds what a step of one with two batches accumulated does.
     """
 
     def __init__(
-        self, seconds: Sequence[float], *, most: float, epochs: int, seed: int, padded_share: float = 0.0
+        self,
+        seconds: Sequence[float],
+        *,
+        most: float,
+        epochs: int,
+        seed: int,
+        padded_share: float = 0.0,
+        processes: int = 1,
+        rank: int = 0,
     ) -> None:
         self.seconds, self.most, self.seed, self.padded_share = seconds, most, seed, padded_share
+        self.processes, self.rank = processes, rank
         plans = [self._plan(epoch) for epoch in range(epochs)]
-        self._count = max(len(plan) for plan in plans)
+        self._count = -(-max(len(plan) for plan in plans) // processes) * processes  # of all of them together
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._count
+        return self._count // self.processes
 
     def __iter__(self) -> Iterator[list[Draw]]:
         plan = self._plan(self.epoch)
@@ -55,10 +74,11 @@ class BatchesBySeconds(Sampler[list[Draw]]):
             batch = plan[fullest]
             plan[fullest] = batch[::2]
             plan.append(batch[1::2])
+        plan += plan[: self._count - len(plan)]  # fewer utterances than processes: some are met twice
         rng = np.random.default_rng([self.seed, self.epoch, 1])
         rng.shuffle(plan)
         padded = rng.random(len(plan)) < self.padded_share
-        for batch, pad in zip(plan, padded, strict=True):
+        for batch, pad in list(zip(plan, padded, strict=True))[self.rank :: self.processes]:
             yield [Draw(index, self.epoch, bool(pad)) for index in batch]
 
     def _plan(self, epoch: int) -> list[list[int]]:
@@ -69,31 +89,78 @@ class BatchesBySeconds(Sampler[list[Draw]]):
 
 
 class TrainingUtterances(Dataset):
-    """Waveform and targets of a `Draw`. What augmentation does follows from (seed, epoch, row) alone."""
+    """Waveform and targets of a `Draw`. What augmentation does follows from the seed, the copy and the audio alone.
 
-    def __init__(self, utterances: Utterances, targets: list[list[int]], augment: Augment, seed: int) -> None:
+    copies: epochs take so many augmented copies in turn; None is another one every epoch. A copy depends on what an
+    utterance holds and not on its row, so parts that share utterances share their copies too.
+    """
+
+    def __init__(
+        self,
+        utterances: Utterances,
+        targets: list[list[int]],
+        augment: Augment,
+        seed: int,
+        copies: int | None = None,
+    ) -> None:
         self.utterances, self.targets, self.augment, self.seed = utterances, targets, augment, seed
+        self.copies = copies
+        settings = augment.settings
+        self.changes = bool(settings.speed or settings.gain or settings.noise or settings.room)  # copies differ
+        self._facts = [settings.model_dump(mode="json", include=_OF_WAVEFORMS), augment.longest, seed]
+        self._contents: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, draw: Draw) -> tuple[np.ndarray, list[int], bool]:
-        waveform = audio.load(self.utterances[draw.row])
-        rng = np.random.default_rng([self.seed, draw.epoch, draw.row])
-        return self.augment(waveform, rng), self.targets[draw.row], draw.padded
+    def __getitem__(self, draw: Draw) -> Drawn:
+        return self.waveform(draw.row, self.copy_of(draw.epoch)), self.targets[draw.row], draw.padded
+
+    def copy_of(self, epoch: int) -> int:
+        """The copy that an epoch takes."""
+        return epoch if self.copies is None else epoch % self.copies
+
+    def waveform(self, row: int, copy: int) -> np.ndarray:
+        """A copy of an utterance, (time,) float32 at 16 kHz."""
+        waveform = audio.load(self.utterances[row])
+        if not self.changes:
+            return waveform
+        return self.augment(waveform, np.random.default_rng([self.seed, copy, int(self._content(row), 16)]))
+
+    def key(self, row: int, copy: int) -> str:
+        """By which a copy is found in the store of frozen frames."""
+        content = self._content(row)
+        if not self.changes:
+            return content
+        return utterance_key(content.encode(), None, None, json.dumps([*self._facts, copy]))
+
+    def _content(self, row: int) -> str:
+        """Digest of the audio and its cut."""
+        if row not in self._contents:
+            found = self.utterances[row]
+            source = audio.source_of(found)
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            self._contents[row] = utterance_key(content, found.get("start"), found.get("end"))
+        return self._contents[row]
 
 
 class Collate:
-    """Waveforms and targets to `features` (batch, ...), `lengths` (batch,) and `labels` (batch, targets)."""
+    """Draws to `labels` (batch, targets), `lengths` (batch,) and, of waveforms, `features` (batch, ...).
+
+    Of hidden states at a split, (frames, dim) each, `states` (batch, frames, dim) stands in place of `features`.
+    """
 
     def __init__(self, model: SpeechModel) -> None:
         self.model = model
 
-    def __call__(self, drawn: list[tuple[np.ndarray, list[int], bool]]) -> dict[str, Tensor]:
-        waveforms, targets, padded = zip(*drawn, strict=True)
-        with self.model.padded(self.model.settings.pad_to_30s or any(padded)):
-            inputs = self.model.encoder.prepare(waveforms)
+    def __call__(self, drawn: Sequence[Drawn]) -> dict[str, Tensor]:
+        heard, targets, padded = zip(*drawn, strict=True)
         labels = torch.full((len(targets), max(1, *map(len, targets), 1)), IGNORED)
         for row, target in zip(labels, targets, strict=True):
             row[: len(target)] = torch.tensor(target, dtype=torch.int64)
+        if isinstance(heard[0], Tensor):
+            hidden = cache.padded(heard, FEATURES)
+            return {"states": hidden.states, "lengths": hidden.lengths, "labels": labels}
+        with self.model.padded(self.model.settings.pad_to_30s or any(padded)):
+            inputs = self.model.encoder.prepare(heard)
         return {"features": inputs.features, "lengths": inputs.lengths, "labels": labels}

@@ -8,22 +8,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adaptation.caching import Expected, can_keep, copies_of, expected, fits
 from speechxfer.adaptation.folder import RunFolder
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.run import untouched_model
 from speechxfer.adaptation.stages import training_seconds
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
+from speechxfer.adaptation.trainer import MOST_EPOCHS
 from speechxfer.config import Recipe, require_values
-from speechxfer.config.recipe import Stage
+from speechxfer.config.recipe import Cache, Stage
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment
+from speechxfer.encoders.cache import frames_folder
 from speechxfer.errors import UserError
 from speechxfer.models import WITH_DECODER, SpeechModel, answers, to_adapt
 from speechxfer.report.progress import Narrator
+from speechxfer.shapes import Inputs
 
 TIMED_BATCHES = 2  # after one to warm up
 TIMED_UTTERANCES = 8
@@ -33,7 +38,8 @@ KEPT_CHECKPOINTS = 2  # of each stage: the best and the last
 def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None) -> dict[str, Any]:
     """Check everything that `adapt` checks, time a few batches and answers, and train nothing.
 
-    Returns and prints `hours` of each part, `steps`, `minutes` and `disk_mb`, by stage and in all. Writes nothing.
+    Returns and prints `hours` of each part, `steps`, `minutes`, `disk_mb` of the run folder and `cache_mb` of frozen
+    frames, by stage and in all, as if no frames were kept yet. Writes nothing.
     Raises UserError as `adapt` does.
     """
     narrator = narrator or Narrator()
@@ -51,7 +57,7 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     seconds = training_seconds(trainee, utterances)
     dev = _answering(model, material.dev, recipe)
-    stages = [_stage(stage, trainee, utterances, seconds, dev, recipe.seed) for stage in recipe.stages]
+    stages = [_stage(stage, trainee, utterances, seconds, dev, recipe) for stage in recipe.stages]
 
     test = _answering(model, material.test, recipe)
     around = test
@@ -67,6 +73,7 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
         "steps": sum(stage["steps"] for stage in stages),
         "minutes": round((around + sum(stage["seconds"] for stage in stages)) / 60, 1),
         "disk_mb": round((bytes_of_weights + sum(stage.pop("bytes") for stage in stages)) / 1e6, 2),
+        "cache_mb": round(sum(stage["cache_mb"] for stage in stages), 2),
         "device": model.device.type,
         "output": str(folder.path),
     }
@@ -75,46 +82,75 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
 
 
 def _stage(
-    stage: Stage, trainee: Trainee, utterances: TrainingUtterances, seconds: list[float], dev: float, seed: int
+    stage: Stage, trainee: Trainee, utterances: TrainingUtterances, seconds: list[float], dev: float, recipe: Recipe
 ) -> dict[str, Any]:
-    """Steps, seconds and bytes of checkpoints of one stage, from a few of its own batches."""
+    """Steps, seconds and bytes of checkpoints and frozen frames of one stage, from a few of its own batches."""
     trainee.begin(stage)
+    model, cache = trainee.model, recipe.cache
+    utterances.copies = copies_of(cache, trainee.split)
+    kept = _kept(expected(stage, trainee.split, model, utterances, seconds, cache), trainee.split, cache)
     epochs = math.ceil(stage.epochs)
     share = trainee.augment.pad_to_30s
-    batches = BatchesBySeconds(seconds, most=stage.batch_seconds, epochs=epochs, seed=seed)
+    batches = BatchesBySeconds(seconds, most=stage.batch_seconds, epochs=epochs, seed=recipe.seed)
     drawn = list(batches)
     collate = Collate(trainee.model)
     trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
 
-    def timed(batch: list) -> float:
+    def timed(batch: list) -> np.ndarray:
+        """Seconds of what lies below the split, and of the rest."""
         began = time.perf_counter()
-        inputs = {
-            name: tensor.to(trainee.model.device) for name, tensor in collate([utterances[d] for d in batch]).items()
-        }
-        trainee(**inputs)["loss"].backward()
+        inputs = {name: tensor.to(model.device) for name, tensor in collate([utterances[d] for d in batch]).items()}
+        with torch.no_grad():
+            hidden = model.encoder.lower(Inputs(inputs["features"], inputs["lengths"]), trainee.split)
+        _synchronise(model)
+        between = time.perf_counter()
+        trainee(lengths=hidden.lengths, labels=inputs["labels"], states=hidden.states)["loss"].backward()
         for parameter in trained:
             parameter.grad = None
-        if trainee.model.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
+        _synchronise(model)
+        return np.array([between - began, time.perf_counter() - between])
 
     spread = [drawn[place * len(drawn) // (TIMED_BATCHES + 1)] for place in range(TIMED_BATCHES + 1)]
     timed(spread[0])
-    each = sum(timed(batch) for batch in spread[1:]) / TIMED_BATCHES
+    each = np.mean([timed(batch) for batch in spread[1:]], axis=0)
+    encodings, passes = len(batches) * (kept.copies if kept else stage.epochs), len(batches) * stage.epochs
+    spent = float(each @ [encodings, passes])
     if share:
         few = [draw._replace(padded=True) for draw in spread[-1][:2]]
-        each += share * (timed(few) * len(spread[-1]) / len(few) - each)
+        # a padded batch is encoded as it comes
+        spent += share * (float(timed(few).sum()) * len(spread[-1]) / len(few) * passes - spent)
     steps = math.ceil(math.ceil(len(batches) / stage.accumulate) * stage.epochs)
     counts = parameter_counts(trainee.model)
     training = sum(count["trained"] for count in counts.values())
     weights = training + sum(count["frozen"] for count in counts.values())
+    named = min(max(epochs, KEPT_CHECKPOINTS), MOST_EPOCHS + 1)  # the last epochs' weights, and the best one's
     return {
         "train": stage.train,
         "trained_parameters": training,
         "steps": steps,
-        "seconds": round(len(batches) * stage.epochs * each + epochs * dev, 1),
-        "bytes": KEPT_CHECKPOINTS * 4 * (weights + 2 * training),  # weights, and the optimiser's two moments
+        "seconds": round(spent + epochs * dev, 1),
+        "cache_mb": round(kept.megabytes, 2) if kept else 0.0,
+        "bytes": 4 * (named * weights + KEPT_CHECKPOINTS * 2 * training),  # the optimiser has two moments
     }
+
+
+def _kept(wanted: Expected, split: int, cache: Cache) -> Expected | None:
+    """What a stage would keep; None where it would not. Raises UserError as `adapt` does under `cache.use: always`."""
+    if not can_keep(cache, split):
+        return None
+    every = wanted.copies * wanted.utterances
+    try:
+        fits(wanted, every, cache)
+    except UserError:
+        if cache.use == "always":
+            raise
+        return None
+    return wanted if cache.use == "always" or wanted.pays(every) else None
+
+
+def _synchronise(model: SpeechModel) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _answering(model: SpeechModel, part: Dataset, recipe: Recipe) -> float:
@@ -141,6 +177,8 @@ def _tell(planned: dict[str, Any], narrator: Narrator) -> None:
         )
     narrator.say(f"in all  {planned['steps']:,} steps, about {planned['minutes']:.0f} min on {planned['device']}")
     narrator.say(f"disk    {planned['disk_mb']:,.0f} MB in {planned['output']} ({free:,.0f} MB are free)")
+    if planned["cache_mb"]:
+        narrator.say(f"frames  {planned['cache_mb']:,.0f} MB in {frames_folder()}")
     if planned["disk_mb"] > free:
         raise UserError(
             "the run would not fit on the disk", where=planned["output"], fix="make room, or say output=DIR"

@@ -9,11 +9,13 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from speechxfer.adaptation import processes
 from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.caching import CachedUtterances, copies_of, from_cache, remembering
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import train_stage
+from speechxfer.adaptation.trainer import train_stage, weights_kept
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
 from speechxfer.report.progress import Narrator
@@ -27,7 +29,8 @@ def train_stages(
     """Train every stage of the judge's recipe; the trainee ends with the weights of the last one's best epoch.
 
     Returns the report's entry of each: `train`, `epochs` (of `{"epoch", "dev"}`), `dev` (the least of those), `best`
-    (its checkpoint), `seconds`, `trained_parameters`, `parameters` by part of the model.
+    (its checkpoint), `seconds` (in them `encoding_seconds`, before the first epoch, of frames that are `cached`),
+    `trained_parameters`, `parameters` by part of the model.
     """
     seconds = training_seconds(trainee, utterances)
     return [
@@ -47,6 +50,11 @@ def checkpoint_of(folder: RunFolder, number: int, entry: dict[str, Any]) -> Path
     return folder.checkpoints / f"stage-{number}" / entry["best"]
 
 
+def late_weights(folder: RunFolder, number: int) -> list[Path]:
+    """The folders that hold the weights of stage `number`'s last epochs, oldest first."""
+    return weights_kept(folder.checkpoints / f"stage-{number}")
+
+
 def _stage(
     number: int,
     stage: Stage,
@@ -63,19 +71,29 @@ def _stage(
     title = f"stage {number} ({', '.join(stage.train)})"
     narrator.say(f"{title}: {_counted(counts)}")
     place = folder.checkpoints / f"stage-{number}"
-    if resume and (place / DONE).is_file():
+    if processes.by_main(lambda: resume and (place / DONE).is_file()):
         entry = json.loads((place / DONE).read_text(encoding="utf-8"))
         trainee.restore(checkpoint_of(folder, number, entry))
         narrator.say(f"{title}: done before, best dev {entry['dev']:.1%}")
         return entry
     began = time.perf_counter()
+    utterances.copies = copies_of(judge.recipe.cache, trainee.split)
+    drawn = from_cache(
+        stage, trainee.split, trainee.model, utterances, seconds, judge.recipe, narrator, f"stage {number}"
+    )
+    encoding = time.perf_counter() - began
+
+    def dev() -> float:
+        with remembering(trainee.model, drawn):
+            return judge.dev(trainee.model, f"{title}, dev")
+
     with narrator.bar(title) as progress, disk_errors(folder.path):
         epochs, best = train_stage(
             trainee,
             stage,
-            utterances,
+            drawn,
             seconds,
-            measure=lambda: judge.dev(trainee.model, f"{title}, dev"),
+            measure=dev,
             folder=place,
             logs=folder.logs / f"stage-{number}",
             seed=judge.recipe.seed + number,
@@ -89,10 +107,15 @@ def _stage(
             "dev": min(epoch["dev"] for epoch in epochs),
             "best": best,
             "seconds": round(time.perf_counter() - began, 1),
+            "encoding_seconds": round(encoding, 1),
+            "cached": isinstance(drawn, CachedUtterances),
             "trained_parameters": sum(count["trained"] for count in counts.values()),
             "parameters": counts,
         }
-        (place / DONE).write_text(json.dumps(entry), encoding="utf-8")
+        if processes.rank() == 0:
+            scratch = place / f".{DONE}.part"  # whatever happens meanwhile, there is never half of it
+            scratch.write_text(json.dumps(entry), encoding="utf-8")
+            scratch.rename(place / DONE)
     return entry
 
 

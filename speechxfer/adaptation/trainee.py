@@ -13,7 +13,7 @@ from speechxfer.config.recipe import Augment, Stage
 from speechxfer.data.augment import spec_augment
 from speechxfer.encoders.base import FEATURES
 from speechxfer.models.base import SpeechModel
-from speechxfer.shapes import RATE, Inputs
+from speechxfer.shapes import RATE, Hidden, Inputs
 
 
 class Trainee(nn.Module):
@@ -76,15 +76,25 @@ class Trainee(nn.Module):
         load_model(self, str(checkpoint / "model.safetensors"))
 
     def forward(
-        self, features: Tensor, lengths: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+        self,
+        lengths: Tensor,
+        labels: Tensor,
+        features: Tensor | None = None,
+        states: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Any]:
-        """features, lengths: an encoder's `Inputs`. labels: (batch, targets), -100 where padded.
+        """features, lengths: an encoder's `Inputs`; or states, lengths: hidden states at the split, computed before.
+        labels: (batch, targets), -100 where padded.
 
         Returns `loss`: the sum over the batch's targets divided by `num_items_in_batch`, the targets of the whole
         step, so that accumulated batches weigh by their targets and not by their number.
         """
-        with torch.no_grad():
-            hidden = self.model.encoder.lower(Inputs(features, lengths), self.split)
+        if states is not None:
+            hidden = Hidden(states, lengths, self.split)
+        else:
+            assert features is not None
+            with torch.no_grad():
+                hidden = self.model.encoder.lower(Inputs(features, lengths), self.split)
         if self.training and (self.augment.time_masks or self.augment.freq_masks):
             hidden.states = spec_augment(
                 hidden.states,

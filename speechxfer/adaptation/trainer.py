@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -11,18 +12,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import save_model
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
-from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adaptation import processes
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
+from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.errors import UserError
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 _SIZE = "batches.json"  # in a stage's folder, once memory was short
+EPOCHS, MOST_EPOCHS = "epochs", 5  # in a stage's folder: the weights alone of its last epochs
+WEIGHTS = "model.safetensors"
 _STATE = "trainer_state.json"  # in a checkpoint: Trainer's own
+_SEEDS = 1_000_003  # between the seeds of two processes
 LEAST_SECONDS = 2.0  # below this there is nothing left to halve when memory runs out
 
 
@@ -32,7 +39,7 @@ class StageTrainer(Trainer):
     def __init__(
         self,
         *,
-        utterances: TrainingUtterances,
+        utterances: Dataset,
         batches: BatchesBySeconds,
         measure: Callable[[], float],
         **kwargs: Any,
@@ -42,8 +49,10 @@ class StageTrainer(Trainer):
         self.utterances, self.batches, self.measure = utterances, batches, measure
 
     def get_train_dataloader(self) -> DataLoader:
-        return self.accelerator.prepare(
-            DataLoader(self.utterances, batch_sampler=self.batches, collate_fn=self.data_collator)
+        loader = DataLoader(self.utterances, batch_sampler=self.batches, collate_fn=self.data_collator)
+        # the batches are this process's own already: `num_processes=1` keeps them from being shared out again
+        return prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -58,16 +67,21 @@ class StageTrainer(Trainer):
         return self.optimizer
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Encoder, Whisper's decoder and new heads may have rates of their own; norms and biases have no decay."""
+        """Encoder, Whisper's decoder and new heads may have rates of their own; norms and biases have no decay.
+
+        With `layer_decay` the rate of each of the encoder's layers is that times the rate of the one above it.
+        """
         trainee: Trainee = self.model  # type: ignore[assignment]
         model, stage = trainee.model, trainee.stage
         encoder = set(model.encoder.module.parameters())
         decoder = set(model.whisper.model.decoder.parameters()) if isinstance(model, WhisperRecogniser) else set()
+        slower = _slower(model.encoder, stage.layer_decay)
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
         for parameter in trainee.parameters():
             if parameter.requires_grad:
                 own = stage.encoder_lr if parameter in encoder else stage.decoder_lr if parameter in decoder else None
-                groups.setdefault((own or self.args.learning_rate, parameter.ndim > 1), []).append(parameter)
+                rate = (own or self.args.learning_rate) * slower.get(parameter, 1.0)
+                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         return [
             {"params": parameters, "lr": rate, "weight_decay": self.args.weight_decay if decays else 0.0}
             for (rate, decays), parameters in groups.items()
@@ -77,7 +91,17 @@ class StageTrainer(Trainer):
         """Weights only, as safetensors: `save_model` knows tied weights, and nothing of ours is pickled."""
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.accelerator.unwrap_model(self.model), str(folder / "model.safetensors"))
+        save_model(self.accelerator.unwrap_model(self.model), str(folder / WEIGHTS))
+        if float(self.state.epoch or 0).is_integer():
+            _keep_weights(folder / WEIGHTS, Path(str(self.args.output_dir)) / EPOCHS / folder.name)
+
+
+def _slower(encoder: SpeechEncoder, decay: float) -> dict[torch.nn.Parameter, float]:
+    """The share of the encoder's rate at which its layers, and what is below them, learn."""
+    below = [(encoder.depth, encoder.between())] + [
+        (encoder.depth - 1 - number, [layer]) for number, layer in enumerate(encoder.layers)
+    ]
+    return {p: decay**under for under, modules in below for module in modules for p in module.parameters()}
 
 
 class StopAtOnce(TrainerCallback):
@@ -92,6 +116,8 @@ class StopAtOnce(TrainerCallback):
         self._before: Any = None
 
     def __enter__(self) -> StopAtOnce:
+        if processes.count() > 1:  # each would stop at a step of its own and wait for the others: stop at once
+            return self
         try:
             self._before = signal.signal(signal.SIGINT, self._ask)
         except ValueError:  # not in the main thread: whoever called owns the signal
@@ -138,7 +164,7 @@ class Patience(TrainerCallback):
 def train_stage(
     trainee: Trainee,
     stage: Stage,
-    utterances: TrainingUtterances,
+    utterances: Dataset,
     seconds: list[float],
     *,
     measure: Callable[[], float],
@@ -151,14 +177,15 @@ def train_stage(
 ) -> tuple[list[dict[str, float]], str]:
     """Train one stage; the trainee ends with the weights of its best epoch on the dev part.
 
-    seconds: each training utterance's length. folder: where the stage's checkpoints go. Returns the log of epochs,
-    `{"epoch": 1.0, "dev": 0.31}`, and the name of the best one's checkpoint. Out of memory on a GPU: half the seconds
-    a batch, twice the accumulation, from the stage's start. Raises UserError where the smallest batch does not fit.
+    utterances: `TrainingUtterances`, or `CachedUtterances` of theirs. seconds: each one's length. folder: where the
+    stage's checkpoints go. Returns the log of epochs, `{"epoch": 1.0, "dev": 0.31}`, and the name of the best one's
+    checkpoint. Out of memory on a GPU: half the seconds a batch, twice the accumulation, from the stage's start. Raises
+    UserError where the smallest batch does not fit.
     """
-    size = _batch_size(folder, stage)
+    size = processes.by_main(lambda: _batch_size(folder, stage))
     start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
     patience = Patience(stage.patience)
-    checkpoint = last_whole_checkpoint(folder) if resume else None
+    checkpoint = processes.by_main(lambda: last_whole_checkpoint(folder) if resume else None)
     state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
     while state is None or not patience.exhausted(state):
         set_seed(seed)
@@ -168,6 +195,8 @@ def train_stage(
             epochs=math.ceil(stage.epochs),
             seed=seed,
             padded_share=trainee.augment.pad_to_30s,
+            processes=processes.count(),
+            rank=processes.rank(),
         )
         with StopAtOnce(say) as stop:
             trainer = StageTrainer(
@@ -176,8 +205,8 @@ def train_stage(
                 utterances=utterances,
                 data_collator=Collate(trainee.model),
                 batches=batches,
-                measure=measure,
-                callbacks=[*callbacks, _tensorboard(logs), patience, stop],
+                measure=lambda: processes.by_main(measure),
+                callbacks=[*callbacks, *([_tensorboard(logs)] if processes.rank() == 0 else []), patience, stop],
             )
             trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
             try:
@@ -186,6 +215,8 @@ def train_stage(
                 break
             except torch.cuda.OutOfMemoryError as error:
                 words = str(error).partition(". ")[0]
+                if processes.count() > 1:  # the others are in the middle of the step
+                    raise _too_little(words, "say a smaller stages.N.batch_seconds, or train fewer layers") from None
         # only here, without the traceback, is the failed step's memory free
         size = _halved(size, words, folder, say)
         del trainer
@@ -193,9 +224,27 @@ def train_stage(
         trainee.load_state_dict(start)
         checkpoint = state = None
     assert state is not None
+    processes.wait()  # until the main one has written the last checkpoint
     best = f"checkpoint-{state.best_global_step}"
     trainee.restore(folder / best)
     return epochs_of(state), best
+
+
+def _keep_weights(weights: Path, beside: Path) -> None:
+    """A second name for an epoch's weights, which outlives its checkpoint: means of late epochs are made of them."""
+    beside.mkdir(parents=True, exist_ok=True)
+    (beside / WEIGHTS).unlink(missing_ok=True)
+    try:
+        os.link(weights, beside / WEIGHTS)
+    except OSError:  # a file system without links
+        shutil.copyfile(weights, beside / WEIGHTS)
+    for old in weights_kept(beside.parent.parent)[:-MOST_EPOCHS]:
+        shutil.rmtree(old)
+
+
+def weights_kept(folder: Path) -> list[Path]:
+    """A stage's folders `epochs/checkpoint-STEP`, each with an epoch's weights, oldest first."""
+    return sorted((folder / EPOCHS).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def epochs_of(state: TrainerState) -> list[dict[str, float]]:
@@ -248,6 +297,10 @@ def _halved(size: _BatchSize, words: str, folder: Path, say: Callable[[str], Non
     return size
 
 
+def _too_little(words: str, fix: str) -> UserError:
+    return UserError(f"out of GPU memory ({words})", where="stages", fix=fix)
+
+
 def _arguments(
     stage: Stage, trainee: Trainee, folder: Path, accumulate: int, batches: int, seed: int
 ) -> TrainingArguments:
@@ -277,7 +330,7 @@ def _arguments(
         log_level="error",
         remove_unused_columns=False,
         label_names=["labels"],
-        seed=seed,
+        seed=seed + _SEEDS * processes.rank(),  # no two drop and mask alike
     )
 
 

@@ -77,6 +77,9 @@ class Stage(Section):
     lr: float = Field(gt=0, description="Peak learning rate.")
     encoder_lr: float | None = Field(None, gt=0, description="Another peak for the encoder's layers.")
     decoder_lr: float | None = Field(None, gt=0, description="Another peak for Whisper's own decoder.")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="The rate of each of the encoder's layers is this times that of the one above it."
+    )
     warmup: Share = Field(0.1, description="Share of the steps in which the rate rises; it falls linearly after.")
     batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
     accumulate: int = Field(1, ge=1, description="Batches to one step.")
@@ -111,6 +114,18 @@ class Augment(Section):
     )
 
 
+class Cache(Section):
+    use: Literal["auto", "always", "never"] = Field(
+        "auto", description="Hidden states below the lowest trained layer are computed once and kept; auto: if it pays."
+    )
+    dtype: Literal["float32", "float16"] = Field("float32", description="Number type on disk.")
+    copies: int = Field(
+        4, ge=1, description="Augmented copies of each utterance that epochs take in turn where layers are frozen."
+    )
+    max_gb: float = Field(10.0, gt=0, description="What all kept states may take on disk, GB; the oldest go first.")
+    features: bool = Field(False, description="Keep the convolutions' output too, in stages that train every layer.")
+
+
 class Recipe(Section):
     """A whole recipe. `speechxfer.config.load_recipe` reads one from YAML and `key=value` overrides."""
 
@@ -121,6 +136,7 @@ class Recipe(Section):
     decoding: Decoding = Decoding()
     scoring: Scoring = Scoring()
     augment: Augment = Augment()
+    cache: Cache = Cache()
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     output: str | None = Field(None, description="The run folder; default runs/<recipe name>.")

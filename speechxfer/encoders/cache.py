@@ -1,10 +1,11 @@
 """What lies below a split, computed once: hidden states on disk, found again by everything that they depend on.
 
-A store is a folder of safetensors shards under `$SPEECHXFER_CACHE/frames/<fingerprint>`; the fingerprint covers the
-weights below the split, the layer, the preprocessing and the number type, so that a changed one is another store.
-Within it an utterance is found by the content of its audio, its cut and its augmentation. A shard is written beside and
-moved into place under the digest of its own content: processes never disturb each other, what an interrupted run
-encoded is kept, and a damaged shard is noticed, removed and encoded again.
+A store is a folder `<fingerprint>` of safetensors shards in `frames_folder()`; the fingerprint covers the weights below
+the split, the layer, the preprocessing and the number type, so that a changed one is another store. Within it an
+utterance is found by the content of its audio, its cut and its augmentation. A shard is written beside and moved into
+place under the digest of its own content: processes never disturb each other, what an interrupted run encoded is kept,
+and a damaged shard is noticed, removed and encoded again. A store that another process removes while it is read has
+those utterances missing, no more.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +28,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from speechxfer.encoders.base import SpeechEncoder, pad_together
+from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.encoders.weights import cache_folder
 from speechxfer.errors import UserError
 from speechxfer.shapes import Hidden
 
-FORMAT = 1  # another number when the states of the same weights would come out differently
+FORMAT = 2  # another number when the states of the same weights would come out differently
 SHARD_BYTES = 64 << 20
 _USED = "used"  # a file whose time of change says when the store was last opened
+_ABOUT = "about.json"  # what a person wants to know of a store
+_SCRATCH = ".part"
+_STALE = 3600.0  # s after which a scratch file is one that a stopped process left
+# of a checkpoint's configuration, what changes the states of the same weights; its head's size and dropouts do not
+_SHAPING = re.compile(r"head|act|norm|conv|position|bucket|distance|stride|adapter")
 
 
 @dataclass(frozen=True)
@@ -43,14 +51,19 @@ class StoreSize:
     megabytes: float
     utterances: int
     last_used: float  # seconds since 1970
+    encoder: str  # its family, and where known the checkpoint's name
+    layer: int  # the split: -1 the feature extractor's output, k the input of layer k
+    dtype: str
 
 
 class FrameStore:
     """Hidden states at one split of one encoder. `missing` names what is to be encoded, `add` keeps it, `get` reads it.
 
     dtype: the number type on disk; states come back as they were computed (float32) where it is float32.
-    max_bytes: what all stores together may hold; the least recently used others go first.
-    Raises UserError where the folder cannot be written, or where this run's own states alone pass `max_bytes`.
+    max_bytes: what all stores together may hold; the least recently used others go first. name: of the checkpoint, for
+    `speechxfer cache`. Nothing is written before the first `flush`.
+    Raises UserError where the folder cannot be written, where this run's own states alone pass `max_bytes`, and where
+    a state is too large for float16.
     """
 
     def __init__(
@@ -61,18 +74,33 @@ class FrameStore:
         dtype: torch.dtype = torch.float32,
         max_bytes: float = float("inf"),
         root: Path | None = None,
+        name: str = "",
     ) -> None:
         self.layer, self.dtype, self.max_bytes = layer, dtype, max_bytes
-        self.root = root or cache_folder() / "frames"
+        self.root = root or frames_folder()
         self.path = self.root / fingerprint(encoder, layer, dtype)
+        self._about = {"encoder": " ".join((encoder.family, name)).strip(), "layer": layer, "dtype": str(dtype)[6:]}
         self._where: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}
         self._waiting: dict[str, Tensor] = {}
-        with _disk(self.root):
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / _USED).touch()
-        for shard in sorted(self.path.glob("*.safetensors")):
+        self._known: set[Path] = set()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Know the shards that other processes have added since; a damaged one is removed."""
+        self.used()
+        for scratch in self.path.glob(f"*{_SCRATCH}"):
+            with suppress(OSError):  # its process may end it first
+                if time.time() - scratch.stat().st_mtime > _STALE:
+                    scratch.unlink()
+        for shard in sorted(set(self.path.glob("*.safetensors")) - self._known):
             self._take(shard)
+
+    def used(self) -> None:
+        """Note that the store is in use, so that others make room before it."""
+        with suppress(OSError):
+            if self.path.is_dir():
+                (self.path / _USED).touch()
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that the store does not hold, each once, in their order."""
@@ -81,7 +109,14 @@ class FrameStore:
     def add(self, keys: Sequence[str], hidden: Hidden) -> None:
         """Keep each utterance's own states. They are on disk once a shard is full, and after `flush`."""
         for key, states, length in zip(keys, hidden.states, hidden.lengths.tolist(), strict=True):
-            self._waiting[key] = states[:length].detach().to("cpu", self.dtype).contiguous()
+            kept = states[:length].detach().to("cpu", self.dtype)
+            if self.dtype == torch.float16 and not bool(kept.isfinite().all()):
+                raise UserError(
+                    "this encoder's hidden states are too large for float16",
+                    where="cache.dtype",
+                    fix="say cache.dtype=float32",
+                )
+            self._waiting[key] = kept.clone(memory_format=torch.contiguous_format)  # no view, which keeps the batch
         if _bytes(self._waiting) >= SHARD_BYTES:
             self.flush()
 
@@ -93,7 +128,10 @@ class FrameStore:
         content = save(self._waiting)
         shard = self.path / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
         with _disk(self.root):
-            descriptor, scratch = tempfile.mkstemp(dir=self.path, suffix=".part")
+            if not (self.path / _ABOUT).is_file():
+                self.path.mkdir(parents=True, exist_ok=True)
+                (self.path / _ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
+            descriptor, scratch = tempfile.mkstemp(dir=self.path, suffix=_SCRATCH)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(content)
@@ -101,23 +139,35 @@ class FrameStore:
             finally:
                 Path(scratch).unlink(missing_ok=True)
         self._where.update(dict.fromkeys(self._waiting, shard))
+        self._known.add(shard)
         self._waiting = {}
+        self.used()
 
     def get(self, keys: Sequence[str]) -> Hidden:
         """The states of `keys`, padded together: (batch, frames, dim) in float32. Raises KeyError for one not held."""
-        states = pad_together([self._read(key).to(torch.float32).T for key in keys])
-        return Hidden(states.features.transpose(1, 2), states.lengths, self.layer)
+        return padded([self.read(key) for key in keys], self.layer)
 
-    def _read(self, key: str) -> Tensor:
+    def read(self, key: str) -> Tensor:
+        """One utterance's states, (frames, dim), of the number type on disk. Raises KeyError where it is not held."""
         if key in self._waiting:
             return self._waiting[key]
         shard = self._where[key]
-        if shard not in self._open:
-            self._open[shard] = safe_open(str(shard), framework="pt")
-        return self._open[shard].get_tensor(key)
+        try:
+            if shard not in self._open:
+                self._open[shard] = safe_open(str(shard), framework="pt")
+            return self._open[shard].get_tensor(key)
+        except (OSError, SafetensorError):  # another process made room
+            self._where = {held: place for held, place in self._where.items() if place != shard}
+            raise KeyError(key) from None
+
+    def remove(self) -> None:
+        """Remove the whole store: a disk that is full needs the room for checkpoints."""
+        self._where, self._open, self._waiting, self._known = {}, {}, {}, set()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def _take(self, shard: Path) -> None:
         """Know a shard's utterances; a damaged one is removed, so that they are missing and encoded again."""
+        self._known.add(shard)
         try:
             content = shard.read_bytes()
             if hashlib.sha256(content).hexdigest()[:32] != shard.stem:
@@ -153,10 +203,20 @@ def utterance_key(audio: bytes, start: float | None, end: float | None, augmenta
     return digest.hexdigest()[:32]
 
 
+def padded(states: Sequence[Tensor], layer: int) -> Hidden:
+    """Each utterance's own states, (frames, dim), as one batch in float32, zero beyond each length."""
+    lengths = [len(one) for one in states]
+    batch = torch.zeros(len(states), max(lengths), states[0].shape[1])
+    for row, one, length in zip(batch, states, lengths, strict=True):
+        row[:length] = one
+    return Hidden(batch, torch.tensor(lengths), layer)
+
+
 def fingerprint(encoder: SpeechEncoder, layer: int, dtype: torch.dtype) -> str:
     """Digest of all that the states at a split depend on but the audio."""
     digest = hashlib.sha256()
     extractor = getattr(encoder, "extractor", None)
+    config = encoder.module.config.to_dict()
     facts = {
         "format": FORMAT,
         "family": encoder.family,
@@ -165,24 +225,32 @@ def fingerprint(encoder: SpeechEncoder, layer: int, dtype: torch.dtype) -> str:
         "pad_to_30s": getattr(encoder, "pad_to_30s", False),
         "silence": encoder.silence,
         "preprocessing": extractor.to_dict() if extractor is not None else {},
+        "shape": {name: value for name, value in config.items() if _SHAPING.search(name)},
     }
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    for module in encoder.modules_below(layer):
-        for name, tensor in sorted(module.state_dict().items()):
+    above = [*encoder.layers[max(layer, 0) :], *encoder.above(), *(encoder.between() if layer < 0 else [])]
+    unseen = {id(tensor) for module in above for tensor in module.state_dict(keep_vars=True).values()}
+    for name, tensor in sorted(encoder.module.state_dict(keep_vars=True).items()):
+        if id(tensor) not in unseen:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
+def frames_folder() -> Path:
+    """Where the stores are: `$SPEECHXFER_FRAMES` (a quick disk with room), else `frames` in the cache folder."""
+    return Path(os.environ.get("SPEECHXFER_FRAMES") or cache_folder() / "frames")
+
+
 def stores_in(root: Path | None = None) -> list[StoreSize]:
     """Every store, the most recently used first."""
-    folder = root or cache_folder() / "frames"
+    folder = root or frames_folder()
     found = [_store(path) for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     return sorted(found, key=lambda store: -store.last_used)
 
 
 def _store(path: Path) -> StoreSize:
-    used = path / _USED
+    used, about = path / _USED, path / _ABOUT
     utterances = 0
     for shard in path.glob("*.safetensors"):
         try:
@@ -190,15 +258,19 @@ def _store(path: Path) -> StoreSize:
                 utterances += len(list(file.keys()))
         except (OSError, SafetensorError):
             continue  # damaged: it is removed when the store is opened
-    return StoreSize(path, _size(path) / 1e6, utterances, used.stat().st_mtime if used.exists() else 0.0)
+    try:
+        stated = json.loads(about.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        stated = {"encoder": "unknown", "layer": -1, "dtype": "unknown"}
+    return StoreSize(path, _size(path) / 1e6, utterances, used.stat().st_mtime if used.exists() else 0.0, **stated)
 
 
-def clear(root: Path | None = None) -> float:
-    """Remove every store; the megabytes that this frees."""
-    stores = stores_in(root)
+def clear(root: Path | None = None, name: str | None = None) -> list[StoreSize]:
+    """Remove every store, or those whose folder's name begins with `name`; what was removed."""
+    stores = [store for store in stores_in(root) if name is None or store.path.name.startswith(name)]
     for store in stores:
         shutil.rmtree(store.path, ignore_errors=True)
-    return sum(store.megabytes for store in stores)
+    return stores
 
 
 def _size(path: Path) -> int:
@@ -217,5 +289,5 @@ def _disk(where: Path) -> Iterator[None]:
         raise UserError(
             f"frozen frames cannot be kept there ({error})",
             where=str(where),
-            fix="make room, set SPEECHXFER_CACHE to another folder, or say cache.use=never",
+            fix="make room, set SPEECHXFER_FRAMES to another folder, or say cache.use=never",
         ) from None

@@ -140,7 +140,7 @@ def test_evaluation_masks_and_drops_nothing(tiny_whisper, spoken):
     inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
     labels = torch.tensor([trainee.model.targets("one")])
     losses = {
-        mode: {float(trainee.train(mode)(inputs.features, inputs.lengths, labels)["loss"].detach()) for _ in range(3)}
+        mode: {float(trainee.train(mode)(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)}
         for mode in (True, False)
     }
     assert len(losses[True]) == 3 and len(losses[False]) == 1
@@ -159,37 +159,56 @@ def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, spoken
     def losses(seed: int, **augment: int) -> list[float]:
         trainee.augment = trainee.augment.model_copy(update=augment)
         torch.manual_seed(seed)
-        return [float(trainee(inputs.features, inputs.lengths, labels)["loss"].detach()) for _ in range(3)]
+        return [float(trainee(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)]
 
     masked = losses(0)
     assert len({*masked}) == 3 and losses(0) == masked != losses(1)
     assert len({*losses(0, time_masks=0, freq_masks=0)}) == 1  # nothing else is random here
 
 
-def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
+def rates_of(trainee: Trainee, stage: Stage, table: Path, folder: Path) -> dict[str, tuple[float, float]]:
+    """Name to the rate and the weight decay that the optimiser has for it."""
     from speechxfer.adaptation.batches import BatchesBySeconds, Collate
     from speechxfer.adaptation.trainer import StageTrainer, _arguments
 
-    trainee = trainee_for(tiny_whisper, "seq2seq")
-    stage = Stage(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
     trainee.begin(stage)
-    rows = read(corpus_table).select(range(2))
     trainer = StageTrainer(
         model=trainee,
-        args=_arguments(stage, trainee, tmp_path, 1, 1, 0),
-        utterances=TrainingUtterances(rows, [[1], [1]], Augment(trainee.augment), 0),
+        args=_arguments(stage, trainee, folder, 1, 1, 0),
+        utterances=TrainingUtterances(read(table).select(range(2)), [[1], [1]], Augment(trainee.augment), 0),
         data_collator=Collate(trainee.model),
         batches=BatchesBySeconds([1, 1], most=9, epochs=1, seed=0),
         measure=lambda: 0.0,
     )
-    optimiser = trainer.create_optimizer()
+    assert np.isclose(trainer.args.learning_rate, stage.lr)
     name_of = {parameter: name for name, parameter in trainee.network.named_parameters()}
+    return {
+        name_of[parameter]: (group["lr"], group["weight_decay"])
+        for group in trainer.create_optimizer().param_groups
+        for parameter in group["params"]
+    }
+
+
+def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
+    trainee = trainee_for(tiny_whisper, "seq2seq")
+    stage = Stage(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
+    rates = rates_of(trainee, stage, corpus_table, tmp_path)
+    for name, (rate, decay) in rates.items():
+        assert rate == (1e-4 if name.startswith("model.encoder.") else 1e-2)
+        assert decay == (0.0 if re.search(r"bias$|norm\.weight$", name) else 0.1)
+    assert {*rates} == {name for name, parameter in trainee.network.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("encoder_lr", [None, 1e-3])
+def test_lower_layers_learn_slower(make_encoder, corpus_table, tmp_path, encoder_lr):
+    trainee = trainee_for(make_encoder("wav2vec2"), "ctc")
+    stage = Stage(train=["all"], epochs=1, lr=1e-2, encoder_lr=encoder_lr, layer_decay=0.5)
+    top = encoder_lr or 1e-2
+    wanted = {"layers.1.": top, "layers.0.": top / 2, "feature_projection": top / 4, "pos_conv_embed": top / 4}
+    wanted |= {"wav2vec2.encoder.layer_norm": top / 4, "lm_head": 1e-2}  # this family's norm lies below the layers
     seen = set()
-    for group in optimiser.param_groups:
-        for parameter in group["params"]:
-            name = name_of[parameter]
-            assert group["lr"] == (1e-4 if name.startswith("model.encoder.") else 1e-2)
-            assert group["weight_decay"] == (0.0 if re.search(r"bias$|norm\.weight$", name) else 0.1)
-            seen.add(name)
-    assert seen == {name for name, parameter in trainee.network.named_parameters() if parameter.requires_grad}
-    assert np.isclose(trainer.args.learning_rate, 1e-2)
+    for name, (rate, _) in rates_of(trainee, stage, corpus_table, tmp_path).items():
+        (part,) = [part for part in wanted if part in name]
+        assert rate == pytest.approx(wanted[part]), name
+        seen.add(part)
+    assert seen == {*wanted}

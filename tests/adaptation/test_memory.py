@@ -21,11 +21,11 @@ def memory(monkeypatch):
         sizes: list[int] = []
         whole = Trainee.forward
 
-        def forward(self, features, lengths, labels, num_items_in_batch=None):
-            sizes.append(len(lengths))
+        def forward(self, **inputs):
+            sizes.append(len(inputs["lengths"]))
             if fails(len(sizes)):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
-            return whole(self, features, lengths, labels, num_items_in_batch)
+            return whole(self, **inputs)
 
         monkeypatch.setattr(Trainee, "forward", forward)
         return sizes

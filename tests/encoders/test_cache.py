@@ -28,7 +28,7 @@ def encoder(tiny_whisper: Path) -> UnpaddedWhisper:
 @pytest.fixture
 def store(encoder: UnpaddedWhisper, tmp_path: Path) -> Any:
     """store(layer=1, **options): one in tmp_path."""
-    return lambda layer=1, **options: FrameStore(encoder, layer, root=tmp_path, **options)
+    return lambda layer=1, **options: FrameStore(encoder, layer, root=tmp_path, name="tiny", **options)
 
 
 def states(*lengths: int, seed: int = 0) -> Hidden:
@@ -192,5 +192,66 @@ def test_what_is_kept_can_be_listed_and_cleared(store: Any, tmp_path: Path) -> N
     one.flush()
     (found,) = stores_in(tmp_path)
     assert (found.path, found.utterances) == (one.path, 2)
-    assert found.megabytes > 0 and clear(tmp_path) == pytest.approx(found.megabytes)
+    assert found.megabytes > 0 and (found.encoder, found.layer, found.dtype) == ("whisper tiny", 1, "float32")
+    other = store(2)
+    other.add(["a"], states(2))
+    other.flush()
+    assert clear(tmp_path, "nothing") == [] and len(stores_in(tmp_path)) == 2
+    assert [gone.path for gone in clear(tmp_path, other.path.name[:8])] == [other.path]
+    assert clear(tmp_path) == [found]
     assert stores_in(tmp_path) == [] == stores_in(tmp_path / "nothing")
+
+
+def test_nothing_is_written_before_there_are_frames(store: Any, tmp_path: Path) -> None:
+    assert store().missing(["a"]) == ["a"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_another_process_removes_is_missing(store: Any) -> None:
+    one = store()
+    one.add(["a"], states(2))
+    one.flush()
+    assert len(clear(one.root)) == 1
+    with pytest.raises(KeyError):
+        one.get(["a"])
+    assert one.missing(["a"]) == ["a"]
+    one.add(["a"], states(2))
+    one.flush()
+    assert store().missing(["a"]) == []
+
+
+def test_what_another_process_adds_is_found(store: Any) -> None:
+    one, two = store(), store()
+    two.add(["a"], states(2))
+    two.flush()
+    assert one.missing(["a"]) == ["a"]
+    one.look_again()
+    assert one.missing(["a"]) == []
+
+
+def test_scratch_that_a_stopped_process_left_is_removed(store: Any) -> None:
+    one = store()
+    one.add(["a"], states(2))
+    one.flush()
+    old, new = one.path / "old.part", one.path / "new.part"
+    for scratch in (old, new):
+        scratch.write_bytes(b"half")
+    os.utime(old, (100, 100))
+    store()
+    assert not old.exists() and new.exists()
+
+
+def test_states_too_large_for_half_precision_are_refused(store: Any) -> None:
+    huge = Hidden(torch.full((1, 2, 4), 70_000.0), torch.tensor([2]), 1)
+    with pytest.raises(UserError, match="too large for float16"):
+        store(dtype=torch.float16).add(["a"], huge)
+    store().add(["a"], huge)
+
+
+def test_the_fingerprint_knows_what_no_weight_tells(encoder: UnpaddedWhisper) -> None:
+    before = fingerprint(encoder, 1, torch.float32)
+    config = encoder.module.config
+    config.vocab_size, config.dropout = config.vocab_size + 1, 0.3  # folds have other vocabularies
+    assert fingerprint(encoder, 1, torch.float32) == before
+    config.encoder_attention_heads = 4
+    assert fingerprint(encoder, 1, torch.float32) != before

@@ -1,0 +1,251 @@
+"""What a stage leaves frozen is computed once: the training part's hidden states, encoded, kept, and read by epochs.
+
+Training reads the same numbers with the store and without it: a copy of an utterance is augmented in one way, whoever
+encodes it (`batches.TrainingUtterances`), and SpecAugment acts above. Batches that are padded to 30 s for use in plain
+transformers are drawn anew in every epoch, so they are encoded as they come.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from speechxfer.adaptation import processes
+from speechxfer.adaptation.batches import Draw, Drawn, TrainingUtterances
+from speechxfer.config import Recipe
+from speechxfer.config.recipe import Cache, Stage
+from speechxfer.encoders.base import FEATURES
+from speechxfer.encoders.cache import FrameStore, frames_folder, utterance_key
+from speechxfer.errors import UserError
+from speechxfer.models import SpeechModel, cut_by_seconds
+from speechxfer.models.answering import Progress
+from speechxfer.report.progress import Narrator
+from speechxfer.shapes import RATE, Frames, Hidden
+
+PAYS = 1.5  # times that each state must be read for each that has yet to be encoded
+SPARE_BYTES = 1 << 30  # of the disk, for checkpoints and for others
+_PROBE_SECONDS = 2.0
+
+
+class CachedUtterances(Dataset):
+    """As the utterances, but with hidden states, (frames, dim), in place of waveforms."""
+
+    def __init__(self, utterances: TrainingUtterances, model: SpeechModel, store: FrameStore) -> None:
+        self.utterances, self.model, self.store = utterances, model, store
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, draw: Draw) -> Drawn:
+        if draw.padded:
+            return self.utterances[draw]
+        copy = self.utterances.copy_of(draw.epoch)
+        try:
+            states = self.store.read(self.utterances.key(draw.row, copy))
+        except KeyError:  # another process made room: encoded once more, and not lost
+            states = lower(self.model, [self.utterances.waveform(draw.row, copy)], self.store.layer).states[0].cpu()
+        return states, self.utterances.targets[draw.row], False
+
+
+class Expected(NamedTuple):
+    """What keeping a stage's frozen frames would take, and give."""
+
+    copies: int
+    utterances: int
+    megabytes: float  # of all copies
+    reads: int  # utterances that the stage's epochs draw
+
+    def pays(self, missing: int) -> bool:
+        return self.reads >= PAYS * missing
+
+
+def copies_of(cache: Cache, split: int) -> int | None:
+    """How many augmented copies a stage's epochs take in turn; None, another every epoch, where none could be kept."""
+    return cache.copies if split > FEATURES or cache.features else None
+
+
+def can_keep(cache: Cache, split: int) -> bool:
+    """Whether the recipe lets a stage with this split keep its frozen frames."""
+    return cache.use != "never" and copies_of(cache, split) is not None
+
+
+def expected(
+    stage: Stage, split: int, model: SpeechModel, utterances: TrainingUtterances, seconds: Sequence[float], cache: Cache
+) -> Expected:
+    """Size and use of a stage's frozen frames, from a probe of `_PROBE_SECONDS` of silence."""
+    epochs = math.ceil(stage.epochs)
+    copies = min(epochs, utterances.copies or epochs) if utterances.changes else 1
+    probe = lower(model, [np.zeros(round(_PROBE_SECONDS * RATE), np.float32)], split).states
+    width = 2 if cache.dtype == "float16" else 4
+    a_second = probe.numel() * width / model.encoder.seconds_run(_PROBE_SECONDS)
+    speeds = utterances.augment.settings.speed or [1.0]
+    slower = sum(1 / speed for speed in speeds) / len(speeds)
+    megabytes = copies * a_second * slower * sum(_run(model, seconds)) / 1e6
+    return Expected(copies, len(utterances), megabytes, epochs * len(utterances))
+
+
+def fits(wanted: Expected, missing: int, cache: Cache) -> None:
+    """Raise UserError where the frames would pass `cache.max_gb`, or those yet to be written the disk."""
+    if wanted.megabytes > cache.max_gb * 1e3:
+        raise UserError(
+            f"the frozen frames of this stage take about {wanted.megabytes / 1e3:.3g} GB, "
+            f"and {cache.max_gb:g} GB are allowed",
+            where="cache.max_gb",
+            fix="allow more, say cache.dtype=float16, or fewer cache.copies",
+        )
+    new = wanted.megabytes * missing / (wanted.copies * wanted.utterances)
+    free = shutil.disk_usage(next(path for path in (frames_folder(), *frames_folder().parents) if path.exists())).free
+    if new * 1e6 + SPARE_BYTES > free:
+        raise UserError(
+            f"the frozen frames of this stage take about {new:,.0f} MB, and {free / 1e6:,.0f} MB are free",
+            where=str(frames_folder()),
+            fix="make room, set SPEECHXFER_FRAMES to another folder, or say cache.use=never",
+        )
+
+
+def from_cache(
+    stage: Stage,
+    split: int,
+    model: SpeechModel,
+    utterances: TrainingUtterances,
+    seconds: Sequence[float],
+    recipe: Recipe,
+    narrator: Narrator,
+    title: str,
+) -> TrainingUtterances | CachedUtterances:
+    """The utterances with their frozen frames encoded and kept, or as they are where that is not to be or does not pay.
+
+    `cache.use: auto` goes on without the store, and says why, where the frames do not fit or cannot be kept; `always`
+    raises the UserError. What an interrupted encoding kept is not encoded again.
+    """
+    cache = recipe.cache
+    if not can_keep(cache, split):
+        return utterances
+    store: FrameStore | None = None
+    try:
+        wanted = expected(stage, split, model, utterances, seconds, cache)
+        found = FrameStore(
+            model.encoder,
+            split,
+            dtype=getattr(torch, cache.dtype),
+            max_bytes=cache.max_gb * 1e9,
+            name=Path(recipe.encoder.name).name,
+        )
+        every = wanted.copies * wanted.utterances
+        if cache.use == "always" or found.path.is_dir() or wanted.pays(every):
+            fits(wanted, 0, cache)  # before a large corpus is read to know its keys
+            keys = [[utterances.key(row, copy) for row in range(len(utterances))] for copy in range(wanted.copies)]
+            missing = len(found.missing(key for named in keys for key in named))
+            if cache.use == "always" or wanted.pays(missing):
+                fits(wanted, missing, cache)
+                size = wanted.megabytes * missing / every
+                told = f"of {missing:,} utterances, about {size:,.0f} MB in" if missing else "were computed before, in"
+                narrator.say(f"{title}: frozen frames {told} {found.path}")
+                store = found
+        if store is not None:
+            with narrator.bar(f"{title}, encoding") as progress:
+                encode(store, model, utterances, keys, seconds, recipe.decoding.batch_seconds, progress, shared=True)
+    except UserError as error:
+        if cache.use == "always":
+            raise
+        if store is not None:
+            store.remove()  # a disk that filled: what training has yet to save comes first
+        narrator.say(f"{title}: trains without kept frames: {error}")
+        store = None
+    processes.wait()
+    if store is None:
+        return utterances
+    store.look_again()  # what the other processes have encoded; that of another machine is not here
+    encode(store, model, utterances, keys, seconds, recipe.decoding.batch_seconds, lambda *_: None)
+    return CachedUtterances(utterances, model, store)
+
+
+def encode(
+    store: FrameStore,
+    model: SpeechModel,
+    utterances: TrainingUtterances,
+    keys: list[list[str]],
+    seconds: Sequence[float],
+    batch_seconds: float,
+    progress: Progress,
+    *,
+    shared: bool = False,
+) -> None:
+    """Encode and keep what the store lacks, copy by copy, longest first. keys: of each copy, one a row.
+
+    shared: each of several processes takes its share of the batches.
+
+    The batches follow from the whole part and not from what is missing, and a batch is encoded whole: a run that goes
+    on after an interruption gets the very numbers that it would have got. Whatever ends it, what is encoded is kept.
+    """
+    done, of = 0, len(store.missing(key for named in keys for key in named))
+    longest_first = sorted(range(len(utterances)), key=lambda row: -seconds[row])
+    batches = list(cut_by_seconds(longest_first, _run(model, seconds), batch_seconds))
+    if shared:
+        batches = batches[processes.rank() :: processes.count()]
+    try:
+        for copy, named in enumerate(keys):
+            for batch in batches:
+                missing = store.missing(named[row] for row in batch)
+                if missing:
+                    hidden = lower(model, [utterances.waveform(row, copy) for row in batch], store.layer)
+                    place = {named[row]: place for place, row in enumerate(batch)}
+                    lacking = [place[key] for key in missing]
+                    store.add(missing, Hidden(hidden.states[lacking], hidden.lengths[lacking], hidden.layer))
+                    done += len(missing)
+                    progress(done, of)
+    finally:
+        store.flush()
+
+
+@contextmanager
+def remembering(model: SpeechModel, drawn: TrainingUtterances | CachedUtterances) -> Iterator[None]:
+    """While open, the model's answers read the frozen states of what it heard before, where a stage keeps its own.
+
+    Not from a store in half precision: rounded states could answer otherwise than the model itself.
+    """
+    if not isinstance(drawn, CachedUtterances) or drawn.store.dtype != torch.float32:
+        yield
+        return
+    store = drawn.store
+
+    def heard(waveforms: Sequence[np.ndarray]) -> Frames:
+        keys = [utterance_key(waveform.tobytes(), None, None, "heard") for waveform in waveforms]
+        try:
+            hidden = store.get(keys)
+        except KeyError:
+            hidden = lower(model, waveforms, store.layer)
+            with suppress(UserError):  # a disk that fills here costs time, and nothing else
+                store.add(keys, hidden)
+        on_device = Hidden(hidden.states.to(model.device), hidden.lengths.to(model.device), hidden.layer)
+        return model.encoder.upper(on_device)
+
+    model.heard = heard
+    try:
+        yield
+    finally:
+        model.heard = None
+        with suppress(UserError):
+            store.flush()
+
+
+@torch.no_grad()
+def lower(model: SpeechModel, waveforms: Sequence[np.ndarray], split: int) -> Hidden:
+    """Hidden states at a split, in float32 on every device.
+
+    The model is one that a stage has begun with (`Trainee.begin`): what lies below the split is in eval mode.
+    """
+    return model.encoder.lower(model.encoder.prepare(waveforms).to(model.device), split)
+
+
+def _run(model: SpeechModel, seconds: Sequence[float]) -> list[float]:
+    """Seconds that the encoder hears, of those with their silence: Whisper's padding to 30 s counts."""
+    return [max(one, model.encoder.seconds_run(0.0)) for one in seconds]
