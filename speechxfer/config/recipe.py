@@ -49,10 +49,6 @@ class Encoder(Section):
     language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
     pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, the original way.")
     silence: float = Field(0.0, ge=0, le=10, description="Seconds of silence put before and after every utterance.")
-    dropout: Share | None = Field(
-        None,
-        description="Whisper with its decoder: dropout after every part of a layer; the checkpoint's where absent.",
-    )
 
 
 class Head(Section):
@@ -64,9 +60,6 @@ class Head(Section):
     dropout: Share = Field(0.1, description="On the frames, before a new head.")
     recurrent: int = Field(0, ge=0, le=4, description="Joint: bidirectional LSTM layers before the CTC output.")
     ctc_weight: Share = Field(0.3, description="Joint: the CTC loss's share, the decoder's is the rest.")
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Whisper's decoder: share of every target spread evenly."
-    )
 
 
 class Stage(Section):
@@ -126,6 +119,13 @@ class Cache(Section):
     features: bool = Field(False, description="Keep the convolutions' output too, in stages that train every layer.")
 
 
+class Candidates(Section):
+    means: list[int] = Field([2, 3, 5], description="Means of so many last epochs' weights are measured on dev too.")
+    untouched: list[Share] = Field(
+        [0.1, 0.2, 0.3], description="Whisper with its decoder: so are mixtures with this share of untouched weights."
+    )
+
+
 class Recipe(Section):
     """A whole recipe. `speechxfer.config.load_recipe` reads one from YAML and `key=value` overrides."""
 
@@ -133,6 +133,7 @@ class Recipe(Section):
     encoder: Encoder = Encoder()
     head: Head = Head()
     stages: list[Stage] = Field(min_length=1)
+    candidates: Candidates = Candidates()
     decoding: Decoding = Decoding()
     scoring: Scoring = Scoring()
     augment: Augment = Augment()
@@ -148,8 +149,6 @@ class Recipe(Section):
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
         if self.head.kind == "ctc" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a CTC head decodes greedily here; say greedy")
-        if self.encoder.dropout is not None and self.head.kind not in ("seq2seq", "joint"):
-            raise ValueError("encoder.dropout: for heads seq2seq and joint; another head has head.dropout")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
         return self

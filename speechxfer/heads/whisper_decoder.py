@@ -47,17 +47,14 @@ def decoder_loss(
     frames: Frames,
     labels: Tensor,
     prompt: list[int],
-    *,
-    smoothing: float = 0.0,
 ) -> Tensor:
     """Cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
     frames: (batch, frames, dim). labels: (batch, targets) int64, -100 where padded; the last target is the end token.
-    prompt: start, language, task and no-timestamps tokens, which the decoder is given and not taught. smoothing: the
-    share of every target that is spread over the whole vocabulary (Szegedy et al. 2016).
+    prompt: start, language, task and no-timestamps tokens, which the decoder is given and not taught.
     """
     logits = _taught_logits(network, frames, labels, prompt)
-    return F.cross_entropy(logits, labels[labels != IGNORED], reduction="sum", label_smoothing=smoothing)
+    return F.cross_entropy(logits, labels[labels != IGNORED], reduction="sum")
 
 
 @torch.no_grad()

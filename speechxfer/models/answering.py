@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from datasets import Dataset
 
@@ -13,9 +14,16 @@ Progress = Callable[[int, int], None]  # (utterances done, of how many)
 
 
 def answers(
-    model: SpeechModel, utterances: Dataset, *, batch_seconds: float = 120.0, progress: Progress | None = None
-) -> list[str]:
+    model: SpeechModel,
+    utterances: Dataset,
+    *,
+    ask: Callable[[list[Any]], Sequence[Any]] | None = None,
+    batch_seconds: float = 120.0,
+    progress: Progress | None = None,
+) -> list[Any]:
     """The model's text or label for every utterance, in the table's order.
+
+    ask: what is asked of each batch of waveforms in place of `model.answer`.
 
     Audio is decoded a batch at a time; a batch holds utterances of like length, at most `batch_seconds` together
     (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first. Where Whisper pads
@@ -25,10 +33,11 @@ def answers(
     seconds = [audio.seconds(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
     encoded = [model.encoder.seconds_run(one) for one in seconds]
-    said: list[str] = [""] * len(rows)
+    said: list[Any] = [None] * len(rows)
     done = 0
     for batch in cut_by_seconds(longest_first, encoded, batch_seconds):
-        for index, text in zip(batch, model.answer([audio.load(rows[i]) for i in batch]), strict=True):
+        waveforms = [audio.load(rows[i]) for i in batch]
+        for index, text in zip(batch, (ask or model.answer)(waveforms), strict=True):
             said[index] = text
         done += len(batch)
         if progress:

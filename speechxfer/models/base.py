@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from speechxfer.shapes import Frames
 SETTINGS = "speechxfer.json"  # beside the weights; plain transformers does not look at it
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
 WITH_DECODER: tuple[Kind, ...] = ("seq2seq", "joint")  # they write with Whisper's own decoder
+
+
+Answer = TypeVar("Answer")
 
 
 class Settings(BaseModel):
@@ -51,6 +54,7 @@ class SpeechModel(ABC):
     def __init__(self, network: nn.Module, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
         self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
         self.encoder, self.processor, self.settings = encoder, processor, settings
+        self.heard: Callable[[Sequence[np.ndarray]], Frames] | None = None  # while frames are remembered
         encoder.silence = settings.silence
 
     @property
@@ -77,14 +81,20 @@ class SpeechModel(ABC):
     def device(self) -> torch.device:
         return self.encoder.device
 
-    @torch.no_grad()
     def answer(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """Text or label of each waveform, (time,) float32 at 16 kHz. The answers do not depend on the batch."""
+        return self.listen(waveforms, self.read)
+
+    @torch.no_grad()
+    def listen(self, waveforms: Sequence[np.ndarray], read: Callable[[Frames], Answer]) -> Answer:
+        """What `read` makes of the waveforms' frames, everything in eval mode."""
         was_training = self.network.training
         self.network.eval()
         try:
+            if self.heard is not None:
+                return read(self.heard(waveforms))
             dtype = next(self.network.parameters()).dtype
-            return self.read(self.encoder(self.encoder.prepare(waveforms).to(self.device, dtype)))
+            return read(self.encoder(self.encoder.prepare(waveforms).to(self.device, dtype)))
         finally:
             self.network.train(was_training)
 

@@ -56,9 +56,14 @@ class JointRecogniser(WhisperRecogniser):
         return self.ctc(frames)
 
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        """Both losses, each summed over its own targets: tokens for the decoder, characters for the CTC head."""
+        """Both losses by their weights, the CTC head's a character as the decoder's a token.
+
+        A new CTC head's loss is many times the decoder's, and there are several characters to a token: as plain sums
+        it would take the encoder away from the decoder in the first epoch.
+        """
         spelt = [self._spelling(row[row != IGNORED].tolist()) for row in labels.cpu()]
         ctc = ctc_loss(self.emissions(frames), _padded(spelt).to(labels.device), self.blank)
+        ctc = ctc * int((labels != IGNORED).sum()) / max(1, sum(map(len, spelt)))
         return (1 - self.ctc_weight) * super().loss(frames, labels) + self.ctc_weight * ctc
 
     def read(self, frames: Frames) -> list[str]:

@@ -72,23 +72,12 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
     elif settings.kind == "classify":
         model = new_classifier(folder, settings, recipe.head, texts)
     else:
-        model = _with_decoder(folder, settings, recipe, texts)
+        whisper, processor = _with_decoder(folder)
+        if settings.kind == "joint":
+            model = new_joint(whisper, processor, settings, recipe.head, texts)
+        else:
+            model = WhisperRecogniser(whisper, processor, settings)
     model.network.to(pick_device(recipe.device))
-    return model
-
-
-def _with_decoder(folder: Path, settings: Settings, recipe: Recipe, texts: list[str]) -> WhisperRecogniser:
-    """Whisper and its decoder as the recipe trains them, with a new CTC head beside it where the recipe has one."""
-    config = config_of(folder)
-    _needs_decoder(config, folder)
-    options = {} if recipe.encoder.dropout is None else {"dropout": recipe.encoder.dropout}
-    whisper = pretrained(WhisperForConditionalGeneration, folder, **options)
-    processor = _processor(folder, config)
-    if settings.kind == "joint":
-        model: WhisperRecogniser = new_joint(whisper, processor, settings, recipe.head, texts)
-    else:
-        model = WhisperRecogniser(whisper, processor, settings)
-    model.label_smoothing = recipe.head.label_smoothing
     return model
 
 
@@ -132,15 +121,19 @@ def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | N
 
 
 def _open(folder: Path, settings: Settings) -> SpeechModel:
-    config = config_of(folder)
     if settings.kind in WITH_DECODER:
-        _needs_decoder(config, folder)
-        whisper = pretrained(WhisperForConditionalGeneration, folder)
-        processor = _processor(folder, config)
+        whisper, processor = _with_decoder(folder)
         if settings.kind == "joint":
             return open_joint(folder, whisper, processor, settings)
         return WhisperRecogniser(whisper, processor, settings)
     return open_ctc(folder, settings) if settings.kind == "ctc" else open_classifier(folder, settings)
+
+
+def _with_decoder(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """Whisper and its own decoder. Raises UserError where the folder has none."""
+    config = config_of(folder)
+    _needs_decoder(config, folder)
+    return pretrained(WhisperForConditionalGeneration, folder), _processor(folder, config)
 
 
 def _processor(folder: Path, config: Any) -> WhisperProcessor:

@@ -38,7 +38,6 @@ class WhisperRecogniser(SpeechModel):
         encoder = UnpaddedWhisper(whisper.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s)
         super().__init__(network or whisper, encoder, processor, settings)
         self.whisper = whisper
-        self.label_smoothing = 0.0  # in training
         self.prompt = _prompt(whisper, processor, settings.language)
         self.longest_text = whisper.config.max_target_positions - len(self.prompt)
 
@@ -64,7 +63,7 @@ class WhisperRecogniser(SpeechModel):
         self.whisper.save_pretrained(folder)
 
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        return decoder_loss(self.whisper, frames, labels, self.prompt, smoothing=self.label_smoothing)
+        return decoder_loss(self.whisper, frames, labels, self.prompt)
 
     def read(self, frames: Frames) -> list[str]:
         rows = decode(self.whisper, frames, self.prompt, beams=self.settings.beams, no_loops=self.settings.no_loops)
