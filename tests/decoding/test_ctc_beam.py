@@ -1,0 +1,208 @@
+"""Beam search over CTC emissions against every labelling written out, and against the language model's own words."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections import defaultdict
+from itertools import product
+
+import pytest
+import torch
+
+from speechxfer.decoding.ctc_beam import BeamSearch, LanguageModel, Search, beam_search, read_lm
+from speechxfer.errors import MissingExtraError, UserError
+from speechxfer.shapes import Emissions
+from speechxfer.text.ngram import BEGIN, END, estimate
+
+pytest.importorskip("ctc_beam_decoder", reason="the extra 'lm' is not installed")
+
+LETTERS = ("", " ", "a", "b", "c")
+
+
+def emissions(*lengths: int, vocab: int = len(LETTERS), seed: int = 0, sharp: float = 1.0) -> Emissions:
+    torch.manual_seed(seed)
+    logits = sharp * torch.randn(len(lengths), max(lengths), vocab)
+    return Emissions(logits.log_softmax(-1), torch.tensor(lengths))
+
+
+def saying(text: str, symbols=LETTERS, *, unsure: dict[str, str] | None = None) -> Emissions:
+    """Frames that say `text`, each symbol then a blank; where it is unsure another symbol is as likely, nearly."""
+    places = {symbol: place for place, symbol in enumerate(symbols)}
+    rows = []
+    for character in text:
+        row = torch.full((len(symbols),), 1e-3)
+        row[places[character]] = 1.0
+        if unsure and character in unsure:
+            row[places[unsure[character]]] = 0.9
+        blank = torch.full((len(symbols),), 1e-3)
+        blank[places[""]] = 1.0
+        rows += [row / row.sum(), blank / blank.sum()]
+    return Emissions(torch.stack(rows).log()[None], torch.tensor([len(rows)]))
+
+
+def texts_of_all_labellings(log_probs: torch.Tensor, symbols=LETTERS) -> dict[str, float]:
+    """Text to its log-probability: the sum over every labelling, written out."""
+    found: dict[str, float] = defaultdict(float)
+    rows = log_probs.exp().tolist()
+    for path in product(range(len(symbols)), repeat=len(rows)):
+        merged = [place for k, place in enumerate(path) if k == 0 or path[k - 1] != place]
+        text = " ".join("".join(symbols[place] for place in merged).split())
+        found[text] += math.prod(row[place] for row, place in zip(rows, path, strict=True))
+    return {text: math.log(share) for text, share in found.items()}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return estimate(["a b c", "a b", "b a c", "ab c", "ab ab a", "c b a ba", "cab ba"], 3)
+
+
+@pytest.fixture
+def lm(model, tmp_path) -> LanguageModel:
+    model.write(tmp_path / "lm.arpa")
+    return read_lm(tmp_path / "lm.arpa")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_wide_enough_it_finds_the_best_text_of_all(seed):
+    given = emissions(5, seed=seed)
+    truth = texts_of_all_labellings(given.log_probs[0])
+    (found,) = beam_search(given, LETTERS, None, Search(beams=5000))
+    best = max(truth, key=truth.__getitem__)
+    assert found[0].text == best
+    assert found[0].score == found[0].ctc
+    # the same text with more spaces is another prefix to the search, so it may hold a part of the text's probability
+    assert truth[best] - 0.7 < found[0].ctc <= truth[best] + 1e-4
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_spaces_scores_are_the_sums_over_labellings(seed):
+    symbols = ("", "a", "b", "c")
+    given = emissions(6, vocab=4, seed=seed)
+    truth = texts_of_all_labellings(given.log_probs[0], symbols)
+    (found,) = beam_search(given, symbols, None, Search(beams=5000))
+    for one in found[:20]:
+        assert one.ctc == pytest.approx(truth[one.text], abs=1e-4)
+    assert [one.text for one in found[:5]] == sorted(truth, key=truth.__getitem__, reverse=True)[:5]
+
+
+@pytest.mark.parametrize("weight, bonus", [(0.5, 0.0), (1.0, 1.5), (2.0, -0.5)])
+def test_the_language_model_counts_as_kenlm_reads_our_file(model, lm, weight, bonus):
+    """score = ctc + weight * ln P(words and end) + bonus * words."""
+    search = Search(beams=500, lm_weight=weight, word_bonus=bonus)
+    checked = 0
+    for seed in range(6):
+        (found,) = beam_search(emissions(7, seed=seed), LETTERS, lm, search)
+        for one in found[:30]:
+            words = one.text.split()
+            if words and set(words) <= set(lm.words):
+                row = (BEGIN, *words, END)
+                said = math.log(10) * sum(model.log10(row[k], row[:k]) for k in range(1, len(row)))
+                assert one.score - one.ctc == pytest.approx(weight * said + bonus * len(words), abs=1e-3), one.text
+                checked += 1
+    assert checked > 10
+
+
+def test_the_language_model_decides_where_the_sound_does_not(lm):
+    given = saying("ab a", unsure={"a": "c"})
+    assert beam_search(given, LETTERS, None, Search(beams=20))[0][0].text == "ab a"
+    given = saying("cb c", unsure={"c": "a"})  # cb is no word of the model's
+    assert beam_search(given, LETTERS, None, Search(beams=20))[0][0].text == "cb c"
+    assert beam_search(given, LETTERS, lm, Search(beams=20, lm_weight=1.0))[0][0].text == "ab c"
+
+
+def test_a_word_that_the_language_model_lacks_can_be_said(lm):
+    assert beam_search(saying("acca b"), LETTERS, lm, Search(beams=20, lm_weight=0.5))[0][0].text == "acca b"
+
+
+def test_hot_words_are_preferred_and_need_no_language_model(lm):
+    given = saying("ba ca", unsure={"b": "c", "c": "b"})
+    for model, weight in ((None, 0.0), (lm, 0.1)):
+        plain = beam_search(given, LETTERS, model, Search(beams=20, lm_weight=weight))
+        hot = Search(beams=20, lm_weight=weight, hot_words=("CA ca",), hot_word_weight=5.0)  # found in our case
+        assert "ca ca" not in plain[0][0].text
+        assert beam_search(given, LETTERS, model, hot)[0][0].text == "ca ca"
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_batch_padding_and_threads_change_nothing(lm, jobs):
+    lengths = (9, 23, 14, 1, 30, 17)
+    given = emissions(*lengths, sharp=2.0)
+    search = BeamSearch(LETTERS, lm, Search(beams=30, lm_weight=0.7, word_bonus=0.5), jobs=jobs)
+    together = search(given)
+    spoilt = Emissions(given.log_probs.clone(), given.lengths)
+    for row, length in enumerate(lengths):
+        spoilt.log_probs[row, length:] = 0.0
+    assert search(spoilt) == together
+    for row, length in enumerate(lengths):
+        alone = Emissions(given.log_probs[row : row + 1, :length], given.lengths[row : row + 1])
+        assert search(alone) == together[row : row + 1]
+    assert search(given) == together
+
+
+def test_no_frames_are_no_words():
+    found = beam_search(Emissions(torch.zeros(2, 3, 5), torch.tensor([0, 0])), LETTERS, None, Search(beams=5))
+    assert [[one.text for one in rows] for rows in found] == [[""], [""]]
+
+
+def test_what_must_never_be_written_is_not_even_where_it_is_likeliest():
+    symbols = ("", " ", "a", None, None)
+    log_probs = torch.tensor([[0.05, 0.05, 0.2, 0.6, 0.1]]).log().repeat(2, 1)[None]
+    (found,) = beam_search(Emissions(log_probs, torch.tensor([2])), symbols, None, Search(beams=10))
+    assert {one.text for one in found} == {"", "a"}
+
+
+def test_symbols_that_mean_something_to_the_decoder_are_letters_here():
+    symbols = ("", " ", "▁", "##b", "_", "é", "th")
+    for text in ("▁", "_é", "é_"):
+        assert beam_search(saying(text, symbols), symbols, None, Search(beams=5))[0][0].text == text
+    log_probs = torch.full((1, 2, 7), -9.0)
+    log_probs[0, 0, 3] = log_probs[0, 1, 6] = -0.01
+    assert beam_search(Emissions(log_probs, torch.tensor([2])), symbols, None, Search(beams=5))[0][0].text == "##bth"
+
+
+def test_capitals_meet_a_language_model_in_small_letters(lm):
+    symbols = tuple(symbol.upper() for symbol in LETTERS)
+    given = saying("CB C", symbols, unsure={"C": "A"})
+    assert beam_search(given, symbols, lm, Search(beams=20, lm_weight=1.0))[0][0].text == "AB C"
+
+
+def test_a_language_model_of_another_alphabet_is_refused(tmp_path):
+    estimate(["мама мыла раму"] * 2, 2).write(tmp_path / "lm.arpa")
+    with pytest.raises(UserError, match=r"another alphabet: 0 of its 3 words .*'а'") as error:
+        beam_search(emissions(3), LETTERS, read_lm(tmp_path / "lm.arpa"), Search(beams=5, lm_weight=1.0))
+    assert "speechxfer lm" in str(error.value)
+
+
+def test_a_hot_word_that_cannot_be_spelt_is_refused():
+    with pytest.raises(UserError, match=r"hot word 'abdô' has 'd' 'ô'"):
+        beam_search(emissions(3), LETTERS, None, Search(beams=5, hot_words=("ab", "abdô"), hot_word_weight=1.0))
+
+
+def test_files_that_are_no_language_model(tmp_path, lm):
+    with pytest.raises(UserError, match="no such language model"):
+        read_lm(tmp_path / "none.arpa")
+    lines = lm.path.read_text().splitlines()
+    (tmp_path / "bad.arpa").write_text("\n".join([*lines[:3], "ngram 3=9999", *lines[4:]]))
+    with pytest.raises(UserError, match="KenLM cannot read"):
+        beam_search(emissions(3), LETTERS, read_lm(tmp_path / "bad.arpa"), Search(beams=5, lm_weight=1.0))
+
+
+def test_without_its_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctc_beam_decoder", None)
+    with pytest.raises(MissingExtraError) as error:
+        beam_search(emissions(3), LETTERS, None, Search(beams=5))
+    assert "pip install 'speechxfer[lm]'" in str(error.value)
+
+
+def test_kenlm_s_bar_is_not_drawn(lm, tmp_path):
+    script = tmp_path / "load.py"
+    script.write_text(
+        "import sys\nfrom speechxfer.decoding.ctc_beam import BeamSearch, Search, read_lm\n"
+        f"BeamSearch({LETTERS!r}, read_lm({str(lm.path)!r}), Search(beams=5, lm_weight=1.0))\n"
+        "print('still heard', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "still heard\n")
