@@ -74,7 +74,9 @@ def test_the_checks_see_what_they_are_for():
 
 
 def test_the_commands_are_found():
-    assert {"demo", "check", "adapt", "evaluate", "score", "recipes", "recipes copy"} <= set(COMMANDS)
+    assert {"demo", "check", "adapt", "evaluate", "score", "recipes", "recipes copy", "cache", "cache clear"} <= set(
+        COMMANDS
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -200,7 +202,7 @@ def test_reads_are_seen_by_their_owner():
 
 def test_every_key_of_a_recipe_is_read():
     known, found = all_reads(), dict(sections())
-    assert set(found) == {"recipe", "data", "encoder", "head", "stage", "decoding", "scoring", "augment"}
+    assert set(found) == {"recipe", "data", "encoder", "head", "stage", "decoding", "scoring", "augment", "cache"}
     keys = {(section, key) for section, model in found.items() for key in model.model_fields}
     assert len(keys) > 50
     assert keys - known == set()

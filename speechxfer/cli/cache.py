@@ -1,0 +1,85 @@
+"""`speechxfer cache`: shows the frozen frames that training has kept, or clears them."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.errors import UserError, nearest
+
+HELP_ORDER = 80
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    group.callback()(cache)
+    group.command("clear")(clear)
+    app.add_typer(group, name="cache")
+
+
+def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -> None:
+    """Show what training keeps of frozen layers, or clear it.
+
+    Example: speechxfer cache clear --all
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from speechxfer.encoders.cache import frames_folder, stores_in
+
+    stores = stores_in()
+    if not quiet and str(json) != "-":
+        for store in stores:
+            layer = "convolutions" if store.layer < 0 else f"below layer {store.layer}"
+            typer.echo(
+                f"{store.path.name}  {store.megabytes:8,.0f} MB  {store.utterances:7,} utterances  "
+                f"{_date(store.last_used)}  {store.encoder}, {layer}, {store.dtype}"
+            )
+        total = sum(store.megabytes for store in stores)
+        typer.echo(f"{len(stores)} stores, {total:,.0f} MB in {frames_folder()}")
+        if stores:
+            typer.echo("\nspeechxfer cache clear NAME removes one (its first letters are enough), --all every one.")
+    listed = [
+        {
+            "name": store.path.name,
+            "path": str(store.path),
+            "megabytes": round(store.megabytes, 3),
+            "utterances": store.utterances,
+            "last_used": _date(store.last_used),
+            "encoder": store.encoder,
+            "layer": store.layer,
+            "dtype": store.dtype,
+        }
+        for store in stores
+    ]
+    write_json({"path": str(frames_folder()), "stores": listed}, json)
+
+
+def clear(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A store's name, or how it begins.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Remove every store.")] = False,
+    json: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Remove kept frames; training encodes anew what it needs of them."""
+    from speechxfer.encoders import cache as frames
+
+    if (name is None) == (not every):
+        raise UserError("which frames are to go?", fix="name a store as `speechxfer cache` lists it, or say --all")
+    known = [store.path.name for store in frames.stores_in()]
+    if name is not None:
+        meant = [one for one in known if one.startswith(name)]
+        if len(meant) != 1:
+            problem = f"{len(meant)} stores begin so" if meant else f"no such store{nearest(name, known)}"
+            raise UserError(problem, where=name, fix="`speechxfer cache` lists them")
+    removed = frames.clear(name=name)
+    freed = sum(store.megabytes for store in removed)
+    if not quiet and str(json) != "-":
+        typer.echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
+    write_json({"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
