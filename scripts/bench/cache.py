@@ -1,0 +1,157 @@
+"""What do kept frames save? python scripts/bench/cache.py [TABLE] [--json recipes/results/bench-cache.json]
+
+One epoch of a new CTC head over a frozen encoder, in three ways: its frames read from the store, its utterances encoded
+again as long as they are, and encoded again padded to 30 s, as plain transformers does. The same head, loss, optimiser
+and loop, the same seconds of input a batch, in turn; audio is decoded in each epoch that encodes, as training does.
+Filling the store is measured once, and told apart.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from _measuring import alternating, cores, corpus_table, machine, named, options, run, spread, versions, write
+
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
+from speechxfer.adaptation.caching import CachedUtterances, copies_of, from_cache
+from speechxfer.adaptation.trainee import Trainee
+from speechxfer.config import Recipe, load_recipe
+from speechxfer.config.recipe import Stage
+from speechxfer.data import audio
+from speechxfer.data.augment import Augment
+from speechxfer.data.read import read
+from speechxfer.models import to_adapt
+from speechxfer.report.progress import Narrator
+from speechxfer.text.normalise import get_normaliser
+
+CACHED, UNPADDED, PADDED = "from the cache", "encoded again, unpadded", "encoded again, padded to 30 s"
+WINDOW = 30.0  # s
+
+
+def recipe(model: str, batch_seconds: float, dtype: str) -> Recipe:
+    """A new CTC head on frozen frames, which are always kept."""
+    stage = {"train": "head", "epochs": 2, "lr": 1e-3, "batch_seconds": batch_seconds}
+    return load_recipe(
+        {
+            "encoder": {"name": model},
+            "head": {"kind": "ctc"},
+            "stages": [stage],
+            "cache": {"use": "always", "dtype": dtype},
+            "device": "cpu",
+        }
+    )
+
+
+def epoch(trainee: Trainee, utterances: Any, batches: BatchesBySeconds) -> Callable[[], list[float]]:
+    """One epoch of steps; what it returns is each step's loss."""
+    collate = Collate(trainee.model)
+    optimiser = torch.optim.AdamW([p for p in trainee.parameters() if p.requires_grad], lr=1e-3)
+
+    def train() -> list[float]:
+        losses = []
+        for batch in batches:
+            loss = trainee(**collate([utterances[draw] for draw in batch]))["loss"]
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(float(loss.detach()))
+        return losses
+
+    return train
+
+
+def measure(chosen: Recipe, rows: Any, repeats: int) -> dict[str, Any]:
+    normalise = get_normaliser(chosen.scoring.normaliser)
+    texts = [normalise(text) for text in rows["text"]]
+    torch.manual_seed(0)
+    model = to_adapt(chosen, texts)
+    trainee, stage = Trainee(model, chosen.augment), chosen.stages[0]
+    trainee.begin(stage)
+    augment = Augment(chosen.augment, longest=model.encoder.longest)
+    targets, copies = [model.targets(text) for text in texts], copies_of(chosen.cache, trainee.split)
+    utterances = TrainingUtterances(rows, targets, augment, chosen.seed, copies)
+    own = [audio.seconds(row) for row in rows]
+    began = time.perf_counter()
+    narrator = Narrator(quiet=True)
+    cached = from_cache(stage, trainee.split, model, utterances, own, chosen, narrator, "bench")
+    encoding = time.perf_counter() - began
+    assert isinstance(cached, CachedUtterances)
+
+    def batches(seconds: Sequence[float], padded: float = 0.0) -> BatchesBySeconds:
+        return BatchesBySeconds(seconds, most=stage.batch_seconds, epochs=1, seed=0, padded_share=padded)
+
+    sides = {
+        CACHED: epoch(trainee, cached, batches(own)),
+        UNPADDED: epoch(trainee, utterances, batches(own)),
+        PADDED: epoch(trainee, utterances, batches([WINDOW] * len(own), 1.0)),
+    }
+    difference = _difference(trainee, stage, cached, utterances, batches(own))
+    for name in (CACHED, UNPADDED):  # the padded side runs the same code as the unpadded one
+        sides[name]()
+    seconds = alternating(sides, repeats)
+    ratios = {
+        name: [slow / fast for slow, fast in zip(seconds[name], seconds[CACHED], strict=True)]
+        for name in (UNPADDED, PADDED)
+    }
+    return {
+        "utterances": len(rows),
+        "audio_seconds": round(sum(own), 1),
+        "seconds_an_epoch": {name: spread(values, 4) for name, values in seconds.items()},
+        "times_as_long": {name: spread(ratio, 2) for name, ratio in ratios.items()},  # as from the cache, turn by turn
+        "filling_the_store_seconds": round(encoding, 2),
+        "largest_difference_of_losses": difference,
+    }
+
+
+@torch.no_grad()
+def _difference(trainee: Trainee, stage: Stage, cached: Any, utterances: Any, batches: BatchesBySeconds) -> float:
+    """Between the losses of a batch from the cache and encoded again, without dropout."""
+    collate, drawn = Collate(trainee.model), next(iter(batches))
+    trainee.eval()
+    losses = [float(trainee(**collate([side[draw] for draw in drawn]))["loss"]) for side in (cached, utterances)]
+    trainee.begin(stage)
+    return abs(losses[0] - losses[1])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
+    parser.add_argument("--every", type=int, default=6, help="use every N-th utterance; default %(default)s")
+    parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default %(default)s")
+    parser.add_argument("--dtype", default="float32", help="number type on disk; default %(default)s")
+    parser.add_argument("--batch-seconds", type=float, default=80.0, help="default %(default)s")
+    parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
+    given = parser.parse_args(arguments)
+    table = corpus_table(given.table, "speechocean762/train.csv")
+    torch.set_num_threads(given.threads)
+    rows = read(table)
+    rows = rows.select(range(0, len(rows), given.every))
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["SPEECHXFER_FRAMES"] = scratch
+        found = measure(recipe(given.model, given.batch_seconds, given.dtype), rows, given.repeats)
+    write(
+        {
+            "command": "python scripts/bench/cache.py",
+            "machine": machine(),
+            "versions": versions("torch", "transformers", "numpy"),
+            "corpus": f"one utterance in {given.every} of {named(table)}",
+            "model": Path(given.model).name,
+            "head": "ctc",
+            "dtype": given.dtype,
+            "threads": given.threads,
+            "batch_seconds": given.batch_seconds,
+            "target": 20,
+            **found,
+        },
+        given.json,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

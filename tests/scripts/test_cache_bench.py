@@ -1,0 +1,34 @@
+"""The cache's bench in small: all sides train the same head on the same utterances."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # so that what the bench sets is taken back
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys):
+    target = tmp_path / "cache.json"
+    words = ["--every", "3", "--repeats", "2", "--threads", "1", "--batch-seconds", "4"]
+    script("bench/cache.py").main([str(corpus_table), "--model", str(tiny_whisper), *words, "--json", str(target)])
+    found = json.loads(target.read_text())
+    assert found == json.loads(capsys.readouterr().out)
+    assert found["utterances"] == 6 and 6 * 0.4 <= found["audio_seconds"] <= 6 * 0.9
+    assert list(found["seconds_an_epoch"]) == [
+        "from the cache",
+        "encoded again, unpadded",
+        "encoded again, padded to 30 s",
+    ]
+    assert all(spent["repeats"] == 2 and spent["low"] > 0 for spent in found["seconds_an_epoch"].values())
+    assert list(found["times_as_long"]) == ["encoded again, unpadded", "encoded again, padded to 30 s"]
+    assert found["largest_difference_of_losses"] < 1e-5
+    assert str(tmp_path) not in target.read_text() and str(tiny_whisper.parent) not in target.read_text()
