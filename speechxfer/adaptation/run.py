@@ -10,6 +10,7 @@ from typing import Any
 from transformers import set_seed
 
 from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.candidates import Candidate, choose_weights
 from speechxfer.adaptation.evaluation import (
     Evaluation,
     of_insertions,
@@ -22,13 +23,17 @@ from speechxfer.adaptation.evaluation import (
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.material import gather
-from speechxfer.adaptation.stages import checkpoint_of, train_stages
+from speechxfer.adaptation.rescoring import choose_rescoring
+from speechxfer.adaptation.stages import train_stages
 from speechxfer.adaptation.trainee import Trainee
+from speechxfer.adaptation.tuning import choose_search
 from speechxfer.config import Recipe, load_recipe, require_values
 from speechxfer.data.augment import Augment
 from speechxfer.encoders.weights import find, folder_fingerprint
 from speechxfer.errors import UserError
 from speechxfer.models import WITH_DECODER, SpeechModel, load, to_adapt
+from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.models.joint import JointRecogniser
 from speechxfer.report.html import write_report
 from speechxfer.report.progress import Narrator
 from speechxfer.scoring import Score
@@ -44,14 +49,6 @@ class Run:
     before: Score | None
     after: Score
     report: dict[str, Any] = field(repr=False)
-
-
-@dataclass
-class Candidate:
-    """A model that may be kept, with its error rate on the dev part."""
-
-    name: str
-    dev: float
 
 
 def adapt(
@@ -112,13 +109,15 @@ def adapt(
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
     training_seconds = time.perf_counter() - training_began
 
-    # the best stage, of equal ones the later, which has adapted more, must beat the untouched model
-    best = min(reversed(range(len(stages))), key=lambda number: stages[number]["dev"])
-    if best != len(stages) - 1:
-        trainee.restore(checkpoint_of(folder, best, stages[best]))
+    # the best weights on dev must beat the untouched model's
+    chosen, *others = choose_weights(trainee, stages, folder, judge, untouched)
+    weighed = choose_rescoring(model, judge) if isinstance(model, JointRecogniser) else None
+    searched = choose_search(model, judge) if isinstance(model, CtcRecogniser) else None
+    if searched:
+        chosen = Candidate(f"{chosen.name}, beam", searched["dev"])
     trained = judge.test(model, "adapted, test")
-    beaten = not candidates or stages[best]["dev"] < candidates[0].dev
-    candidates += [Candidate(f"stage {number}", entry["dev"]) for number, entry in enumerate(stages)]
+    beaten = not candidates or chosen.dev < candidates[0].dev
+    candidates += [chosen, *others]
     kept, after = (model, trained) if beaten else (untouched, before)
     assert kept is not None and after is not None
 
@@ -127,9 +126,11 @@ def adapt(
     report: dict[str, Any] = {
         "before": before.score.to_json() if before else None,
         "after": after.score.to_json(),
-        "kept": f"stage {best}" if beaten else UNTOUCHED,
+        "kept": chosen.name if beaten else UNTOUCHED,
         "candidates": [vars(candidate) for candidate in candidates],
         "stages": stages,
+        **({"rescoring": weighed} if weighed else {}),
+        **({"search": searched} if searched else {}),
         "measure": material.measure,
         "normaliser": recipe.scoring.normaliser,
         "parts": material.stated,

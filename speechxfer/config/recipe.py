@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 REQUIRED = "REQUIRED"  # a shipped recipe's mark for what only the user can say
 
+DECODER_BEAMS, CTC_BEAMS = 5, 50  # a CTC head's search is cheap, and needs the width
+
 _TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
 
 
@@ -83,7 +85,17 @@ class Stage(Section):
 
 class Decoding(Section):
     kind: Literal["greedy", "beam"] = "greedy"
-    beams: int = Field(5, ge=2, description="Width, where kind is beam.")
+    beams: int = Field(
+        0, ge=0, description="Width, where kind is beam; 0 becomes 5 with Whisper's decoder and 50 with a CTC head."
+    )
+    lm: str | None = Field(
+        None, description="CTC, beam: an ARPA file (`speechxfer lm`), or from-train: made of the training part's text."
+    )
+    lm_order: int = Field(4, ge=2, le=6, description="Words to an n-gram, where lm is from-train.")
+    lm_weight: float | None = Field(None, ge=0, description="Times its log-probabilities; chosen on dev when absent.")
+    word_bonus: float | None = Field(None, description="Added for every word with lm; chosen on dev when absent.")
+    hot_words: list[str] = Field([], description="CTC, beam: names and terms that are to be preferred.")
+    hot_word_weight: float = Field(10.0, ge=0, description="How much, as a natural logarithm for each of their words.")
     batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed at once, seconds.")
 
 
@@ -147,8 +159,15 @@ class Recipe(Section):
     def _whole(self) -> Recipe:
         if self.head.kind == "classify" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
-        if self.head.kind == "ctc" and self.decoding.kind == "beam":
-            raise ValueError("decoding.kind: a CTC head decodes greedily here; say greedy")
+        if self.decoding.beams == 1:
+            raise ValueError("decoding.beams: 1 is decoding.kind=greedy; a beam is 2 or more")
+        if not self.decoding.beams:
+            beams = CTC_BEAMS if self.head.kind == "ctc" else DECODER_BEAMS
+            self.decoding = self.decoding.model_copy(update={"beams": beams})
+        if (self.head.kind, self.decoding.kind) != ("ctc", "beam"):
+            for key in ("lm", "hot_words"):
+                if getattr(self.decoding, key):
+                    raise ValueError(f"decoding.{key}: only with head.kind ctc and decoding.kind beam")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
         return self

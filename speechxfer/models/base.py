@@ -37,6 +37,8 @@ class Settings(BaseModel):
     beams: int = 1  # 1 is greedy
     no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
     rescoring: dict[str, float] | None = None  # joint: `decoding.hybrid.Rescoring`
+    lm: str | None = None  # ctc: the ARPA file beside the weights
+    search: dict[str, Any] | None = None  # ctc: `decoding.ctc_beam.Search`, but for its beams
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from

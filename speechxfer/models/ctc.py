@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from speechxfer.config.recipe import Head
+from speechxfer.config.recipe import Decoding, Head
 from speechxfer.decoding.ctc import best_path
+from speechxfer.decoding.ctc_beam import BLANK as NOTHING
+from speechxfer.decoding.ctc_beam import BeamSearch, LanguageModel, Search, read_lm
+from speechxfer.decoding.ctc_beam import SPACE as BETWEEN
 from speechxfer.encoders import encoder_of
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import UserError
@@ -28,11 +33,20 @@ from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 from speechxfer.models.base import Settings, SpeechModel
 from speechxfer.models.opening import UNUSED, bare_encoder, config_of, encoder_config, pretrained, renew
 from speechxfer.shapes import Emissions, Frames
+from speechxfer.text.ngram import estimate
+from speechxfer.text.normalise import get_normaliser
 from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, spell, vocabulary_of
 
 
+LM = "lm.arpa"  # beside the weights
+FROM_TRAIN = "from-train"
+
+
 class CtcRecogniser(SpeechModel):
-    """`kind: ctc`. vocabulary: symbol to its place in the emissions; `blank` is the tokenizer's pad token."""
+    """`kind: ctc`. vocabulary: symbol to its place in the emissions; `blank` is the tokenizer's pad token.
+
+    lm: the language model that beams are searched with, if any.
+    """
 
     kind = "ctc"
 
@@ -50,6 +64,9 @@ class CtcRecogniser(SpeechModel):
         self.space = tokenizer.word_delimiter_token
         self._symbols = {place: symbol for symbol, place in self.vocabulary.items()}
         self._silent = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token} - {None}
+        self.lm: LanguageModel | None = None
+        self._searches: tuple[Any, BeamSearch] | None = None  # the last one, and what it was made of
+        self._scratch: tempfile.TemporaryDirectory | None = None  # holds an estimated language model until it is saved
 
     @property
     def head(self) -> list[nn.Module]:
@@ -75,7 +92,64 @@ class CtcRecogniser(SpeechModel):
         return ctc_loss(self.emissions(frames), labels, self.blank)
 
     def read(self, frames: Frames) -> list[str]:
-        return [self.text(places) for places in best_path(self.emissions(frames), self.blank)]
+        """By the best path, or with `settings.beams` of 2 or more by beam search with what language model there is."""
+        if self.settings.beams == 1:
+            return [self.text(places) for places in best_path(self.emissions(frames), self.blank)]
+        return [found[0].text for found in self.beam_search()(self.emissions(frames))]
+
+    @property
+    def symbols(self) -> list[str | None]:
+        """The text of every place of the emissions, as `BeamSearch` takes it."""
+        meant = {self.space: BETWEEN} | dict.fromkeys(self._silent)
+        rows = [meant.get(symbol, symbol) for _, symbol in sorted(self._symbols.items())]
+        rows[self.blank] = NOTHING
+        return rows
+
+    @property
+    def search(self) -> Search:
+        """How beams are searched, by the settings."""
+        stated = dict(self.settings.search or {})
+        return Search(self.settings.beams, **stated | {"hot_words": tuple(stated.get("hot_words", ()))})
+
+    def beam_search(self) -> BeamSearch:
+        """The search that `read` uses, made anew only where the settings have changed."""
+        key = (self.lm, self.search)
+        if self._searches is None or self._searches[0] != key:
+            self._searches = key, BeamSearch(self.symbols, self.lm, self.search)
+        return self._searches[1]
+
+    def take_search(self, decoding: Decoding, texts: list[str]) -> None:
+        """Search as a recipe says: its hot words, and its language model or one made of `texts`, with its weights.
+
+        Weights that the recipe leaves open are 0 until dev has chosen them. Raises UserError for a language model or a
+        hot word that cannot be used, MissingExtraError without the search's package.
+        """
+        normalise = get_normaliser(self.settings.normaliser)
+        self.settings.search = {
+            "lm_weight": decoding.lm_weight or 0.0,
+            "word_bonus": decoding.word_bonus or 0.0,
+            "hot_words": [normalise(word) for word in decoding.hot_words],
+            "hot_word_weight": decoding.hot_word_weight,
+        }
+        if decoding.lm == FROM_TRAIN:
+            self._scratch = tempfile.TemporaryDirectory()
+            path = Path(self._scratch.name) / LM
+            estimate((self._cased(text) for text in texts), decoding.lm_order).write(path)
+            self.lm = read_lm(path)
+        elif decoding.lm is not None:
+            self.lm = read_lm(decoding.lm)
+        self.settings.lm = LM if self.lm else None
+        self.beam_search()
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if self.lm is None:
+            return
+        target = folder / LM
+        if not (target.exists() and target.samefile(self.lm.path)):
+            with (gzip.open if self.lm.path.suffix == ".gz" else open)(self.lm.path, "rb") as source:
+                with target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
 
     def text(self, places: list[int]) -> str:
         symbols = (self._symbols[place] for place in places)
@@ -100,7 +174,10 @@ def open_ctc(folder: Path, settings: Settings) -> CtcRecogniser:
     else:
         network = pretrained(AutoModelForCTC, folder, fresh=UNUSED)
     tokenizer = pretrained(Wav2Vec2CTCTokenizer, folder)
-    return CtcRecogniser(network.eval(), pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
+    model = CtcRecogniser(network.eval(), pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
+    if settings.lm is not None:
+        model.lm = read_lm(folder / Path(settings.lm).name)
+    return model
 
 
 def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> CtcRecogniser:

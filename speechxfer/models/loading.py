@@ -68,7 +68,10 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
         base=recipe.encoder.name,
     )
     if settings.kind == "ctc":
-        model: SpeechModel = new_ctc(folder, settings, recipe.head, texts)
+        ctc = new_ctc(folder, settings, recipe.head, texts)
+        if settings.beams > 1:
+            ctc.take_search(recipe.decoding, texts)
+        model: SpeechModel = ctc
     elif settings.kind == "classify":
         model = new_classifier(folder, settings, recipe.head, texts)
     else:
@@ -152,7 +155,7 @@ def _needs_decoder(config: Any, folder: Path) -> None:
     architecture = (config.architectures or [""])[0]
     if config.model_type != "whisper" or architecture.endswith("ForAudioClassification"):
         raise UserError(
-            "head.kind seq2seq and joint keep Whisper's own decoder, and this "
+            "head.kind seq2seq, as joint, keeps Whisper's own decoder, and this "
             f"{architecture or config.model_type} has none",
             where=str(folder),
             fix="say head.kind=ctc, or name a Whisper checkpoint",

@@ -19,7 +19,7 @@ from speechxfer.data.long_audio import Cut, cuts, stated_seconds
 from speechxfer.data.pool import over_rows
 from speechxfer.errors import UserError
 from speechxfer.models.answering import Progress, cut_by_seconds
-from speechxfer.models.base import WITH_DECODER, SpeechModel
+from speechxfer.models.base import SpeechModel
 from speechxfer.models.loading import load
 from speechxfer.models.transcript import Segment, Transcript, Unread, commonest, join
 from speechxfer.shapes import RATE
@@ -65,9 +65,8 @@ def transcribe(
 @contextmanager
 def running(model: SpeechModel, *, beams: int | None = None, padded: bool | None = None) -> Iterator[None]:
     """While open, the model runs as it was saved, but for what is given. Raises UserError where it has no such way."""
-    if beams is not None and beams > 1 and model.kind not in WITH_DECODER:
-        kind = "a classifier" if model.kind == "classify" else "a CTC head"
-        raise UserError(f"{kind} has no beam search here", where="beams", fix="leave it out")
+    if beams is not None and beams > 1 and model.kind == "classify":
+        raise UserError("a classifier has no beam search", where="beams", fix="leave it out")
     if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
         raise UserError(f"only Whisper is padded, and this is {model.encoder.family}", where="padded")
     saved = model.settings.beams

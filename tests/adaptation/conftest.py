@@ -66,6 +66,7 @@ def recipe_values(tiny_whisper: Path, corpus_table: Path) -> dict[str, Any]:
         "encoder": {"name": str(tiny_whisper)},
         "head": {"kind": "seq2seq"},
         "stages": [{"train": "all", "epochs": 2, "lr": 3e-3, "batch_seconds": 2}],
+        "candidates": {"means": [], "untouched": []},
         "device": "cpu",
     }
 

@@ -1,0 +1,87 @@
+"""Means of epochs and mixtures with the untouched weights are measured on dev, and the best of all is kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechxfer.adaptation import rescoring
+from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.run import adapt
+from speechxfer.decoding.hybrid import Hypothesis, Rescoring
+from speechxfer.models import load
+
+EPOCHS = ("stages.0.epochs=3", "candidates={means: [2, 3, 5], untouched: [0.25]}")
+
+
+@pytest.fixture
+def dev_says(monkeypatch):
+    """dev_says(untouched, first epoch, ...): the dev part's error rates, in the order in which they are asked for."""
+
+    def make(*errors: float) -> None:
+        given = iter(errors)
+        monkeypatch.setattr(Judge, "dev", lambda *_: next(given))
+
+    return make
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return load_file(path / "model.safetensors")
+
+
+def test_a_mean_of_epochs_is_kept(tiny_recipe, quiet, dev_says):
+    """Three epochs, so no mean of five; the mean of the last three is the best, and no mixture as good."""
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.35, 0.3, 0.31)
+    run = adapt(tiny_recipe(*EPOCHS), narrator=quiet)
+    assert run.report["kept"] == "stage 0, mean of its last 3 epochs"
+    assert [candidate["dev"] for candidate in run.report["candidates"]] == [0.9, 0.3, 0.4, 0.35, 0.31]
+    late = sorted((run.folder.checkpoints / "stage-0" / "epochs").iterdir())
+    assert len(late) == 3
+    kept = weights(run.folder.model)
+    for name, weight in kept.items():
+        truth = torch.stack([weights(path)[f"network.{name}"] for path in late]).double().mean(0).float()
+        torch.testing.assert_close(weight, truth)
+    assert run.report["after"] == {**run.report["after"], "utterances": 6}
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "joint"])
+def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, dev_says, tiny_whisper, kind):
+    dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
+    run = adapt(tiny_recipe(*EPOCHS, f"head.kind={kind}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0, 25% untouched"  # as good as its best epoch, and forgot less
+    stage = run.report["stages"][0]
+    adapted = weights(run.folder.checkpoints / "stage-0" / stage["best"])
+    before, kept = weights(tiny_whisper), weights(run.folder.model)
+    prefix = "network.whisper." if kind == "joint" else "network."
+    for name, weight in kept.items():
+        torch.testing.assert_close(weight, 0.75 * adapted[prefix + name] + 0.25 * before[name])
+
+
+def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
+    dev_says(0.9, 0.5, 0.3, 0.45, 0.41, 0.42, 0.4)
+    run = adapt(tiny_recipe(*EPOCHS), narrator=quiet)
+    assert run.report["kept"] == "stage 0"
+    adapted = weights(run.folder.checkpoints / "stage-0" / run.report["stages"][0]["best"])
+    kept = weights(run.folder.model)
+    assert all(weight.equal(adapted[f"network.{name}"]) for name, weight in kept.items())
+
+
+def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quiet, dev_says, corpus_table):
+    dev_says(0.9, 0.5, 0.4)
+    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
+    chosen = run.report["rescoring"]
+    model = load(run.folder.model, device="cpu")
+    assert model.settings.rescoring == {name: chosen[name] for name in ("ctc", "word", "risk")}
+    assert chosen["dev"] <= chosen["dev_by_the_decoder_alone"]
+
+
+def test_rescoring_takes_the_fewest_errors(monkeypatch):
+    """The decoder is wrong on both, the CTC head right on both: it is listened to."""
+    found = [
+        [Hypothesis("x", ("x",), -1.0, -9.0), Hypothesis("a", ("a",), -2.0, -1.0)],
+        [Hypothesis("b c", ("b", "c"), -1.0, -9.0), Hypothesis("b", ("b",), -3.0, -1.0)],
+    ]
+    references = [("a",), ("b",)]
+    assert rescoring.errors(found, references, Rescoring(ctc=0.0)) == 2
+    assert rescoring.errors(found, references, Rescoring(ctc=0.3)) == 0
