@@ -1,0 +1,159 @@
+"""Writes a model as another library opens it: `transformers`, or `ctranslate2` (which faster-whisper runs)."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+
+from speechxfer.encoders.weights import find
+from speechxfer.errors import MissingExtraError, UserError, nearest
+from speechxfer.export.proof import Proof, prove
+from speechxfer.export.target import target_folder
+from speechxfer.heads.classify import AttentiveClassifier
+from speechxfer.heads.whisper_ctc import WhisperForCTC
+from speechxfer.models import SpeechModel, load
+from speechxfer.models.seq2seq import WhisperRecogniser
+
+# what each form can hold its weights as; the first is the default
+QUANTIZATIONS = {"transformers": ("float32", "float16"), "ctranslate2": ("float32", "float16", "int8")}
+_FOR_FASTER_WHISPER = ["tokenizer.json", "preprocessor_config.json"]  # beside what CTranslate2 writes itself
+
+
+@dataclass
+class Exported:
+    """What `export` wrote. files: name to bytes. proof: where utterances were given. warnings: for the user."""
+
+    output: Path
+    files: dict[str, int]
+    warnings: list[str]
+    proof: Proof | None
+
+
+def export(
+    model: str | Path,
+    to: str,
+    output: Path,
+    *,
+    quantization: str = "float32",
+    language: str | None = None,
+    check: Dataset | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Exported:
+    """Write MODEL to `output` in another library's form; the folder appears whole or not at all.
+
+    to: a key of QUANTIZATIONS, whose values say what `quantization` may be. language: of a multilingual Whisper.
+    check: utterances on which the exported model is compared with ours (see `Proof`); a proof that falls short is
+    returned, not raised. overwrite: replace a model that lies in `output`.
+    Raises UserError for a model that the form cannot hold, and rather than lose anyone's files.
+    """
+    _known(to, quantization)
+    source = find(model)
+    with target_folder(output, source, overwrite=overwrite) as scratch:
+        opened = load(model, device="cpu", language=language)
+        _refuse_ours(opened, str(model))
+        if to == "ctranslate2":
+            _needs_whisper(opened, str(model))
+        warnings = _warnings(opened)
+        opened.encoder.silence = 0.0  # other libraries put none, and are compared with what they do
+        try:
+            if to == "transformers":
+                _write_transformers(opened, scratch, quantization)
+            else:
+                _write_ctranslate2(opened, scratch, quantization)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"cannot be written ({error})", where=str(output), fix="make room, or name another folder"
+            ) from None
+        proof = None
+        if check is not None:
+            proof = prove(opened, to, scratch, check, quantization, progress=progress)
+    files = {path.name: path.stat().st_size for path in sorted(output.iterdir())}
+    return Exported(output, files, warnings, proof)
+
+
+def _known(to: str, quantization: str) -> None:
+    if to not in QUANTIZATIONS:
+        raise UserError(f"'{to}' is not one of {', '.join(QUANTIZATIONS)}{nearest(to, QUANTIZATIONS)}", where="--to")
+    if quantization not in QUANTIZATIONS[to]:
+        raise UserError(
+            f"'{quantization}' is not one of {', '.join(QUANTIZATIONS[to])}, which {to} holds"
+            f"{nearest(quantization, QUANTIZATIONS[to])}",
+            where="--quantization",
+        )
+    if to == "ctranslate2" and find_spec("ctranslate2") is None:
+        raise MissingExtraError("ctranslate2", "export", "export --to ctranslate2")
+
+
+def _refuse_ours(model: SpeechModel, named: str) -> None:
+    """Heads that transformers lacks: no other library could open such a folder."""
+    if isinstance(model.network, WhisperForCTC):
+        raise UserError(
+            "a CTC head on Whisper's encoder is an architecture of speechxfer's own, which no other library opens",
+            where=named,
+            fix="use it through speechxfer (transcribe, speechxfer.load), or adapt with head.kind=seq2seq or joint, or "
+            "with head.kind=ctc on an encoder of the wav2vec2 family",
+        )
+    if isinstance(model.network, AttentiveClassifier):
+        raise UserError(
+            "attentive pooling is an architecture of speechxfer's own, which no other library opens",
+            where=named,
+            fix="use it through speechxfer (evaluate, speechxfer.load), or adapt with head.pooling=mean",
+        )
+
+
+def _needs_whisper(model: SpeechModel, named: str) -> None:
+    if not isinstance(model, WhisperRecogniser):
+        raise UserError(
+            f"faster-whisper runs Whisper with its own decoder, and this is a {type(model.network).__name__}",
+            where=named,
+            fix="say --to transformers",
+        )
+
+
+def _warnings(model: SpeechModel) -> list[str]:
+    if not model.encoder.silence:
+        return []
+    seconds = f"{model.encoder.silence:g} s"
+    return [f"it was adapted with {seconds} of silence around every utterance, which other libraries do not put there"]
+
+
+def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> None:
+    """The network, its tokenizer and its feature extractor; nothing of ours, a joint model's CTC head neither."""
+    network: Any = model.network
+    if isinstance(model, WhisperRecogniser):
+        network = model.whisper
+        stated = network.generation_config
+        stated.num_beams = model.settings.beams  # else transformers' pipeline takes five
+        if getattr(stated, "is_multilingual", False):
+            stated.language, stated.task = model.settings.language, "transcribe"
+    if quantization == "float16":
+        network = copy.deepcopy(network).half()
+    network.save_pretrained(folder)
+    model.processor.save_pretrained(folder)
+    extractor = getattr(model.processor, "feature_extractor", model.processor)
+    extractor.save_pretrained(folder)  # as preprocessor_config.json, where faster-whisper and older transformers look
+
+
+def _write_ctranslate2(model: SpeechModel, folder: Path, quantization: str) -> None:
+    """By CTranslate2's own converter, from a plain transformers folder."""
+    from ctranslate2.converters import TransformersConverter
+
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".plain-") as plain:
+        _write_transformers(model, Path(plain), "float32")
+        with torch.no_grad():
+            converter = TransformersConverter(plain, copy_files=_FOR_FASTER_WHISPER)
+            made = Path(plain) / "ctranslate2"
+            converter.convert(str(made), quantization=quantization)
+        for path in made.iterdir():
+            shutil.move(path, folder / path.name)

@@ -1,0 +1,163 @@
+"""One utterance through a model: by us, by plain transformers, by CTranslate2, each with its own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoModelForCTC,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
+
+from speechxfer.decoding.whisper import decode
+from speechxfer.models import SpeechModel
+from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.models.opening import pretrained
+from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.shapes import RATE
+
+
+class Heard(NamedTuple):
+    """frames: (1, frames, dim). probabilities: of each token, or (1, frames, symbols), or (1, labels)."""
+
+    frames: Tensor
+    probabilities: Tensor
+    text: str
+    tokens: list[int]
+
+
+class Hears(Protocol):
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        """waveform: (time,) float32 at 16 kHz. tokens: to be given probabilities; None: those of its own transcript."""
+
+
+class OurWhisper:
+    """Ours, padded to 30 s, greedy."""
+
+    def __init__(self, model: WhisperRecogniser) -> None:
+        self.model = model
+
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        model = self.model
+        with model.padded():
+            frames = model.encoder(model.encoder.prepare([waveform]))
+        (said,) = decode(model.whisper, frames, model.prompt)
+        words = _words(said, model) if tokens is None else tokens
+        return Heard(
+            frames.states,
+            _probabilities(model.whisper, frames.states, model, words),
+            model.processor.tokenizer.decode(said, skip_special_tokens=True).strip(),
+            words,
+        )
+
+
+class TransformersWhisper:
+    """Plain transformers: its feature extractor, its padding, its `generate`."""
+
+    def __init__(self, model: WhisperRecogniser, folder: Path) -> None:
+        self.model = model
+        self.network = pretrained(WhisperForConditionalGeneration, folder).eval()
+        self.processor = pretrained(WhisperProcessor, folder)
+
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        features = self.processor(waveform, sampling_rate=RATE, return_tensors="pt").input_features
+        states = self.network.model.encoder(features).last_hidden_state
+        said = self.network.generate(features, num_beams=1)[0].tolist()
+        words = _words(said, self.model) if tokens is None else tokens
+        text = self.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+        return Heard(states, _probabilities(self.network, states, self.model, words), text, words)
+
+
+class CTranslate2Whisper:
+    """CTranslate2 on the CPU, as faster-whisper calls it; the features are ours, which its own tests are not about."""
+
+    def __init__(self, model: WhisperRecogniser, folder: Path, quantization: str) -> None:
+        import ctranslate2
+
+        self.model, self._storage = model, ctranslate2.StorageView
+        # few processors compute in float16; such weights are widened
+        compute = "float32" if quantization == "float16" else quantization
+        threads = torch.get_num_threads()
+        self.whisper = ctranslate2.models.Whisper(str(folder), compute_type=compute, intra_threads=threads)
+
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        model = self.model
+        with model.padded():
+            features = model.encoder.prepare([waveform]).features.numpy()
+        states = self.whisper.encode(self._storage.from_array(np.ascontiguousarray(features)))
+        (said,) = self.whisper.generate(
+            states, [model.prompt], beam_size=1, max_length=model.whisper.config.max_target_positions
+        )
+        words = _words(said.sequences_ids[0], model) if tokens is None else tokens
+        start = model.prompt[:-1]  # it puts the no-timestamps token itself
+        (aligned,) = self.whisper.align(states, start, [words], features.shape[-1]) if words else (None,)
+        return Heard(
+            torch.from_numpy(np.array(states)),
+            torch.tensor(aligned.text_token_probs if aligned else []),
+            model.processor.tokenizer.decode(said.sequences_ids[0], skip_special_tokens=True).strip(),
+            words,
+        )
+
+
+class OurHead:
+    """Ours, a CTC or classification head; a Whisper encoder padded to 30 s."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        self.model: Any = model
+
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        model = self.model
+        with model.padded():
+            frames = model.encoder(model.encoder.prepare([waveform]))
+        if isinstance(model, CtcRecogniser):
+            probabilities = model.emissions(frames).log_probs.exp()
+        else:
+            probabilities = model.scores(frames).softmax(-1)
+        return Heard(frames.states, probabilities, model.read(frames)[0], [])
+
+
+class TheirHead:
+    """Plain transformers' network with a CTC or classification head, behind its own feature extractor."""
+
+    def __init__(self, model: SpeechModel, folder: Path) -> None:
+        self.model: Any = model
+        kind = AutoModelForCTC if isinstance(model, CtcRecogniser) else AutoModelForAudioClassification
+        self.network = pretrained(kind, folder).eval()
+        self.extractor = pretrained(AutoFeatureExtractor, folder)
+
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        inputs = self.extractor(waveform, sampling_rate=RATE, return_tensors="pt")
+        found = self.network(**inputs, output_hidden_states=True)
+        probabilities = found.logits.softmax(-1)
+        if isinstance(self.model, CtcRecogniser):
+            text = self.model.text(_collapsed(probabilities.argmax(-1)[0].tolist(), self.model.blank))
+        else:
+            text = self.network.config.id2label[int(found.logits.argmax())]
+        return Heard(found.hidden_states[-1], probabilities, text, [])
+
+
+def _words(said: list[int], model: WhisperRecogniser) -> list[int]:
+    """The tokens of the text: Whisper's special ones have the numbers from the end token on."""
+    end = model.processor.tokenizer.eos_token_id
+    return [token for token in said if token < end]
+
+
+def _probabilities(network: Any, states: Tensor, model: WhisperRecogniser, words: list[int]) -> Tensor:
+    """(words,) the probability of each, after those before it, among the tokens of text, as CTranslate2 counts them."""
+    given = torch.tensor([[*model.prompt, *words]])
+    decoded = network.model.decoder(input_ids=given, encoder_hidden_states=states).last_hidden_state
+    logits = network.proj_out(decoded)[0, len(model.prompt) - 1 : -1]
+    ranks = logits[:, : model.processor.tokenizer.eos_token_id].softmax(-1)
+    return ranks[torch.arange(len(words)), torch.tensor(words, dtype=torch.int64)]
+
+
+def _collapsed(places: list[int], blank: int) -> list[int]:
+    """Repeats said once, blanks left out."""
+    return [p for k, p in enumerate(places) if p != blank and (k == 0 or p != places[k - 1])]

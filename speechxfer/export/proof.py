@@ -1,0 +1,93 @@
+"""Is an exported model the same model? Both hear the same utterances, padded as others pad, and are compared.
+
+Transcripts alone prove little: two numbers that round differently may turn a near tie, and a search behind it. So our
+transcript is given to both, and what is compared is the probability that each gives to every token of it; for a model
+without a decoder, to every symbol or label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from speechxfer.data import audio
+from speechxfer.errors import UserError
+from speechxfer.export.hearing import CTranslate2Whisper, Hears, OurHead, OurWhisper, TheirHead, TransformersWhisper
+from speechxfer.models import SpeechModel
+from speechxfer.models.seq2seq import WhisperRecogniser
+
+MOST = 20  # utterances compared, spread evenly
+# differences of probabilities that the arithmetic of these weights explains: the mean of all, and the largest of one
+ALLOWED = {"float32": (1e-4, 2e-3), "float16": (2e-3, 0.05), "int8": (0.03, 0.6)}
+
+
+@dataclass
+class Proof:
+    """What both models made of the same utterances.
+
+    mean, largest: difference of the probabilities, over all tokens of all utterances. frames: largest difference of the
+    encoder's output. differing: `id`, `ours` and `theirs` where the greedy transcripts are not the same text.
+    """
+
+    utterances: int
+    mean: float
+    largest: float
+    frames: float
+    allowed: tuple[float, float]  # mean and largest
+    differing: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        return self.mean <= self.allowed[0] and self.largest <= self.allowed[1]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"holds": self.holds, **vars(self)}
+
+
+def prove(
+    model: SpeechModel,
+    to: str,
+    folder: Path,
+    utterances: Dataset,
+    quantization: str,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Proof:
+    """Compare `model` with what the library `to` makes of `folder`, on at most `MOST` of the utterances.
+
+    With a Whisper, both run on audio padded to 30 s and search greedily. Raises UserError where there is no utterance,
+    or one longer than the model holds.
+    """
+    ours: Hears = OurWhisper(model) if isinstance(model, WhisperRecogniser) else OurHead(model)
+    if not isinstance(model, WhisperRecogniser):
+        theirs: Hears = TheirHead(model, folder)
+    elif to == "transformers":
+        theirs = TransformersWhisper(model, folder)
+    else:
+        theirs = CTranslate2Whisper(model, folder, quantization)
+    count = min(MOST, len(utterances))
+    if not count:
+        raise UserError("holds no utterance", where="--check", fix="name a table of a few")
+    proof = Proof(count, 0.0, 0.0, 0.0, ALLOWED[quantization])
+    differences = []
+    with torch.no_grad():
+        for done in range(count):
+            row = utterances[done * len(utterances) // count]
+            waveform = audio.load(row)
+            one = ours.hear(waveform, None)
+            other = theirs.hear(waveform, one.tokens)
+            differences.append((one.probabilities - other.probabilities).abs().flatten())
+            proof.frames = max(proof.frames, float((one.frames - other.frames).abs().max()))
+            if one.text != other.text:
+                proof.differing.append({"id": str(row["id"]), "ours": one.text, "theirs": other.text})
+            if progress:
+                progress(done + 1, count)
+    every = torch.cat(differences)
+    if len(every):  # none where every transcript is empty
+        proof.mean, proof.largest = float(every.mean()), float(every.max())
+    return proof

@@ -1,0 +1,238 @@
+"""An exported folder opened by the libraries it is for, and compared with ours on utterances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechxfer.config import load_recipe
+from speechxfer.data import audio
+from speechxfer.data.read import read
+from speechxfer.errors import UserError
+from speechxfer.export import export
+from speechxfer.models import load, to_adapt
+
+SAFE = {".json", ".safetensors", ".bin"}  # .bin: CTranslate2's own layout, checked below
+
+
+@pytest.fixture(scope="module")
+def whisper(make_whisper):
+    """A tiny random Whisper that holds 30 s, as transformers' pipeline and faster-whisper insist on."""
+    return make_whisper(seconds=30)
+
+
+@pytest.fixture
+def utterances(corpus_table):
+    return read(corpus_table).select([0, 7, 17])
+
+
+def adapted(folder: Path, encoder: Path, **head) -> Path:
+    """A saved model with a new head, not trained."""
+    stages = [{"train": "head", "epochs": 1, "lr": 1}]
+    recipe = load_recipe(
+        {"encoder": {"name": str(encoder), "silence": 0.1}, "head": head, "stages": stages, "device": "cpu"}
+    )
+    torch.manual_seed(1)
+    to_adapt(recipe, ["one", "two", "six"]).save(folder)
+    return folder
+
+
+def padded_greedy(folder: Path, waveform: np.ndarray) -> str:
+    model = load(folder, device="cpu")
+    model.encoder.silence = 0.0
+    with model.padded():
+        return model.answer([waveform])[0]
+
+
+# -- transformers ----------------------------------------------------------------------------------------------------
+def test_the_pipeline_of_plain_transformers_says_the_same(whisper, utterances, tmp_path):
+    from transformers import pipeline
+
+    made = export(whisper, "transformers", tmp_path / "out", check=utterances)
+    assert made.proof.holds and made.proof.largest < 1e-4 and made.proof.frames < 1e-4
+    said = pipeline("automatic-speech-recognition", str(made.output), device="cpu")
+    for row in utterances:
+        waveform = audio.load(row)
+        # 64 positions in this model; the pipeline's own limit is meant for Whisper's 448
+        there = said({"raw": waveform, "sampling_rate": 16_000}, generate_kwargs={"max_new_tokens": 24})
+        here = padded_greedy(whisper, waveform)
+        assert here and here.startswith(there["text"].strip()[:8])
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "joint"])
+def test_only_what_transformers_knows_is_written(kind, whisper, tmp_path):
+    saved = adapted(tmp_path / "saved", whisper, kind=kind)
+    made = export(saved, "transformers", tmp_path / "out")
+    names = set(made.files)
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= names
+    assert not names & {"speechxfer.json", "ctc_head.safetensors", "ctc_vocabulary.json"}
+    assert {Path(name).suffix for name in names} <= SAFE
+    assert made.files == {path.name: path.stat().st_size for path in made.output.iterdir()}
+    before, after = load_file(saved / "model.safetensors"), load_file(made.output / "model.safetensors")
+    assert before.keys() == after.keys() and all(before[name].equal(after[name]) for name in before)
+    assert made.warnings == [
+        "it was adapted with 0.1 s of silence around every utterance, which other libraries do not put there"
+    ]
+
+
+def test_beams_and_language_go_with_it(make_whisper, tmp_path):
+    from transformers import GenerationConfig
+
+    many = make_whisper(seconds=2, multilingual=True)
+    export(many, "transformers", tmp_path / "out", language="de")
+    stated = GenerationConfig.from_pretrained(tmp_path / "out")
+    assert (stated.language, stated.task, stated.num_beams) == ("de", "transcribe", 1)
+    saved = load(many, device="cpu", language="zh")
+    saved.settings.beams = 3
+    saved.save(tmp_path / "saved")
+    export(tmp_path / "saved", "transformers", tmp_path / "again")
+    stated = GenerationConfig.from_pretrained(tmp_path / "again")
+    assert (stated.language, stated.num_beams) == ("zh", 3)
+
+
+def test_half_precision_is_half_the_file(tiny_whisper, utterances, tmp_path):
+    whole = export(tiny_whisper, "transformers", tmp_path / "whole")
+    half = export(tiny_whisper, "transformers", tmp_path / "half", quantization="float16", check=utterances)
+    assert half.files["model.safetensors"] < 0.6 * whole.files["model.safetensors"]
+    assert half.proof.holds and half.proof.largest > 0
+    assert {tensor.dtype for tensor in load_file(half.output / "model.safetensors").values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "wavlm", "bert"])
+def test_a_ctc_head_of_the_wav2vec2_family(family, make_encoder, utterances, tmp_path):
+    folder = make_encoder(family, words="one two six")
+    made = export(folder, "transformers", tmp_path / "out", check=utterances)
+    assert made.proof.holds and made.proof.differing == []
+
+
+def test_a_classifier_with_mean_pooling(make_encoder, utterances, tmp_path):
+    folder = make_encoder("hubert", labels=["one", "two", "six"])
+    made = export(folder, "transformers", tmp_path / "out", check=utterances)
+    assert made.proof.holds and made.proof.differing == []
+
+
+# -- ctranslate2 -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def in_ctranslate2(whisper, tmp_path_factory):
+    pytest.importorskip("ctranslate2")
+    return export(whisper, "ctranslate2", tmp_path_factory.mktemp("ctranslate2") / "out").output
+
+
+def test_ctranslate2_gives_the_same_frames_and_tokens(whisper, in_ctranslate2, utterances):
+    import ctranslate2
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    theirs = ctranslate2.models.Whisper(str(in_ctranslate2), compute_type="float32")
+    plain = WhisperForConditionalGeneration.from_pretrained(whisper).eval()
+    extractor = WhisperFeatureExtractor.from_pretrained(whisper)
+    start = plain.config.decoder_start_token_id
+    for row in utterances:
+        features = extractor(audio.load(row), sampling_rate=16_000, return_tensors="pt").input_features
+        encoded = theirs.encode(ctranslate2.StorageView.from_array(features.numpy()))
+        with torch.no_grad():
+            frames = plain.model.encoder(features).last_hidden_state
+            said = plain.generate(features, num_beams=1, max_new_tokens=20)[0].tolist()
+        assert np.abs(np.array(encoded) - frames.numpy()).max() < 1e-3
+        prompt = [start, plain.generation_config.no_timestamps_token_id]
+        found = theirs.generate(encoded, [prompt], beam_size=1, max_length=22)[0].sequences_ids[0]
+        words = [token for token in said if token < plain.config.eos_token_id]
+        assert len(found) >= 5 and found[:5] == words[:5]
+
+
+def test_faster_whisper_opens_it(whisper, in_ctranslate2, utterances):
+    faster_whisper = pytest.importorskip("faster_whisper")
+    opened = faster_whisper.WhisperModel(str(in_ctranslate2), device="cpu", local_files_only=True)
+    assert opened.feature_extractor.mel_filters.shape[0] == 20  # this model's, from preprocessor_config.json
+    opened.max_length = 64  # Whisper's own is 448
+    segments, _ = opened.transcribe(
+        audio.load(utterances[0]),
+        language="en",
+        beam_size=1,
+        without_timestamps=True,
+        temperature=0.0,
+        no_speech_threshold=None,
+        max_new_tokens=20,
+    )
+    assert "".join(segment.text for segment in segments).strip()
+
+
+@pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])
+def test_every_precision_is_proven(quantization, whisper, utterances, tmp_path):
+    pytest.importorskip("ctranslate2")
+    made = export(whisper, "ctranslate2", tmp_path / "out", quantization=quantization, check=utterances)
+    assert made.proof.utterances == 3
+    assert made.proof.holds and (made.proof.frames < 5e-4) == (quantization == "float32")
+    assert set(made.files) == {
+        "config.json",
+        "model.bin",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "vocabulary.json",
+    }
+
+
+def test_our_own_reader_takes_it_back_without_loss(whisper, tmp_path, monkeypatch):
+    pytest.importorskip("ctranslate2")
+    from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+
+    monkeypatch.setenv("SPEECHXFER_CACHE", str(tmp_path / "cache"))
+    config = WhisperConfig.from_pretrained(whisper)
+    config.d_model, config.encoder_attention_heads, config.decoder_attention_heads = (
+        64,
+        1,
+        1,
+    )  # as wide as published ones
+    network = WhisperForConditionalGeneration(config)
+    network.save_pretrained(tmp_path / "wide")
+    WhisperProcessor.from_pretrained(whisper).save_pretrained(tmp_path / "wide")
+    made = export(tmp_path / "wide", "ctranslate2", tmp_path / "out")
+    back, before = load(made.output, device="cpu").whisper.state_dict(), network.state_dict()
+    assert back.keys() == before.keys() and all(before[name].equal(back[name]) for name in before)
+
+
+def test_another_model_s_weights_do_not_pass(tiny_whisper, make_whisper, utterances, tmp_path):
+    from speechxfer.export.proof import prove
+
+    other = export(make_whisper(seconds=2, seed=3), "transformers", tmp_path / "other").output
+    proof = prove(load(tiny_whisper, device="cpu"), "transformers", other, utterances, "float16")
+    assert not proof.holds and proof.frames > 0.1
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------------
+def test_architectures_of_our_own_are_refused_with_what_to_do(whisper, tmp_path):
+    ctc = adapted(tmp_path / "ctc", whisper, kind="ctc")
+    with pytest.raises(UserError, match=r"(?s)ctc: a CTC head on Whisper's encoder.*head.kind=seq2seq"):
+        export(ctc, "transformers", tmp_path / "out")
+    attentive = adapted(tmp_path / "attentive", whisper, kind="classify", pooling="attentive")
+    with pytest.raises(UserError, match=r"(?s)attentive pooling.*head.pooling=mean"):
+        export(attentive, "transformers", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["attentive", "ctc"]  # nothing left behind
+
+
+def test_faster_whisper_runs_whisper_only(make_encoder, tmp_path):
+    pytest.importorskip("ctranslate2")
+    with pytest.raises(UserError, match=r"(?s)this is a Wav2Vec2ForCTC.*--to transformers"):
+        export(make_encoder("wav2vec2", words="one"), "ctranslate2", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "to, quantization, message",
+    [
+        ("transformer", "float32", "did you mean 'transformers'"),
+        ("transformers", "int8", "is not one of float32, float16, which transformers holds"),
+        ("ctranslate2", "int9", "did you mean 'int8'"),
+    ],
+)
+def test_unknown_forms_and_precisions(to, quantization, message, whisper, tmp_path):
+    with pytest.raises(UserError, match=message):
+        export(whisper, to, tmp_path / "out", quantization=quantization)
+
+
+def test_without_the_extra_it_says_which(whisper, tmp_path, monkeypatch):
+    monkeypatch.setattr("speechxfer.export.exporting.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"(?s)ctranslate2.*speechxfer\[export\]"):
+        export(whisper, "ctranslate2", tmp_path / "out")
