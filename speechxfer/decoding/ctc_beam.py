@@ -23,7 +23,7 @@ from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.shapes import Emissions
 from speechxfer.text.ngram import words_of
 
-BLANK, SPACE = "", " "
+SPACE = " "
 NEVER = -1e4  # log-probability of what is never written
 LEAST_SPELT = 0.5  # share of a language model's words that must be within the alphabet
 SHOWN = 12  # characters named in a message

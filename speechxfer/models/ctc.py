@@ -21,9 +21,7 @@ from transformers import (
 
 from speechxfer.config.recipe import Decoding, Head
 from speechxfer.decoding.ctc import best_path
-from speechxfer.decoding.ctc_beam import BLANK as NOTHING
 from speechxfer.decoding.ctc_beam import BeamSearch, LanguageModel, Search, read_lm
-from speechxfer.decoding.ctc_beam import SPACE as BETWEEN
 from speechxfer.encoders import encoder_of
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import UserError
@@ -36,7 +34,6 @@ from speechxfer.shapes import Emissions, Frames
 from speechxfer.text.ngram import estimate
 from speechxfer.text.normalise import get_normaliser
 from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, spell, vocabulary_of
-
 
 LM = "lm.arpa"  # beside the weights
 FROM_TRAIN = "from-train"
@@ -100,9 +97,9 @@ class CtcRecogniser(SpeechModel):
     @property
     def symbols(self) -> list[str | None]:
         """The text of every place of the emissions, as `BeamSearch` takes it."""
-        meant = {self.space: BETWEEN} | dict.fromkeys(self._silent)
+        meant = {self.space: " "} | dict.fromkeys(self._silent)
         rows = [meant.get(symbol, symbol) for _, symbol in sorted(self._symbols.items())]
-        rows[self.blank] = NOTHING
+        rows[self.blank] = ""
         return rows
 
     @property
@@ -147,9 +144,9 @@ class CtcRecogniser(SpeechModel):
             return
         target = folder / LM
         if not (target.exists() and target.samefile(self.lm.path)):
-            with (gzip.open if self.lm.path.suffix == ".gz" else open)(self.lm.path, "rb") as source:
-                with target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
+            opener = gzip.open if self.lm.path.suffix == ".gz" else open
+            with opener(self.lm.path, "rb") as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
 
     def text(self, places: list[int]) -> str:
         symbols = (self._symbols[place] for place in places)

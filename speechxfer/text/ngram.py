@@ -181,7 +181,6 @@ def _until(lines: Iterator[str], title: str) -> Iterator[str]:
     raise ValueError(title)
 
 
-def _opened(path: Path, mode: str) -> IO[Any]:
-    if path.suffix == ".gz":
-        return gzip.open(path, f"{mode}t", encoding="utf-8")
-    return path.open(mode, encoding="utf-8")
+def _opened(path: Path, mode: str) -> IO[str]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    return opener(path, f"{mode}t", encoding="utf-8")
