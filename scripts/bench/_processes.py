@@ -1,0 +1,39 @@
+"""One side of a bench as a process of its own: its peak memory is that side's alone, and nothing is warm by chance."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def measured(words: Sequence[str], threads: int, settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run `python WORDS... --result FILE`, on `threads` threads; what it wrote there, and its `peak_memory_mb`.
+
+    Ends the program, with the process's own words, where it fails.
+    """
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **limits, **(settings or {})}
+    with tempfile.TemporaryDirectory() as folder:
+        target, log = Path(folder) / "result.json", Path(folder) / "said.log"
+        command = [sys.executable, *words, "--result", str(target)]
+        with log.open("w", encoding="utf-8") as said:
+            process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or not target.is_file():
+            words_said = log.read_text(encoding="utf-8", errors="replace")[-4_000:]
+            sys.exit(f"{' '.join(words)} ended with {process.returncode}:\n{words_said}")
+        found = json.loads(target.read_text(encoding="utf-8"))
+    kilobytes = usage.ru_maxrss / (1000 if sys.platform == "darwin" else 1)
+    return {**found, "peak_memory_mb": kilobytes * 1.024 / 1000}
+
+
+def say(words: str) -> None:
+    """To standard error: standard output is the JSON's."""
+    print(words, file=sys.stderr, flush=True)

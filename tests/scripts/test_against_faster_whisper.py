@@ -1,0 +1,73 @@
+"""The bench against faster-whisper in small: every side answers every utterance, in the table's order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+pytest.importorskip("faster_whisper")
+
+
+@pytest.fixture(scope="module")
+def whisper(make_whisper):
+    return make_whisper(seconds=30)
+
+
+def options(**values):
+    return argparse.Namespace(**{"threads": 1, "batch_size": 2, "beams": 1, "every": 4, "smoke": False, **values})
+
+
+def test_both_ways_of_faster_whisper_say_the_same(script, whisper, corpus_table, tmp_path, monkeypatch):
+    from speechxfer.data.read import read
+    from speechxfer.export import export
+
+    bench = script("bench/against_faster_whisper.py")
+    monkeypatch.setattr(bench, "_most_tokens", lambda waveforms: 12)  # this model's 64 positions are fewer than theirs
+    folder = export(whisper, "ctranslate2", tmp_path / "out").output
+    rows = read(corpus_table).select([0, 5, 10, 15, 17])
+    by_pipeline, by_generate = bench.pipeline(folder, options())(rows), bench.direct(folder, options())(rows)
+    assert all(by_generate) and by_pipeline == by_generate
+    one_by_one = [bench.direct(folder, options())(rows.select([place]))[0] for place in range(len(rows))]
+    assert one_by_one == by_generate  # whatever the batch, in the table's order
+
+
+def test_unpadded_batches_are_of_one_length_and_hold_every_utterance(script, corpus_table):
+    from speechxfer.data import audio
+    from speechxfer.data.read import read
+
+    bench = script("bench/against_faster_whisper.py")
+    rows = read(corpus_table)
+    batches = list(bench._of_one_length(rows, 4))
+    assert sorted(place for places, _ in batches for place in places) == list(range(18))
+    assert all(len(places) <= 4 for places, _ in batches)
+    for places, waveforms in batches:
+        assert len({len(waveform) for waveform in waveforms}) == 1 and len(waveforms[0]) % 8_000 == 0
+        for place, waveform in zip(places, waveforms, strict=True):
+            own = audio.load(rows[place])
+            assert (waveform[: len(own)] == own).all() and not waveform[len(own) :].any()
+            assert len(waveform) - len(own) < 8_000
+
+
+def test_the_quicker_of_their_ways_is_the_one_compared_with(script):
+    bench = script("bench/against_faster_whisper.py")
+    runs = {side: [{"seconds": 9.0}] * 3 for side in bench.SIDES}
+    runs[bench.OURS] = [{"seconds": seconds} for seconds in (1.0, 2.0, 1.0)]
+    runs["faster-whisper int8, zero-shot, direct"] = [{"seconds": seconds} for seconds in (4.0, 6.0, 5.0)]
+    found = bench._ratio(runs, "zero-shot")
+    assert found["against"] == "faster-whisper int8, zero-shot, direct"
+    assert (found["low"], found["median"], found["high"]) == (3.0, 4.0, 5.0)
+
+
+def test_one_turn_as_a_process_of_its_own(script, whisper, corpus_table, tmp_path):
+    script("bench/against_faster_whisper.py")
+    from _processes import measured
+
+    bench = str(script("bench/against_faster_whisper.py").__file__)
+    words = [bench, str(corpus_table), "--adapted", str(whisper), "--every", "6", "--beams", "1"]
+    found = measured([*words, "--side", "speechxfer, adapted, unpadded"], 1)
+    assert len(found["said"]) == 3 and found["seconds"] > 0 and found["peak_memory_mb"] > 100
+    with pytest.raises(SystemExit, match="ended with 1"):
+        measured([*words, "--side", "no such side"], 1)
+    json.dumps(found)
