@@ -59,7 +59,7 @@ def choose_weights(
     for count in judge.recipe.candidates.means:
         if count <= len(late):
             measure(f"stage {best}, mean of its last {count} epochs", mean(trainee, late[-count:]))
-    if untouched is not None and isinstance(trainee.model, WhisperRecogniser):
+    if untouched is not None and isinstance(trainee.model, WhisperRecogniser) and not trainee.lora:
         adapted, name = kept, chosen.name
         before = _pretrained(trainee, trainee.model, untouched)
         for share in judge.recipe.candidates.untouched:

@@ -52,7 +52,7 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
     parts = {"train": material.train, "dev": material.dev, "test": material.test}
     hours = {part: round(_seconds(rows) / 3600, 3) for part, rows in parts.items()}
 
-    trainee = Trainee(model, recipe.augment)
+    trainee = Trainee(model, recipe.augment, recipe.lora)
     augment = Augment(recipe.augment, longest=model.encoder.longest)
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     seconds = training_seconds(trainee, utterances)

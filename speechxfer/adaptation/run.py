@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import set_seed
 
+from speechxfer.adaptation import lora
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.candidates import Candidate, choose_weights
 from speechxfer.adaptation.evaluation import (
@@ -103,7 +104,7 @@ def adapt(
 
     # stages
     training_began = time.perf_counter()
-    trainee = Trainee(model, recipe.augment)
+    trainee = Trainee(model, recipe.augment, recipe.lora)
     augment = Augment(recipe.augment, longest=model.encoder.longest)
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
@@ -111,6 +112,8 @@ def adapt(
 
     # the best weights on dev must beat the untouched model's
     chosen, *others = choose_weights(trainee, stages, folder, judge, untouched)
+    if trainee.lora:
+        lora.merge(model)
     weighed = choose_rescoring(model, judge) if isinstance(model, JointRecogniser) else None
     searched = choose_search(model, judge) if isinstance(model, CtcRecogniser) else None
     if searched:

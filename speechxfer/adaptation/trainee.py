@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from speechxfer.config.recipe import Augment, Stage
+from speechxfer.adaptation import lora
+from speechxfer.config.recipe import Augment, Lora, Stage
 from speechxfer.data.augment import spec_augment
 from speechxfer.encoders.base import FEATURES
 from speechxfer.models.base import SpeechModel
@@ -20,14 +21,18 @@ class Trainee(nn.Module):
     """A `SpeechModel` under one stage. `forward` is what Hugging Face's Trainer calls.
 
     The split follows from the stage: everything below it is frozen, runs in eval mode (no dropout, no layerdrop, no
-    change of running statistics) and builds no graph. SpecAugment acts on the split's hidden states.
+    change of running statistics) and builds no graph. SpecAugment acts on the split's hidden states. With `adapters` of
+    any rank, those and a new head train in the pretrained weights' place.
     """
 
     accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
     _keys_to_ignore_on_save = None  # Trainer looks here when it loads the best weights
 
-    def __init__(self, model: SpeechModel, augment: Augment) -> None:
+    def __init__(self, model: SpeechModel, augment: Augment, adapters: Lora | None = None) -> None:
         super().__init__()
+        self.lora = adapters is not None and adapters.rank > 0
+        if adapters is not None and self.lora:
+            lora.inject(model, adapters)
         self.model = model
         self.network = model.network  # registers the weights
         self.augment = augment
@@ -52,6 +57,8 @@ class Trainee(nn.Module):
             modules += [*encoder.layers[max(self.split, 0) :], *encoder.above()]
         if self.split == FEATURES:
             modules += encoder.between()
+        if self.lora:
+            return lora.adapters(self.model, modules)
         return [parameter for module in modules for parameter in module.parameters()]
 
     def train(self, mode: bool = True) -> Trainee:

@@ -131,6 +131,13 @@ class Cache(Section):
     features: bool = Field(False, description="Keep the convolutions' output too, in stages that train every layer.")
 
 
+class Lora(Section):
+    rank: int = Field(0, ge=0, description="Of the adapters that train in place of pretrained weights; 0: none.")
+    alpha: int | None = Field(None, gt=0, description="Their scale is alpha / rank; twice the rank where absent.")
+    dropout: Share = Field(0.0, description="On what the adapters are given.")
+    targets: list[str] = Field(["q_proj", "v_proj"], min_length=1, description="Names of the layers that get one.")
+
+
 class Candidates(Section):
     means: list[int] = Field([2, 3, 5], description="Means of so many last epochs' weights are measured on dev too.")
     untouched: list[Share] = Field(
@@ -145,6 +152,7 @@ class Recipe(Section):
     encoder: Encoder = Encoder()
     head: Head = Head()
     stages: list[Stage] = Field(min_length=1)
+    lora: Lora = Lora()
     candidates: Candidates = Candidates()
     decoding: Decoding = Decoding()
     scoring: Scoring = Scoring()

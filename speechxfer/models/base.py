@@ -64,6 +64,11 @@ class SpeechModel(ABC):
     def head(self) -> list[nn.Module]:
         """The modules that `train: head` trains: the new head, or Whisper's own decoder."""
 
+    @property
+    def new_head(self) -> list[nn.Module]:
+        """Of the head, what no checkpoint has pretrained."""
+        return self.head
+
     @abstractmethod
     def targets(self, text: str) -> list[int]:
         """What the loss compares the utterance with: token, character or class numbers.

@@ -75,6 +75,10 @@ class CtcRecogniser(SpeechModel):
             raise UserError(f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks")
         return places
 
+    def spelling(self, text: str) -> list[int]:
+        """The places of a text's characters, normalised as the model writes; what the vocabulary lacks is left out."""
+        return spell(self._cased(get_normaliser(self.settings.normaliser)(text)), self.vocabulary)[0]
+
     def _cased(self, text: str) -> str:
         """A vocabulary of capitals alone (many English checkpoints) is given capitals."""
         letters = [s for s in self.vocabulary if len(s) == 1 and s.isalpha()]

@@ -51,6 +51,10 @@ class JointRecogniser(WhisperRecogniser):
     def head(self) -> list[nn.Module]:
         return [*super().head, self.ctc]
 
+    @property
+    def new_head(self) -> list[nn.Module]:
+        return [self.ctc]
+
     def emissions(self, frames: Frames) -> Emissions:
         """Frames to the CTC head's log-probabilities (batch, frames, symbols)."""
         return self.ctc(frames)

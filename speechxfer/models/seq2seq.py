@@ -45,6 +45,10 @@ class WhisperRecogniser(SpeechModel):
     def head(self) -> list[nn.Module]:
         return [self.whisper.model.decoder, self.whisper.proj_out]
 
+    @property
+    def new_head(self) -> list[nn.Module]:
+        return []
+
     def targets(self, text: str) -> list[int]:
         tokens = self.tokens(text)
         if len(tokens) > self.longest_text:
