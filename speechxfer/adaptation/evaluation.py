@@ -83,6 +83,19 @@ def of_insertions(name: str, measured: Score) -> list[str]:
     ]
 
 
+def of_forgetting(before: Evaluation | None, after: Evaluation | None) -> list[str]:
+    """What adapting did to other speech, in words; a warning where its rate has risen."""
+    if before is None or after is None or before.score.wer is None or after.score.wer is None:
+        return []
+    was, now = before.score.wer, after.score.wer
+    if now <= was:
+        return []
+    return [
+        f"other speech is heard worse: {was:.1%} before, {now:.1%} after; a share of untouched weights "
+        "(candidates.untouched) or some of that speech in data.train keeps more"
+    ]
+
+
 def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, reference: str = "text") -> None:
     """One line an utterance: id, audio (as in the input), hypothesis, reference where known, the other columns; raw."""
     taken = ("id", "audio", "path", "bytes", "hypothesis", "reference", reference)

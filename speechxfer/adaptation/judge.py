@@ -35,6 +35,10 @@ class Judge:
         """The test part, decoded as the model's settings say."""
         return self._evaluate(model, self.material.test, title)
 
+    def other(self, model: SpeechModel, title: str) -> Evaluation | None:
+        """The other speech, where the recipe names any."""
+        return None if self.material.other is None else self._evaluate(model, self.material.other, title)
+
     def _evaluate(self, model: SpeechModel, part: Dataset, title: str) -> Evaluation:
         with self.narrator.bar(title) as progress:
             return evaluate_part(

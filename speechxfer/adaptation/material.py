@@ -13,6 +13,7 @@ from speechxfer.adaptation.evaluation import fingerprint
 from speechxfer.config import Recipe
 from speechxfer.data.bad_rows import BadRow, bad_rows
 from speechxfer.data.parts import parts
+from speechxfer.data.read import read
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, text_limits
 from speechxfer.report.progress import Narrator
@@ -26,7 +27,8 @@ class Material:
     """The parts, every row of them usable.
 
     reference: the column that is learnt and scored against (`text`, or `label` for a classifier). texts: the training
-    part's, as they are taught. stated: how each part was made, for the report. warnings: for the user.
+    part's, as they are taught. other: speech that is not
+    adapted to, to measure what is forgotten. stated: how each part was made, for the report. warnings: for the user.
     """
 
     train: Dataset
@@ -36,6 +38,7 @@ class Material:
     texts: list[str]
     stated: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
+    other: Dataset | None = None
     measure: str = "WER"  # what the rates are called: a classifier's answers are right or wrong
 
     @property
@@ -68,6 +71,8 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
     if recipe.head.kind == "classify" and "label" in found.train.column_names:
         reference = "label"
     every = {"train": found.train, "dev": found.dev, "test": found.test}
+    if data.other is not None:
+        every["other"] = read(data.other)
     for name, part in every.items():
         if reference not in part.column_names:
             raise UserError(f"has no column '{reference}'", where=f"data.{name}", fix=f"add '{reference}' to the table")

@@ -14,6 +14,7 @@ from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.candidates import Candidate, choose_weights
 from speechxfer.adaptation.evaluation import (
     Evaluation,
+    of_forgetting,
     of_insertions,
     peak_memory_mb,
     played,
@@ -124,6 +125,10 @@ def adapt(
     kept, after = (model, trained) if beaten else (untouched, before)
     assert kept is not None and after is not None
 
+    # and what the adapted one has forgotten
+    heard = judge.other(untouched, "untouched, other speech") if untouched is not None else None
+    forgetting = {"before": heard, "after": judge.other(kept, "adapted, other speech") if beaten else heard}
+
     # what is left behind
     folder.save_model(kept)
     report: dict[str, Any] = {
@@ -141,8 +146,13 @@ def adapt(
             *material.warnings,
             *(of_insertions(f"the untouched {recipe.encoder.name}", before.score) if before else []),
             *after.score.warnings,
+            *of_forgetting(**forgetting),
         ],
     }
+    if forgetting["after"] is not None:
+        report["forgetting"] = {
+            side: measured.score.to_json() for side, measured in forgetting.items() if measured is not None
+        }
     if kept is untouched:
         unbeaten = f"nothing beat the untouched {recipe.encoder.name} on the dev part: model/ is the untouched one"
         report["warnings"].insert(0, unbeaten)

@@ -37,6 +37,7 @@ class Data(Section):
     train: str = Field(REQUIRED, description="DATA to train on: a table, a folder, or hub:owner/name.")
     dev: str = Field("auto", description="Where the best epoch is chosen: DATA, COLUMN=VALUE, or auto.")
     test: str = Field("auto", description="What is reported: DATA, COLUMN=VALUE, or auto.")
+    other: str | None = Field(None, description="DATA of other speech, heard before and after: what was forgotten.")
     group: str = Field("speaker", description="Column whose values never stand on both sides of a split.")
     split: Literal["auto", "ignore"] = Field("auto", description="ignore: carve anew although a split column exists.")
     case: Literal["auto", "keep", "lower"] = Field(

@@ -248,3 +248,12 @@ def test_a_tables_own_hypothesis_is_not_ours(recipe_values, quiet, corpus_table,
     found = lines_of(tmp_path / "run" / "after.jsonl")
     assert not any("old" in line["hypothesis"] or line["reference"] == "other" for line in found)
     assert scored(tmp_path / "run" / "after.jsonl", "default")["wer"] == run.report["after"]["wer"]
+
+
+def test_what_was_forgotten_is_measured(tiny_recipe, quiet, corpus_table, learns):
+    """The other speech here is the corpus itself, so the adapted model hears it better, and nothing is warned of."""
+    run = adapt(tiny_recipe(*learns, f"data.other={corpus_table}"), narrator=quiet)
+    before, after = (run.report["forgetting"][side] for side in ("before", "after"))
+    assert before["utterances"] == after["utterances"] == 18
+    assert after["wer"] < before["wer"]
+    assert not [warning for warning in run.report["warnings"] if "other speech" in warning]
