@@ -109,6 +109,7 @@ class TrainingUtterances(Dataset):
         self.changes = bool(settings.speed or settings.gain or settings.noise or settings.room)  # copies differ
         self._facts = [settings.model_dump(mode="json", include=_OF_WAVEFORMS), augment.longest, seed]
         self._contents: dict[int, str] = {}
+        self._files: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -139,9 +140,15 @@ class TrainingUtterances(Dataset):
         if row not in self._contents:
             found = self.utterances[row]
             source = audio.source_of(found)
-            content = source if isinstance(source, bytes) else Path(source).read_bytes()
-            self._contents[row] = utterance_key(content, found.get("start"), found.get("end"))
+            content = utterance_key(source, None, None) if isinstance(source, bytes) else self._digest(source)
+            self._contents[row] = utterance_key(content.encode(), found.get("start"), found.get("end"))
         return self._contents[row]
+
+    def _digest(self, path: str) -> str:
+        """Of a file, which may hold many utterances: read once."""
+        if path not in self._files:
+            self._files[path] = utterance_key(Path(path).read_bytes(), None, None)
+        return self._files[path]
 
 
 class Collate:

@@ -143,7 +143,8 @@ def from_cache(
         if cache.use == "always" or found.path.is_dir() or wanted.pays(every):
             fits(wanted, 0, cache)  # before a large corpus is read to know its keys
             keys = [[utterances.key(row, copy) for row in range(len(utterances))] for copy in range(wanted.copies)]
-            missing = len(found.missing(key for named in keys for key in named))
+            found.needed = {key for named in keys for key in named}
+            missing = len(found.missing(found.needed))
             if cache.use == "always" or wanted.pays(missing):
                 fits(wanted, missing, cache)
                 size = wanted.megabytes * missing / every

@@ -84,6 +84,7 @@ class FrameStore:
         self._open: dict[Path, Any] = {}
         self._waiting: dict[str, Tensor] = {}
         self._known: set[Path] = set()
+        self.needed: set[str] = set()  # what is not to make room for more of this store
         self.look_again()
 
     def look_again(self) -> None:
@@ -108,6 +109,7 @@ class FrameStore:
 
     def add(self, keys: Sequence[str], hidden: Hidden) -> None:
         """Keep each utterance's own states. They are on disk once a shard is full, and after `flush`."""
+        assert not hidden.extra, "a family that carries more across a split than states cannot be kept"
         for key, states, length in zip(keys, hidden.states, hidden.lengths.tolist(), strict=True):
             kept = states[:length].detach().to("cpu", self.dtype)
             if self.dtype == torch.float16 and not bool(kept.isfinite().all()):
@@ -157,8 +159,12 @@ class FrameStore:
                 self._open[shard] = safe_open(str(shard), framework="pt")
             return self._open[shard].get_tensor(key)
         except (OSError, SafetensorError):  # another process made room
-            self._where = {held: place for held, place in self._where.items() if place != shard}
+            self._forget(shard)
             raise KeyError(key) from None
+
+    def _forget(self, shard: Path) -> None:
+        self._where = {held: place for held, place in self._where.items() if place != shard}
+        self._open.pop(shard, None)
 
     def remove(self) -> None:
         """Remove the whole store: a disk that is full needs the room for checkpoints."""
@@ -178,7 +184,8 @@ class FrameStore:
             shard.unlink(missing_ok=True)
 
     def _make_room(self, wanted: int) -> None:
-        """Remove the least recently used other stores until `wanted` bytes more fit under `max_bytes`."""
+        """Remove the least recently used other stores, then this one's oldest shards of which nothing is needed, until
+        `wanted` bytes more fit under `max_bytes`."""
         if self.max_bytes == float("inf"):
             return
         stores = sorted((s for s in stores_in(self.root) if s.path != self.path), key=lambda s: s.last_used)
@@ -188,6 +195,14 @@ class FrameStore:
                 return
             total -= _size(store.path)
             shutil.rmtree(store.path, ignore_errors=True)
+        kept = {shard for key, shard in self._where.items() if key in self.needed}
+        shards = {shard: shard.stat() for shard in self.path.glob("*.safetensors") if shard not in kept}
+        for shard in sorted(shards, key=lambda shard: shards[shard].st_mtime):
+            if total + wanted <= self.max_bytes:
+                return
+            total -= shards[shard].st_size
+            shard.unlink(missing_ok=True)
+            self._forget(shard)
         if total + wanted > self.max_bytes:
             raise UserError(
                 f"the frozen frames of this run take more than the {self.max_bytes / 1e9:g} GB allowed",

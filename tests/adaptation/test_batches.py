@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ def test_the_share_of_padded_batches():
     assert not any(draw.padded for batch in BatchesBySeconds([1.0] * 9, most=2, epochs=1, seed=0) for draw in batch)
 
 
-def test_augmentation_follows_from_seed_epoch_and_row(corpus_table):
+def test_augmentation_follows_from_seed_copy_and_content(corpus_table):
     rows = read(corpus_table)
     chosen = Settings(speed=[0.9, 1.0, 1.1], noise=0.5, gain=6.0, room=0.3)
 
@@ -72,8 +74,33 @@ def test_augmentation_follows_from_seed_epoch_and_row(corpus_table):
     assert np.array_equal(waveform(0, 0, 3), waveform(0, 0, 3))
     others = [waveform(1, 0, 3), waveform(0, 1, 3)]
     assert not any(np.array_equal(waveform(0, 0, 3), other) for other in others)
+    elsewhere = TrainingUtterances(rows.select([5, 3]), [[1]] * 2, Augment(chosen), 0)  # another part that holds it
+    assert np.array_equal(elsewhere[Draw(1, 0, False)][0], waveform(0, 0, 3))
+    taken = TrainingUtterances(rows, [[1]] * len(rows), Augment(chosen), 0, copies=2)  # in turn
+    for epoch in range(5):
+        assert np.array_equal(taken[Draw(3, epoch, False)][0], waveform(0, epoch % 2, 3))
     plain = TrainingUtterances(rows, [[1]] * len(rows), Augment(Settings()), 0)
     assert np.array_equal(plain[Draw(3, 0, False)][0], audio.load(rows[3]))
+
+
+def test_a_copy_s_key_is_its_audio_its_cut_and_what_augmentation_did(corpus_table, monkeypatch):
+    rows = read(corpus_table).select([0, 1, 2])
+    cut = rows.map(lambda row: {"start": 0.1, "end": 0.3})
+    keys = set()
+    for part in (rows, cut):
+        for settings_of in (Settings(), Settings(gain=3.0), Settings(gain=3.0, time_masks=2), Settings(speed=[0.9])):
+            utterances = TrainingUtterances(part, [[1]] * 3, Augment(settings_of), 0)
+            keys |= {utterances.key(row, copy) for row in range(3) for copy in range(2)}
+    # three utterances, whole and cut; unchanged, by gain (masks come later), by speed; each copy of the last two
+    assert len(keys) == 3 * 2 * (1 + 2 + 2)
+    longest = TrainingUtterances(rows, [[1]] * 3, Augment(Settings(speed=[0.9]), longest=99_999), 0)
+    assert longest.key(0, 0) not in keys
+    reads: list[Path] = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or whole(path))
+    same = cut.select([1, 1, 1]).map(lambda row, k: {"start": 0.05 * k}, with_indices=True)
+    cuts = TrainingUtterances(same, [[1]] * 3, Augment(Settings()), 0)
+    assert len({cuts.key(row, 0) for row in range(3)}) == 3 and len(reads) == 1  # a long recording is read once
 
 
 def model_of(checkpoint, kind: str = "seq2seq", **encoder):

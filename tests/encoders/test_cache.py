@@ -163,6 +163,20 @@ def test_the_least_recently_used_stores_make_room(store: Any, tmp_path: Path) ->
     assert caught.value.where == "cache.max_gb"
 
 
+def test_what_a_run_does_not_need_of_its_own_store_makes_room(store: Any) -> None:
+    """Another seed's copies lie in the same store."""
+    one = store(1, max_bytes=3.5 * 1_000 * 4 * 4)
+    one.needed = {"a", "d"}
+    for place, key in enumerate("abcd"):
+        one.add([key], states(1_000, seed=place))
+        one.flush()
+        if key != "d":
+            os.utime(one._where[key], (100 + place, 100 + place))
+    assert one.missing("abcd") == ["b"]  # the oldest but for what is needed
+    assert store().missing("abcd") == ["b"]
+    assert one.get(["a", "d"]).states[1].equal(states(1_000, seed=3).states[0])
+
+
 def test_a_shard_is_written_when_it_is_full(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "SHARD_BYTES", 100 * 4 * 4)
     one = store()
