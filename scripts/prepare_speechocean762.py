@@ -5,6 +5,7 @@
 writes train.csv and test.csv (the official split) beside the archive's folders. --hold-out also parts the official
 train speakers: those that our results report (every fifth) into test-part.csv, the others into train-part.csv, where
 every tenth is dev (column `split`). With --table it starts from a train.csv that is there, and writes these two only.
+--only recipes/accent-little.txt also writes the utterances that the list names, ten minutes, into accent-little.csv.
 """
 
 from __future__ import annotations
@@ -78,6 +79,17 @@ def hold_out(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return [row for row in marked if row["split"] != "test"], [row for row in marked if row["split"] == "test"]
 
 
+def only(listed: Path, rest: list[Row]) -> list[Row]:
+    """The training rows that a list names, without the column `split`: of so little speech dev is a share too."""
+    if not listed.is_file():
+        raise UserError("no such file", where=str(listed), fix="give a list of utterances, one a line")
+    names = {line for line in listed.read_text(encoding="utf-8").split("\n") if line and not line.startswith("#")}
+    rows = [row for row in rest if Path(row["audio"]).stem in names and row["split"] == "train"]
+    if len(rows) != len(names):
+        raise UserError(f"{len(rows)} of its {len(names)} utterances are training rows here", where=str(listed))
+    return [{key: value for key, value in row.items() if key != "split"} for row in rows]
+
+
 def write(output: Path, name: str, rows: list[Row]) -> None:
     write_table(output / name, rows, list(rows[0]))
     hours = sum(float(row["duration"]) for row in rows) / 3600
@@ -91,6 +103,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="start from this train.csv, not from the archive")
     parser.add_argument("--output", type=Path, help="folder to write to (default: where the input lies)")
     parser.add_argument("--hold-out", action="store_true", help="also write train-part.csv and test-part.csv")
+    parser.add_argument("--only", type=Path, metavar="LIST", help="with --hold-out: the utterances that a list names")
     arguments = parser.parse_args()
     if (arguments.archive is None) == (arguments.table is None):
         parser.error("give the archive's folder, or --table")
@@ -107,6 +120,8 @@ def main() -> None:
             rest, reported = hold_out(train)
             write(output, "train-part.csv", rest)
             write(output, "test-part.csv", reported)
+            if arguments.only is not None:
+                write(output, f"{arguments.only.stem}.csv", only(arguments.only, rest))
     except UserError as error:
         sys.exit(str(error))
 

@@ -81,6 +81,18 @@ def test_speechocean762_from_a_ready_table_elsewhere(tmp_path: Path) -> None:
     assert not (tmp_path / "parts/train.csv").exists()
 
 
+def test_speechocean762_only_what_a_list_names(tmp_path: Path) -> None:
+    folder, listed = archive(tmp_path), tmp_path / "few.txt"
+    listed.write_text("# of speaker 0002\n000200000\n000200001\n")
+    assert run("prepare_speechocean762.py", folder, "--hold-out", "--only", listed).returncode == 0
+    few = read(folder / "few.csv")
+    assert few["audio"] == ["WAVE/SPEAKER0002/000200000.WAV", "WAVE/SPEAKER0002/000200001.WAV"]
+    assert "split" not in few.column_names
+    listed.write_text("000200000\n000300000\n")  # the second is reported on
+    done = run("prepare_speechocean762.py", folder, "--hold-out", "--only", listed)
+    assert done.returncode == 1 and "1 of its 2 utterances are training rows here" in done.stderr
+
+
 def test_speechocean762_names_what_is_missing(tmp_path: Path) -> None:
     done = run("prepare_speechocean762.py", tmp_path)
     assert done.returncode == 1
