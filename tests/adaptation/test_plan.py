@@ -44,6 +44,7 @@ def test_the_disk_that_it_tells_holds_the_run(tiny_recipe: Callable[..., Any], t
     adapt(recipe, narrator=Narrator(quiet=True))
     run = tmp_path / "run"
     heavy = [path for name in ("model.safetensors", "optimizer.pt") for path in run.rglob(name)]
+    heavy = [path for path in heavy if path.parent.name != "rejected"]  # a trained model that lost: seldom there
     sizes = {path.stat().st_ino: path.stat().st_size for path in heavy}  # an epoch's weights may have two names
     assert told["disk_mb"] == pytest.approx(sum(sizes.values()) / 1e6, rel=0.2)
 
@@ -62,9 +63,11 @@ def test_the_frames_that_it_tells_are_the_frames_that_are_kept(
     (store,) = stores_in()
     assert store.utterances == 2 * 9 + 3  # both copies of the training part, and the dev part as it was heard
     assert told["cache_mb"] == pytest.approx(store.megabytes * 18 / 21, rel=0.25)
-    assert plan(tiny_recipe("stages.0.train=head", "stages.0.epochs=3"), narrator=Narrator(quiet=True))["cache_mb"] == 0
+    elsewhere = ("stages.0.train=head", f"output={tmp_path / 'other'}")
+    # four copies in two epochs: each would be read once
+    assert plan(tiny_recipe(*elsewhere), narrator=Narrator(quiet=True))["cache_mb"] == 0
     with pytest.raises(UserError, match="are allowed"):
-        plan(tiny_recipe("stages.0.train=head", "cache.use=always", "cache.max_gb=1e-5"))
+        plan(tiny_recipe(*elsewhere, "cache.use=always", "cache.max_gb=1e-5"), narrator=Narrator(quiet=True))
 
 
 def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
