@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,19 @@ from speechxfer.data.augment import add_noise
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.report.progress import Narrator
 from speechxfer.wakeword.calibration import Calibration, calibrate
-from speechxfer.wakeword.clips import Row, holds_word
 from speechxfer.wakeword.detector import FORMAT, MANIFEST, MODEL, WEIGHTS, Scorer
 from speechxfer.wakeword.evaluation import Heard
 from speechxfer.wakeword.events import Scores
-from speechxfer.wakeword.features import mel_energies
 from speechxfer.wakeword.gathering import Gathered, Sound, gather
-from speechxfer.wakeword.material import Material
+from speechxfer.wakeword.mining import Rounds
 from speechxfer.wakeword.onnx_graph import to_onnx
 from speechxfer.wakeword.settings import Settings
 from speechxfer.wakeword.streams import hear_clip, hear_sounds
 from speechxfer.wakeword.student import FIRST, STEP, Shape, Student
+from speechxfer.wakeword.teacher import Lessons, teach
 from speechxfer.wakeword.training import Plan, logits_of, train
 
 SNR = 10.0  # dB, of the held-out clips that are calibrated on beside the clean ones
-_SUSPECTS = 20  # negatives that are listened to
-_WHISPER = "whisper-tiny.en"
 
 
 def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
@@ -52,12 +49,21 @@ def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
         f"'{settings.word}', with all variants: {len(material.positives)} positives, {len(material.near)} near misses, "
         f"{len(material.negatives) / 360_000:.2f} h of other speech"
     )
-    checked = _Suspects(settings.word, gathered, narrator)
-    plan = Plan(steps=settings.steps, batch=settings.batch, rounds=settings.rounds, seed=settings.seed)
+    rounds = Rounds(settings, gathered, narrator)
+    plan = Plan(
+        steps=settings.steps, batch=settings.batch, rounds=settings.rounds, extra=settings.extra,
+        seconds=60 * settings.minutes, teaching=settings.teaching, seed=settings.seed,
+    )  # fmt: skip
+    lessons, taught = _lessons(settings, gathered, narrator)
     with narrator.bar("training") as told:
-        student = train(material, plan, shape=Shape(width=settings.width), progress=told, on_round=checked.listen)
+        student = train(
+            material, plan, shape=Shape(width=settings.width), progress=told, on_round=rounds, lessons=lessons
+        )
     graph = to_onnx(student)
-    calibration = _calibrated(settings, gathered, checked.without_the_word(student), student, Scorer(graph))
+    scorer = Scorer(graph)
+    calibration = _calibrated(settings, gathered, rounds.without_the_word(student), student, scorer)
+    mining = rounds.to_json(scorer, calibration.trigger)
+    narrator.say(_mined(mining))
     narrator.say(calibration.sentence())
     manifest = {
         "format": FORMAT,
@@ -70,84 +76,42 @@ def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
             "sees_seconds": round(student.sees, 3),
             "first_score_seconds": FIRST,
             "step_seconds": STEP,
-            "encoder": None,
+            "encoder": taught,
         },
         "data": gathered.sources,
-        "negatives_with_the_word": [*gathered.with_word, *checked.dropped],
-        "negatives_that_sound_like_it": checked.unsure,
+        "negatives_with_the_word": [*gathered.with_word, *rounds.suspects.dropped],
+        "negatives_that_sound_like_it": rounds.suspects.unsure,
         "calibration": {**calibration.to_json(), "clips_kind": gathered.clips_kind},
-        "mining": checked.rounds,
+        "mining": mining,
         "seconds": round(time.monotonic() - begun, 1),
     }
     _write(settings, student, graph, manifest)
     return manifest
 
 
-class _Suspects:
-    """Listens, before each round of mining, to the negatives on which the detector fires as on the word itself.
+def _lessons(
+    settings: Settings, gathered: Gathered, narrator: Narrator
+) -> tuple[Lessons | None, dict[str, Any] | None]:
+    """What a teacher says of the pool, and what the manifest says of the teacher; nothing where none is asked for."""
+    if not gathered.pool.wanted:
+        return None, None
+    with narrator.bar(f"windows encoded by {settings.teacher}") as told:
+        lessons, facts = teach(settings.teacher, gathered.pool, progress=told)
+    narrator.say(f"the teacher errs in {100 * float(facts['errors']):.1f} % of windows that its head never heard")
+    name = Path(settings.teacher).name
+    return lessons, {**facts, "encoder": name, "role": "teacher", "weight": settings.teaching}
 
-    Those whose text is known do not say the word. Of the others those in which Whisper hears it are silenced in the
-    material and listed; where Whisper is not installed, they are listed as ones to listen to.
-    """
 
-    def __init__(self, word: str, gathered: Gathered, narrator: Narrator) -> None:
-        self.word, self.gathered, self.narrator = word, gathered, narrator
-        self.dropped: list[str] = []
-        self.unsure: list[str] = []
-        self.rounds: list[dict[str, Any]] = []
-        self._whisper: Any = None
-
-    def listen(self, student: Student, material: Material) -> None:
-        """Called by `train` with the student so far."""
-        logits = logits_of(student, material.negatives)
-        highest = [max(_highest(logits, *span) for span in spans) for spans in self.gathered.spans]
-        bar = self._bar(student)
-        self.rounds.append(
-            {"round": len(self.rounds) + 1, "negatives_like_the_median_positive": int(np.sum(np.array(highest) > bar))}
-        )
-        for place in self._say_it(self.gathered.rows, highest, bar):
-            for start, length in self.gathered.spans[place]:
-                material.negatives[start : start + length] = 0
-
-    def without_the_word(self, student: Student) -> list[Sound]:
-        """The held-out negatives less those that hold the word."""
-        stream = self.gathered.stream
-        highest = [float(logits_of(student, mel_energies(s.waveform)).max(initial=-30.0)) for s in stream]
-        said = set(self._say_it([s.row for s in stream], highest, self._bar(student)))
-        return [sound for place, sound in enumerate(stream) if place not in said]
-
-    def _bar(self, student: Student) -> float:
-        """The median positive's highest logit."""
-        clips = self.gathered.material.positives[::7]
-        return float(np.median([logits_of(student, clip.energies).max(initial=-30.0) for clip in clips]))
-
-    def _say_it(self, rows: Sequence[Row], highest: Sequence[float], bar: float) -> list[int]:
-        """Places of the rows in which Whisper hears the word, of those above the bar without a text; lists are kept."""
-        if self.gathered.kind != "real":
-            return []
-        order = [int(i) for i in np.argsort(highest)[::-1][:_SUSPECTS] if highest[i] > bar]
-        order = [i for i in order if not rows[i].get("text")]
-        said = []
-        for place, text in zip(order, self._transcribed([rows[i] for i in order]) if order else [], strict=True):
-            name = str(rows[place]["audio"])
-            if text is not None and holds_word(text, self.word):
-                said.append(place)
-                if name not in self.dropped:
-                    self.dropped.append(name)
-                    self.narrator.say(f"left out of the negatives, for Whisper hears the word: {name}")
-            elif name not in self.unsure:
-                self.unsure.append(name)
-        return said
-
-    def _transcribed(self, rows: Sequence[Row]) -> list[str | None]:
-        from speechxfer.data.audio import load
-        from speechxfer.models.loading import load as load_model
-
-        try:
-            self._whisper = self._whisper or load_model(_WHISPER, device="cpu")
-        except MissingExtraError:
-            return [None] * len(rows)
-        return [self._whisper.answer([load(row)])[0] for row in rows]
+def add_streams(folder: Path, names: Sequence[str], figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep in a detector's manifest what it did on real streams after its training; the manifest."""
+    kept = ("false_alarms", "hours", "false_alarms_per_hour", "intervals", "threshold", "smoothing", "refractory")
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    streams = [Path(name).name for name in names]
+    manifest["streams"] = {"names": streams, **{name: figures[name] for name in kept}}
+    part = folder / f".{MANIFEST}.part"
+    part.write_text(_as_text(manifest), encoding="utf-8")
+    part.replace(folder / MANIFEST)
+    return manifest
 
 
 def _calibrated(
@@ -162,14 +126,19 @@ def _calibrated(
     return calibrate(clips, streams, trained, settings.target, gathered.kind)
 
 
-def _highest(logits: np.ndarray, start: int, length: int) -> float:
-    return float(logits[start // 2 : (start + length) // 2].max(initial=-30.0))
+def _mined(mining: dict[str, Any]) -> str:
+    """How the rounds went, in words."""
+    done = f"{len(mining['rounds'])} rounds of mining, ended: {mining['stopped']}"
+    if not mining["rounds"] or mining["alarms_at_the_calibrated_threshold"] is None:
+        return done
+    counts = ", ".join(str(found["alarms"]) for found in mining["rounds"])
+    return f"{done} ({counts} false alarms after each in {mining['hours']:.2f} h that training does not hear)"
 
 
 def _portable(settings: Settings) -> dict[str, Any]:
     """The settings without this machine's folders."""
     values = json.loads(settings.model_dump_json(exclude={"output", "overwrite"}))
-    for name in ("positives", "negatives", "noise"):
+    for name in ("positives", "negatives", "noise", "teacher"):
         values[name] = Path(values[name]).name if values[name] else None
     return values
 
@@ -205,8 +174,7 @@ def _write(settings: Settings, student: Student, graph: bytes, manifest: dict[st
         (new / MODEL).write_bytes(graph)
         save_file({name: tensor.contiguous() for name, tensor in student.state_dict().items()}, new / WEIGHTS)
         (new / WEIGHTS).chmod((new / MODEL).stat().st_mode)  # safetensors writes for the owner alone
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-        (new / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (new / MANIFEST).write_text(_as_text(manifest), encoding="utf-8")
         old = Path(scratch) / "old"
         if folder.exists():
             folder.rename(old)
@@ -216,3 +184,7 @@ def _write(settings: Settings, student: Student, graph: bytes, manifest: dict[st
             if old.exists():
                 old.rename(folder)
             raise
+
+
+def _as_text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -80,7 +80,7 @@ def calibrate(
         for refractory in REFRACTORIES:
             trigger = Trigger(0.0, smoothing, refractory)
             if allowed is None:
-                threshold = _probability(low + MARGIN * max(high - low, 1.0))
+                threshold = silent_threshold(loudest, middle)
             else:
                 threshold = max(evaluation.threshold_for(allowed, trigger), 0.01)
             trigger = Trigger(threshold, smoothing, refractory)
@@ -103,6 +103,15 @@ def calibrate(
         positives=figures.words,
         misses=figures.misses,
     )
+
+
+def silent_threshold(loudest: float, middle: float) -> float:
+    """The threshold without evidence: above the loudest negative, by `MARGIN` of the way to the middle positive.
+
+    Both are smoothed scores, and the way is in logits; where it is shorter than 1, by `MARGIN` of 1.
+    """
+    low, high = _logit(loudest), _logit(middle)
+    return _probability(low + MARGIN * max(high - low, 1.0))
 
 
 def _allowed(hours: float, target: float) -> int | None:

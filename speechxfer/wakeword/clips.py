@@ -137,13 +137,17 @@ def share_of(name: str, *, salt: str = "") -> float:
     return int.from_bytes(hashlib.sha256(f"{salt}{name}".encode()).digest()[:8], "big") / 2**64
 
 
-def hold_out(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows held out: whole speakers where all are known, else by a stable hash of the id."""
+def hold_out(rows: Sequence[Row], share: float, *, salt: str = "") -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows held out: whole speakers where all are known, else by a stable hash of the id.
+
+    Another salt is another choice.
+    """
     by_speaker = all(row.get("speaker") for row in rows) and len({row.get("speaker") for row in rows}) > 1
     train: list[Row] = []
     held: list[Row] = []
     for row in rows:
-        (held if share_of(str(row["speaker" if by_speaker else "id"])) < share else train).append(row)
+        name = str(row["speaker" if by_speaker else "id"])
+        (held if share_of(name, salt=salt) < share else train).append(row)
     return train, held
 
 

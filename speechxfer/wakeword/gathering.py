@@ -16,6 +16,8 @@ from speechxfer.wakeword.features import MELS, RATE, mel_energies
 from speechxfer.wakeword.material import FRAMES, Material, Positive, coloured_noises, parts_of, positive_of, variants
 from speechxfer.wakeword.settings import MOST_HOURS, MOST_VARIANTS, NEAR, SENTENCES, VARIANTS, Settings
 from speechxfer.wakeword.synthetic import Spoken, near_texts, plain_sentences, speak_all, speakers
+from speechxfer.wakeword.teacher import NEAR as NEAR_MISS
+from speechxfer.wakeword.teacher import OTHER, WORD, Pool
 
 FEWEST = 20  # recordings of the word, from which some are held out
 _SYNTHETIC_CLIPS = 60  # held out, where no recording is
@@ -34,30 +36,32 @@ class Sound:
 
 @dataclass
 class Gathered:
-    """material: to train on. clips, stream: held out.
+    """material: to train on. clips, stream: held out, for calibration. checked: held out, by which mining ends.
 
     rows, spans: the negatives and, of each, first frame and number of frames of its copies in `material.negatives`.
     kind: of the negatives, real or synthetic. with_word: negatives left out because they say the word.
-    sources: for the manifest.
+    pool: sounds for a teacher, none where none is wanted. sources: for the manifest.
     """
 
     material: Material
     clips: list[Sound]
     stream: list[Sound]
+    checked: list[Sound]
     rows: list[Row]
     spans: list[list[tuple[int, int]]]
     kind: str
     clips_kind: str
     with_word: list[str]
+    pool: Pool
     sources: list[dict[str, Any]]
 
 
 @dataclass
 class _Negatives:
     train: list[Row]
-    held: list[Row]
     train_sounds: Iterable[np.ndarray]
-    held_sounds: list[np.ndarray]
+    held: list[Sound]
+    checked: list[Sound]
     kind: str
     licence: str
     with_word: list[str] = field(default_factory=list)
@@ -65,33 +69,35 @@ class _Negatives:
 
 def gather(settings: Settings, narrator: Narrator) -> Gathered:
     """Read, speak and vary everything that `settings` name. Raises UserError for recordings that cannot be used."""
+    pool = Pool(settings.teacher != "none", settings.seed)
     rng = np.random.default_rng([settings.seed, 1])
     sources: list[dict[str, Any]] = []
     given = None if settings.negatives is None else read_rows(settings.negatives)  # a wrong path is told at once
     noises = [] if settings.noise is None else read_rows(settings.noise)
     voices = _voices(settings)
-    positives, near, clips, clips_kind = _word(settings, voices, rng, sources, narrator)
+    positives, near, clips, clips_kind = _word(settings, voices, rng, sources, narrator, pool)
     found = _negatives(settings, given, voices, rng, narrator)
-    negatives, spans, hours = _varied(found.train_sounds, rng, narrator)
-    stream = [Sound(row, wave) for row, wave in zip(found.held, found.held_sounds, strict=True)]
+    negatives, spans, hours = _varied(found.train_sounds, rng, narrator, pool)
     source = _source(f"{found.kind} speech without the word", len(spans), found.licence)
-    sources.append({**source, "hours": round(hours, 3), "held_out": len(stream)})
+    sources.append({**source, "hours": round(hours, 3), "held_out": len(found.held), "checked": len(found.checked)})
     return Gathered(
         material=Material(positives, negatives, near, _noises(settings, noises, rng, sources)),
         clips=clips,
-        stream=stream,
+        stream=found.held,
+        checked=found.checked,
         rows=found.train[: len(spans)],
         spans=spans,
         kind=found.kind,
         clips_kind=clips_kind,
         with_word=found.with_word,
         sources=sources,
+        pool=pool,
     )
 
 
 def _word(
     settings: Settings, voices: tuple[Voices, Voices], rng: np.random.Generator, sources: list[dict[str, Any]],
-    narrator: Narrator,
+    narrator: Narrator, pool: Pool,
 ) -> tuple[list[Positive], list[np.ndarray], list[Sound], str]:  # fmt: skip
     """The word's clips to train on, near misses, clips held out and their kind."""
     rows, others = _recordings(settings)
@@ -101,6 +107,7 @@ def _word(
     with narrator.bar("recordings of the word") as told:
         for done, waveform in enumerate(map(load, train), 1):
             positives += [positive_of(energies) for energies in variants(waveform, copies, rng)]
+            pool.add(WORD, waveform)
             told(done, len(train))
     least = min(len(s.waveform) for s in speak_all([settings.word], 8, rng, voices=voices[0])) if voices[0] else 0
     unchanged = [clip.energies for clip in positives[::copies]]
@@ -110,21 +117,24 @@ def _word(
     near = [part for clip in positives for part in parts_of(clip, rng)]
     for waveform in map(load, others):
         near += variants(waveform, 2, rng)
+        pool.add(NEAR_MISS, waveform)
     if rows:
         sources.append({**_source("recordings of the word", len(rows), settings.licence), "held_out": len(held)})
     if others:
         sources.append(_source("recordings of other words", len(others), settings.licence))
 
-    clips, kind = [Sound(row, load(row)) for row in held], "real"
+    clips, kind = _sounds(held), "real"
     count = settings.synthetic if settings.synthetic is not None else (120 if rows else 400)
     if count:
         if not voices[0]:
             raise MissingExtraError("espeakng-loader", "demo", "synthetic recordings of the word")
         for spoken in speak_all([settings.word], count, rng, voices=voices[0]):
             positives += [positive_of(energies) for energies in variants(spoken.waveform, 3, rng)]
+            pool.add(WORD, spoken.waveform)
         texts = near_texts(settings.word, rng)
         for spoken in speak_all(texts, NEAR, rng, voices=voices[0]) if texts else []:
             near += variants(spoken.waveform, 2, rng)
+            pool.add(NEAR_MISS, spoken.waveform)
         sources.append(_source("synthetic recordings of the word", count, _ESPEAK))
         sources.append({**_source("synthetic near misses", NEAR if texts else 0, _ESPEAK), "texts": texts})
         if not rows:
@@ -148,25 +158,33 @@ def _negatives(
         train, held = hold_out(rows, settings.held_out)
         if not train:
             train, held = rows, []
+        train, checked = _set_aside(train, settings)
         named = [str(row["audio"]) for row in with_word]
         return _Negatives(
-            train, held, _loaded(train, narrator), list(map(load, held)), "real", settings.licence, named
+            train, _loaded(train, narrator), _sounds(held), _sounds(checked), "real", settings.licence, named
         )  # fmt: skip
     if not voices[0]:
         raise MissingExtraError("espeakng-loader", "demo", "training without --negatives")
     lines = [line for line in plain_sentences() if settings.word.casefold() not in line.casefold()]
     order = [lines[i] for i in rng.permutation(len(lines))]
-    cut = len(order) // 5
-    spoken = [_sound(s) for s in speak_all(order[cut:], SENTENCES, rng, voices=voices[0])]
-    held_out = [_sound(s) for s in speak_all(order[:cut], SENTENCES // 4, rng, voices=voices[1])]
+    first, second = len(order) // 5, len(order) // 5 + round(settings.check * len(order))
+    spoken = [_sound(s) for s in speak_all(order[second:], SENTENCES, rng, voices=voices[0])]
+    calibrating = [_sound(s) for s in speak_all(order[:first], SENTENCES // 4, rng, voices=voices[1])]
+    texts = order[first:second]
+    checking = [_sound(s) for s in speak_all(texts, SENTENCES // 8, rng, voices=voices[1])] if texts else []
     return _Negatives(
-        [s.row for s in spoken], [s.row for s in held_out], [s.waveform for s in spoken],
-        [s.waveform for s in held_out], "synthetic", _ESPEAK,
+        [s.row for s in spoken], [s.waveform for s in spoken], calibrating, checking, "synthetic", _ESPEAK
     )  # fmt: skip
 
 
+def _set_aside(rows: list[Row], settings: Settings) -> tuple[list[Row], list[Row]]:
+    """Rows to train on, and those by which mining ends: `check` of the whole, taken from what is not held out."""
+    train, checked = hold_out(rows, settings.check / (1 - settings.held_out), salt="mining")
+    return (train, checked) if train else (rows, [])
+
+
 def _varied(
-    sounds: Iterable[np.ndarray], rng: np.random.Generator, narrator: Narrator
+    sounds: Iterable[np.ndarray], rng: np.random.Generator, narrator: Narrator, pool: Pool
 ) -> tuple[np.ndarray, list[list[tuple[int, int]]], float]:
     """Negatives one after another, as they are and changed, as far as memory goes; their places; hours unchanged."""
     pieces: list[np.ndarray] = []
@@ -177,6 +195,7 @@ def _varied(
             narrator.say(f"the first {samples / RATE / 3600:.1f} h of negatives are used: more would not fit in memory")
             break
         samples += len(waveform)
+        pool.add(OTHER, waveform)
         spans.append([])
         for energies in variants(waveform, 2, rng):
             pieces.append(energies)
@@ -223,6 +242,10 @@ def _voices(settings: Settings) -> tuple[Voices, Voices]:
     names = sorted({variant for _, variant in found})
     held = set(names[3::6])
     return [s for s in found if s[1] not in held], [s for s in found if s[1] in held]
+
+
+def _sounds(rows: Sequence[Row]) -> list[Sound]:
+    return [Sound(row, load(row)) for row in rows]
 
 
 def _sound(spoken: Spoken) -> Sound:

@@ -18,7 +18,7 @@ from speechxfer.wakeword.features import MELS, RATE, mel_energies
 
 FRAMES = 240  # of a training window: 2.4 s
 _AFTER = 50  # frames after the word's end in which the detector may still answer
-_SPEEDS = (Fraction(17, 20), Fraction(18, 20), Fraction(19, 20), Fraction(1), Fraction(21, 20), Fraction(22, 20),
+SPEEDS = (Fraction(17, 20), Fraction(18, 20), Fraction(19, 20), Fraction(1), Fraction(21, 20), Fraction(22, 20),
            Fraction(23, 20))  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def variants(waveform: np.ndarray, count: int, rng: np.random.Generator) -> list
     """Energies of a waveform as it is and `count - 1` times changed in speed, by a room, by clipping."""
     found = [mel_energies(waveform)]
     for _ in range(count - 1):
-        changed = change_speed(waveform, _SPEEDS[rng.integers(len(_SPEEDS))])
+        changed = change_speed(waveform, SPEEDS[rng.integers(len(SPEEDS))])
         if rng.random() < 0.5:
             changed = add_room(changed, rng)
         if rng.random() < 0.15:

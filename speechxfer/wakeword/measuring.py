@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from speechxfer.data.audio import load
 from speechxfer.data.augment import add_noise
@@ -87,8 +88,11 @@ def measure(
         mixed += hear_clips(scorer, rows, condition=f"noise at {snr:g} dB", mix=_noisy(snr, rng))
     played = []
     for name in streams:
+        of_stream = read_rows(name)
+        for note in _other_rates(name, of_stream):
+            narrator.say(note)
         with narrator.bar("stream") as told:
-            played.append(hear_stream(scorer, read_rows(name), name, word=artifact.word, progress=told))
+            played.append(hear_stream(scorer, of_stream, name, word=artifact.word, progress=told))
     evaluation = Evaluation([*clips, *(stream.heard for stream in played)])
     every = Evaluation([*clips, *mixed])
     by = {column: every.by(trigger, column) for column in ("condition", "speaker")} if rows else {}
@@ -139,6 +143,18 @@ def measure_times(
         raise UserError(f"{len(strangers)} recordings are not among those played: {strangers[0]}, ...", fix=fix)
     found = figures(recordings, [times.get(h.name, []) for h in recordings], None, tolerance)
     return Measured(word, found, [], {}, played, {str(row["id"]): row for row in rows})
+
+
+def _other_rates(name: str, rows: Sequence[Row]) -> list[str]:
+    """What is said of a stream at other rates than the detector's: it is resampled, and may lack the upper band."""
+    rates: set[int] = set()
+    for row in rows:
+        try:
+            rates.add(soundfile.info(str(row["path"])).samplerate)
+        except (KeyError, soundfile.LibsndfileError):
+            continue  # inside a table, or of a format that only `load` reads; what cannot be read at all, it names
+    empty = {rate: f"; above {rate / 2000:g} kHz it is empty" if rate < RATE else "" for rate in rates}
+    return [f"{name}: {rate:,} Hz, resampled to {RATE:,}{empty[rate]}" for rate in sorted(rates - {RATE})]
 
 
 def _noisy(snr: float, rng: np.random.Generator) -> Any:

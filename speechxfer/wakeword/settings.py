@@ -24,9 +24,18 @@ class Settings(BaseModel):
     )
     language: str | None = Field(None, description="espeak-ng's voice of another language than English, say de.")
     held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) kept for calibration.")
-    steps: int = Field(400, ge=1, description="Training steps, in all rounds of mining together.")
+    steps: int = Field(400, ge=1, description="Training steps, in all planned rounds together.")
     batch: int = Field(64, ge=8, description="Windows of 2.4 s to a step.")
-    rounds: int = Field(4, ge=1, description="Rounds; before each but the first the negatives are mined.")
+    rounds: int = Field(4, ge=1, description="Planned rounds; before each but the first the negatives are mined.")
+    extra: int = Field(4, ge=0, description="Further rounds, as long as the target does not hold.")
+    check: float = Field(
+        0.1, ge=0, lt=0.5, description="Share of speakers (or files) of the negatives that tell whether it holds."
+    )
+    minutes: float = Field(20.0, gt=0, description="Of training, after which no further round begins.")
+    teacher: str = Field(
+        "none", description="A frozen encoder that the student also learns from: none, or a MODEL, say whisper-tiny.en."
+    )
+    teaching: float = Field(0.5, gt=0, description="Weight of what the teacher says, beside the labels.")
     width: int = Field(128, ge=8, le=256, description="Channels of the student.")
     seed: int = 0
     licence: str = Field("not stated", description="Licence of the recordings, for the manifest.")

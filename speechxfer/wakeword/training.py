@@ -2,12 +2,15 @@
 
 A positive window is scored by its best few steps where the word may be answered, a negative one by its worst few steps:
 the loss looks where an event would be. Between rounds the student hears its negatives whole, and what it fired on is
-drawn more often after.
+drawn more often after. Further rounds may follow the planned ones, until the target holds on speech that is no part of
+training: the rate of learning, which the planned rounds bring to nothing, begins anew at a quarter of it.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,9 +23,12 @@ from speechxfer.wakeword.events import smooth
 from speechxfer.wakeword.features import to_log
 from speechxfer.wakeword.material import FRAMES, Batch, Material
 from speechxfer.wakeword.student import STRIDE, Shape, Student
+from speechxfer.wakeword.teacher import Lessons
 
 Progress = Callable[[int, int], None]  # steps done, of how many
-OnRound = Callable[[Student, Material], None]  # called before a round mines; may change the material
+# called after a round with the student, the material and the logits of its negatives, both of which it may change:
+# whether the target holds
+OnRound = Callable[[Student, Material, np.ndarray], bool]
 
 _BEST = 8  # steps that a window is judged by: 160 ms
 _AVERAGED = 0.995  # of the weights' running average, a step
@@ -32,21 +38,31 @@ _ALONE = 100  # frames around a mined peak in which no other is taken
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast. steps: in all rounds together; rounds: with mining in between."""
+    """How long and how fast. steps: in all planned rounds together; rounds: with mining in between.
+
+    extra: rounds that may follow, each as long as a planned one, while the target does not hold; none begins after
+    `seconds`.
+    """
 
     steps: int = 400
     batch: int = 64
     rate: float = 2e-3
     rounds: int = 4
+    extra: int = 0
+    seconds: float = math.inf
     mined: int = 600  # windows kept for each round
+    teaching: float = 0.5  # weight of a teacher's lessons, where there are any
     seed: int = 0
 
 
 def train(
     material: Material, plan: Plan, *, start: Student | None = None, shape: Shape | None = None,
-    progress: Progress | None = None, on_round: OnRound | None = None,
+    progress: Progress | None = None, on_round: OnRound | None = None, lessons: Lessons | None = None,
 ) -> Student:  # fmt: skip
-    """A student trained on `material`, which keeps what was mined. start: weights to go on from (they are copied)."""
+    """A student trained on `material`, which keeps what was mined, and on a teacher's lessons, if there are any.
+
+    start: weights to go on from (they are copied).
+    """
     rng = np.random.default_rng(plan.seed)
     torch.manual_seed(plan.seed)
     student = Student(shape) if start is None else copy.deepcopy(start)
@@ -55,22 +71,37 @@ def train(
     averaged = copy.deepcopy(student).eval()
     optimizer = torch.optim.AdamW(student.parameters(), lr=plan.rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, plan.steps, pct_start=0.15)
-    rounds = np.linspace(0, plan.steps, plan.rounds + 1).round().astype(int)[1:-1]
-    for step in range(plan.steps):
-        student.train()
-        loss = loss_of(student, material.batch(plan.batch, rng), rng)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        _average(averaged, student, min(_AVERAGED, step / (step + 10)))
-        if step + 1 in rounds:
-            if on_round:
-                on_round(averaged, material)
-            material.mined = mine(averaged, material.negatives, plan.mined)
-        if progress:
-            progress(step + 1, plan.steps)
+    ends = sorted({round(plan.steps * k / plan.rounds) for k in range(1, plan.rounds + 1)} - {0})
+    planned, length = len(ends), math.ceil(plan.steps / plan.rounds)
+    ends += [plan.steps + length * k for k in range(1, plan.extra + 1)]
+    begun, step = time.monotonic(), 0
+    for number, end in enumerate(ends, 1):
+        first = step
+        while step < end:
+            if number > planned:
+                _set_rate(optimizer, plan.rate / 4 * (end - step) / (end - first))
+            student.train()
+            loss = loss_of(student, material.batch(plan.batch, rng), rng)
+            if lessons is not None:
+                loss = loss + plan.teaching * taught_loss(student, lessons, plan.batch // 4, rng)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            optimizer.step()
+            if number <= planned:
+                schedule.step()
+            _average(averaged, student, min(_AVERAGED, step / (step + 10)))
+            step += 1
+            if progress:
+                progress(step, max(end, plan.steps))
+        last = number >= planned and (number == len(ends) or time.monotonic() - begun > plan.seconds)
+        if last and on_round is None:
+            break
+        logits = logits_of(averaged, material.negatives)
+        holds = on_round is None or on_round(averaged, material, logits)
+        if last or (number >= planned and holds):
+            break
+        material.mined = mine(logits, plan.mined)
     return averaged
 
 
@@ -87,6 +118,13 @@ def loss_of(student: Student, batch: Batch, rng: np.random.Generator) -> Tensor:
     return (worst + 0.3 * everywhere).mean() + 1.5 * (answered * positive).sum() / len(positive)
 
 
+def taught_loss(student: Student, lessons: Lessons, count: int, rng: np.random.Generator) -> Tensor:
+    """Cross entropy between the teacher's probabilities and the student's best steps of the same windows."""
+    energies, answers = lessons.draw(count, rng)
+    logits, _ = student(torch.from_numpy(_masked(to_log(energies), rng)))
+    return F.binary_cross_entropy_with_logits(logits.topk(_BEST, dim=1).values.mean(1), answers)
+
+
 def logits_of(student: Student, energies: np.ndarray) -> np.ndarray:
     """(frames, MELS) energies of a stream to (steps,) logits; the state goes on from piece to piece."""
     found = []
@@ -101,9 +139,9 @@ def logits_of(student: Student, energies: np.ndarray) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
-def mine(student: Student, negatives: np.ndarray, count: int, smoothing: int = 5) -> np.ndarray:
-    """First frames of the windows of `negatives` on whose ends the student fires most, at most `count`."""
-    scores = smooth(logits_of(student, negatives), smoothing)
+def mine(logits: np.ndarray, count: int, smoothing: int = 5) -> np.ndarray:
+    """First frames of the windows on whose ends the student fires most, at most `count`. logits: (steps,)."""
+    scores = smooth(logits, smoothing)
     steps = _ALONE // STRIDE
     whole = len(scores) - len(scores) % steps
     if not whole:
@@ -128,6 +166,11 @@ def _masked(log_mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         window[:, mel : mel + rng.integers(1, 7)] = window.mean()
         window[frame : frame + rng.integers(1, 11)] = window.mean()
     return log_mel
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def _average(averaged: Student, student: Student, share: float) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,20 @@ import pytest
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 
 
-@pytest.fixture
-def folds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def bench(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A bench as a module, what lies beside it importable."""
     monkeypatch.syspath_prepend(str(BENCH))
-    spec = importlib.util.spec_from_file_location("wakeword_folds_tested", BENCH / "wakeword_folds.py")
+    spec = importlib.util.spec_from_file_location(f"{name}_tested", BENCH / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    yield module
+    return module
+
+
+@pytest.fixture
+def folds(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return bench("wakeword_folds", monkeypatch)
 
 
 def kept(folds: ModuleType, path: Path, clips: list[float], stream: list[float], channel: list[float]) -> Path:
@@ -87,3 +94,71 @@ def test_what_is_left_without_the_word(folds: ModuleType) -> None:
     wave[16_000:24_000] += 0.3 * np.sin(np.arange(8_000) / 5).astype(np.float32)
     rest = folds.without_word(wave)
     assert np.abs(rest).max() < 0.01 and 30_000 < len(rest) < 40_000
+
+
+# -- beside openWakeWord ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return bench("wakeword_peers", monkeypatch)
+
+
+def test_a_window_is_a_chunk_and_the_fifteen_before_it(peers: ModuleType) -> None:
+    frames = np.arange(40, dtype=np.float32)[:, None] * np.ones((1, 96), np.float32)
+    part = peers.Embedded(frames, np.array([0, 20, 40]))
+    assert part.ends_of(0).tolist() == [15, 16, 17, 18, 19]  # before, no whole window
+    assert part.ends_of(1).tolist() == list(range(20, 40))
+    found = part.windows(np.array([20, 39]))
+    assert found.shape == (2, 16 * 96)
+    assert found[0, ::96].tolist() == list(range(5, 21)) and found[1, ::96].tolist() == list(range(24, 40))
+    (one,) = peers.merged([(part, np.array([15])), (part, np.array([17, 18]))])
+    assert one[1].tolist() == [15, 17, 18]
+
+
+def test_rows_of_the_fold_that_is_heard_are_mixed_with_its_own_voices(peers: ModuleType) -> None:
+    words = [{"audio": f"{i}.opus", "label": "jarvis"} for i in range(50)]
+    speech = [{"speaker": f"{i // 4:02}", "audio": f"{i}.wav"} for i in range(80)]
+    parts, rows = peers.parts_of(words, speech)
+    heard = {row["speaker"] for row in rows["as recorded"] if row["heard"]}
+    assert len(heard) == 4 and heard.isdisjoint(row["speaker"] for row in rows["as recorded"] if not row["heard"])
+    for part in parts:
+        assert {row["speaker"] for row in part.voices[True]} == heard
+        assert heard.isdisjoint(row["speaker"] for row in part.voices[False])
+    few = rows["noise at 10 dB"]
+    assert sum(row["heard"] for row in few) == 16 and sum(not row["heard"] for row in few) == 64 / peers.SHARE
+    assert [part.name for part in parts if part.lead] == ["words-0", "words-1", "words-2"]
+
+
+def test_a_head_learns_what_parts_two_kinds_of_windows(peers: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.standard_normal((600, 96)).astype(np.float32)
+    frames[300:] += 1.0
+    part = peers.Embedded(frames, np.array([0, 300, 600]))
+    score = peers.train_head([(part, part.ends_of(1)[16:])], [(part, part.ends_of(0))], epochs=8)
+    assert score(part.windows(part.ends_of(1)[16:])).mean() > 0.9 > 0.1 > score(part.windows(part.ends_of(0))).mean()
+
+
+def test_a_side_is_timed_in_a_process_of_its_own(
+    peers: ModuleType, detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = bench("_wakeword_play", monkeypatch)
+    heard: list[int] = []
+    found = play.play(lambda chunk: heard.append(len(chunk)), np.zeros(40 * play.CHUNK + 7, np.int16))
+    assert heard == [play.CHUNK] * 40 and found["peak_memory_mb"] > 0 and found["cpu_seconds_an_hour"] >= 0
+    assert "torch" not in (BENCH / "_wakeword_play.py").read_text()
+    play.ours(str(detector))(np.zeros(play.CHUNK, np.int16))
+
+
+# -- a day -----------------------------------------------------------------------------------------------------------
+def test_what_a_detector_keeps_and_when_it_last_fired(
+    detector: Path, clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = bench("wakeword_day", monkeypatch)
+    from speechxfer.wakeword.detector import Detector
+
+    sound = np.concatenate([np.zeros(16_000, np.float32), clip("word", 5000), np.zeros(32_000, np.float32)])
+    found = day.play(Detector(detector), sound, 900 / 3600)
+    times = len(sound) / 16_000
+    assert found["events"] == pytest.approx(900 / times, abs=2)  # once in each round of the sound
+    assert found["last_event_hours"] * 3600 == pytest.approx(900, abs=2 * times)
+    assert found["kept_between_pieces_bytes"]["most"] < 200_000
+    assert len(found["memory_mb_each_hour"]) == 1 and found["memory_growth_mb"] == 0

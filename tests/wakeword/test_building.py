@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from speechxfer.errors import UserError
 from speechxfer.report.progress import Narrator
-from speechxfer.wakeword import building
+from speechxfer.wakeword import building, mining
 from speechxfer.wakeword.building import build
 from speechxfer.wakeword.detector import Detector, open_artifact
 from speechxfer.wakeword.events import Event
@@ -113,7 +113,7 @@ def test_negatives_that_say_the_word_are_listed_and_left_out(
         asked.extend(row["audio"] for row in rows)
         return ["a tune." if "/words/" in row["audio"] else "la la" for row in rows]
 
-    monkeypatch.setattr(building._Suspects, "_transcribed", hears)
+    monkeypatch.setattr(mining.Suspects, "_transcribed", hears)
     settings = small(tmp_path / "d", negatives=str(tmp_path / "n.csv"), steps=90, rounds=3)
     manifest = build(settings, QUIET)
     listed = manifest["negatives_with_the_word"]
@@ -166,6 +166,54 @@ def test_positives_that_cannot_be_used(
     with pytest.raises(UserError, match=said):
         build(small(tmp_path / "d", positives=str(tmp_path / "clips")), QUIET)
     assert not (tmp_path / "d").exists()
+
+
+def test_recordings_shorter_than_the_word_are_named(small: Small, tmp_path: Path) -> None:
+    """How long the word takes at the quickest is known from the synthetic voices."""
+    pytest.importorskip("espeakng_loader")
+    (tmp_path / "clips").mkdir()
+    for name, seconds in (("hasty.wav", 0.3), ("whole.wav", 1.5)):
+        tone = 0.2 * np.sin(np.arange(round(seconds * 16_000)) / 10)
+        soundfile.write(tmp_path / "clips" / name, tone, 16_000)
+    settings = small(tmp_path / "d", word="hey juniper computer", positives=str(tmp_path / "clips"), steps=2)
+    with pytest.raises(UserError, match=r"hasty\.wav: 0\.\d+ s, and the word takes 0\.\d+ s") as error:
+        build(settings, QUIET)
+    assert "whole.wav" not in str(error.value) and not (tmp_path / "d").exists()
+
+
+def test_a_stream_of_another_rate_is_resampled_and_said(
+    detector: Path, tunes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from torchaudio.functional import resample
+
+    wave, _ = soundfile.read(tunes / "test_words" / "000.wav", dtype="float32")
+    times = {}
+    for rate in (8_000, 16_000, 44_100):
+        (tmp_path / str(rate)).mkdir()
+        soundfile.write(tmp_path / str(rate) / "a.wav", resample(torch.from_numpy(wave), 16_000, rate).numpy(), rate)
+        found = measure(open_artifact(detector), Narrator(), streams=[str(tmp_path / str(rate))])
+        times[rate] = [event.time for _, event in found.figures.fired]
+        assert found.figures.hours == pytest.approx(len(wave) / 16_000 / 3600, rel=1e-3)
+    assert len(times[16_000]) == 1 and times[44_100] == pytest.approx(times[16_000], abs=0.03)
+    said = capsys.readouterr().out
+    assert "8,000 Hz, resampled to 16,000; above 4 kHz it is empty" in said
+    assert "44,100 Hz, resampled to 16,000\n" in said and "16,000 Hz, resampled" not in said
+
+
+def test_what_real_streams_showed_is_kept_in_the_manifest(detector: Path, tunes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for path in detector.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    stream = str(tunes / "test_speech")
+    figures = measure(open_artifact(folder), QUIET, streams=[stream]).to_json()
+    kept = building.add_streams(folder, [stream], figures)
+    assert json.loads((folder / "manifest.json").read_text()) == kept
+    assert kept["streams"]["names"] == ["test_speech"]  # no folder of this machine
+    assert kept["streams"]["false_alarms"] == figures["false_alarms"] and kept["streams"]["hours"] > 0
+    assert {name: kept[name] for name in kept if name != "streams"} == open_artifact(detector).manifest
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in detector.iterdir())
 
 
 def test_one_recording_makes_a_detector_and_says_that_it_is_few(

@@ -146,8 +146,8 @@ def write_artifact(folder: Path, graph: bytes) -> Path:
     return folder
 
 
-def test_a_simulated_day_in_bounded_memory(graph: bytes, tmp_path: Path) -> None:
-    """State after hours is the state after a minute: what is kept does not grow with what was heard."""
+def test_what_is_kept_does_not_grow_with_what_was_heard(graph: bytes, tmp_path: Path) -> None:
+    """Ten minutes, a minute at a time; a whole day is played by scripts/bench/wakeword_day.py."""
     detector = Detector(write_artifact(tmp_path / "d", graph))
     minute = speechlike(60.0)
     detector.push(minute)
@@ -178,7 +178,7 @@ print(len(events), round(detector.score, 4))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     detector = Detector(folder)
     events = detector.push(speechlike(3.0))
-    assert done.stdout.split()[0] == str(len(events))
+    assert done.stdout.split()[0] == str(len(events)) and events
 
 
 def test_int16_and_float_are_the_same_sound(graph: bytes) -> None:

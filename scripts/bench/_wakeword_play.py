@@ -1,0 +1,46 @@
+"""One side of wakeword_peers.py's timing, in a process that loads nothing else: SIDE SOUND.npy [DETECTOR]."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+CHUNK = 1_280  # samples: openWakeWord's step of 80 ms
+WARM = 20  # chunks played before the clock starts
+
+
+def ours(folder: str) -> Callable[[np.ndarray], object]:
+    from speechxfer.wakeword.detector import Detector
+
+    return Detector(folder).push
+
+
+def theirs(model: str) -> Callable[[np.ndarray], object]:
+    from pyopen_wakeword import Model, OpenWakeWord, OpenWakeWordFeatures
+
+    features, head = OpenWakeWordFeatures.from_builtin(), OpenWakeWord.from_builtin(Model(model))
+    return lambda chunk: [list(head.process_streaming(e)) for e in features.process_streaming(chunk.tobytes())]
+
+
+def play(hear: Callable[[np.ndarray], object], samples: np.ndarray) -> dict[str, float]:
+    """CPU seconds for an hour of sound and the process's peak memory. samples: (time,) int16."""
+    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples) - CHUNK + 1, CHUNK)]
+    for chunk in chunks[:WARM]:
+        hear(chunk)
+    began = time.process_time()
+    for chunk in chunks[WARM:]:
+        hear(chunk)
+    seconds = time.process_time() - began
+    hours = (len(chunks) - WARM) * CHUNK / 16_000 / 3600
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"cpu_seconds_an_hour": seconds / hours, "peak_memory_mb": memory}
+
+
+if __name__ == "__main__":
+    side, sound, what = sys.argv[1:4]
+    print(json.dumps(play({"speechxfer": ours, "openWakeWord": theirs}[side](what), np.load(sound))))

@@ -1,0 +1,180 @@
+"""The teacher: a frozen encoder with a classification head on its frames, and what it says of a pool of windows.
+
+An encoder over sliding windows is too dear for a device, but the student may learn from one. Windows of the word, of
+what resembles it and of other speech are encoded once; a head is trained on their frames; its probabilities are what
+the student is taught beside the labels. A head knows by heart what it was trained on, so each window is judged by one
+that never heard its recording (cross-fitting, as in stacking: Wolpert 1992).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechxfer.data.augment import add_noise, add_room, change_speed
+from speechxfer.shapes import Frames
+from speechxfer.wakeword.clips import speech_span
+from speechxfer.wakeword.features import HOP, MELS, WINDOW, mel_energies
+from speechxfer.wakeword.material import FRAMES, SPEEDS
+
+WORD, NEAR, OTHER = "word", "near", "other"
+COUNTS = {WORD: 1200, NEAR: 800, OTHER: 2000}  # windows: 2.7 h, which Whisper tiny encodes in 90 s on two cores
+SAMPLES = (FRAMES - 1) * HOP + WINDOW  # of a window
+_HEADS = 3  # each of which judges what the others were trained on
+_STEPS = 300  # of a head's training, 64 windows each
+_AT_ONCE = 40  # windows
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the student is taught. energies: (windows, FRAMES, MELS). answers: (windows,) probabilities."""
+
+    energies: np.ndarray
+    answers: np.ndarray
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
+        """`count` windows at a drawn loudness, and their answers."""
+        chosen = rng.integers(len(self.answers), size=count)
+        gains = 10 ** (rng.uniform(-15, 10, (count, 1, 1)) / 10)
+        return (self.energies[chosen] * gains).astype(np.float32), torch.from_numpy(self.answers[chosen])
+
+
+@dataclass
+class Pool:
+    """Waveforms from which windows are drawn; holds nothing unless it is wanted."""
+
+    wanted: bool
+    seed: int = 0
+    _kept: dict[str, list[np.ndarray]] = field(default_factory=lambda: {kind: [] for kind in COUNTS})
+
+    def add(self, kind: str, waveform: np.ndarray) -> None:
+        """A recording at 16 kHz. Of other speech two windows' worth is kept, of as many as windows are drawn."""
+        kept = self._kept[kind]
+        if not self.wanted or (kind == OTHER and len(kept) >= COUNTS[OTHER]):
+            return
+        if kind == OTHER:
+            start = max(0, len(waveform) - 2 * SAMPLES) // 2
+            waveform = waveform[start : start + 2 * SAMPLES]
+        kept.append(np.array(waveform, np.float32))
+
+    def windows(self, counts: dict[str, int]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Waveforms of SAMPLES samples; (windows,) whether each holds the word; (windows,) its recording's number."""
+        rng = np.random.default_rng([self.seed, 3])
+        found, labels, recordings = [], [], []
+        first = 0
+        for kind, sounds in self._kept.items():
+            for place in rng.integers(len(sounds), size=counts[kind] if sounds else 0):
+                found.append(_heard(_placed(sounds[place], kind == WORD, rng), rng))
+                labels.append(kind == WORD)
+                recordings.append(first + place)
+            first += len(sounds)
+        return found, np.array(labels), np.array(recordings)
+
+
+def teach(
+    encoder: str, pool: Pool, *, counts: dict[str, int] | None = None, progress: Progress | None = None
+) -> tuple[Lessons, dict[str, object]]:
+    """Lessons by a teacher on `encoder` (a MODEL), and what the manifest says of it. Raises UserError for no model."""
+    from speechxfer.config import load_recipe
+    from speechxfer.models.loading import to_adapt  # transformers: a second that most trainings need not wait
+
+    recipe = load_recipe(
+        {"encoder": {"name": encoder}, "head": {"kind": "classify"}, "device": "cpu", "seed": pool.seed,
+         "stages": [{"train": "head", "epochs": 1, "lr": 1e-3}]}
+    )  # fmt: skip
+    model = to_adapt(recipe, [WORD, OTHER])
+    waveforms, labels, recordings = pool.windows(counts or COUNTS)
+    frames = []
+    for start in range(0, len(waveforms), _AT_ONCE):
+        frames.append(model.listen(waveforms[start : start + _AT_ONCE], lambda f: f.states.half()))
+        if progress:
+            progress(min(len(waveforms), start + _AT_ONCE), len(waveforms))
+    answers = cross_fitted(torch.cat(frames), labels, recordings, seed=pool.seed)
+    energies = np.stack([mel_energies(waveform) for waveform in waveforms]).reshape(-1, FRAMES, MELS)
+    errors = float(np.mean((answers > 0.5) != labels))
+    facts: dict[str, object] = {"encoder": encoder, "windows": len(labels), "errors": round(errors, 4)}
+    return Lessons(energies, answers), facts
+
+
+def cross_fitted(frames: Tensor, labels: np.ndarray, recordings: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """(windows, frames, dim) to (windows,) float32 probabilities, each by a head that never heard its recording.
+
+    labels, recordings: (windows,).
+    """
+    answers = np.zeros(len(labels), np.float32)
+    fold = np.random.default_rng([seed, 4]).permutation(int(recordings.max(initial=0)) + 1)[recordings] % _HEADS
+    for number in range(_HEADS):
+        apart, judged = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if not len(judged):
+            continue
+        head = _trained(frames, labels, apart, seed)
+        with torch.inference_mode():
+            for start in range(0, len(judged), 256):
+                place = judged[start : start + 256]
+                answers[place] = torch.sigmoid(head(frames[place].float())).numpy()
+    return answers
+
+
+class Head(nn.Module):
+    """Attentive statistics of a window's frames, and one linear layer: (batch, frames, dim) to (batch,) logits."""
+
+    def __init__(self, dim: int) -> None:
+        from speechxfer.heads.classify import AttentiveStatistics
+
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.pool = AttentiveStatistics(dim)
+        self.dropout = nn.Dropout(0.2)
+        self.out = nn.Linear(2 * dim, 1)
+
+    def forward(self, states: Tensor) -> Tensor:
+        lengths = torch.full((len(states),), states.shape[1])
+        return self.out(self.dropout(self.pool(Frames(self.norm(states), lengths))))[:, 0]
+
+
+def _trained(frames: Tensor, labels: np.ndarray, places: np.ndarray, seed: int) -> Head:
+    rng = np.random.default_rng([seed, 5])
+    torch.manual_seed(seed)
+    head = Head(frames.shape[2])
+    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, _STEPS)
+    wanted = torch.from_numpy(labels.astype(np.float32))
+    for _ in range(_STEPS):
+        chosen = rng.choice(places, 64)
+        loss = F.binary_cross_entropy_with_logits(head(frames[chosen].float()), wanted[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return head.eval()
+
+
+def _placed(waveform: np.ndarray, word: bool, rng: np.random.Generator) -> np.ndarray:
+    """SAMPLES samples: the word whole and anywhere in them, another sound anywhere, silence where nothing was."""
+    changed = change_speed(waveform, SPEEDS[rng.integers(len(SPEEDS))]) if rng.random() < 0.5 else waveform
+    if word:
+        start, end = speech_span(mel_energies(changed))
+        least, most = (end + 15) * HOP - SAMPLES, start * HOP  # 0.15 s are left after the word
+    else:
+        least, most = min(0, len(changed) - SAMPLES), max(0, len(changed) - SAMPLES)
+    first = int(rng.integers(least, max(least, most) + 1))
+    window = np.zeros(SAMPLES, np.float32)
+    piece = changed[max(0, first) : max(0, first + SAMPLES)]
+    window[max(0, -first) : max(0, -first) + len(piece)] = piece
+    return window
+
+
+def _heard(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As it is, in a room, in noise, or both."""
+    if rng.random() < 0.3 and window.any():
+        window = add_room(window, rng)[: len(window)]
+    if rng.random() < 0.6:
+        window = add_noise(window, rng.uniform(0, 25), rng)
+    return window.astype(np.float32)
