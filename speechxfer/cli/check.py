@@ -27,6 +27,12 @@ def check(
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Also check what this model can take.")
     ] = None,
+    align: Annotated[
+        bool,
+        typer.Option(
+            "--align", help="List rows whose text does not match the audio, by --model's CTC head, worst first."
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows as a table, say clean.csv.")
     ] = None,
@@ -47,6 +53,8 @@ def check(
         raise UserError("is no table", where=f"--output {output}", fix=f"end it in one of {', '.join(TABLES)}")
     if output is not None and output.exists() and Path(data).exists() and output.samefile(data):
         raise UserError("is the table that is checked", where=f"--output {output}", fix="write to another file")
+    if align and model is None:
+        raise UserError("needs a model with a CTC head", where="--align", fix="name one: --model MODEL")
     quiet = quiet or str(json) == "-"
     dataset = read(data, unique=False)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
@@ -65,7 +73,10 @@ def check(
         _write_clean(dataset, result, output)
         if not quiet:
             typer.echo(f"written  {output}: {len(result.usable)} rows")
-    write_json(_as_json(dataset, result), json)
+    found = _as_json(dataset, result)
+    if align:
+        found["matches"] = _matches(str(model), dataset, result, quiet=quiet)
+    write_json(found, json)
     if result.errors:
         raise typer.Exit(1)
 
@@ -88,6 +99,42 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit) -> None:
         f"{data}: {result.rows} rows, {_length(result.hours)}, {len(result.usable)} usable, "
         f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warning{'s' * (len(result.warnings) != 1)}"
     )
+
+
+def _matches(model: str, dataset: datasets.Dataset, result: Audit, *, quiet: bool) -> list[dict[str, Any]]:
+    """Each usable row's text against its audio, the worst match first; the doubtful ones are told."""
+    from speechxfer.errors import UserError
+    from speechxfer.models import load
+    from speechxfer.models.matching import matches
+    from speechxfer.report.progress import Narrator
+
+    if "text" not in dataset.column_names:
+        raise UserError("there is no column 'text' to align", where="--align")
+    usable = dataset.select(result.usable)
+    if not len(usable):
+        return []
+    with Narrator(quiet=quiet).bar("aligning") as progress:
+        found = matches(load(model), usable, progress=progress)
+    doubtful = [one for one in found if one.doubtful]
+    if not quiet:
+        for one in doubtful[:_SHOWN]:
+            typer.echo(f"doubtful row {result.usable[one.index] + 1} ({one.id}): {usable[one.index]['text']}")
+            typer.echo(f"         heard: {one.heard}")
+        if len(doubtful) > _SHOWN:
+            typer.echo(f"         … and {len(doubtful) - _SHOWN} more doubtful rows (--json FILE has all)")
+        typer.echo(f"aligned  {len(found)} rows, {len(doubtful)} of them doubtful: listen to those")
+    return [
+        {
+            "row": result.usable[one.index] + 1,
+            "id": one.id,
+            "gap": one.gap,
+            "doubtful": one.doubtful,
+            "text": usable[one.index]["text"],
+            "heard": one.heard,
+            "words": [vars(word) for word in one.words],
+        }
+        for one in found
+    ]
 
 
 def _tell_groups(name: str, totals: dict[str, dict[str, float]], shown: int = 5) -> None:

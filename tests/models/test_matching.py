@@ -1,0 +1,66 @@
+"""Transcripts that do not match their audio come first, by emissions made by hand and through the command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from speechxfer.cli import build_app
+from speechxfer.data.read import read
+from speechxfer.errors import UserError
+from speechxfer.models import load, matching
+from speechxfer.shapes import Emissions
+
+
+def saying(text: str, vocabulary: dict[str, int]) -> Emissions:
+    """Three frames a symbol (two of it, one blank), nearly sure."""
+    rows = torch.full((3 * len(text), len(vocabulary)), 0.01)
+    for k, symbol in enumerate(text):
+        rows[3 * k : 3 * k + 2, vocabulary["|" if symbol == " " else symbol]] = 1.0
+        rows[3 * k + 2, 0] = 1.0
+    return Emissions((rows / rows.sum(-1, keepdim=True)).log()[None], torch.tensor([len(rows)]))
+
+
+@pytest.fixture
+def ctc(make_encoder):
+    return make_encoder("wav2vec2", words="one two six")
+
+
+def test_the_wrong_transcript_comes_first_and_is_doubted(ctc, corpus_table, monkeypatch):
+    model, utterances = load(ctc, device="cpu"), read(corpus_table)
+    spoken = list(utterances["text"])
+    spoken[7] = "six one"  # the table says two
+    spoken[11] = "s"  # and here six, which does not fit into three frames twice over
+    said = [saying(text, model.vocabulary) for text in spoken]
+    said[11] = Emissions(said[11].log_probs[:, :2], torch.tensor([2]))
+    monkeypatch.setattr(matching, "answers", lambda *_, **__: said)
+    found = matching.matches(model, utterances)
+    assert [one.index for one in found[:2]] == [11, 7]
+    assert [one.index for one in found if one.doubtful] == [11, 7]
+    assert found[0].gap is None and found[1].gap > 1 and found[1].heard == "six one"
+    right = found[2]
+    assert right.gap == 0.0 and right.heard == utterances[right.index]["text"]
+    (word,) = right.words
+    stride = 10 / model.encoder.frames_of(160_000)
+    assert word.start == 0.0 and word.end == pytest.approx(8 * stride)  # three letters, the last blank apart
+
+
+def test_check_lists_them_and_only_a_ctc_head_can(ctc, tiny_whisper, corpus_table, tmp_path):
+    def run(*words: str):
+        return CliRunner().invoke(build_app(), ["check", str(corpus_table), *words])
+
+    done = run("--model", str(ctc), "--align", "--json", str(tmp_path / "check.json"))
+    assert done.exit_code == 0, done.output
+    assert "aligned  18 rows" in done.output
+    rows = json.loads((tmp_path / "check.json").read_text())["matches"]
+    assert sorted(one["row"] for one in rows) == list(range(1, 19))
+    gaps = [one["gap"] for one in rows]
+    assert gaps == sorted(gaps, reverse=True)
+    assert all([word["text"] for word in one["words"]] == one["text"].split() for one in rows)
+    done = run("--align")
+    assert done.exit_code == 2 and "--model" in done.output
+    with pytest.raises(UserError, match="kind seq2seq aligns nothing"):
+        matching.matches(load(tiny_whisper, device="cpu"), read(corpus_table))
