@@ -1,9 +1,9 @@
 """Write the documents' tables from recipes/results: python scripts/tables.py [--check]
 
 recipes/README.md is written whole: each recipe's purpose and command from its header, its figures from its results. In
-README.md what stands between `<!-- table: NAME -->` and `<!-- end -->` is written, where NAME is results, benchmarks or
-coverage. What has no results file is "not measured yet". `--check` writes nothing, and exits 1 naming what is out of
-step.
+README.md what stands between `<!-- table: NAME -->` and `<!-- end -->` is written, where NAME is results, benchmarks,
+coverage, wake-words or wake-word-benches. What has no results file is "not measured yet". `--check` writes nothing, and
+exits 1 naming what is out of step.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from _cells import Document, Rows, between, markdown, per_cent, timed
+from _wake_words import FOLDS, WAKE_WORDS, by_folds, means
 
 from speechxfer.errors import UserError, nearest
 
@@ -25,9 +28,6 @@ MARKED = re.compile(r"<!-- table: (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 NOTE = "<!-- Written by scripts/tables.py: change the recipes' headers or results/*.json, then `make tables`. -->"
 NOT_MEASURED = "not measured yet"
 RESULT_HEAD = ("corpus", "before", "after", "padded to 30 s", "minutes")
-
-Document = dict[str, Any]
-Rows = list[list[str]]
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
@@ -41,6 +41,11 @@ class Header:
     run: str = ""
     overrides: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its result is a model before and after: a wake word's is not, and has tables of its own."""
+        return not self.run.startswith("speechxfer wakeword")
 
 
 def headers(folder: Path) -> list[Header]:
@@ -100,6 +105,13 @@ class Results:
             return [[title, NOT_MEASURED, "", ""]]
         return self._described(name, lambda d: [[*row, f"`{d['command']}`"] for row in describe(d)])
 
+    def wake_word_rates(self) -> str:
+        """A wake word's mean misses, in a line; nothing where they are not measured."""
+        if FOLDS not in self.found:
+            return ""
+        rates = self._described(FOLDS, lambda d: [[f"{c} {per_cent(of['at_0_alarms'])}" for c, of in means(d)]])[0]
+        return f"missed at no false alarm: {', '.join(rates)}"
+
     def _described(self, name: str, describe: Callable[[Document], Rows]) -> Rows:
         try:
             return describe(self.found[name])
@@ -136,19 +148,11 @@ def rated(part: Document, measure: str) -> str:
     return f"accuracy {per_cent(1 - part['wer'])}{between(interval, over)}"
 
 
-def per_cent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
-
-
-def between(interval: list[float] | None, over: str = "") -> str:
-    return "" if interval is None else f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f}{over})"
-
-
 def results_table(recipes: list[Header], results: Results) -> str:
     """Every result of every recipe, with the command that reproduces it."""
     rows: Rows = []
     kept: list[Kept] = []
-    for recipe in recipes:
+    for recipe in filter(lambda recipe: recipe.adapts, recipes):
         link = f"[{recipe.name}](recipes/{recipe.file})"
         own = results.of_recipe(recipe.name)
         rows += [[link, *one.cells, f"`{one.command}`"] for one in own] or [[link, NOT_MEASURED, "", "", "", "", ""]]
@@ -173,6 +177,8 @@ def recipes_readme(recipes: list[Header], results: Results) -> str:
     rows = []
     for recipe in recipes:
         measured = "<br>".join(f"{one.cells[1]} → {one.cells[2]}" for one in kept[recipe.name])
+        if not recipe.adapts:
+            measured = results.wake_word_rates()
         rows.append([f"[{recipe.name}]({recipe.file})", recipe.purpose, measured or NOT_MEASURED])
     text += markdown(("recipe", "when to use it", "measured, before → after"), rows)
     for recipe in recipes:
@@ -184,19 +190,14 @@ def recipes_readme(recipes: list[Header], results: Results) -> str:
         if own := kept[recipe.name]:
             text += markdown(RESULT_HEAD, [one.cells for one in own]) + note(own)
             text += "\nMade by:\n\n" + "".join(f"    {one.command}\n" for one in own)
+        elif not recipe.adapts and FOLDS in results.found:
+            text += wake_words_table(recipes, results)
         else:
             text += f"Its result: {NOT_MEASURED}.\n"
     return text
 
 
 # -- benches ---------------------------------------------------------------------------------------------------------
-def timed(spread: Document, unit: str = " s") -> str:
-    """`0.41 s (0.40 to 0.45)`: median and range."""
-    digits = 0 if spread["median"] >= 100 else 1 if spread["median"] >= 10 else 2
-    median, low, high = (f"{spread[name]:.{digits}f}" for name in ("median", "low", "high"))
-    return f"{median}{unit} ({low} to {high})"
-
-
 def startup(bench: Document) -> Rows:
     seconds = bench["seconds"]
     floor = timed(seconds["python -c pass"])
@@ -282,14 +283,35 @@ def coverage_table(recipes: list[Header], results: Results) -> str:
     return markdown(("simulated corpus", "interval over speakers", "interval over utterances", "by"), rows)
 
 
+# -- wake words ------------------------------------------------------------------------------------------------------
+def wake_words_table(recipes: list[Header], results: Results) -> str:
+    rows = results.bench(FOLDS, by_folds, "misses by five folds")
+    head = ("word", "heard", "missed at no false alarm", "at one", "delay", "by")
+    if FOLDS not in results.found:
+        return markdown(("what", "measured", "", ""), rows)
+    found = results.found[FOLDS]
+    bounds = found["upper_bounds_per_hour"]
+    said = (
+        f"\nIn {found['hours']:.1f} h of real speech that its detector never heard: no false alarm refutes more than "
+        f"{bounds['0 alarms']} an hour, one refutes more than {bounds['1 alarms']} (95 %, Poisson). The intervals of "
+        f"misses are binomial. Noise and babble: {found['snr']}. {found['speakers'].capitalize()}.\n"
+    )
+    return markdown(head, rows) + said
+
+
+def wake_word_benches(recipes: list[Header], results: Results) -> str:
+    rows = [row for name, (describe, title) in WAKE_WORDS.items() for row in results.bench(name, describe, title)]
+    return markdown(("what", "measured", "beside it", "by"), rows)
+
+
 # -- what is written -------------------------------------------------------------------------------------------------
-TABLES = {"results": results_table, "benchmarks": benchmarks_table, "coverage": coverage_table}
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a pipe within a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+TABLES = {
+    "results": results_table,
+    "benchmarks": benchmarks_table,
+    "coverage": coverage_table,
+    "wake-words": wake_words_table,
+    "wake-word-benches": wake_word_benches,
+}
 
 
 def filled(text: str, recipes: list[Header], results: Results) -> tuple[str, list[str]]:

@@ -25,16 +25,22 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
 
     Example: speechxfer recipes copy accent-whisper
     """
-    from speechxfer.config import shipped_recipes
+    from speechxfer.config import command_of, shipped_recipes
 
     if context.invoked_subcommand is not None:
         return
-    listed = [{"name": name, "path": str(path), "purpose": _purpose(path)} for name, path in shipped_recipes().items()]
+    listed = [
+        {"name": name, "path": str(path), "purpose": _purpose(path), "command": f"speechxfer {command_of(path)}"}
+        for name, path in shipped_recipes().items()
+    ]
     if not quiet and str(json) != "-":
         width = max((len(one["name"]) for one in listed), default=0)
         for one in listed:
             typer.echo(f"{one['name']:{width}}  {one['purpose']}")
-        typer.echo("\nspeechxfer adapt NAME data.train=train.csv runs one; recipes copy NAME copies one to change.")
+        typer.echo(f"\n{_run('NAME', 'adapt')} runs one; recipes copy NAME copies one to change.")
+        for one in listed:
+            if one["command"] != "speechxfer adapt":
+                typer.echo(f"{_run(one['name'], one['command'])} runs {one['name']}.")
     write_json({"recipes": listed}, json)
 
 
@@ -45,7 +51,7 @@ def copy(
     quiet: Quiet = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
-    from speechxfer.config import shipped_recipes
+    from speechxfer.config import command_of, shipped_recipes
 
     known = shipped_recipes()
     if name not in known:
@@ -61,8 +67,15 @@ def copy(
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
     if not quiet and str(json) != "-":
-        typer.echo(f"{file}\n  run it: speechxfer adapt {file} data.train=train.csv")
+        typer.echo(f"{file}\n  run it: {_run(file, command_of(known[name]))}")
     write_json({"name": name, "path": str(file)}, json)
+
+
+def _run(recipe: Path | str, command: str) -> str:
+    """What a person types to run a recipe of a command."""
+    if command.endswith("wakeword train"):
+        return f'speechxfer wakeword train "hey juniper" --recipe {recipe}'
+    return f"speechxfer adapt {recipe} data.train=train.csv"
 
 
 def _purpose(path: Path) -> str:

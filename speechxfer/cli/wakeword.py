@@ -43,6 +43,9 @@ def train(
         str | None, typer.Option(metavar="DATA", help="Other speech: a folder or DATA; else synthetic sentences.")
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Else the word, as a folder's name.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="Settings from a file, or shipped ones: wakeword.")
+    ] = None,
     noise: Annotated[
         str | None, typer.Option(metavar="DATA", help="Noises to mix in, beside the made-up ones.")
     ] = None,
@@ -53,53 +56,51 @@ def train(
     synthetic: Annotated[int | None, typer.Option(min=0, help="Synthetic clips of the word; 0 for none.")] = None,
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of the synthetic voices, say de.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A frozen encoder to learn from too; none: labels alone.")
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Of your recordings, for the manifest.")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the detector that lies there.")] = False,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a detector of WORD, from recordings, from synthetic speech, or both; calibrate it; write its folder.
 
+    What is typed goes before what the recipe says.
+
     speechxfer wakeword train "hey juniper" --positives clips/ --negatives speech/ --output juniper/
     """
-    from pydantic import ValidationError
-
+    from speechxfer.config import WAKE_WORD, load_settings
     from speechxfer.report.progress import Narrator
-    from speechxfer.wakeword.building import build
+    from speechxfer.wakeword.building import add_streams, build
     from speechxfer.wakeword.clips import read_rows
     from speechxfer.wakeword.settings import Settings
 
     given = {
         "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise,
-        "output": output or Path("_".join(word.casefold().split()) or "word"), "target": false_alarms_per_hour,
-        "synthetic": synthetic, "language": language, "steps": steps, "licence": licence, "seed": seed,
-        "overwrite": overwrite,
+        "output": output, "target": false_alarms_per_hour, "synthetic": synthetic, "language": language,
+        "steps": steps, "teacher": teacher, "licence": licence, "seed": seed, "overwrite": overwrite or None,
     }  # fmt: skip
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where="wakeword train") from None
+    settings = load_settings(
+        Settings, recipe, {name: value for name, value in given.items() if value is not None},
+        command=WAKE_WORD, absent={"output": Path("_".join(word.casefold().split()) or "word")},
+    )  # fmt: skip
     narrator = Narrator(quiet=quiet)
     for name in stream or []:
         read_rows(name)  # a wrong path is told before the training
     manifest = build(settings, narrator)
     result: dict[str, Any] = {"detector": str(settings.output), "manifest": manifest, "streams": None}
-    found = manifest["calibration"]
-    if found["positives"]:
-        narrator.say(
-            f"held-out {found['clips_kind']} clips of the word: {found['misses']} of {found['positives']} missed "
-            "(each heard clean and with noise at 10 dB)"
-        )
     if stream:
         from speechxfer.wakeword.detector import open_artifact
         from speechxfer.wakeword.measuring import measure
 
         measured = measure(open_artifact(settings.output), narrator, streams=stream)
         result["streams"] = measured.to_json()
-        narrator.say(f"{', '.join(stream)} (not synthetic as far as this program knows): {_alarms(result['streams'])}")
-    if found["kind"] == "synthetic" and not stream:
+        result["manifest"] = add_streams(settings.output, stream, result["streams"])
+    for line in _side_by_side(manifest["calibration"], result["streams"]):
+        narrator.say(line)
+    if manifest["calibration"]["kind"] == "synthetic" and not stream:
         narrator.say("no real speech was heard: these figures are of synthetic speech and say nothing about people.")
         narrator.say(f"  hear some: speechxfer wakeword evaluate {settings.output} --stream DATA")
     for name in manifest["negatives_that_sound_like_it"][:_SHOWN]:
@@ -221,6 +222,24 @@ def listen(
     if not quiet and not to_stdout:
         lost = f", {heard.lost:.1f} s of it lost" if heard.lost else ""
         typer.echo(f"{heard.seconds:.1f} s heard{lost}")
+
+
+def _side_by_side(calibration: dict[str, Any], streams: dict[str, Any] | None) -> list[str]:
+    """What is known when a detector was trained: of held-out sounds, by their kind, and of real streams, if given."""
+    kind, clips_kind = calibration["kind"], calibration["clips_kind"]
+    held = kind if kind == clips_kind or not calibration["positives"] else f"{clips_kind} clips, {kind} speech"
+    misses = f"{calibration['misses']} of {calibration['positives']}" if calibration["positives"] else "not known"
+    rate = "not known"
+    if calibration["hours"]:
+        rate = f"{calibration['alarms']} in {calibration['hours']:.2f} h, at most {calibration['bound']:.2g}/h (95 %)"
+    rows = [("figures on", "misses", "false alarms"), (f"held out, {held}", misses, rate)]
+    if streams is not None:
+        rows.append(("real speech (--stream)", "not heard", _alarms(streams)))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{what:{widths[0]}}  {missed:{widths[1]}}  {alarms}" for what, missed, alarms in rows]
+    if calibration["positives"]:
+        lines.append("(each held-out clip is heard clean and with noise at 10 dB)")
+    return lines
 
 
 def _trigger(artifact: Artifact, threshold: float | None) -> Trigger:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from speechxfer.config.recipe import REQUIRED, Recipe
 from speechxfer.errors import Problems, UserError, nearest
+
+Schema = TypeVar("Schema", bound=BaseModel)
+ADAPT, WAKE_WORD = "adapt", "wakeword train"  # the commands that a recipe may be for
+_OWN_KEYS = {ADAPT: "stages", WAKE_WORD: "word"}  # what a recipe for the one has, and for no other
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,6 +81,7 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
         path = _path_of(source)
         text = _text_of(path)
         values = _parse(text, path)
+        _refuse_other(values, source, ADAPT)
     where = str(path) if path else "recipe"
     problems = Problems(f"{where} is not a usable recipe", fix="see `speechxfer recipes` for working ones")
     typed: set[str] = set()
@@ -85,18 +90,35 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
             typed.add(_override(values, word))
         except UserError as error:
             problems.add(str(error).replace("\n  fix: ", ", "))
-    try:
-        recipe = Recipe.model_validate(values)
-    except ValidationError as error:
-        lines = {} if path is None else _lines(text)
-        explained: dict[str, str] = {}  # one line for a key, which pydantic names once for each type it might have
-        for detail in error.errors():
-            explained.setdefault(_key(detail), _explain(detail, lines, typed))
-        problems.found.extend(explained.values())
-        problems.stop()
-        raise
-    problems.stop()
-    return recipe
+    return _checked(Recipe, values, problems, typed, text)
+
+
+def load_settings(
+    schema: type[Schema],
+    source: str | Path | None,
+    given: Mapping[str, Any],
+    *,
+    command: str,
+    absent: Mapping[str, Any],
+) -> Schema:
+    """A checked recipe of another vocabulary than `Recipe`: that of `command`.
+
+    source: a path or a shipped recipe's name; None: there is no file. given: values that go before the file's;
+    absent: values for keys that neither has. Raises UserError as `load_recipe` does.
+    """
+    title, text, values = f"speechxfer {command}: values that cannot be used", "", {}
+    if source is not None:
+        path = _path_of(source)
+        title, text = f"{path} is not a usable recipe", _text_of(path)
+        values = _parse(text, path)
+        _refuse_other(values, source, command)
+    return _checked(schema, {**absent, **values, **given}, Problems(title), set(given), text)
+
+
+def command_of(path: Path) -> str:
+    """The command that a recipe's file is for: `ADAPT` or `WAKE_WORD`. Raises UserError for what is no recipe."""
+    values = _parse(_text_of(path), path)
+    return next((command for command, key in _OWN_KEYS.items() if key in values), ADAPT)
 
 
 def require_values(recipe: Recipe) -> None:
@@ -108,7 +130,7 @@ def require_values(recipe: Recipe) -> None:
     problems.stop()
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: BaseModel) -> str:
     """The recipe as YAML with every default filled in."""
     values = recipe.model_dump(mode="json")
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -145,6 +167,30 @@ def _read_yaml(text: str) -> Any:
         raise ValueError("nested too deeply") from None
     finally:
         loader.dispose()
+
+
+def _checked(schema: type[Schema], values: dict[str, Any], problems: Problems, typed: set[str], text: str) -> Schema:
+    """The values as `schema` has them, or every mistake in one UserError. text: the YAML that they stand in, if any."""
+    try:
+        found = schema.model_validate(values)
+    except ValidationError as error:
+        lines = _lines(text) if text else {}
+        explained: dict[str, str] = {}  # one line for a key, which pydantic names once for each type it might have
+        for detail in error.errors():
+            explained.setdefault(_key(detail), _explain(detail, lines, typed, schema))
+        problems.found.extend(explained.values())
+        problems.stop()
+        raise
+    problems.stop()
+    return found
+
+
+def _refuse_other(values: dict[str, Any], source: str | Path, command: str) -> None:
+    """Raise UserError for a recipe of another command than `command`."""
+    for other, key in _OWN_KEYS.items():
+        if other != command and key in values and _OWN_KEYS[command] not in values:
+            fix = {ADAPT: f"speechxfer adapt {source}", WAKE_WORD: f"speechxfer wakeword train WORD --recipe {source}"}
+            raise UserError(f"is a recipe for `speechxfer {other}`", where=str(source), fix=fix[other])
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
@@ -201,8 +247,8 @@ def _index(place: list, name: str, word: str) -> int:
     raise UserError(f"'{word}': there is no item {name}; the list has {len(place)}, counted from 0")
 
 
-def _field_type(key: str) -> Any:
-    model: Any = Recipe
+def _field_type(key: str, schema: type[BaseModel] = Recipe) -> Any:
+    model: Any = schema
     for part in key.split("."):
         if part.isdigit():
             continue
@@ -257,7 +303,7 @@ def _key(detail: Any) -> str:
     return ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal[")))
 
 
-def _explain(detail: Any, lines: dict[str, int], typed: set[str]) -> str:
+def _explain(detail: Any, lines: dict[str, int], typed: set[str], schema: type[BaseModel]) -> str:
     key = _key(detail)
     parent, _, last = key.rpartition(".")
     kind = detail["type"]
@@ -266,7 +312,7 @@ def _explain(detail: Any, lines: dict[str, int], typed: set[str]) -> str:
     is_typed = any(f"{key}.".startswith(f"{word}.") for word in typed)
     place = "" if line is None or is_typed else f"line {line}: "
     if kind == "extra_forbidden":
-        owner = _field_type(parent) if parent else Recipe
+        owner = _field_type(parent, schema) if parent else schema
         known = list(owner.model_fields) if hasattr(owner, "model_fields") else []
         return f"{place}unknown key '{key}'{nearest(last, known)}; known here: {', '.join(known)}"
     message = detail["msg"].removeprefix("Value error, ")

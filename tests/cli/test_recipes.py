@@ -51,6 +51,17 @@ def test_a_copy_is_the_recipe_and_loads(tmp_path):
     assert Path("folder/demo.yaml").is_file()
 
 
+def test_the_wake_word_s_recipe_names_its_own_command():
+    code, said, _ = run("copy", "wakeword", "mine.yaml")
+    assert code == 0 and 'speechxfer wakeword train "hey juniper" --recipe mine.yaml' in said
+    assert 'speechxfer wakeword train "hey juniper" --recipe wakeword' in run()[1]
+    for words in (["adapt", "wakeword"], ["adapt", "mine.yaml", "data.train=x.csv"]):
+        refused = CliRunner().invoke(build_app(), words)
+        assert refused.exit_code == 2
+        assert f"{words[1]}: is a recipe for `speechxfer wakeword train`" in refused.stderr
+        assert f"speechxfer wakeword train WORD --recipe {words[1]}" in refused.stderr
+
+
 def test_nothing_is_replaced_and_nothing_is_guessed():
     Path("demo.yaml").write_text("mine")
     code, _, said = run("copy", "demo")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from speechxfer.cli import build_app
+from speechxfer.wakeword import gathering, listening
 
 pytest.importorskip("onnx")
 pytest.importorskip("espeakng_loader")
@@ -49,6 +52,69 @@ def test_train_writes_a_detector_and_says_what_it_knows(trained: tuple[Path, Res
     assert manifest["word"] == "hey juniper" and manifest["calibration"]["supported"] is False
     again = run("train", "hey juniper", "--steps", 2, "--output", folder)
     assert again.exit_code == 2 and "--overwrite" in again.output
+
+
+def test_a_recipe_s_values_hold_and_what_is_typed_goes_before_them(speech: Path, tmp_path: Path) -> None:
+    lines = [
+        "word: REQUIRED", f"positives: {speech / 'clips'}", f"negatives: {speech / 'speech'}", "synthetic: 0",
+        "steps: 3", "width: 16", "batch: 8", "target: 5e-1", "seed: 7", f"output: {tmp_path / 'd'}",
+    ]  # fmt: skip
+    (tmp_path / "mine.yaml").write_text("\n".join(lines) + "\n")
+    done = run("train", "hey juniper", "--recipe", tmp_path / "mine.yaml", "--steps", 2, "--json", tmp_path / "t.json")
+    assert done.exit_code == 0, done.output
+    manifest = json.loads((tmp_path / "t.json").read_text())["manifest"]
+    assert manifest["word"] == "hey juniper" and manifest["model"]["width"] == 16
+    assert {name: manifest["settings"][name] for name in ("steps", "batch", "target", "seed", "rounds")} == {
+        "steps": 2, "batch": 8, "target": 0.5, "seed": 7, "rounds": 4,
+    }  # fmt: skip
+    assert (tmp_path / "d" / "model.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("word: x\nstep: 4\n", "line 2: unknown key 'step' (did you mean 'steps'?)"),
+        ("word: x\nbatch: many\nheld_out: 0.9\n", "line 3: held_out"),
+        ("data: {train: t.csv}\nstages:\n  - {train: head, epochs: 1, lr: 1e-3}\n", "recipe for `speechxfer adapt`"),
+        ("word: [\n", "not readable as YAML"),
+        (None, "no such recipe"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used(recipe: str | None, said: str, tmp_path: Path) -> None:
+    if recipe is not None:
+        (tmp_path / "r.yaml").write_text(recipe)
+    done = run("train", "x", "--recipe", tmp_path / "r.yaml", "--output", tmp_path / "d")
+    assert done.exit_code == 2 and said in done.output, done.output
+    assert not (tmp_path / "d").exists()
+
+
+def test_train_puts_held_out_and_real_figures_side_by_side(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any recording: what is synthetic says so, and what a stream shows stands under it."""
+    for name, few in (("SENTENCES", 16), ("NEAR", 8), ("_SYNTHETIC_CLIPS", 6)):
+        monkeypatch.setattr(gathering, name, few)
+    given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12]
+    alone = run(*given, "--output", tmp_path / "alone")
+    assert alone.exit_code == 0, alone.output
+    assert "held out, synthetic" in alone.output and "real speech (--stream)" not in alone.output
+    assert "no real speech was heard" in alone.output
+    stream = speech / "speech"
+    both = run(*given, "--output", tmp_path / "both", "--stream", stream, "--json", tmp_path / "t.json")
+    lines = [line for line in both.output.splitlines() if line.startswith(("figures on", "held out", "real speech"))]
+    assert len(lines) == 3 and "no real speech was heard" not in both.output
+    result = json.loads((tmp_path / "t.json").read_text())
+    manifest, streams = result["manifest"], result["streams"]
+    assert manifest["calibration"]["kind"] == manifest["calibration"]["clips_kind"] == "synthetic"
+    held = f"{manifest['calibration']['misses']} of {manifest['calibration']['positives']}"
+    assert held in lines[1] and f"[{streams['false_alarms']} in 0.01 h]" in lines[2]
+    assert streams["hours"] == pytest.approx(12 * 1.5 / 3600)
+    assert json.loads((tmp_path / "both" / "manifest.json").read_text())["streams"]["names"] == ["speech"]
+
+
+def test_a_stream_that_is_not_there_is_told_before_the_training(tmp_path: Path) -> None:
+    done = run("train", "hey juniper", "--stream", tmp_path / "nowhere", "--output", tmp_path / "d")
+    assert done.exit_code == 2 and "nowhere" in done.output and not (tmp_path / "d").exists()
 
 
 def test_evaluate_prints_rates_with_intervals_and_writes_json_and_the_report(
@@ -99,6 +165,29 @@ def test_mistakes_are_one_message(words: list[str], said: str, tmp_path: Path, m
     assert done.exit_code == 2 and said in done.output, done.output
     assert "Traceback" not in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_listen_without_torch(trained: tuple[Path, Result], speech: Path) -> None:
+    """The whole command in a process in which torch cannot be imported."""
+    clip = str(speech / "clips" / "0.wav")
+    words = ["wakeword", "listen", str(trained[0]), clip, "--threshold", "0", "--json", "-"]
+    program = f"import sys; sys.modules['torch'] = None; from speechxfer.cli import build_app; build_app()({words!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["word"] == "hey juniper"
+
+
+def test_listen_without_a_microphone(trained: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf:
+        def query_devices(self, *asked: object) -> list[dict[str, object]]:
+            if asked:
+                raise ValueError("Error querying device -1")
+            return []
+
+    monkeypatch.setattr(listening, "_sounddevice", Deaf)
+    done = run("listen", trained[0])
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert "no microphone can be opened" in done.output and "connect one, or give a file" in done.output
 
 
 def test_nothing_to_evaluate_on_and_no_such_audio(trained: tuple[Path, Result]) -> None:

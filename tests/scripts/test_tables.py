@@ -221,3 +221,112 @@ def test_a_results_file_that_lacks_something_is_named(script, project):
     (project / "recipes" / "results" / "accent.json").write_text("{")
     with pytest.raises(UserError, match=r"accent\.json: is no JSON"):
         written(script, project)
+
+
+# -- wake words ------------------------------------------------------------------------------------------------------
+WAKE_WORD = """\
+# A detector of a word of your own.
+#   Run: speechxfer wakeword train "hey" --recipe wakeword
+word: REQUIRED
+"""
+WAKE_README = "<!-- table: results -->\n<!-- end -->\n<!-- table: wake-words -->\n<!-- end -->\n" + (
+    "<!-- table: wake-word-benches -->\n<!-- end -->\n"
+)
+
+
+def at(misses: int, positives: int = 50) -> dict:
+    interval = {"miss_rate": [0.01, 0.2], "false_alarms_per_hour": [0.0, 1.0]}
+    delay = {"median": 240.4, "p95": 400.0}
+    return {
+        "misses": misses, "positives": positives, "miss_rate": misses / positives, "intervals": interval,
+        "delay_ms": delay, "false_alarms": 3, "hours": 2.88,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def wake_words(project: Path) -> Path:
+    (project / "recipes" / "wakeword.yaml").write_text(WAKE_WORD)
+    (project / "README.md").write_text(WAKE_README)
+    return project
+
+
+def test_a_wake_word_has_tables_of_its_own_and_no_row_of_before_and_after(script, wake_words):
+    text = written(script, wake_words)
+    results, words, benches = text.split("<!-- end -->")[:3]
+    assert "wakeword" not in results.partition("table: results")[2]
+    assert rows(words)[2] == ["misses by five folds", "not measured yet", "", ""]
+    assert len(rows(benches)) == 2 + len(script("tables.py").WAKE_WORDS)
+    assert "| [wakeword](wakeword.yaml) |" in (wake_words / "recipes" / "README.md").read_text()
+
+
+def test_misses_by_folds(script, wake_words):
+    conditions = {"as recorded": {"at_0_alarms": at(3), "at_1_alarms": at(1)}}
+    keep(
+        wake_words,
+        "wakeword-folds",
+        {
+            "command": "python scripts/bench/wakeword_folds.py",
+            "hours": 2.88,
+            "upper_bounds_per_hour": {"0 alarms": 1.04, "1 alarms": 1.65},
+            "snr": "10 dB",
+            "speakers": "not named",
+            "mean_miss_rate": {"as recorded": {"at_0_alarms": 0.06, "at_1_alarms": 0.02}},
+            "words": {"computer": {"conditions": conditions}},
+        },
+    )
+    text = written(script, wake_words)
+    command = "`python scripts/bench/wakeword_folds.py`"
+    none, one = "6.0 % [3 of 50] (1.0 to 20.0)", "2.0 % [1 of 50] (1.0 to 20.0)"
+    assert ["computer", "as recorded", none, one, "240 ms", command] in rows(text)
+    assert ["mean", "as recorded", "6.0 %", "2.0 %", "", command] in rows(text)
+    assert "In 2.9 h" in text and "more than 1.04 an hour, one refutes more than 1.65" in text
+    page = (wake_words / "recipes" / "README.md").read_text()
+    assert "missed at no false alarm: as recorded 6.0 %" in page and none in page
+
+
+def test_wake_words_beside_others(script, wake_words):
+    spread = {"median": 0.04, "low": 0.02, "high": 0.1, "repeats": 10}
+    cost = {"cpu_seconds_an_hour": {"median": 20.0, "low": 19.0, "high": 21.0, "repeats": 3}}
+    cost["peak_memory_mb"] = cost["cpu_seconds_an_hour"]
+    mean = {"as recorded": {"at_0_alarms": 0.05, "at_1_alarms": 0.04}}
+    better = {"as recorded": {"at_0_alarms": 0.01, "at_1_alarms": 0.01}}
+    command = {"command": "python x.py"}
+    keep(
+        wake_words, "wakeword-fewshot", {
+            **command, "word": "snowboy", "recordings": 5,
+            "miss_rate": {"as recorded": {"at_0_alarms": spread, "at_1_alarms": spread}},
+        },
+    )  # fmt: skip
+    keep(
+        wake_words, "wakeword-peers", {
+            **command, "speed": {"speechxfer": cost, "openWakeWord": cost},
+            "mean_miss_rate": {"speechxfer": mean, "head on their embedding": mean},
+            "stock": {"models": {"alexa": {"false_alarms": 2, "hours": 2.88}}},
+        },
+    )  # fmt: skip
+    made_up = {"misses": 1, "positives": 120, "alarms": 0, "hours": 0.06, "bound": 48.0}
+    keep(
+        wake_words, "wakeword-newcomer",
+        {**command, "words": {"computer": {"minutes": 7.25, "synthetic": made_up, "real": at(20)}}},
+    )  # fmt: skip
+    day = {"hours": 24.0, "memory_growth_mb": 0.4, "cpu_seconds_an_hour": 21.0}
+    keep(wake_words, "wakeword-day", {**command, **day})
+    sides = {"none": [{"miss_rate": mean}] * 2, "whisper-tiny.en": [{"miss_rate": mean}, {"miss_rate": better}]}
+    keep(wake_words, "wakeword-teacher", {**command, "word": "snowboy", "steps": 60, "sides": sides})
+    found = [row[:3] for row in rows(written(script, wake_words))]
+    assert [
+        "*snowboy* taught by whisper-tiny.en too, 60 steps, as recorded",
+        "missed at no false alarm 3.0 %",
+        "without a teacher 5.0 % (2 seeds)",
+    ] in found
+    assert [
+        "5 recordings of *snowboy*, as recorded",
+        "missed at no false alarm, median 4.0 %",
+        "2.0 % to 10.0 % over 10 draws",
+    ] in found
+    assert ["missed at no false alarm, as recorded", "5.0 %", "openWakeWord: 5.0 %"] in found
+    assert ["false alarms", "–", "openWakeWord: stock `alexa`: 2 in 2.9 h"] in found
+    newcomer = next(row for row in found if "synthetic voices alone, 7.2 min" in row[0])
+    assert newcomer[1].startswith("on real speech: 40.0 % [20 of 50]") and "3 false alarms in 2.9 h" in newcomer[1]
+    assert newcomer[2] == "on synthetic speech: 1 of 120 missed, 0 false alarms"
+    assert any(row[0].startswith("24 h of sound") and "0.4 MB" in row[1] for row in found)

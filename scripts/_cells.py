@@ -1,0 +1,30 @@
+"""What stands in a table's cell, and the table: for scripts/tables.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Document = dict[str, Any]
+Rows = list[list[str]]
+
+
+def per_cent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
+
+
+def between(interval: list[float] | None, over: str = "") -> str:
+    return "" if interval is None else f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f}{over})"
+
+
+def timed(spread: Document, unit: str = " s") -> str:
+    """`0.41 s (0.40 to 0.45)`: median and range."""
+    digits = 0 if spread["median"] >= 100 else 1 if spread["median"] >= 10 else 2
+    median, low, high = (f"{spread[name]:.{digits}f}" for name in ("median", "low", "high"))
+    return f"{median}{unit} ({low} to {high})"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a pipe within a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)

@@ -1,0 +1,103 @@
+"""The rows that scripts/tables.py makes of what scripts/bench/wakeword_*.py measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from _cells import Document, Rows, between, per_cent, timed
+
+
+def means(folds: Document) -> Iterable[tuple[str, Document]]:
+    """(condition, mean miss rates over the words)."""
+    return folds["mean_miss_rate"].items()
+
+
+def missed(of: Document) -> str:
+    """`3.2 % [9 of 282] (1.5 to 6.0)`."""
+    return f"{per_cent(of['miss_rate'])} [{of['misses']} of {of['positives']}]{between(of['intervals']['miss_rate'])}"
+
+
+def by_folds(folds: Document) -> Rows:
+    """A row a word and condition, then the means."""
+    rows = []
+    for word, of in folds["words"].items():
+        for condition, at in of["conditions"].items():
+            none, one = at["at_0_alarms"], at["at_1_alarms"]
+            delay = f"{none['delay_ms']['median']:.0f} ms" if none["delay_ms"] else "–"
+            rows.append([word, condition, missed(none), missed(one), delay])
+    rows += [
+        ["mean", condition, per_cent(at["at_0_alarms"]), per_cent(at["at_1_alarms"]), ""]
+        for condition, at in means(folds)
+    ]
+    return rows
+
+
+def few_shots(bench: Document) -> Rows:
+    return [
+        [
+            f"{bench['recordings']} recordings of *{bench['word']}*, {condition}",
+            f"missed at no false alarm, median {per_cent(of['at_0_alarms']['median'])}",
+            f"{per_cent(of['at_0_alarms']['low'])} to {per_cent(of['at_0_alarms']['high'])} over "
+            f"{of['at_0_alarms']['repeats']} draws",
+        ]
+        for condition, of in bench["miss_rate"].items()
+    ]
+
+
+def newcomers(bench: Document) -> Rows:
+    rows = []
+    for word, of in bench["words"].items():
+        made_up, real = of["synthetic"], of["real"]
+        at_real = f"{missed(real)} missed, {real['false_alarms']} false alarms in {real['hours']:.1f} h"
+        at_made_up = f"{made_up['misses']} of {made_up['positives']} missed, {made_up['alarms']} false alarms"
+        what = f"*{word}* from synthetic voices alone, {of['minutes']:.1f} min"
+        rows.append([what, f"on real speech: {at_real}", f"on synthetic speech: {at_made_up}"])
+    return rows
+
+
+def peers(bench: Document) -> Rows:
+    ours, theirs = bench["speed"]["speechxfer"], bench["speed"]["openWakeWord"]
+    rows = [
+        ["CPU for an hour of sound, one thread", *(timed(side["cpu_seconds_an_hour"]) for side in (ours, theirs))],
+        ["peak memory of the process", *(timed(side["peak_memory_mb"], " MB") for side in (ours, theirs))],
+    ]
+    sides = bench["mean_miss_rate"]
+    for condition, of in sides["speechxfer"].items():
+        both = (of, sides["head on their embedding"][condition])
+        rows.append([f"missed at no false alarm, {condition}", *(per_cent(at["at_0_alarms"]) for at in both)])
+    for name, of in bench["stock"]["models"].items():
+        rows.append(["false alarms", "–", f"stock `{name}`: {of['false_alarms']} in {of['hours']:.1f} h"])
+    return [[what, left, f"openWakeWord: {right}"] for what, left, right in rows]
+
+
+def day(bench: Document) -> Rows:
+    growth = f"memory grew by {bench['memory_growth_mb']:.1f} MB from the first hour on"
+    what = f"{bench['hours']:.0f} h of sound, a second at a time"
+    return [[what, growth, f"{bench['cpu_seconds_an_hour']:.1f} s of CPU an hour"]]
+
+
+def teachers(bench: Document) -> Rows:
+    """The mean over the seeds, at no false alarm, without the teacher and with it."""
+    without, (teacher, with_it) = bench["sides"]["none"], next(i for i in bench["sides"].items() if i[0] != "none")
+
+    def mean(side: list[Document], condition: str) -> str:
+        return per_cent(sum(one["miss_rate"][condition]["at_0_alarms"] for one in side) / len(side))
+
+    return [
+        [
+            f"*{bench['word']}* taught by {teacher} too, {bench['steps']} steps, {condition}",
+            f"missed at no false alarm {mean(with_it, condition)}",
+            f"without a teacher {mean(without, condition)} ({len(without)} seeds)",
+        ]
+        for condition in without[0]["miss_rate"]
+    ]
+
+
+FOLDS = "wakeword-folds"
+WAKE_WORDS: dict[str, tuple[Callable[[Document], Rows], str]] = {
+    "wakeword-newcomer": (newcomers, "a detector from synthetic voices alone"),
+    "wakeword-fewshot": (few_shots, "five recordings"),
+    "wakeword-peers": (peers, "beside openWakeWord"),
+    "wakeword-day": (day, "a day of sound"),
+    "wakeword-teacher": (teachers, "with a teacher and without"),
+}
