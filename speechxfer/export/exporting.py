@@ -137,6 +137,8 @@ def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> 
         stated.num_beams = model.settings.beams  # else transformers' pipeline takes five
         if getattr(stated, "is_multilingual", False):
             stated.language, stated.task = model.settings.language, "transcribe"
+        tokenizer = model.processor.tokenizer
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as in OpenAI's own: collators ask for it
     if quantization == "float16":
         network = copy.deepcopy(network).half()
     network.save_pretrained(folder)

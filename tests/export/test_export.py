@@ -80,12 +80,15 @@ def test_only_what_transformers_knows_is_written(kind, whisper, tmp_path):
 
 
 def test_beams_and_language_go_with_it(make_whisper, tmp_path):
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, WhisperTokenizer
 
     many = make_whisper(seconds=2, multilingual=True)
     export(many, "transformers", tmp_path / "out", language="de")
     stated = GenerationConfig.from_pretrained(tmp_path / "out")
     assert (stated.language, stated.task, stated.num_beams) == ("de", "transcribe", 1)
+    tokenizer = WhisperTokenizer.from_pretrained(tmp_path / "out")
+    padded = tokenizer.pad([{"input_ids": [3, 4]}, {"input_ids": [5]}])  # what a collator does to train it further
+    assert padded["input_ids"] == [[3, 4], [5, tokenizer.eos_token_id]]
     saved = load(many, device="cpu", language="zh")
     saved.settings.beams = 3
     saved.save(tmp_path / "saved")
