@@ -9,7 +9,8 @@ short utterances, and compared by the quicker one:
 
 Both get English, no timestamps, no voice detection (an utterance is speech), the beams that our model was saved with,
 one temperature, and our limit of tokens. `unpadded` is our exported model in CTranslate2 on features as long as the
-utterance, which faster-whisper itself does not do: what our way of adapting allows there.
+utterance, which faster-whisper itself does not do: what our way of adapting allows there. Plain transformers' pipeline
+on our exported model runs once, for its WER.
 
 Audio is decoded by the same code and is part of the time; opening the model and a warm-up are not. Every turn is a
 process, so memory is each side's own. The first round, on four utterances, is for nothing but to fail early.
@@ -36,7 +37,9 @@ OURS = "speechxfer, adapted, unpadded"
 UNPADDED = "CTranslate2 int8, exported, unpadded"
 WAYS = ("pipeline", "direct")
 PEERS = {f"faster-whisper int8, {model}, {way}": (model, way) for model in ("zero-shot", "exported") for way in WAYS}
-SIDES = (OURS, *PEERS, UNPADDED)
+PLAIN = "transformers' pipeline, exported"
+SIDES = (OURS, *PEERS, UNPADDED, PLAIN)
+ONCE = (PLAIN,)
 SMOKE = 4  # utterances
 WARM_UP = 8
 BUCKET = 8_000  # samples: `unpadded` batches utterances of one length, filled up to the next half second
@@ -135,6 +138,26 @@ def direct(folder: Path, given: argparse.Namespace, *, padded: bool = True) -> C
     return transcribe
 
 
+def plain(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[str]]:
+    """As a user of transformers alone runs it."""
+    import torch
+    from transformers import pipeline as recogniser
+
+    from speechxfer.data import audio
+
+    torch.set_num_threads(given.threads)
+    opened = recogniser("automatic-speech-recognition", str(folder), device="cpu")
+
+    def transcribe(rows: Any) -> list[str]:
+        order = _longest_first(rows)
+        heard = [{"raw": audio.load(rows[place]), "sampling_rate": 16_000} for place in order]
+        found = opened(heard, batch_size=given.batch_size, generate_kwargs={"num_beams": given.beams})
+        text_of = {place: one["text"].strip() for place, one in zip(order, found, strict=True)}
+        return [text_of[place] for place in range(len(rows))]
+
+    return transcribe
+
+
 def _longest_first(rows: Any) -> list[int]:
     from speechxfer.data import audio
 
@@ -183,6 +206,8 @@ def one_turn(given: argparse.Namespace) -> None:
     rows = rows.select(_chosen(len(rows), given))
     if given.side == OURS:
         transcribe = ours(given)
+    elif given.side == PLAIN:
+        transcribe = plain(given.folder / "plain", given)
     elif given.side == UNPADDED:
         transcribe = direct(given.folder / "exported", given, padded=False)
     else:
@@ -226,7 +251,7 @@ def measure(table: Path, given: argparse.Namespace, folder: Path) -> dict[str, A
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     began = time.perf_counter()
     for number in range(given.repeats):
-        for side in SIDES:
+        for side in SIDES if number == 0 else [side for side in SIDES if side not in ONCE]:
             runs[side].append(turn(side))
             say(f"repeat {number + 1}, {side}: {seconds / runs[side][-1]['seconds']:.1f} s of audio a second")
         if number == 0:
@@ -271,8 +296,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="utterances, on their side; default %(default)s")
     parser.add_argument("--beams", type=int, help="of all sides; else as our model was saved")
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
-    for name, kind in (("--side", str), ("--folder", Path), ("--result", Path)):
-        parser.add_argument(name, type=kind, help=argparse.SUPPRESS)  # one turn, in a process of its own
+    # one turn, in a process of its own
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     table = corpus_table(given.table, "speechocean762/test-part.csv")
@@ -288,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, model in (("zero-shot", given.zero_shot), ("exported", given.adapted)):
             export(model, "ctranslate2", Path(folder) / name, quantization="int8")
+        export(given.adapted, "transformers", Path(folder) / "plain")
         found = measure(table, given, Path(folder))
     write(
         {

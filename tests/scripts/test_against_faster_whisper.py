@@ -33,6 +33,22 @@ def test_both_ways_of_faster_whisper_say_the_same(script, whisper, corpus_table,
     assert one_by_one == by_generate  # whatever the batch, in the table's order
 
 
+def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, corpus_table, tmp_path):
+    from transformers import GenerationConfig
+
+    from speechxfer.data.read import read
+    from speechxfer.export import export
+
+    bench = script("bench/against_faster_whisper.py")
+    folder = export(whisper, "transformers", tmp_path / "out").output
+    stated = GenerationConfig.from_pretrained(folder)
+    stated.max_new_tokens, stated.max_length = 12, None  # this model has 64 positions, and the pipeline asks for 256
+    stated.save_pretrained(folder)
+    rows = read(corpus_table).select([0, 5, 17])
+    said = bench.plain(folder, options())(rows)
+    assert said == [bench.plain(folder, options())(rows.select([place]))[0] for place in range(3)] and any(said)
+
+
 def test_unpadded_batches_are_of_one_length_and_hold_every_utterance(script, corpus_table):
     from speechxfer.data import audio
     from speechxfer.data.read import read

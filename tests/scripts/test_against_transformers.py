@@ -1,0 +1,71 @@
+"""The bench against transformers' fine-tuning scripts in small: both sides train, in as many batches."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import pytest
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+TINY |= {"conv_dim": (8, 8, 8), "conv_kernel": (10, 8, 8), "conv_stride": (5, 8, 8), "apply_spec_augment": False}
+TINY |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "layerdrop": 0.0}
+
+
+@pytest.fixture
+def given(tiny_whisper, corpus_table, tmp_path):
+    values = {"table": corpus_table, "folder": tmp_path, "model": str(tiny_whisper), "threads": 1}
+    values |= {"utterances": 8, "dev": 2, "batch": 3, "epochs": 2, "until_dev": False, "kind": "whisper"}
+    return argparse.Namespace(**values)
+
+
+def sides(bench, given, kind):
+    given.kind = kind
+    for given.side in bench.SIDES[kind]:
+        yield given.side, (bench.theirs if given.side == bench.THEIRS else bench.ours)(given)
+
+
+def test_every_side_trains_whisper_and_measures_dev(script, given):
+    bench = script("bench/against_transformers.py")
+    given.until_dev = True
+    for side, spent in sides(bench, given, "whisper"):
+        assert len(spent.seconds) == 2 and all(seconds > 0 for seconds in spent.seconds), side
+        assert [one["epoch"] for one in spent.measured] == [1, 2], side
+        assert 0 < spent.measured[0]["seconds"] < spent.measured[1]["seconds"], side
+        assert all(one["dev"] >= 0.5 for one in spent.measured), side  # random weights know nothing
+
+
+def test_both_sides_train_a_ctc_head(script, given, monkeypatch):
+    bench = script("bench/against_transformers.py")
+    monkeypatch.setattr(bench, "CTC_SHAPE", TINY)
+    given.kind = "ctc"
+    train, dev = bench.material(given)
+    assert (len(train), len(dev)) == (8, 2) and set(train["speaker"]) == {"s0", "s1", "s2"}
+    bench.make_ctc(given.folder / "ctc", train["text"])
+    for side, spent in sides(bench, given, "ctc"):
+        assert len(spent.seconds) == 2 and all(seconds > 0 for seconds in spent.seconds), side
+
+
+def test_an_epoch_has_as_many_batches_as_theirs(script):
+    from speechxfer.adaptation.batches import BatchesBySeconds
+
+    bench = script("bench/against_transformers.py")
+    seconds = [1.0 + 0.37 * (place % 11) for place in range(50)]
+    for batch in (4, 16, 50):
+        most = bench.batch_seconds(seconds, math.ceil(50 / batch))
+        assert len(BatchesBySeconds(seconds, most=most, epochs=1, seed=0)) == math.ceil(50 / batch)
+
+
+def test_times_until_their_best(script, given, monkeypatch):
+    bench = script("bench/against_transformers.py")
+    runs = {
+        bench.RECIPES: [{"seconds": 10.0, "dev": 0.5}, {"seconds": 20.0, "dev": 0.3}, {"seconds": 30.0, "dev": 0.2}],
+        bench.THEIRS: [{"seconds": 100.0, "dev": 0.3}, {"seconds": 200.0, "dev": 0.4}],
+    }
+    monkeypatch.setattr(bench, "turn", lambda given, kind, side, **changed: {"measured": runs[side]})
+    found = bench.until_dev(given)
+    assert found["their_best"] == {"seconds": 100.0, "dev": 0.3} and found["ours_as_good"]["seconds"] == 20.0
+    assert found["times_as_fast"] == 5.0
+    runs[bench.THEIRS][1]["dev"] = 0.1
+    found = bench.until_dev(given)
+    assert found["ours_as_good"] is None and found["times_as_fast"] is None
