@@ -86,4 +86,36 @@ def test_one_turn_as_a_process_of_its_own(script, whisper, corpus_table, tmp_pat
     assert len(found["said"]) == 3 and found["seconds"] > 0 and found["peak_memory_mb"] > 100
     with pytest.raises(SystemExit, match="ended with 1"):
         measured([*words, "--side", "no such side"], 1)
-    json.dumps(found)
+
+
+def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
+    script, whisper, corpus_table, tmp_path, monkeypatch, capsys
+):
+    bench = script("bench/against_faster_whisper.py")
+    asked = []
+    monkeypatch.setattr(bench, "one_turn", asked.append)
+
+    def measured(words, threads):
+        bench.main([*words[1:], "--result", str(tmp_path / "result.json")])
+        times = 1 if asked[-1].side == bench.OURS else 4
+        said = ["one", "nothing", "nothing"] if times == 1 else ["nothing"] * 3
+        return {"seconds": 0.5 * times, "said": said, "peak_memory_mb": 100.0}
+
+    monkeypatch.setattr(bench, "measured", measured)
+    models = ["--adapted", str(whisper), "--zero-shot", str(whisper)]
+    out = tmp_path / "out.json"
+    bench.main([str(corpus_table), *models, "--every", "6", "--repeats", "2", "--json", str(out)])
+    found = json.loads(out.read_text())
+    assert set(found["sides"]) == set(bench.SIDES)
+    assert found["sides"][bench.OURS]["wer"] == pytest.approx(2 / 3)  # rows 0, 6 and 12 of the table all say "one"
+    assert found["sides"][bench.OURS]["throughput"]["median"] == pytest.approx(found["audio_seconds"] / 0.5, abs=0.2)
+    assert found["times_as_fast"]["exported"]["median"] == 4.0 and found["beams"] == 1
+    assert (
+        found["sides"][bench.PLAIN]["seconds"]["repeats"] == 1
+        and found["sides"][bench.UNPADDED]["seconds"]["repeats"] == 2
+    )
+    assert all(one.smoke for one in asked[: len(bench.SIDES)]) and not any(
+        one.smoke for one in asked[len(bench.SIDES) :]
+    )
+    assert str(tmp_path) not in out.read_text()
+    capsys.readouterr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 
 import pytest
@@ -69,3 +70,39 @@ def test_times_until_their_best(script, given, monkeypatch):
     runs[bench.THEIRS][1]["dev"] = 0.1
     found = bench.until_dev(given)
     assert found["ours_as_good"] is None and found["times_as_fast"] is None
+
+
+def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
+    script, tiny_whisper, corpus_table, tmp_path, monkeypatch, capsys
+):
+    bench = script("bench/against_transformers.py")
+    asked = []
+    monkeypatch.setattr(bench, "CTC_SHAPE", TINY)
+    monkeypatch.setattr(bench, "one_turn", asked.append)
+
+    def measured(words, threads):
+        bench.main([*words[1:], "--result", str(tmp_path / "result.json")])
+        times = 5 if asked[-1].side == bench.THEIRS else 1
+        on_dev = [{"epoch": 1.0, "seconds": 6.0 * times, "dev": 0.4}]
+        return {"epochs": [2.0 * times], "measured": on_dev, "peak_memory_mb": 500.0 * times}
+
+    monkeypatch.setattr(bench, "measured", measured)
+    words = [str(corpus_table), "--model", str(tiny_whisper), "--utterances", "8", "--threads", "1"]
+    bench.main([*words, "--repeats", "2", "--json", str(tmp_path / "out.json")])
+    found = json.loads((tmp_path / "out.json").read_text())
+    for kind in ("whisper", "ctc"):
+        assert found["training"][kind][bench.OURS]["times_as_fast"]["median"] == 5.0
+        assert found["training"][kind][bench.THEIRS]["peak_memory_mb"]["high"] == 2500
+    assert [(one.kind, one.utterances, one.epochs) for one in asked[:2]] == [("whisper", 4, 1)] * 2  # to fail early
+    assert len(asked) == 5 + 2 * 5 and {one.utterances for one in asked[5:]} == {8}
+    assert str(tmp_path) not in (tmp_path / "out.json").read_text()
+
+    asked.clear()
+    bench.main([*words, "--until-dev", "--epochs", "3", "--dev", "2", "--json", str(tmp_path / "out.json")])
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["until_dev"]["times_as_fast"] == 5.0 and "training" not in found
+    assert [(one.side, one.epochs, one.dev, one.until_dev) for one in asked[-2:]] == [
+        (bench.RECIPES, 3, 2, True),
+        (bench.THEIRS, 3, 2, True),
+    ]
+    capsys.readouterr()
