@@ -27,7 +27,7 @@ from speechxfer.wakeword.onnx_graph import to_onnx
 from speechxfer.wakeword.settings import Settings
 from speechxfer.wakeword.streams import hear_clip, hear_sounds
 from speechxfer.wakeword.student import FIRST, STEP, Shape, Student
-from speechxfer.wakeword.teacher import Lessons, teach
+from speechxfer.wakeword.teacher import NONE, Lessons, teach
 from speechxfer.wakeword.training import Plan, logits_of, train
 
 SNR = 10.0  # dB, of the held-out clips that are calibrated on beside the clean ones
@@ -41,6 +41,10 @@ def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
     begun = time.monotonic()
     _refuse(settings)
     _need_runtime()
+    if settings.teacher != NONE:
+        from speechxfer.encoders.weights import find
+
+        find(settings.teacher)  # a wrong name is told at once
     gathered = gather(settings, narrator)
     material = gathered.material
     for name in gathered.with_word:
@@ -97,7 +101,7 @@ def _lessons(
         return None, None
     with narrator.bar(f"windows encoded by {settings.teacher}") as told:
         lessons, facts = teach(settings.teacher, gathered.pool, progress=told)
-    narrator.say(f"the teacher errs in {100 * float(facts['errors']):.1f} % of windows that its head never heard")
+    narrator.say(f"the teacher errs in {100 * facts['errors']:.1f} % of windows that its head never heard")
     name = Path(settings.teacher).name
     return lessons, {**facts, "encoder": name, "role": "teacher", "weight": settings.teaching}
 

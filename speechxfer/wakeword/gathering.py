@@ -17,7 +17,7 @@ from speechxfer.wakeword.material import FRAMES, Material, Positive, coloured_no
 from speechxfer.wakeword.settings import MOST_HOURS, MOST_VARIANTS, NEAR, SENTENCES, VARIANTS, Settings
 from speechxfer.wakeword.synthetic import Spoken, near_texts, plain_sentences, speak_all, speakers
 from speechxfer.wakeword.teacher import NEAR as NEAR_MISS
-from speechxfer.wakeword.teacher import OTHER, WORD, Pool
+from speechxfer.wakeword.teacher import NONE, OTHER, WORD, Pool
 
 FEWEST = 20  # recordings of the word, from which some are held out
 _SYNTHETIC_CLIPS = 60  # held out, where no recording is
@@ -69,7 +69,7 @@ class _Negatives:
 
 def gather(settings: Settings, narrator: Narrator) -> Gathered:
     """Read, speak and vary everything that `settings` name. Raises UserError for recordings that cannot be used."""
-    pool = Pool(settings.teacher != "none", settings.seed)
+    pool = Pool(settings.teacher != NONE, settings.seed)
     rng = np.random.default_rng([settings.seed, 1])
     sources: list[dict[str, Any]] = []
     given = None if settings.negatives is None else read_rows(settings.negatives)  # a wrong path is told at once

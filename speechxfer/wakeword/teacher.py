@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ SAMPLES = (FRAMES - 1) * HOP + WINDOW  # of a window
 _HEADS = 3  # each of which judges what the others were trained on
 _STEPS = 300  # of a head's training, 64 windows each
 _AT_ONCE = 40  # windows
+
+NONE = "none"  # in a teacher's place
 
 Progress = Callable[[int, int], None]
 
@@ -80,7 +83,7 @@ class Pool:
 
 def teach(
     encoder: str, pool: Pool, *, counts: dict[str, int] | None = None, progress: Progress | None = None
-) -> tuple[Lessons, dict[str, object]]:
+) -> tuple[Lessons, dict[str, Any]]:
     """Lessons by a teacher on `encoder` (a MODEL), and what the manifest says of it. Raises UserError for no model."""
     from speechxfer.config import load_recipe
     from speechxfer.models.loading import to_adapt  # transformers: a second that most trainings need not wait
@@ -99,8 +102,7 @@ def teach(
     answers = cross_fitted(torch.cat(frames), labels, recordings, seed=pool.seed)
     energies = np.stack([mel_energies(waveform) for waveform in waveforms]).reshape(-1, FRAMES, MELS)
     errors = float(np.mean((answers > 0.5) != labels))
-    facts: dict[str, object] = {"encoder": encoder, "windows": len(labels), "errors": round(errors, 4)}
-    return Lessons(energies, answers), facts
+    return Lessons(energies, answers), {"encoder": encoder, "windows": len(labels), "errors": round(errors, 4)}
 
 
 def cross_fitted(frames: Tensor, labels: np.ndarray, recordings: np.ndarray, *, seed: int = 0) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechxfer.errors import UserError
 from speechxfer.report.progress import Narrator
 from speechxfer.wakeword.building import build
 from speechxfer.wakeword.features import mel_energies
@@ -84,7 +85,7 @@ def test_lessons_of_a_frozen_encoder(pool: Pool, encoder: Path) -> None:
     lessons, facts = teach(str(encoder), pool, counts=COUNTS, progress=lambda *at: told.append(at))
     assert lessons.energies.shape == (30, FRAMES, 40) and lessons.answers.shape == (30,)
     assert ((lessons.answers > 0) & (lessons.answers < 1)).all() and told[-1] == (30, 30)
-    assert facts["windows"] == 30 and 0 <= float(str(facts["errors"])) <= 1
+    assert facts["windows"] == 30 and 0 <= facts["errors"] <= 1
     energies, answers = lessons.draw(5, np.random.default_rng(0))
     assert energies.shape == (5, FRAMES, 40) and energies.dtype == np.float32 and answers.shape == (5,)
 
@@ -115,3 +116,9 @@ def test_the_manifest_names_the_teacher(small: Any, encoder: Path, tmp_path: Pat
     assert found["encoder"] == encoder.name and found["role"] == "teacher" and found["windows"] == 30
     assert manifest["settings"]["teacher"] == encoder.name
     assert str(encoder.parent) not in json.dumps(manifest)
+
+
+def test_a_teacher_that_is_not_there_is_told_before_any_work(small: Any, tmp_path: Path) -> None:
+    settings = small(tmp_path / "d", teacher="whisper-tiny.fr", positives="nowhere")
+    with pytest.raises(UserError, match=r"whisper-tiny\.fr: no such model"):
+        build(settings, Narrator(quiet=True))
