@@ -137,6 +137,7 @@ def _tokenizer(folder: Path) -> WhisperTokenizer:
         raise UserError(f"not a readable tokenizer ({words})", where=str(path), fix=_AGAIN) from None
     if "<|startoftranscript|>" not in tokenizer.get_vocab():
         raise UserError("not Whisper's tokenizer: it has no <|startoftranscript|>", where=str(path))
+    tokenizer.pad_token = tokenizer.eos_token  # as in OpenAI's own folders: collators ask for it
     return tokenizer
 
 
