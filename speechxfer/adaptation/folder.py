@@ -67,7 +67,7 @@ class RunFolder:
                 for name in OURS:
                     _remove(self.path / name)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            (self.path / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
+            _write_whole(self.path / RECIPE, dump_recipe(recipe))
 
     def _same_recipe(self, recipe: Recipe) -> None:
         """A run is resumed with the recipe it was begun with; only where it runs and lies may differ."""
@@ -103,8 +103,7 @@ class RunFolder:
         """Last of all: `report.json` says that the run is finished."""
         with disk_errors(self.path):
             text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            (self.path / ".report.part").write_text(text, encoding="utf-8")
-            (self.path / ".report.part").rename(self.path / REPORT)
+            _write_whole(self.path / REPORT, text)
 
     def report(self) -> dict[str, Any]:
         return json.loads((self.path / REPORT).read_text(encoding="utf-8"))
@@ -129,6 +128,13 @@ def disk_errors(where: Path) -> Iterator[None]:
         if isinstance(error, OSError) and (refused or error.errno == errno.EROFS):
             raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="say output=DIR") from None
         raise
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Beside and then into place: who is stopped in between leaves the old file."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def _remove(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from speechxfer.adaptation import lora
+from speechxfer.adaptation import lora, processes
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.candidates import Candidate, choose_weights
 from speechxfer.adaptation.evaluation import (
@@ -75,6 +75,9 @@ def adapt(
         raise TypeError("overrides are for a recipe that is not checked yet: give them to load_recipe")
     name = name or "run"
     require_values(recipe)
+    processes.begin(recipe.device)
+    if processes.rank() > 0:
+        narrator = Narrator(quiet=True)
     folder = RunFolder(Path(recipe.output or Path("runs") / name))
     folder.check(recipe, resume=resume)
     if resume and folder.finished:
@@ -90,13 +93,14 @@ def adapt(
     model = to_adapt(recipe, material.texts)
     targets = material.targets(model)
     untouched = untouched_model(recipe, narrator)
-    folder.open(recipe, resume=resume)
+    processes.wait()  # until each has looked at the folder as it was
+    processes.by_main(lambda: folder.open(recipe, resume=resume))
 
     # the untouched model comes first, as its authors run it
     judge = Judge(recipe, material, narrator)
     before: Evaluation | None = None
     candidates: list[Candidate] = []
-    if untouched is not None:
+    if untouched is not None and processes.rank() == 0:
         candidates.append(Candidate(UNTOUCHED, judge.dev(untouched, "untouched, dev")))
         narrator.say(f"untouched {recipe.encoder.name}: {candidates[0].dev:.1%} {material.measure} on dev")
         before = judge.test(untouched, "untouched, test")
@@ -110,6 +114,9 @@ def adapt(
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
     training_seconds = time.perf_counter() - training_began
+    if processes.rank() > 0:
+        processes.wait()  # until the main one has chosen, measured and written
+        return _finished(folder, recipe)
 
     # the best weights on dev must beat the untouched model's
     chosen, *others = choose_weights(trainee, stages, folder, judge, untouched)
@@ -187,6 +194,7 @@ def adapt(
             audio=played(material.test),
         )
     folder.write_report(report)
+    processes.wait()
     return Run(folder, before.score if before else None, after.score, report)
 
 

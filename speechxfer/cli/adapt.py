@@ -47,9 +47,12 @@ def adapt(
         planned = plan(checked, name=name, narrator=narrator)
         write_json(planned, json)
         return
+    from speechxfer.adaptation import processes
     from speechxfer.adaptation.run import adapt as run_recipe
     from speechxfer.cli._telling import tell
 
     run = run_recipe(checked, name=name, resume=resume, narrator=narrator)
+    if processes.rank() > 0:  # torchrun started several; the main one tells
+        return
     tell(run, narrator)
     write_json(run.report, json)
