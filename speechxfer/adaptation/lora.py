@@ -13,8 +13,8 @@ from speechxfer.models import SpeechModel
 _MARK = "lora_"  # in the name of every weight that peft adds
 
 
-def inject(model: SpeechModel, settings: Lora) -> None:
-    """Put adapters beside the pretrained linear layers that `settings.targets` name; a new head gets none.
+def inject(model: SpeechModel, lora: Lora) -> None:
+    """Put adapters beside the pretrained linear layers that `lora.targets` name; a new head gets none.
 
     Raises UserError for a target that no layer is called by, MissingExtraError without peft.
     """
@@ -25,7 +25,7 @@ def inject(model: SpeechModel, settings: Lora) -> None:
         if isinstance(module, nn.Linear) and module not in new
     }
     called = {name.rpartition(".")[2] for name in linear}
-    if unknown := [target for target in settings.targets if target not in called]:
+    if unknown := [target for target in lora.targets if target not in called]:
         raise UserError(
             f"no layer is called {', '.join(unknown)}",
             where="lora.targets",
@@ -35,11 +35,11 @@ def inject(model: SpeechModel, settings: Lora) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise MissingExtraError("peft", "lora", "training with lora.rank") from None
-    places = [name for name in linear if name.rpartition(".")[2] in settings.targets]
+    places = [name for name in linear if name.rpartition(".")[2] in lora.targets]
     config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha if settings.alpha is not None else 2 * settings.rank,
-        lora_dropout=settings.dropout,
+        r=lora.rank,
+        lora_alpha=lora.alpha if lora.alpha is not None else 2 * lora.rank,
+        lora_dropout=lora.dropout,
         target_modules=places,
     )
     inject_adapter_in_model(config, model.network)
