@@ -46,6 +46,7 @@ FOLDS = 5
 WORDS = ("computer", "jarvis", "snowboy")
 SNR = 10.0  # dB
 VOICES = 5  # in the babble
+SMOOTHING = 5  # scores: 100 ms, by which training mines
 CONDITIONS = ("as recorded", "noise at 10 dB", "babble at 10 dB")
 CHANNEL = ("other words", "without the word")
 
@@ -148,8 +149,8 @@ def hear(
 
 
 def smoothed(kept: dict[str, Any], name: str, facts: dict[str, Any]) -> Scores:
-    """A fold's scores under its own detector's smoothing: what all folds share is the threshold."""
-    return Scores(smooth(kept[name], facts["trigger"][1]), facts["step"], facts["first"])
+    """A fold's scores, smoothed as every fold's: detectors that share a threshold must share the scores' scale."""
+    return Scores(smooth(kept[name], SMOOTHING), facts["step"], facts["first"])
 
 
 def pooled(files: list[Path]) -> dict[str, Any]:
@@ -256,6 +257,7 @@ def main() -> None:
             "steps": given.steps or Settings.model_fields["steps"].default,
             "hours": round(hours, 3),
             "upper_bounds_per_hour": {f"{k} alarms": round(poisson_upper(k) / hours, 2) for k in (0, 1)},
+            "smoothing_ms": 20 * SMOOTHING,
             "snr": f"{SNR:g} dB between mean powers over the whole clip, pauses included",
             "speakers": "the words' speakers are not named: one may stand in two folds",
             "mean_miss_rate": {
