@@ -113,7 +113,8 @@ def adapt(
     augment = Augment(recipe.augment, longest=model.encoder.longest)
     utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
-    training_seconds = time.perf_counter() - training_began
+    training_now = time.perf_counter() - training_began
+    training_seconds = sum(stage["seconds"] for stage in stages)  # those of a run that is resumed too
     if processes.rank() > 0:
         processes.wait()  # until the main one has chosen, measured and written
         return _finished(folder, recipe)
@@ -172,7 +173,7 @@ def adapt(
     report["speed"] = {
         **after.speed,
         "training_seconds": round(training_seconds, 1),
-        "total_seconds": round(time.perf_counter() - began, 1),
+        "total_seconds": round(time.perf_counter() - began - training_now + training_seconds, 1),
         "peak_memory_mb": peak_memory_mb(model.device),
     }
     report["provenance"] = provenance(
