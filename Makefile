@@ -32,7 +32,7 @@ format: $(INSTALLED)  ## put the code into ruff's form
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## measure again what the documents state (quiet machine, SPEECHXFER_CORPORA set)
-	@for bench in startup score coverage encode adapt; do \
+	@for bench in startup score coverage encode adapt cache; do \
 		echo "scripts/bench/$$bench.py"; \
 		$(BIN)/python scripts/bench/$$bench.py --json recipes/results/bench-$$bench.json || exit 1; \
 	done

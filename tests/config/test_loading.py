@@ -112,7 +112,7 @@ def test_every_problem_is_named_at_once_with_its_line(write):
     assert lines[0] == f"{path} is not a usable recipe:"
     assert [line for line in lines if line.startswith("  - line 1: ") and "data.trian" in line and "'train'?" in line]
     assert "line 1: data.limit: input should be a valid integer" in said and "(found 'many')" in said
-    assert "line 2: head.kind: input should be 'ctc', 'classify' or 'seq2seq' (found 'seq2sec')" in said
+    assert "line 2: head.kind: input should be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in said
     assert "line 4: stages.0.train: 'top-0' is not one of head, top-N" in said
     assert "line 4: stages.0.lr: input should be a valid number" in said
     assert "line 5: stages.1.lr: field required" in said
