@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 RATE = 16_000  # Hz; every encoder here was pretrained at this rate
+IGNORED = -100  # torch's mark for a target that no loss sees
 
 
 @dataclass
@@ -65,7 +67,20 @@ class Emissions:
     log_probs: Tensor
     lengths: Tensor
 
+    def rows(self) -> list[Tensor]:
+        """Each utterance's own log-probabilities, (frames, vocab) float32 on the CPU; views of the batch."""
+        whole = self.log_probs.detach().float().cpu()
+        return [row[:length] for row, length in zip(whole, self.lengths.tolist(), strict=True)]
+
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
     """(batch,) lengths to a (batch, size) boolean mask, True where a step is valid."""
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def padded_targets(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Each utterance's targets to one (batch, targets) int64, `IGNORED` where a row is shorter; at least one column."""
+    found = torch.full((len(rows), max(1, *map(len, rows), 1)), IGNORED)
+    for row, targets in zip(found, rows, strict=True):
+        row[: len(targets)] = torch.tensor(targets, dtype=torch.int64)
+    return found

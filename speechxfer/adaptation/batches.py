@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from datasets import Dataset as Utterances
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -19,8 +18,8 @@ from speechxfer.encoders import cache
 from speechxfer.encoders.base import FEATURES
 from speechxfer.encoders.cache import utterance_key
 from speechxfer.models import SpeechModel, cut_by_seconds
+from speechxfer.shapes import padded_targets
 
-IGNORED = -100  # a place that no loss sees
 _OF_WAVEFORMS = {"speed", "gain", "noise", "noise_snr", "room"}  # the rest of `augment` acts above the split
 
 
@@ -162,9 +161,7 @@ class Collate:
 
     def __call__(self, drawn: Sequence[Drawn]) -> dict[str, Tensor]:
         heard, targets, padded = zip(*drawn, strict=True)
-        labels = torch.full((len(targets), max(1, *map(len, targets), 1)), IGNORED)
-        for row, target in zip(labels, targets, strict=True):
-            row[: len(target)] = torch.tensor(target, dtype=torch.int64)
+        labels = padded_targets(targets)
         if isinstance(heard[0], Tensor):
             hidden = cache.padded(heard, FEATURES)
             return {"states": hidden.states, "lengths": hidden.lengths, "labels": labels}

@@ -14,7 +14,7 @@ from speechxfer.config.recipe import Augment, Lora, Stage
 from speechxfer.data.augment import spec_augment
 from speechxfer.encoders.base import FEATURES
 from speechxfer.models.base import SpeechModel
-from speechxfer.shapes import RATE, Hidden, Inputs
+from speechxfer.shapes import IGNORED, RATE, Hidden, Inputs
 
 
 class Trainee(nn.Module):
@@ -28,10 +28,10 @@ class Trainee(nn.Module):
     accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
     _keys_to_ignore_on_save = None  # Trainer looks here when it loads the best weights
 
-    def __init__(self, model: SpeechModel, augment: Augment, adapters: Lora | None = None) -> None:
+    def __init__(self, model: SpeechModel, augment: Augment, adapters: Lora = Lora()) -> None:
         super().__init__()
-        self.lora = adapters is not None and adapters.rank > 0
-        if adapters is not None and self.lora:
+        self.lora = adapters.rank > 0
+        if self.lora:
             lora.inject(model, adapters)
         self.model = model
         self.network = model.network  # registers the weights
@@ -113,7 +113,7 @@ class Trainee(nn.Module):
                 generator=torch.default_generator,  # the one that a resumed run gets back
             )
         total = self.model.loss(self.model.encoder.upper(hidden), labels)
-        count = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         return {"loss": total / count}
 
 

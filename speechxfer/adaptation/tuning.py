@@ -104,6 +104,4 @@ def _best_text(model: CtcRecogniser, rows: np.ndarray) -> str:
 
 
 def _emissions(model: CtcRecogniser, frames: Frames) -> list[np.ndarray]:
-    found = model.emissions(frames)
-    rows = found.log_probs.float().cpu().numpy()
-    return [row[:length].copy() for row, length in zip(rows, found.lengths.tolist(), strict=True)]
+    return [row.numpy().copy() for row in model.emissions(frames).rows()]

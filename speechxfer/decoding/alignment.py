@@ -47,10 +47,9 @@ def align(
     symbol is " ". symbols: the text of every place. frame_seconds: what a frame lasts. offset: added to every time, for
     silence that was put before the audio. No targets are an alignment without words.
     """
-    log_probs = emissions.log_probs.detach().float().cpu()
     return [
-        _one(rows[:length], list(places), symbols, blank, frame_seconds, offset)
-        for rows, length, places in zip(log_probs, emissions.lengths.tolist(), targets, strict=True)
+        _one(rows, list(places), symbols, blank, frame_seconds, offset)
+        for rows, places in zip(emissions.rows(), targets, strict=True)
     ]
 
 
@@ -80,5 +79,4 @@ def _one(
 
 def best_log_prob(emissions: Emissions) -> list[float]:
     """The log-probability of each utterance's likeliest labelling, whatever it says: no alignment's is higher."""
-    likeliest = emissions.log_probs.detach().float().max(-1).values.cpu()
-    return [float(row[:length].sum()) for row, length in zip(likeliest, emissions.lengths.tolist(), strict=True)]
+    return [float(row.max(-1).values.sum()) for row in emissions.rows()]

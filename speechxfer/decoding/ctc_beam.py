@@ -116,8 +116,7 @@ class BeamSearch:
 
         emissions: log_probs (batch, frames, vocab) with true lengths.
         """
-        log_probs = emissions.log_probs.detach().float().cpu().numpy()
-        return self.each([row[:length] for row, length in zip(log_probs, emissions.lengths.tolist(), strict=True)])
+        return self.each([row.numpy() for row in emissions.rows()])
 
     def each(self, rows: Sequence[np.ndarray]) -> list[list[Hypothesis]]:
         """The same for utterances that are not padded together: (frames, vocab) log-probabilities of each."""

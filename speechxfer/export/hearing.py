@@ -16,12 +16,13 @@ from transformers import (
     WhisperProcessor,
 )
 
+from speechxfer.decoding.ctc import best_path
 from speechxfer.decoding.whisper import decode
 from speechxfer.models import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.opening import pretrained
 from speechxfer.models.seq2seq import WhisperRecogniser
-from speechxfer.shapes import RATE
+from speechxfer.shapes import RATE, Emissions
 
 
 class Heard(NamedTuple):
@@ -137,7 +138,8 @@ class TheirHead:
         found = self.network(**inputs, output_hidden_states=True)
         probabilities = found.logits.softmax(-1)
         if isinstance(self.model, CtcRecogniser):
-            text = self.model.text(_collapsed(probabilities.argmax(-1)[0].tolist(), self.model.blank))
+            whole = Emissions(probabilities, torch.tensor([probabilities.shape[1]]))  # only the order of symbols counts
+            text = self.model.text(best_path(whole, self.model.blank)[0])
         else:
             text = self.network.config.id2label[int(found.logits.argmax())]
         return Heard(found.hidden_states[-1], probabilities, text, [])
@@ -156,8 +158,3 @@ def _probabilities(network: Any, states: Tensor, model: WhisperRecogniser, words
     logits = network.proj_out(decoded)[0, len(model.prompt) - 1 : -1]
     ranks = logits[:, : model.processor.tokenizer.eos_token_id].softmax(-1)
     return ranks[torch.arange(len(words)), torch.tensor(words, dtype=torch.int64)]
-
-
-def _collapsed(places: list[int], blank: int) -> list[int]:
-    """Repeats said once, blanks left out."""
-    return [p for k, p in enumerate(places) if p != blank and (k == 0 or p != places[k - 1])]

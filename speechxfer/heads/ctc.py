@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechxfer.shapes import Emissions
-
-IGNORED = -100
+from speechxfer.shapes import IGNORED, Emissions
 
 
 def ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:

@@ -6,9 +6,7 @@ goes on after the speech has ended cannot be spelt within the frames.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import WhisperForConditionalGeneration
 
@@ -43,19 +41,8 @@ class CtcHead(nn.Module):
 
 
 class WhisperWithCtc(nn.Module):
-    """The two as one network: everything that trains, and everything that a checkpoint holds."""
+    """The two as one network: all that trains and that a checkpoint holds. `JointRecogniser` calls its parts."""
 
     def __init__(self, whisper: WhisperForConditionalGeneration, ctc: CtcHead) -> None:
         super().__init__()
         self.whisper, self.ctc = whisper, ctc
-
-    @property
-    def config(self) -> Any:
-        return self.whisper.config
-
-    @property
-    def dtype(self) -> Any:
-        return next(self.parameters()).dtype
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        raise TypeError("the encoder, the decoder and the head are called one by one: see JointRecogniser")

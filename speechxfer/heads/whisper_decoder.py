@@ -12,9 +12,7 @@ from torch.nn import functional as F
 from transformers import WhisperForConditionalGeneration
 
 from speechxfer.encoders.base import additive_mask
-from speechxfer.shapes import Frames
-
-IGNORED = -100  # torch's mark for a target that no loss sees
+from speechxfer.shapes import IGNORED, Frames
 
 
 @contextmanager
@@ -42,12 +40,7 @@ def attending_only_to(frames: Frames, decoder: Any) -> Iterator[None]:
             handle.remove()
 
 
-def decoder_loss(
-    network: WhisperForConditionalGeneration,
-    frames: Frames,
-    labels: Tensor,
-    prompt: list[int],
-) -> Tensor:
+def decoder_loss(network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]) -> Tensor:
     """Cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
     frames: (batch, frames, dim). labels: (batch, targets) int64, -100 where padded; the last target is the end token.

@@ -14,12 +14,12 @@ from speechxfer.config.recipe import Head
 from speechxfer.decoding.hybrid import Hypothesis, Rescoring, choose
 from speechxfer.decoding.whisper import n_best
 from speechxfer.errors import UserError
-from speechxfer.heads.ctc import IGNORED, ctc_log_probs, ctc_loss
+from speechxfer.heads.ctc import ctc_log_probs, ctc_loss
 from speechxfer.heads.joint import CtcHead, WhisperWithCtc
 from speechxfer.heads.whisper_decoder import decoder_log_probs
 from speechxfer.models.base import Settings
 from speechxfer.models.seq2seq import WhisperRecogniser
-from speechxfer.shapes import Emissions, Frames
+from speechxfer.shapes import IGNORED, Emissions, Frames, padded_targets
 from speechxfer.text.normalise import get_normaliser
 from speechxfer.text.vocabulary import BLANK, spell, vocabulary_of
 
@@ -66,7 +66,7 @@ class JointRecogniser(WhisperRecogniser):
         it would take the encoder away from the decoder in the first epoch.
         """
         spelt = [self._spelling(row[row != IGNORED].tolist()) for row in labels.cpu()]
-        ctc = ctc_loss(self.emissions(frames), _padded(spelt).to(labels.device), self.blank)
+        ctc = ctc_loss(self.emissions(frames), padded_targets(spelt).to(labels.device), self.blank)
         ctc = ctc * int((labels != IGNORED).sum()) / max(1, sum(map(len, spelt)))
         return (1 - self.ctc_weight) * super().loss(frames, labels) + self.ctc_weight * ctc
 
@@ -83,11 +83,13 @@ class JointRecogniser(WhisperRecogniser):
         found = n_best(self.whisper, frames, self.prompt, beams=beams, no_loops=self.settings.no_loops)
         tokens = [row for rows in found for row in rows]
         repeated = Frames(frames.states.repeat_interleave(beams, 0), frames.lengths.repeat_interleave(beams))
-        decoder = decoder_log_probs(self.whisper, repeated, _padded(tokens).to(self.device), self.prompt).tolist()
+        decoder = decoder_log_probs(
+            self.whisper, repeated, padded_targets(tokens).to(self.device), self.prompt
+        ).tolist()
         texts = [text.strip() for text in self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
         emissions = self.emissions(frames)
         emissions = Emissions(emissions.log_probs.repeat_interleave(beams, 0), repeated.lengths)
-        ctc = ctc_log_probs(emissions, _padded([self.spelling(text) for text in texts]), self.blank).tolist()
+        ctc = ctc_log_probs(emissions, padded_targets([self.spelling(text) for text in texts]), self.blank).tolist()
         scored = [
             Hypothesis(text, tuple(self._normalise(text).split()), *scores)
             for text, *scores in zip(texts, decoder, ctc, strict=True)
@@ -109,14 +111,6 @@ class JointRecogniser(WhisperRecogniser):
         super().save(folder)
         save_file({name: weight.contiguous() for name, weight in self.ctc.state_dict().items()}, folder / WEIGHTS)
         (folder / VOCABULARY).write_text(json.dumps(self.vocabulary, ensure_ascii=False), encoding="utf-8")
-
-
-def _padded(rows: list[list[int]]) -> Tensor:
-    """(rows, longest) int64, -100 where a row is shorter."""
-    found = torch.full((len(rows), max(1, *map(len, rows), 1)), IGNORED)
-    for row, places in zip(found, rows, strict=True):
-        row[: len(places)] = torch.tensor(places, dtype=torch.int64)
-    return found
 
 
 def open_joint(

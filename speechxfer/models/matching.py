@@ -61,12 +61,7 @@ def matches(
 
 def _emissions(model: CtcRecogniser, frames: Frames) -> list[Emissions]:
     """Each utterance's own, unpadded, on the CPU."""
-    found = model.emissions(frames)
-    rows = found.log_probs.float().cpu()
-    return [
-        Emissions(row[None, :length].clone(), torch.tensor([length]))
-        for row, length in zip(rows, found.lengths.tolist(), strict=True)
-    ]
+    return [Emissions(row[None].clone(), torch.tensor([len(row)])) for row in model.emissions(frames).rows()]
 
 
 def _match(model: CtcRecogniser, index: int, name: str, text: str | None, emissions: Emissions) -> Match:

@@ -7,9 +7,9 @@ import itertools
 import pytest
 import torch
 
-from speechxfer.heads.ctc import IGNORED, ctc_log_probs
+from speechxfer.heads.ctc import ctc_log_probs
 from speechxfer.heads.joint import CtcHead
-from speechxfer.shapes import Emissions, Frames
+from speechxfer.shapes import IGNORED, Emissions, Frames
 
 
 @pytest.mark.parametrize("recurrent", [0, 1, 2])
