@@ -53,7 +53,7 @@ class Epochs(TrainerCallback):
         error = kwargs["metrics"].get("eval_error")
         if error is not None:
             elapsed = time.perf_counter() - self.start
-            self.measured.append({"epoch": round(state.epoch, 2), "seconds": round(elapsed, 1), "dev": error})
+            self.measured.append({"epoch": round(state.epoch, 2), "seconds": round(elapsed, 3), "dev": error})
 
 
 def whisper(
