@@ -17,6 +17,11 @@ JsonFile = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and the JSON asked for.")]
 
 
+def silent(quiet: bool, json: Path | None) -> bool:
+    """Whether nothing is told: `--quiet`, or `--json -`, whose standard output is the JSON's alone."""
+    return quiet or str(json) == "-"
+
+
 def write_json(result: dict[str, Any], target: Path | None) -> None:
     """Write `result` where `--json` says; nothing when it was not given. Raises UserError where it cannot be."""
     if target is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 from speechxfer.errors import UserError, nearest
 
 HELP_ORDER = 80
@@ -30,7 +30,7 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
     from speechxfer.encoders.cache import frames_folder, stores_in
 
     stores = stores_in()
-    if not quiet and str(json) != "-":
+    if not silent(quiet, json):
         for store in stores:
             layer = "convolutions" if store.layer < 0 else f"below layer {store.layer}"
             typer.echo(
@@ -76,7 +76,7 @@ def clear(
             raise UserError(problem, where=name, fix="`speechxfer cache` lists them")
     removed = frames.clear(name=name)
     freed = sum(store.megabytes for store in removed)
-    if not quiet and str(json) != "-":
+    if not silent(quiet, json):
         typer.echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
     write_json({"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
 

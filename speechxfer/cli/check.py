@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 
 if TYPE_CHECKING:
     import datasets
@@ -55,7 +55,7 @@ def check(
         raise UserError("is the table that is checked", where=f"--output {output}", fix="write to another file")
     if align and model is None:
         raise UserError("needs a model with a CTC head", where="--align", fix="name one: --model MODEL")
-    quiet = quiet or str(json) == "-"
+    quiet = silent(quiet, json)
     dataset = read(data, unique=False)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
         problem = "embedded audio cannot stand in a table"

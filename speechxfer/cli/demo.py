@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 
 if TYPE_CHECKING:
     from speechxfer.config import Recipe
@@ -43,7 +43,7 @@ def demo(
     from speechxfer.cli._telling import tell
     from speechxfer.report.progress import Narrator
 
-    narrator = Narrator(quiet=quiet or str(json) == "-")
+    narrator = Narrator(quiet=silent(quiet, json))
     narrator.say(_ABOUT)
     recipe = prepare(output, narrator)
     run = adapt(recipe, name="demo", narrator=narrator)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def evaluate(
     from speechxfer.scoring import compare
     from speechxfer.text.normalise import get_normaliser
 
-    narrator = Narrator(quiet=quiet or str(json) == "-")
+    narrator = Narrator(quiet=silent(quiet, json))
     if normalise is not None:
         get_normaliser(normalise)  # a wrong name is told before the work
     folder = _folder(output)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 
 if TYPE_CHECKING:
     from speechxfer.export import Exported
@@ -44,7 +44,7 @@ def export(
     from speechxfer.export import export as write
     from speechxfer.report.progress import Narrator
 
-    narrator = Narrator(quiet=quiet or str(json) == "-")
+    narrator = Narrator(quiet=silent(quiet, json))
     utterances = None if check is None else read(check)
     with narrator.bar("checking") as progress:
         made = write(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
@@ -53,7 +53,7 @@ def lm(
         raise UserError(f"cannot be written ({error.strerror or error})", where=f"--output {output}") from None
     words = sum(len(line.split()) for line in written)
     known = len(set(model.probabilities[0]) - {(BEGIN,), (END,), (UNKNOWN,)})
-    if not quiet and str(json) != "-":
+    if not silent(quiet, json):
         aside = f" ({held_out:,} of dev and test left out)" if held_out else ""
         typer.echo(f"{text}: {len(written):,} sentences{aside}, {words:,} words, {known:,} of them different")
         typer.echo(f"{output}: {', '.join(f'{len(found):,}' for found in model.probabilities)} n-grams of 1 to {order}")

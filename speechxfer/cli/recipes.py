@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 from speechxfer.errors import UserError, nearest
 
 HELP_ORDER = 70
@@ -33,7 +33,7 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
         {"name": name, "path": str(path), "purpose": _purpose(path), "command": f"speechxfer {command_of(path)}"}
         for name, path in shipped_recipes().items()
     ]
-    if not quiet and str(json) != "-":
+    if not silent(quiet, json):
         width = max((len(one["name"]) for one in listed), default=0)
         for one in listed:
             typer.echo(f"{one['name']:{width}}  {one['purpose']}")
@@ -66,7 +66,7 @@ def copy(
         file.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
-    if not quiet and str(json) != "-":
+    if not silent(quiet, json):
         typer.echo(f"{file}\n  run it: {_run(file, command_of(known[name]))}")
     write_json({"name": name, "path": str(file)}, json)
 

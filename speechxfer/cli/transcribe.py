@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 from speechxfer.cli._transcripts import SUBTITLES, Form, KeptFile, check_output, form_of, plain
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def transcribe(
 
     for error in missing:
         bad(Unread(str(error.where), str(error.where), error))
-    silent = quiet or str(json) == "-"
-    narrator = _narrator(silent, to_stderr=output is None)
+    narrator = _narrator(silent(quiet, json), to_stderr=output is None)
     sink = _Printed(form, narrator) if output is None else KeptFile(output, form)
     began = time.perf_counter()
     with running(opened, beams=beams, padded=padded), sink, narrator.bar("seconds of audio") as progress:
