@@ -188,13 +188,13 @@ class FrameStore:
         `wanted` bytes more fit under `max_bytes`."""
         if self.max_bytes == float("inf"):
             return
-        stores = sorted((s for s in stores_in(self.root) if s.path != self.path), key=lambda s: s.last_used)
-        total = _size(self.path) + sum(_size(store.path) for store in stores)
-        for store in stores:
+        sizes = {path: _size(path) for path in _folders(self.root)}
+        total = sum(sizes.values())
+        for path in sorted(sizes.keys() - {self.path}, key=_last_used):
             if total + wanted <= self.max_bytes:
                 return
-            total -= _size(store.path)
-            shutil.rmtree(store.path, ignore_errors=True)
+            total -= sizes[path]
+            shutil.rmtree(path, ignore_errors=True)
         kept = {shard for key, shard in self._where.items() if key in self.needed}
         shards = {shard: shard.stat() for shard in self.path.glob("*.safetensors") if shard not in kept}
         for shard in sorted(shards, key=lambda shard: shards[shard].st_mtime):
@@ -259,13 +259,20 @@ def frames_folder() -> Path:
 
 def stores_in(root: Path | None = None) -> list[StoreSize]:
     """Every store, the most recently used first."""
-    folder = root or frames_folder()
-    found = [_store(path) for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    found = [_store(path) for path in _folders(root or frames_folder())]
     return sorted(found, key=lambda store: -store.last_used)
 
 
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+
+
+def _last_used(path: Path) -> float:
+    used = path / _USED
+    return used.stat().st_mtime if used.exists() else 0.0
+
+
 def _store(path: Path) -> StoreSize:
-    used, about = path / _USED, path / _ABOUT
     utterances = 0
     for shard in path.glob("*.safetensors"):
         try:
@@ -274,10 +281,10 @@ def _store(path: Path) -> StoreSize:
         except (OSError, SafetensorError):
             continue  # damaged: it is removed when the store is opened
     try:
-        stated = json.loads(about.read_text(encoding="utf-8"))
+        stated = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         stated = {"encoder": "unknown", "layer": -1, "dtype": "unknown"}
-    return StoreSize(path, _size(path) / 1e6, utterances, used.stat().st_mtime if used.exists() else 0.0, **stated)
+    return StoreSize(path, _size(path) / 1e6, utterances, _last_used(path), **stated)
 
 
 def clear(root: Path | None = None, name: str | None = None) -> list[StoreSize]:
