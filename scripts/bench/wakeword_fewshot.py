@@ -11,16 +11,14 @@ may stand among the others.
 from __future__ import annotations
 
 import argparse
-import json
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _measuring import machine, run, spread, versions, write
-from wakeword_folds import CONDITIONS, FOLDS, hear, pooled, speaker_folds
+from wakeword_folds import CONDITIONS, FOLDS, hear, keep, pooled, speaker_folds, table
 
-from speechxfer.data.tables import write_table
 from speechxfer.report.progress import Narrator
 from speechxfer.wakeword.building import build
 from speechxfer.wakeword.clips import read_rows
@@ -42,24 +40,21 @@ def draw(number: int, corpora: Path, work: Path, steps: int | None) -> Path:
     folds = speaker_folds(speech)
     of_word = [row for row in words if row["label"] == WORD]
     chosen = set(np.random.default_rng([5, number]).choice(len(of_word), SHOTS, replace=False))
-    five, negatives = work / f"draw-{number}.txt", work / f"draw-{number}.csv"
+    five = work / f"draw-{number}.txt"
     five.write_text("\n".join(of_word[i]["path"] for i in sorted(chosen)) + "\n", encoding="utf-8")
     apart = [row for row in speech if folds[str(row["speaker"])] != number % FOLDS]
-    write_table(negatives, [{**row, "audio": row["path"]} for row in apart], ("audio", "text", "speaker"))
+    negatives = table(work / f"draw-{number}.csv", apart, "audio", "text", "speaker")
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
     folder = work / f"draw-{number}"
     settings = Settings(
-        word=WORD, positives=str(five), negatives=str(negatives), output=folder, overwrite=True, seed=number, **given
+        word=WORD, positives=str(five), negatives=negatives, output=folder, overwrite=True, seed=number, **given
     )
     build(settings, Narrator(quiet=True))
     others = [row for row in words if row["label"] != WORD]
     heard = [row for row in speech if folds[str(row["speaker"])] == number % FOLDS]
     rest = [row for i, row in enumerate(of_word) if i not in chosen]
     found, facts = hear(folder, rest, others, heard, np.random.default_rng([number, 7]))
-    part = work / f"draw-{number}.part.npz"
-    np.savez(part, **found, facts=np.array(json.dumps({**facts, "cpu_seconds": 0.0})))
-    part.rename(kept)
-    return kept
+    return keep(kept, found, {**facts, "cpu_seconds": 0.0})
 
 
 def main() -> None:

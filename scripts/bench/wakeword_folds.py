@@ -22,6 +22,7 @@ import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ from speechxfer.wakeword.features import mel_energies
 from speechxfer.wakeword.intervals import poisson_upper
 from speechxfer.wakeword.settings import Settings
 from speechxfer.wakeword.streams import Mix, hear_clip, hear_sounds
+from speechxfer.wakeword.training import SMOOTHING
 
 FOLDS = 5
 WORDS = ("computer", "jarvis", "snowboy")
 SNR = 10.0  # dB
 VOICES = 5  # in the babble
-SMOOTHING = 5  # scores: 100 ms, by which training mines
 CONDITIONS = ("as recorded", "noise at 10 dB", "babble at 10 dB")
 CHANNEL = ("other words", "without the word")
 
@@ -75,6 +76,26 @@ def babble(rows: list[Row], rng: np.random.Generator) -> Mix:
     return mix
 
 
+def mix_of(condition: str, voices: list[Row], rng: np.random.Generator) -> Mix | None:
+    """What a condition mixes with a clip; voices: rows that babble is made of."""
+    if condition == CONDITIONS[0]:
+        return None
+    return partial(add_noise, snr=SNR, rng=rng) if condition == CONDITIONS[1] else babble(voices, rng)
+
+
+def table(path: Path, rows: list[Row], *columns: str) -> str:
+    """Rows as a table that `wakeword train` reads from anywhere; its name."""
+    write_table(path, [{**row, "audio": row["path"]} for row in rows], columns)
+    return str(path)
+
+
+def keep(kept: Path, found: dict[str, np.ndarray], facts: dict[str, Any]) -> Path:
+    """Write what `hear` gave: whole, or not at all."""
+    part = kept.with_suffix(".part.npz")
+    np.savez(part, **found, facts=np.array(json.dumps(facts)))
+    return part.rename(kept)
+
+
 def without_word(waveform: np.ndarray) -> np.ndarray:
     """The clip's sound before and after the word, and 0.1 s further away, to be sure."""
     start, end = speech_span(mel_energies(waveform))
@@ -92,14 +113,13 @@ def train_and_hear(word: str, fold: int, corpora: Path, work: Path, steps: int |
     words, speech = read_rows(corpora / "wakewords/train.csv"), read_rows(corpora / "speechocean762/train.csv")
     folds = speaker_folds(speech)
     folder = work / f"{word}-{fold}"
-    tables = {
-        "positives": [r for r in words if fold_of(r) != fold],
-        "negatives": [r for r in speech if folds[str(r["speaker"])] != fold],
+    apart = [r for r in speech if folds[str(r["speaker"])] != fold]
+    given: dict[str, Any] = {
+        "positives": table(
+            work / f"{word}-{fold}-positives.csv", [r for r in words if fold_of(r) != fold], "audio", "label"
+        ),
+        "negatives": table(work / f"{word}-{fold}-negatives.csv", apart, "audio", "text", "speaker"),
     }
-    for name, rows in tables.items():
-        columns = ("audio", "label") if name == "positives" else ("audio", "text", "speaker")
-        write_table(work / f"{word}-{fold}-{name}.csv", [{**row, "audio": row["path"]} for row in rows], columns)
-    given: dict[str, Any] = {name: str(work / f"{word}-{fold}-{name}.csv") for name in tables}
     if steps is not None:
         given["steps"] = steps
     began = time.process_time()
@@ -109,10 +129,7 @@ def train_and_hear(word: str, fold: int, corpora: Path, work: Path, steps: int |
     others = [r for r in words if fold_of(r) == fold and r["label"] != word]
     stream = [r for r in speech if folds[str(r["speaker"])] == fold]
     found, facts = hear(folder, of_word, others, stream, np.random.default_rng([fold, 7]))
-    part = work / f"{word}-{fold}.part.npz"
-    np.savez(part, **found, facts=np.array(json.dumps({**facts, "cpu_seconds": seconds})))
-    part.rename(kept)
-    return kept
+    return keep(kept, found, {**facts, "cpu_seconds": seconds})
 
 
 def hear(
@@ -121,9 +138,7 @@ def hear(
     """Scores of a detector, by condition and recording, and what is needed to count them."""
     artifact = open_artifact(folder)
     scorer = Scorer(folder / MODEL)
-    mixes: dict[str, Mix | None] = dict(
-        zip(CONDITIONS, (None, lambda wave: add_noise(wave, SNR, rng), babble(stream, rng)), strict=True)
-    )
+    mixes = {condition: mix_of(condition, stream, rng) for condition in CONDITIONS}
     found: dict[str, np.ndarray] = {}
     clips: list[dict[str, Any]] = []
     hours = 0.0

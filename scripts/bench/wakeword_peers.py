@@ -23,23 +23,20 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _measuring import machine, run, spread, versions, write
-from wakeword_folds import CONDITIONS, SNR, WORDS, babble, fold_of, pooled, speaker_folds
+from wakeword_folds import CONDITIONS, WORDS, fold_of, mix_of, pooled, speaker_folds
 
 from speechxfer.data.audio import load
-from speechxfer.data.augment import add_noise
 from speechxfer.errors import UserError
 from speechxfer.wakeword.clips import Row, read_rows, speech_span
 from speechxfer.wakeword.evaluation import Evaluation, Heard
 from speechxfer.wakeword.events import Scores, Trigger, Word
 from speechxfer.wakeword.features import RATE, mel_energies
 from speechxfer.wakeword.intervals import poisson_upper
-from speechxfer.wakeword.streams import Mix
 
 STOCK = ("alexa", "hey_jarvis")
 CHUNK = 1_280  # samples: openWakeWord's step of 80 ms
@@ -108,13 +105,6 @@ def embed(part: Part, work: Path) -> Path:
     np.savez(scratch, frames=np.array(frames, np.float32), starts=np.array(starts))
     scratch.rename(kept)
     return kept
-
-
-def mix_of(condition: str, voices: list[Row], rng: np.random.Generator) -> Mix | None:
-    """As scripts/bench/wakeword_folds.py mixes."""
-    if condition == CONDITIONS[0]:
-        return None
-    return partial(add_noise, snr=SNR, rng=rng) if condition == CONDITIONS[1] else babble(voices, rng)
 
 
 def opened(path: Path) -> Embedded:

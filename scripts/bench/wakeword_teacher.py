@@ -10,16 +10,14 @@ babble. Both sides see the same sounds in the same order, but for the teacher's.
 from __future__ import annotations
 
 import argparse
-import json
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _measuring import machine, run, versions, write
-from wakeword_folds import CONDITIONS, fold_of, hear, pooled, speaker_folds
+from wakeword_folds import CONDITIONS, fold_of, hear, keep, pooled, speaker_folds, table
 
-from speechxfer.data.tables import write_table
 from speechxfer.report.progress import Narrator
 from speechxfer.wakeword.building import build
 from speechxfer.wakeword.clips import read_rows
@@ -38,25 +36,19 @@ def side(teacher: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     folds = speaker_folds(speech)
     speech = [row for row in speech if folds[str(row["speaker"])] != UNTOUCHED][:: given.every]
     name = f"{given.word}-{Path(teacher).name}-{seed}"
-    trained = {
-        "positives": ([row for row in words if fold_of(row) != HEARD], ("audio", "label")),
-        "negatives": ([r for r in speech if folds[str(r["speaker"])] != HEARD], ("audio", "text", "speaker")),
-    }
-    tables = {}
-    for part, (rows, columns) in trained.items():
-        write_table(given.work / f"{name}-{part}.csv", [{**row, "audio": row["path"]} for row in rows], columns)
-        tables[part] = str(given.work / f"{name}-{part}.csv")
+    positives = [row for row in words if fold_of(row) != HEARD]
+    negatives = [row for row in speech if folds[str(row["speaker"])] != HEARD]
     settings = Settings(
         word=given.word, output=given.work / name, overwrite=True, steps=given.steps, extra=0, seed=seed,
-        teacher=teacher, **tables,
+        teacher=teacher, positives=table(given.work / f"{name}-positives.csv", positives, "audio", "label"),
+        negatives=table(given.work / f"{name}-negatives.csv", negatives, "audio", "text", "speaker"),
     )  # fmt: skip
     manifest = build(settings, Narrator(quiet=True))
     of_word = [row for row in words if fold_of(row) == HEARD and row["label"] == given.word]
     others = [row for row in words if fold_of(row) == HEARD and row["label"] != given.word]
     stream = [row for row in speech if folds[str(row["speaker"])] == HEARD]
     found, facts = hear(given.work / name, of_word, others, stream, np.random.default_rng(7))
-    kept = given.work / f"{name}.npz"
-    np.savez(kept, **found, facts=np.array(json.dumps({**facts, "cpu_seconds": 0.0})))
+    kept = keep(given.work / f"{name}.npz", found, {**facts, "cpu_seconds": 0.0})
     conditions = pooled([kept])["conditions"]
     rates = {c: {at: conditions[c][at]["miss_rate"] for at in ("at_0_alarms", "at_1_alarms")} for c in CONDITIONS}
     return {"miss_rate": rates, "seconds": manifest["seconds"], "teacher": manifest["model"]["encoder"]}

@@ -28,7 +28,7 @@ from speechxfer.wakeword.settings import Settings
 from speechxfer.wakeword.streams import hear_clip, hear_sounds
 from speechxfer.wakeword.student import FIRST, STEP, Shape, Student
 from speechxfer.wakeword.teacher import NONE, Lessons, teach
-from speechxfer.wakeword.training import Plan, logits_of, train
+from speechxfer.wakeword.training import Plan, logits_of, probabilities_of, train
 
 SNR = 10.0  # dB, of the held-out clips that are calibrated on beside the clean ones
 
@@ -125,7 +125,7 @@ def _calibrated(
     mixes: list[Callable[[np.ndarray], np.ndarray]] = [lambda w: w, lambda w: add_noise(w, SNR, rng)]
     clips = [hear_clip(scorer, s.waveform, str(s.row["id"]), mix=mix) for mix in mixes for s in gathered.clips]
     streams = [hear_sounds(scorer, [s.waveform for s in held], "held out")] if held else []
-    scores = 1 / (1 + np.exp(-logits_of(student, gathered.material.negatives).astype(np.float64)))
+    scores = probabilities_of(logits_of(student, gathered.material.negatives))
     trained = [Heard("training", Scores(scores, STEP, FIRST), hours=len(scores) * STEP / 3600)]
     return calibrate(clips, streams, trained, settings.target, gathered.kind)
 

@@ -26,9 +26,9 @@ from speechxfer.wakeword.material import Material
 from speechxfer.wakeword.settings import Settings
 from speechxfer.wakeword.streams import BETWEEN, hear_sounds
 from speechxfer.wakeword.student import FIRST, STEP, STRIDE, Student
-from speechxfer.wakeword.training import logits_of
+from speechxfer.wakeword.training import SMOOTHING, logits_of, probabilities_of
 
-_SMOOTHING, _REFRACTORY = 5, 2.0  # scores, s: with which `Check` counts
+_REFRACTORY = 2.0  # s, with which `Check` counts
 _SUSPECTS = 20  # negatives that are listened to at once
 _SILENT = -30.0  # a logit
 _WHISPER = "whisper-tiny.en"
@@ -97,8 +97,8 @@ class Check:
 
     def fired_on(self, student: Student, threshold: float) -> list[int]:
         """The place of the sound that was playing, for every false alarm."""
-        scores = Scores(_probabilities(logits_of(student, self._energies)), STEP, FIRST)
-        events = find_events(scores, Trigger(threshold, _SMOOTHING, _REFRACTORY))
+        scores = Scores(probabilities_of(logits_of(student, self._energies)), STEP, FIRST)
+        events = find_events(scores, Trigger(threshold, SMOOTHING, _REFRACTORY))
         return [min(bisect_right(self._ends, event.time), len(self.sounds) - 1) for event in events]
 
     def alarms(self, scorer: Scorer, trigger: Trigger) -> int:
@@ -121,7 +121,7 @@ class Rounds:
         bar, middle = self._positives(student)
         found: dict[str, Any] = {"round": len(self.rounds) + 1}
         found["negatives_like_the_median_positive"] = self._drop(material, logits, bar)
-        loudest = float(smooth(_probabilities(logits), _SMOOTHING).max(initial=0.0))
+        loudest = float(smooth(probabilities_of(logits), SMOOTHING).max(initial=0.0))
         found |= self._count(student, silent_threshold(loudest, middle))
         self.rounds.append(found)
         return self.holds
@@ -183,13 +183,9 @@ class Rounds:
     def _positives(self, student: Student) -> tuple[float, float]:
         """Of the median positive of training: its highest logit, and its highest smoothed score."""
         heard = [logits_of(student, clip.energies) for clip in self.gathered.material.positives[::7]]
-        smoothed = [smooth(_probabilities(logits), _SMOOTHING).max(initial=0.0) for logits in heard]
+        smoothed = [smooth(probabilities_of(logits), SMOOTHING).max(initial=0.0) for logits in heard]
         return float(np.median([logits.max(initial=_SILENT) for logits in heard])), float(np.median(smoothed))
 
 
 def _highest(logits: np.ndarray, start: int, length: int) -> float:
     return float(logits[start // STRIDE : (start + length) // STRIDE].max(initial=_SILENT))
-
-
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))

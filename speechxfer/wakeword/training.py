@@ -30,6 +30,7 @@ Progress = Callable[[int, int], None]  # steps done, of how many
 # whether the target holds
 OnRound = Callable[[Student, Material, np.ndarray], bool]
 
+SMOOTHING = 5  # scores: 100 ms, by which rounds mine and count
 _BEST = 8  # steps that a window is judged by: 160 ms
 _AVERAGED = 0.995  # of the weights' running average, a step
 _PIECE = 60_000  # frames heard at once
@@ -139,9 +140,14 @@ def logits_of(student: Student, energies: np.ndarray) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
-def mine(logits: np.ndarray, count: int, smoothing: int = 5) -> np.ndarray:
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """(steps,) logits to (steps,) scores in double precision, as the detector gives them."""
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+def mine(logits: np.ndarray, count: int) -> np.ndarray:
     """First frames of the windows on whose ends the student fires most, at most `count`. logits: (steps,)."""
-    scores = smooth(logits, smoothing)
+    scores = smooth(logits, SMOOTHING)
     steps = _ALONE // STRIDE
     whole = len(scores) - len(scores) % steps
     if not whole:
