@@ -59,6 +59,18 @@ def ctrl_c() -> Callable[[], None]:
     return lambda: signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def dev_says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """dev_says(untouched, first epoch, ...): the dev part's error rates, in the order in which they are asked for."""
+    from speechxfer.adaptation.judge import Judge
+
+    def make(*errors: float) -> None:
+        given = iter(errors)
+        monkeypatch.setattr(Judge, "dev", lambda *_: next(given))
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def recipe_values(tiny_whisper: Path, corpus_table: Path) -> dict[str, Any]:
     return {

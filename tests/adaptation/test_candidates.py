@@ -7,23 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from speechxfer.adaptation import rescoring
-from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.run import adapt
 from speechxfer.decoding.hybrid import Hypothesis, Rescoring
 from speechxfer.models import load
 
 EPOCHS = ("stages.0.epochs=3", "candidates={means: [2, 3, 5], untouched: [0.25]}")
-
-
-@pytest.fixture
-def dev_says(monkeypatch):
-    """dev_says(untouched, first epoch, ...): the dev part's error rates, in the order in which they are asked for."""
-
-    def make(*errors: float) -> None:
-        given = iter(errors)
-        monkeypatch.setattr(Judge, "dev", lambda *_: next(given))
-
-    return make
 
 
 def weights(path) -> dict[str, torch.Tensor]:

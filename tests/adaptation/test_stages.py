@@ -8,21 +8,9 @@ import pytest
 import torch
 
 from speechxfer.adaptation import stages as stages_module
-from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.run import adapt
 
 TWO = "[{train: head, epochs: 3, lr: 1e-3, batch_seconds: 2}, {train: [head, top-1], epochs: 2, lr: 1e-3}]"
-
-
-@pytest.fixture
-def dev_says(monkeypatch):
-    """dev_says(untouched, first, ...): the dev part's error rates, in the order in which they are asked for."""
-
-    def make(*errors: float) -> None:
-        given = iter(errors)
-        monkeypatch.setattr(Judge, "dev", lambda *_: next(given))
-
-    return make
 
 
 def checkpoints(run, number):

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    """Torch has as many threads after the test as before it, whatever a bench sets."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

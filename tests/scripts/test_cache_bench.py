@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
+
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch):
+def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # so that what the bench sets is taken back
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys):
     target = tmp_path / "cache.json"
     words = ["--every", "3", "--repeats", "2", "--threads", "1", "--batch-seconds", "4"]
     script("bench/cache.py").main([str(corpus_table), "--model", str(tiny_whisper), *words, "--json", str(target)])

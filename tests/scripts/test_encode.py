@@ -6,14 +6,8 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys):
