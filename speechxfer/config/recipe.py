@@ -61,7 +61,9 @@ class Head(Section):
     vocabulary: Literal["from-train", "own"] = Field("from-train", description="CTC: own keeps the checkpoint's.")
     pooling: Literal["mean", "attentive"] = Field("mean", description="Classifier: how frames become one vector.")
     dropout: Share = Field(0.1, description="On the frames, before a new head.")
-    recurrent: int = Field(0, ge=0, le=4, description="Joint: bidirectional LSTM layers before the CTC output.")
+    recurrent: int = Field(
+        0, ge=0, le=4, description="Joint, and CTC on Whisper: bidirectional LSTMs before the output."
+    )
     ctc_weight: Share = Field(0.3, description="Joint: the CTC loss's share, the decoder's is the rest.")
 
 

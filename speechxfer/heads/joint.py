@@ -7,9 +7,9 @@ goes on after the speech has ended cannot be spelt within the frames.
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import WhisperForConditionalGeneration
 
+from speechxfer.heads.context import Context
 from speechxfer.shapes import Emissions, Frames
 
 
@@ -23,20 +23,14 @@ class CtcHead(nn.Module):
     def __init__(self, dim: int, symbols: int, *, recurrent: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.recurrent: nn.LSTM | None = None
-        if recurrent:
-            between = dropout if recurrent > 1 else 0.0
-            self.recurrent = nn.LSTM(dim, dim // 2, recurrent, batch_first=True, dropout=between, bidirectional=True)
+        self.recurrent = Context(dim, recurrent, dropout=dropout) if recurrent else None
         self.output = nn.Linear(dim, symbols)
 
     def forward(self, frames: Frames) -> Emissions:
         """Log-probabilities, each utterance's from its own frames alone."""
         states = self.dropout(frames.states)
         if self.recurrent is not None:
-            size = states.shape[1]
-            packed = pack_padded_sequence(states, frames.lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=size)
-            states = self.dropout(states)
+            states = self.dropout(self.recurrent(states, frames.lengths))
         return Emissions(self.output(states).float().log_softmax(-1), frames.lengths)
 
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel, WhisperConfig
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from speechxfer.heads.context import Context
+
 
 class WhisperCTCConfig(WhisperConfig):
-    """Whisper's configuration and `symbols`, the size of the CTC vocabulary; `final_dropout` stands before the head."""
+    """Whisper's configuration and `symbols`, the size of the CTC vocabulary; `final_dropout` stands before the head,
+    and so do `recurrent` bidirectional LSTM layers."""
 
     model_type = "speechxfer-whisper-ctc"
 
-    def __init__(self, symbols: int = 32, final_dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, symbols: int = 32, final_dropout: float = 0.0, recurrent: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.symbols, self.final_dropout = symbols, final_dropout
+        self.symbols, self.final_dropout, self.recurrent = symbols, final_dropout, recurrent
 
 
 class WhisperForCTC(PreTrainedModel):
-    """Encoder, dropout, one linear layer. `forward` takes 30 s of log-mel, as transformers' encoder does; through
-    speechxfer the encoder runs on the utterance's own length."""
+    """Encoder, dropout, LSTM layers if any, one linear layer.
+
+    `forward` takes 30 s of log-mel, as transformers' encoder does; through speechxfer the encoder runs on the
+    utterance's own length.
+    """
 
     config_class = WhisperCTCConfig
     base_model_prefix = "encoder"
@@ -33,12 +40,23 @@ class WhisperForCTC(PreTrainedModel):
         super().__init__(config)
         self.encoder = WhisperEncoder(config)
         self.dropout = nn.Dropout(config.final_dropout)
+        self.context = (
+            Context(config.d_model, config.recurrent, dropout=config.final_dropout) if config.recurrent else None
+        )
         self.lm_head = nn.Linear(config.d_model, config.symbols)
         self.post_init()
 
     def forward(self, input_features: Tensor, **_: Any) -> CausalLMOutput:
         """input_features: (batch, mels, 3000). Returns logits (batch, 1500, symbols)."""
-        return CausalLMOutput(logits=self.lm_head(self.dropout(self.encoder(input_features).last_hidden_state)))
+        states = self.encoder(input_features).last_hidden_state
+        return CausalLMOutput(logits=self.logits(states, torch.full(states.shape[:1], states.shape[1])))
+
+    def logits(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, frames, dim) of the encoder and their lengths to (batch, frames, symbols)."""
+        states = self.dropout(states)
+        if self.context is not None:
+            states = self.dropout(self.context(states, lengths))
+        return self.lm_head(states)
 
 
 AutoConfig.register(WhisperCTCConfig.model_type, WhisperCTCConfig)

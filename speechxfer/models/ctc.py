@@ -67,7 +67,8 @@ class CtcRecogniser(SpeechModel):
 
     @property
     def head(self) -> list[nn.Module]:
-        return [self.network.lm_head]
+        context = getattr(self.network, "context", None)
+        return [self.network.lm_head] if context is None else [context, self.network.lm_head]
 
     def targets(self, text: str) -> list[int]:
         places, lacking = spell(self._cased(text), self.vocabulary)
@@ -86,7 +87,10 @@ class CtcRecogniser(SpeechModel):
 
     def emissions(self, frames: Frames) -> Emissions:
         """Frames to log-probabilities (batch, frames, vocab)."""
-        logits = self.network.lm_head(self.network.dropout(frames.states))
+        if isinstance(self.network, WhisperForCTC):
+            logits = self.network.logits(frames.states, frames.lengths)
+        else:
+            logits = self.network.lm_head(self.network.dropout(frames.states))
         return Emissions(logits.float().log_softmax(-1), frames.lengths)
 
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
@@ -198,9 +202,16 @@ def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> C
     if inner.model_type == "whisper":
         encoder = bare_encoder(folder)
         own = {key: value for key, value in inner.to_dict().items() if key not in ("model_type", "architectures")}
-        whisper = WhisperForCTC(WhisperCTCConfig(**own | {"symbols": size, "final_dropout": head.dropout}))
+        added = {"symbols": size, "final_dropout": head.dropout, "recurrent": head.recurrent}
+        whisper = WhisperForCTC(WhisperCTCConfig(**own | added))
         whisper.encoder.load_state_dict(encoder.state_dict())
         return CtcRecogniser(whisper, extractor, tokenizer, settings)
+    if head.recurrent:
+        raise UserError(
+            f"LSTM layers before a {inner.model_type} encoder's CTC output would not open in transformers",
+            where="head.recurrent",
+            fix="say head.recurrent=0: this family's frames need none",
+        )
     stated = {
         "vocab_size": size,
         "pad_token_id": tokenizer.pad_token_id,
