@@ -36,7 +36,7 @@ def encoder_config(config: Any) -> Any:
     if isinstance(config, AttentiveConfig):
         return AutoConfig.for_model(**config.encoder)
     if isinstance(config, WhisperCTCConfig):
-        ours = ("model_type", "architectures", "symbols", "final_dropout")
+        ours = ("model_type", "architectures", "symbols", "final_dropout", "recurrent")
         return WhisperConfig(**{key: value for key, value in config.to_dict().items() if key not in ours})
     return config
 
