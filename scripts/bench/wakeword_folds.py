@@ -119,6 +119,7 @@ def train_and_hear(word: str, fold: int, corpora: Path, work: Path, steps: int |
             work / f"{word}-{fold}-positives.csv", [r for r in words if fold_of(r) != fold], "audio", "label"
         ),
         "negatives": table(work / f"{word}-{fold}-negatives.csv", apart, "audio", "text", "speaker"),
+        "voices": "none",  # whatever is installed here
     }
     if steps is not None:
         given["steps"] = steps

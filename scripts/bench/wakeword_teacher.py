@@ -40,7 +40,8 @@ def side(teacher: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     negatives = [row for row in speech if folds[str(row["speaker"])] != HEARD]
     settings = Settings(
         word=given.word, output=given.work / name, overwrite=True, steps=given.steps, extra=0, seed=seed,
-        teacher=teacher, positives=table(given.work / f"{name}-positives.csv", positives, "audio", "label"),
+        voices="none", teacher=teacher,
+        positives=table(given.work / f"{name}-positives.csv", positives, "audio", "label"),
         negatives=table(given.work / f"{name}-negatives.csv", negatives, "audio", "text", "speaker"),
     )  # fmt: skip
     manifest = build(settings, Narrator(quiet=True))

@@ -54,6 +54,9 @@ def train(
     ] = None,
     false_alarms_per_hour: Annotated[float | None, typer.Option(help="To calibrate for; 0.1 where not said.")] = None,
     synthetic: Annotated[int | None, typer.Option(min=0, help="Synthetic clips of the word; 0 for none.")] = None,
+    voices: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Piper voices beside espeak-ng's; auto: those installed; none.")
+    ] = None,
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of the synthetic voices, say de.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     teacher: Annotated[
@@ -79,8 +82,9 @@ def train(
 
     given = {
         "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise,
-        "output": output, "target": false_alarms_per_hour, "synthetic": synthetic, "language": language,
-        "steps": steps, "teacher": teacher, "licence": licence, "seed": seed, "overwrite": overwrite or None,
+        "output": output, "target": false_alarms_per_hour, "synthetic": synthetic, "voices": voices,
+        "language": language, "steps": steps, "teacher": teacher, "licence": licence, "seed": seed,
+        "overwrite": overwrite or None,
     }  # fmt: skip
     settings = load_settings(
         Settings, recipe, {name: value for name, value in given.items() if value is not None},

@@ -142,7 +142,7 @@ def _mined(mining: dict[str, Any]) -> str:
 def _portable(settings: Settings) -> dict[str, Any]:
     """The settings without this machine's folders."""
     values = json.loads(settings.model_dump_json(exclude={"output", "overwrite"}))
-    for name in ("positives", "negatives", "noise", "teacher"):
+    for name in ("positives", "negatives", "noise", "voices", "teacher"):
         values[name] = Path(values[name]).name if values[name] else None
     return values
 

@@ -15,15 +15,14 @@ from speechxfer.wakeword.clips import Row, check_clips, hold_out, read_positives
 from speechxfer.wakeword.features import MELS, RATE, mel_energies
 from speechxfer.wakeword.material import FRAMES, Material, Positive, coloured_noises, parts_of, positive_of, variants
 from speechxfer.wakeword.settings import MOST_HOURS, MOST_VARIANTS, NEAR, SENTENCES, VARIANTS, Settings
-from speechxfer.wakeword.synthetic import Spoken, near_texts, plain_sentences, speak_all, speakers
+from speechxfer.wakeword.synthetic import ESPEAK, Speaker, Spoken, near_texts, plain_sentences, speak_all, speakers
 from speechxfer.wakeword.teacher import NEAR as NEAR_MISS
 from speechxfer.wakeword.teacher import NONE, OTHER, WORD, Pool
 
 FEWEST = 20  # recordings of the word, from which some are held out
 _SYNTHETIC_CLIPS = 60  # held out, where no recording is
 _HURRIED = 0.6  # a recording under this share of the quickest synthetic one cannot hold the word
-_ESPEAK = "espeak-ng's output"
-Voices = list[tuple[str, str]]
+Voices = list[Speaker]
 
 
 @dataclass
@@ -109,7 +108,7 @@ def _word(
             positives += [positive_of(energies) for energies in variants(waveform, copies, rng)]
             pool.add(WORD, waveform)
             told(done, len(train))
-    least = min(len(s.waveform) for s in speak_all([settings.word], 8, rng, voices=voices[0])) if voices[0] else 0
+    least = min(len(s.waveform) for s in speak_all([settings.word], 8, rng, voices[0])) if voices[0] else 0
     unchanged = [clip.energies for clip in positives[::copies]]
     check_clips(train, unchanged, str(settings.positives), least=_HURRIED * least / RATE)
     if 0 < len(rows) < FEWEST:
@@ -128,18 +127,19 @@ def _word(
     if count:
         if not voices[0]:
             raise MissingExtraError("espeakng-loader", "demo", "synthetic recordings of the word")
-        for spoken in speak_all([settings.word], count, rng, voices=voices[0]):
+        for spoken in speak_all([settings.word], count, rng, voices[0]):
             positives += [positive_of(energies) for energies in variants(spoken.waveform, 3, rng)]
             pool.add(WORD, spoken.waveform)
         texts = near_texts(settings.word, rng)
-        for spoken in speak_all(texts, NEAR, rng, voices=voices[0]) if texts else []:
+        for spoken in speak_all(texts, NEAR, rng, voices[0]) if texts else []:
             near += variants(spoken.waveform, 2, rng)
             pool.add(NEAR_MISS, spoken.waveform)
-        sources.append(_source("synthetic recordings of the word", count, _ESPEAK))
-        sources.append({**_source("synthetic near misses", NEAR if texts else 0, _ESPEAK), "texts": texts})
+        sources.append(_source("synthetic recordings of the word", count, _output(voices)))
+        near_misses = _source("synthetic near misses", NEAR if texts else 0, _output(voices))
+        sources.append({**near_misses, "texts": texts})
         if not rows:
             kind = "synthetic"
-            clips = [_sound(s) for s in speak_all([settings.word], _SYNTHETIC_CLIPS, rng, voices=voices[1])]
+            clips = [_sound(s) for s in speak_all([settings.word], _SYNTHETIC_CLIPS, rng, voices[1])]
     if not positives:
         raise UserError("there is nothing of the word to train on", fix="give --positives, or let --synthetic speak it")
     return positives, near, clips, kind
@@ -168,12 +168,12 @@ def _negatives(
     lines = [line for line in plain_sentences() if settings.word.casefold() not in line.casefold()]
     order = [lines[i] for i in rng.permutation(len(lines))]
     first, second = len(order) // 5, len(order) // 5 + round(settings.check * len(order))
-    spoken = [_sound(s) for s in speak_all(order[second:], SENTENCES, rng, voices=voices[0])]
-    calibrating = [_sound(s) for s in speak_all(order[:first], SENTENCES // 4, rng, voices=voices[1])]
+    spoken = [_sound(s) for s in speak_all(order[second:], SENTENCES, rng, voices[0])]
+    calibrating = [_sound(s) for s in speak_all(order[:first], SENTENCES // 4, rng, voices[1])]
     texts = order[first:second]
-    checking = [_sound(s) for s in speak_all(texts, SENTENCES // 8, rng, voices=voices[1])] if texts else []
+    checking = [_sound(s) for s in speak_all(texts, SENTENCES // 8, rng, voices[1])] if texts else []
     return _Negatives(
-        [s.row for s in spoken], [s.waveform for s in spoken], calibrating, checking, "synthetic", _ESPEAK
+        [s.row for s in spoken], [s.waveform for s in spoken], calibrating, checking, "synthetic", _output(voices)
     )  # fmt: skip
 
 
@@ -234,14 +234,24 @@ def _noises(
 
 
 def _voices(settings: Settings) -> tuple[Voices, Voices]:
-    """Speakers to train on and speakers to hold out, none where espeak-ng is not installed. No variant is in both."""
+    """Speakers to train on and speakers to hold out, none where espeak-ng is not installed. No family is in both."""
     try:
-        found = speakers(settings.language)
-    except MissingExtraError:
+        found = speakers(settings.language, settings.voices)
+    except MissingExtraError as error:
+        if error.package != "espeakng-loader":
+            raise
         return [], []
-    names = sorted({variant for _, variant in found})
-    held = set(names[3::6])
-    return [s for s in found if s[1] not in held], [s for s in found if s[1] in held]
+    held: set[str] = set()
+    for engine in {speaker.engine for speaker in found}:
+        held |= set(sorted({speaker.family for speaker in found if speaker.engine == engine})[3::6])
+    return [s for s in found if s.family not in held], [s for s in found if s.family in held]
+
+
+def _output(voices: tuple[Voices, Voices]) -> str:
+    """Whose speech it is, in place of a licence."""
+    both = [*voices[0], *voices[1]]
+    piper = sorted({speaker.name.partition("#")[0] for speaker in both if speaker.engine != ESPEAK})
+    return " and ".join([f"{ESPEAK}'s output", *(f"that of Piper's {name}" for name in piper)])
 
 
 def _sounds(rows: Sequence[Row]) -> list[Sound]:

@@ -22,9 +22,13 @@ class Settings(BaseModel):
     synthetic: int | None = Field(
         None, ge=0, description="Synthetic recordings of the word; None: 400 without recordings, 120 beside them."
     )
+    voices: str = Field(
+        "auto",
+        description="Piper voices beside espeak-ng's: a folder or file of them, auto (those installed), or none.",
+    )
     language: str | None = Field(None, description="espeak-ng's voice of another language than English, say de.")
     held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) kept for calibration.")
-    steps: int = Field(400, ge=1, description="Training steps, in all planned rounds together.")
+    steps: int = Field(1200, ge=1, description="Training steps, in all planned rounds together.")
     batch: int = Field(64, ge=8, description="Windows of 2.4 s to a step.")
     rounds: int = Field(4, ge=1, description="Planned rounds; before each but the first the negatives are mined.")
     extra: int = Field(4, ge=0, description="Further rounds, as long as the target does not hold.")

@@ -1,19 +1,22 @@
-"""A word and what resembles it, spoken by espeak-ng in many voices. It teaches a detector the word, and proves nothing.
+"""A word and what resembles it, spoken by many synthetic voices. It teaches a detector the word, and proves nothing.
 
-Every speaker is an accent with one of espeak-ng's voice variants, so that speakers can be held out.
+A speaker of espeak-ng is an accent with one of its voice variants; a speaker of Piper is one of a voice's own. Each has
+a family, by which speakers are held out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torchaudio.functional import resample
 
 from speechxfer.data.demo_corpus import sentences
+from speechxfer.data.piper import AUTO, Piper, find_voices, language_of
 from speechxfer.data.synthesis import speak, variants
 from speechxfer.errors import UserError
 from speechxfer.wakeword.features import RATE
@@ -29,6 +32,23 @@ _NEIGHBOURS = {  # sounds that differ in one feature, as they are spelt
 _FILLERS = ("tomorrow", "paper", "nothing", "garden", "seven", "over", "window", "always")
 
 
+ESPEAK, PIPER = "espeak-ng", "Piper"
+_SHIFTS = (0.8, 1.35)  # of a lone Piper voice's pitch and timbre: the speaker is taken for a larger or a smaller person
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """say: a text, with numbers drawn for speed and pitch, to (time,) float32 at 16 kHz.
+
+    engine: `ESPEAK` or `PIPER`. family: what is held out as one.
+    """
+
+    name: str
+    engine: str
+    family: str
+    say: Callable[[str, np.random.Generator], np.ndarray] = field(repr=False)
+
+
 @dataclass(frozen=True)
 class Spoken:
     """A synthetic utterance. waveform: (time,) float32 at 16 kHz."""
@@ -38,34 +58,59 @@ class Spoken:
     waveform: np.ndarray
 
 
-def speakers(language: str | None = None) -> list[tuple[str, str]]:
-    """(voice, variant) pairs; `language` is espeak-ng's name of one (de, fr, ...) in place of the English accents."""
-    voices = (language,) if language else ACCENTS
-    return [(voice, name) for name in variants() if name.rstrip("0123456789") not in _LEFT_OUT for voice in voices]
+def speakers(language: str | None = None, voices: str = AUTO) -> list[Speaker]:
+    """espeak-ng's speakers, and those of Piper's `voices` (`data.piper.find_voices`).
+
+    language: espeak-ng's name of one (de, fr, ...) in place of the English accents. Raises MissingExtraError without
+    espeak-ng, UserError for voices that cannot be used or speak another language.
+    """
+    accents = (language,) if language else ACCENTS
+    found = [
+        Speaker(f"{accent}+{name}", ESPEAK, name, partial(_drawn, accent, name))
+        for name in variants()
+        if name.rstrip("0123456789") not in _LEFT_OUT
+        for accent in accents
+    ]
+    wanted = (language or "en").partition("-")[0]
+    models = find_voices(voices)
+    fitting = [model for model in models if language_of(model).partition("-")[0] == wanted]
+    if models and not fitting and voices != AUTO:
+        raise UserError(
+            f"no voice speaks '{wanted}'",
+            where=voices,
+            fix=f"their language is {language_of(models[0])}: say --language",
+        )
+    for voice in map(Piper, fitting):
+        for number in range(voice.speakers):
+            name = f"{voice.name}#{number}"
+            found.append(Speaker(name, PIPER, name, partial(_by_piper, voice, number)))
+    return found
 
 
 def speak_all(
     texts: Sequence[str],
     count: int,
     rng: np.random.Generator,
+    voices: Sequence[Speaker],
     *,
-    language: str | None = None,
-    voices: Sequence[tuple[str, str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Spoken]:
-    """`count` utterances of `texts` in turn, each by a drawn speaker, at a drawn speed and pitch.
+    """`count` utterances of `texts` in turn, each by a speaker drawn from a drawn engine, at a drawn speed and pitch.
 
-    Raises MissingExtraError without espeak-ng, UserError for a text of which nothing can be spoken.
+    Raises UserError for a text of which nothing can be spoken.
     """
-    drawn = list(voices or speakers(language))
+    engines = [[v for v in voices if v.engine == engine] for engine in dict.fromkeys(v.engine for v in voices)]
     found = []
     for number in range(count):
-        voice, variant = drawn[rng.integers(len(drawn))]
+        drawn = engines[rng.integers(len(engines))]
+        speaker = drawn[rng.integers(len(drawn))]
         text = texts[number % len(texts)]
-        waveform = _spoken(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
+        waveform = speaker.say(text, rng)
         if len(waveform) < 0.1 * RATE:
-            raise UserError(f"espeak-ng speaks nothing of '{text}'", fix="write the word in letters, as it sounds")
-        found.append(Spoken(text, f"{voice}+{variant}", waveform))
+            raise UserError(
+                f"{speaker.engine} speaks nothing of '{text}'", fix="write the word in letters, as it sounds"
+            )
+        found.append(Spoken(text, speaker.name, waveform))
         if progress:
             progress(number + 1, count)
     return found
@@ -127,11 +172,27 @@ def _neighbours(word: str) -> Iterator[str]:
                 yield letters[:i] + other + letters[i + 1 : j] + another + letters[j + 1 :]
 
 
+def _drawn(voice: str, variant: str, text: str, rng: np.random.Generator) -> np.ndarray:
+    return _spoken(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
+
+
+def _by_piper(voice: Piper, speaker: int, text: str, rng: np.random.Generator) -> np.ndarray:
+    """A text by one of a voice's speakers; of a voice with few, as persons of several sizes."""
+    shift = float(rng.uniform(*_SHIFTS)) if voice.speakers < 20 else 1.0
+    noise, rhythm, length = rng.uniform(0.4, 1.0), rng.uniform(0.5, 1.1), rng.uniform(0.75, 1.35)
+    waveform, rate = voice.speak(text, speaker=speaker, length=length * shift, noise=noise, rhythm=rhythm)
+    return _trimmed(waveform, round(rate * shift / 10) * 10)  # played faster it is higher; the filter stays short
+
+
 def _spoken(text: str, voice: str, variant: str, rate: int, pitch: int) -> np.ndarray:
-    waveform, own_rate = speak(text, voice=voice, variant=variant, rate=rate, pitch=pitch)
+    return _trimmed(*speak(text, voice=voice, variant=variant, rate=rate, pitch=pitch))
+
+
+def _trimmed(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """At 16 kHz, 50 ms before its first sound to 150 ms after its last; nothing where there is no sound."""
     if not len(waveform):
         return waveform
-    found = resample(torch.from_numpy(waveform), own_rate, RATE).numpy()
+    found = resample(torch.from_numpy(waveform), rate, RATE).numpy()
     loud = np.flatnonzero(np.abs(found) > 0.02 * np.abs(found).max(initial=0))
     if not len(loud):
         return np.zeros(0, np.float32)

@@ -45,7 +45,7 @@ class Plan:
     `seconds`.
     """
 
-    steps: int = 400
+    steps: int
     batch: int = 64
     rate: float = 2e-3
     rounds: int = 4

@@ -67,7 +67,7 @@ def small(tunes: Path) -> Callable[..., Any]:
     def make(output: Path, **others: Any) -> Settings:
         values: dict[str, Any] = {
             "word": "tune", "positives": str(tunes / "words"), "negatives": str(tunes / "speech"), "output": output,
-            "synthetic": 0, "steps": 120, "batch": 40, "rounds": 2, "extra": 1, "width": 32,
+            "synthetic": 0, "voices": "none", "steps": 120, "batch": 40, "rounds": 2, "extra": 1, "width": 32,
         }  # fmt: skip
         return Settings(**{**values, **others})
 

