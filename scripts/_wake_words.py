@@ -32,6 +32,12 @@ def by_folds(folds: Document) -> Rows:
     return rows
 
 
+def taken(folds: Document) -> str:
+    """The CPU minutes that a training took, the least and the most of all."""
+    minutes = [minute for of in folds["words"].values() for minute in of["cpu_minutes_of_training"]]
+    return f"{min(minutes):.1f} to {max(minutes):.1f}"
+
+
 def few_shots(bench: Document) -> Rows:
     return [
         [

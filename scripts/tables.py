@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _cells import Document, Rows, between, markdown, per_cent, timed
-from _wake_words import FOLDS, WAKE_WORDS, by_folds, means
+from _wake_words import FOLDS, WAKE_WORDS, by_folds, means, taken
 
 from speechxfer.errors import UserError, nearest
 
@@ -286,17 +286,18 @@ def coverage_table(recipes: list[Header], results: Results) -> str:
 # -- wake words ------------------------------------------------------------------------------------------------------
 def wake_words_table(recipes: list[Header], results: Results) -> str:
     rows = results.bench(FOLDS, by_folds, "misses by five folds")
-    head = ("word", "heard", "missed at no false alarm", "at one", "delay", "by")
     if FOLDS not in results.found:
         return markdown(("what", "measured", "", ""), rows)
+    head = ("word", "heard", "missed at no false alarm", "at one", "delay")
     found = results.found[FOLDS]
     bounds = found["upper_bounds_per_hour"]
     said = (
         f"\nIn {found['hours']:.1f} h of real speech that its detector never heard: no false alarm refutes more than "
         f"{bounds['0 alarms']} an hour, one refutes more than {bounds['1 alarms']} (95 %, Poisson). The intervals of "
-        f"misses are binomial. Noise and babble: {found['snr']}. {found['speakers'].capitalize()}.\n"
+        f"misses are binomial. Noise and babble: {found['snr']}. {found['speakers'].capitalize()}. "
+        f"Training took {taken(found)} CPU minutes a detector. By `{found['command']}`.\n"
     )
-    return markdown(head, rows) + said
+    return markdown(head, [row[:-1] for row in rows]) + said
 
 
 def wake_word_benches(recipes: list[Header], results: Results) -> str:
