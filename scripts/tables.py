@@ -2,8 +2,8 @@
 
 recipes/README.md is written whole: each recipe's purpose and command from its header, its figures from its results. In
 README.md what stands between `<!-- table: NAME -->` and `<!-- end -->` is written, where NAME is results, benchmarks,
-coverage, wake-words or wake-word-benches. What has no results file is "not measured yet". `--check` writes nothing, and
-exits 1 naming what is out of step.
+methods, coverage, wake-words or wake-word-benches. What has no results file is "not measured yet". `--check` writes
+nothing, and exits 1 naming what is out of step.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MARK = "<!-- table: "
 MARKED = re.compile(r"<!-- table: (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 NOTE = "<!-- Written by scripts/tables.py: change the recipes' headers or results/*.json, then `make tables`. -->"
 NOT_MEASURED = "not measured yet"
+METHODS = "bench-methods"
 RESULT_HEAD = ("corpus", "before", "after", "padded to 30 s", "minutes")
 
 
@@ -283,6 +284,34 @@ def coverage_table(recipes: list[Header], results: Results) -> str:
     return markdown(("simulated corpus", "interval over speakers", "interval over utterances", "by"), rows)
 
 
+def methods_table(recipes: list[Header], results: Results) -> str:
+    """Ways of adapting beside each other: WER, what trains, time and memory."""
+    if METHODS not in results.found:
+        return markdown(("what", "measured"), [["ways of adapting", NOT_MEASURED]])
+    found = results.found[METHODS]
+    under = "under " if found["busy"] else ""
+    rows = [
+        [
+            name,
+            f"`{of['settings']}`",
+            rated(of["after"], "WER"),
+            f"{of['trained_parameters'] / 1e6:.2f} M",
+            f"{under}{of['training_seconds'] / 60:.1f}",
+            f"{of['peak_memory_mb'] / 1000:.1f} GB",
+        ]
+        for name, of in found["methods"].items()
+    ]
+    before = next(iter(found["methods"].values()))["before"]
+    share = f"one training speaker in {found['every']}" if found["every"] > 1 else "every training speaker"
+    said = (
+        "\nWER on the reported speakers, decoded greedily, "
+        f"trained on {found['train_utterances']} utterances ({share}); "
+        f"untouched {rated(before, 'WER')}. Memory is the whole command's, on {found['machine']}. "
+        f"By `{found['command']}`.\n"
+    )
+    return markdown(("method", "recipe", "WER", "trained", "minutes of training", "memory"), rows) + said
+
+
 # -- wake words ------------------------------------------------------------------------------------------------------
 def wake_words_table(recipes: list[Header], results: Results) -> str:
     rows = results.bench(FOLDS, by_folds, "misses by five folds")
@@ -309,6 +338,7 @@ def wake_word_benches(recipes: list[Header], results: Results) -> str:
 TABLES = {
     "results": results_table,
     "benchmarks": benchmarks_table,
+    "methods": methods_table,
     "coverage": coverage_table,
     "wake-words": wake_words_table,
     "wake-word-benches": wake_word_benches,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,30 @@ def measured(words: Sequence[str], threads: int, settings: Mapping[str, str] | N
             words_said = log.read_text(encoding="utf-8", errors="replace")[-4_000:]
             sys.exit(f"{' '.join(words)} ended with {process.returncode}:\n{words_said}")
         found = json.loads(target.read_text(encoding="utf-8"))
-    kilobytes = usage.ru_maxrss / (1000 if sys.platform == "darwin" else 1)
-    return {**found, "peak_memory_mb": kilobytes * 1.024 / 1000}
+    return {**found, "peak_memory_mb": _megabytes(usage)}
+
+
+def adapted(recipe: str, words: Sequence[str], output: Path) -> tuple[dict[str, Any], float, float]:
+    """Run `speechxfer adapt RECIPE WORDS...` into `output`: its report, wall seconds, peak memory in MB.
+
+    Its words stand in a log beside `output`. Ends the program with them where it fails.
+    """
+    speechxfer = str(Path(sys.executable).with_name("speechxfer"))
+    log = output.with_suffix(".log")
+    began = time.perf_counter()
+    with log.open("w", encoding="utf-8") as said:
+        command = [speechxfer, "adapt", recipe, *words, f"output={output}"]
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - began
+    if process.returncode:
+        sys.exit(f"speechxfer adapt ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}")
+    return json.loads((output / "report.json").read_text(encoding="utf-8")), wall, _megabytes(usage)
+
+
+def _megabytes(usage: Any) -> float:
+    return usage.ru_maxrss / (1000 if sys.platform == "darwin" else 1) * 1.024 / 1000
 
 
 def say(words: str) -> None:

@@ -8,17 +8,16 @@ untouched model scored, training, and the adapted model scored as it is and padd
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from _measuring import cores, corpus_table, machine, named, options, run, spread, versions, write
+from _processes import adapted
 
 RECIPE = "accent-whisper"
 SETTINGS = ("stages.0.epochs=1", "decoding.kind=greedy")
@@ -46,24 +45,12 @@ def small_table(table: Path, utterances: int, target: Path) -> None:
 
 def adapt(table: Path, output: Path, settings: Sequence[str]) -> dict[str, Any]:
     """One run: wall seconds and peak memory of its process, and what its report says."""
-    speechxfer = str(Path(sys.executable).with_name("speechxfer"))
-    words = [f"data.train={table}", f"output={output}", *settings]
-    log = output.with_suffix(".log")
-    began = time.perf_counter()
-    with log.open("w", encoding="utf-8") as said:
-        process = subprocess.Popen([speechxfer, "adapt", RECIPE, *words], stdout=said, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - began
-    if process.returncode:
-        sys.exit(f"speechxfer adapt ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}")
-    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
-    kilobytes = usage.ru_maxrss / (1000 if sys.platform == "darwin" else 1)
+    report, wall, memory = adapted(RECIPE, [f"data.train={table}", *settings], output)
     return {
         "whole process": wall,
         "total": report["speed"]["total_seconds"],  # without Python's start and imports
         "training": report["speed"]["training_seconds"],
-        "peak_memory_mb": kilobytes * 1.024 / 1000,
+        "peak_memory_mb": memory,
         "parts": {name: stated["utterances"] for name, stated in report["parts"].items()},
         "trained_parameters": [stage["trained_parameters"] for stage in report["stages"]],
         "device": report["speed"]["device"],

@@ -31,6 +31,36 @@ def test_a_run_that_fails_is_told_with_its_words(script, corpus_table, tmp_path)
         script("bench/adapt.py").adapt(corpus_table, tmp_path / "run", ["no_such=1"])
 
 
+def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper, corpus_table, tmp_path, capfd):
+    bench, target = script("bench/methods.py"), tmp_path / "methods.json"
+    test = tmp_path / "test.csv"
+    rows = [dict(row) for row in csv.DictReader(corpus_table.open(newline=""))]
+    for row in rows:
+        row["audio"] = str(corpus_table.parent / row["audio"])
+    train = tmp_path / "train.csv"
+    for path, chosen in ((train, [r for r in rows if r["split"] != "test"]), (test, rows[:2])):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(chosen)
+    words = [str(train), str(test), "--work", str(tmp_path / "work"), "--every", "2", "--methods", "head", "full"]
+    settings = [f"encoder.name={tiny_whisper}", "device=cpu", "stages.0.epochs=1"]
+    bench.main([*words, "--json", str(target), "--set", *settings])
+    found = json.loads(target.read_text())
+    head, full = found["methods"]["head"], found["methods"]["full"]
+    assert head["before"] == full["before"] and head["trained_parameters"] < full["trained_parameters"]
+    chosen = sorted({row["speaker"] for row in rows if row["split"] == "train"})[::2]
+    wanted = sum(row["split"] == "train" and row["speaker"] in chosen for row in rows)
+    assert found["train_utterances"] == wanted < 9 and found["every"] == 2
+    bench.main([*words, "--json", str(target), "--set", "no_such=1"])  # nothing runs again
+    assert json.loads(target.read_text()) == found
+    results = script("tables.py").Results(tmp_path)
+    results.found = {"bench-methods": found}
+    table = script("tables.py").methods_table([], results)
+    assert "| head | `accent-whisper stages.0.train=head` |" in table and "one training speaker in 2" in table
+    capfd.readouterr()
+
+
 def test_rows_are_spread_evenly_and_their_audio_is_found_from_anywhere(script, corpus_table, tmp_path):
     bench = script("bench/adapt.py")
     bench.small_table(corpus_table, 6, tmp_path / "small.csv")

@@ -1,0 +1,102 @@
+"""What each way of adapting is worth: python scripts/bench/methods.py TRAIN TEST --work runs/methods [--every 4]
+
+The same checkpoint, training speakers, dev speakers and reported speakers for all: Whisper's decoder alone on frozen
+frames, low-rank adapters, stages, every layer, and every layer with a CTC head beside the decoder; each by its recipe
+as it is shipped, decoded greedily. WER on the reported speakers of what dev chose, trained parameters, seconds of
+training, and the peak memory of the whole command.
+
+TRAIN has a column `split` that says which rows are dev, as scripts/prepare_speechocean762.py --hold-out writes it.
+--every takes one training speaker in so many. A run that stands in --work is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from _measuring import machine, named, options, run, versions, write
+from _processes import adapted, say
+
+from speechxfer.data.read import read
+from speechxfer.data.tables import write_table
+
+METHODS: dict[str, tuple[str, list[str]]] = {
+    "head": ("accent-whisper", ["stages.0.train=head"]),
+    "LoRA": ("accent-whisper", ["lora.rank=8", "stages.0.lr=1e-3"]),
+    "staged": ("staged", []),
+    "full": ("accent-whisper", []),
+    "joint": ("accent-best", []),
+}
+KEPT = "method.json"  # in a run's folder: what was measured from outside
+
+
+def fewer_speakers(source: Path, every: int, target: Path) -> None:
+    """The dev rows of a table, and of the others those of one speaker in `every`."""
+    rows = [dict(row) for row in read(source)]
+    train = sorted({str(row["speaker"]) for row in rows if row["split"] != "dev"})[::every]
+    chosen = [row for row in rows if row["split"] == "dev" or row["speaker"] in train]
+    write_table(target, [{**row, "audio": row["path"]} for row in chosen], ["audio", "text", "speaker", "split"])
+
+
+def measured(name: str, table: Path, test: Path, work: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """One method's figures."""
+    folder = work / name
+    if not (folder / KEPT).is_file():
+        recipe, own = METHODS[name]
+        say(f"{name}: speechxfer adapt {recipe} {' '.join(own)}")
+        common = [f"data.train={table}", f"data.test={test}", "decoding.kind=greedy", "overwrite=true"]
+        report, _, memory = adapted(recipe, [*common, *own, *settings], folder)
+        found = {
+            "settings": " ".join([recipe, *own]),
+            "kept": report["kept"],
+            "before": _rate(report["before"]),
+            "after": _rate(report["after"]),
+            "dev": report["candidates"],
+            "trained_parameters": max(stage["trained_parameters"] for stage in report["stages"]),
+            "training_seconds": report["speed"]["training_seconds"],
+            "peak_memory_mb": round(memory),
+            "train": report["parts"]["train"],
+        }
+        (folder / KEPT).write_text(json.dumps(found), encoding="utf-8")
+    return json.loads((folder / KEPT).read_text(encoding="utf-8"))
+
+
+def _rate(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: part[name] for name in ("wer", "interval", "interval_units", "utterances", "reference_words")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("train", type=Path, help="a table with `speaker` and `split`")
+    parser.add_argument("test", type=Path, help="the reported speakers")
+    parser.add_argument("--work", type=Path, required=True, help="run folders, kept for the next call")
+    parser.add_argument("--every", type=int, default=4, help="one training speaker in so many; default %(default)s")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="which of them")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="passed on to adapt")
+    parser.add_argument("--busy", action="store_true", help="the machine did other work too: seconds are upper bounds")
+    given = parser.parse_args(arguments)
+    given.work.mkdir(parents=True, exist_ok=True)
+    table = given.work.absolute() / "train.csv"
+    fewer_speakers(given.train, given.every, table)
+    found = {
+        name: measured(name, table, given.test.absolute(), given.work.absolute(), given.set) for name in given.methods
+    }
+    parts = {name: of.pop("train") for name, of in found.items()}
+    write(
+        {
+            "command": f"python scripts/bench/methods.py {named(given.train)} {named(given.test)} --work runs/methods",
+            "machine": machine(),
+            "versions": versions("torch", "transformers"),
+            "busy": given.busy,
+            "every": given.every,
+            "train_utterances": max(part["utterances"] for part in parts.values()),
+            "methods": found,
+        },
+        given.json,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
