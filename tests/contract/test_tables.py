@@ -45,7 +45,7 @@ def test_every_recipe_has_its_row():
 def test_every_results_file_is_read_by_a_table_and_says_how_it_was_made(path):
     tables = script("tables")
     document = json.loads(path.read_text(encoding="utf-8"))
-    others = {*tables.BENCHES, *tables.WAKE_WORDS, tables.FOLDS, "bench-coverage"}
+    others = {*tables.BENCHES, *tables.WAKE_WORDS, tables.FOLDS, tables.METHODS, "bench-coverage"}
     assert document.get("recipe") in RECIPES or path.stem in others
     made_by = document["command"]
     assert made_by
@@ -65,5 +65,5 @@ def test_make_bench_runs_every_bench_that_needs_no_gpu():
     looped = text.partition("for bench in ")[2].partition(";")[0].split()
     written = {path.stem for path in (ROOT / "scripts" / "bench").glob("[!_]*.py")}
     # a card, or most of an hour
-    apart = {"gpu", "check"} | {name for name in written if name.startswith(("wakeword_", "against_"))}
+    apart = {"gpu", "check", "methods"} | {name for name in written if name.startswith(("wakeword_", "against_"))}
     assert {*looped} == written - apart
