@@ -64,7 +64,8 @@ def measured(name: str, table: Path, test: Path, work: Path, settings: Sequence[
 
 
 def _rate(part: dict[str, Any]) -> dict[str, Any]:
-    return {name: part[name] for name in ("wer", "interval", "interval_units", "utterances", "reference_words")}
+    kept = {name: part[name] for name in ("wer", "interval", "utterances", "reference_words")}
+    return kept | {"speakers": part["interval_over"] == "speakers"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
