@@ -29,9 +29,7 @@ def check(
     ] = None,
     align: Annotated[
         bool,
-        typer.Option(
-            "--align", help="List rows whose text does not match the audio, by --model's CTC head, worst first."
-        ),
+        typer.Option("--align", help="List rows whose text does not match what --model hears, the worst first."),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows as a table, say clean.csv.")
@@ -54,7 +52,7 @@ def check(
     if output is not None and output.exists() and Path(data).exists() and output.samefile(data):
         raise UserError("is the table that is checked", where=f"--output {output}", fix="write to another file")
     if align and model is None:
-        raise UserError("needs a model with a CTC head", where="--align", fix="name one: --model MODEL")
+        raise UserError("needs a model that transcribes", where="--align", fix="name one: --model MODEL")
     quiet = silent(quiet, json)
     dataset = read(data, unique=False)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):

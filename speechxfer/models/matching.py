@@ -1,4 +1,8 @@
-"""Which transcripts do not match their audio: each laid over it by a CTC head, and compared with what that hears."""
+"""Which transcripts do not match their audio: each compared with what the model hears.
+
+A CTC head lays the transcript over the audio, and gives every word its place. Whisper's own decoder says how likely it
+would have written the transcript, and gives no places.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,18 @@ from dataclasses import dataclass, field, replace
 import torch
 from datasets import Dataset
 
+from speechxfer.data import audio
 from speechxfer.decoding.alignment import Word, align, best_log_prob
 from speechxfer.decoding.ctc import best_path
+from speechxfer.decoding.whisper import n_best
 from speechxfer.errors import UserError
-from speechxfer.models.answering import Progress, answers
+from speechxfer.heads.whisper_decoder import decoder_log_probs
+from speechxfer.models.answering import Progress, answers, cut_by_seconds
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
-from speechxfer.shapes import RATE, Emissions, Frames
+from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.shapes import RATE, Emissions, Frames, padded_targets
+from speechxfer.text.normalise import get_normaliser
 
 FAR = 4.0  # robust standard deviations above the median gap: such a row is doubtful
 LEAST_SPREAD = 0.05  # of gaps, which may all be alike
@@ -23,11 +32,12 @@ LEAST_SPREAD = 0.05  # of gaps, which may all be alike
 
 @dataclass(frozen=True)
 class Match:
-    """One row's text against its audio. index: the row, from 0. heard: what the head writes by itself.
+    """One row's text against its audio. index: the row, from 0. heard: what the model writes by itself.
 
-    gap: how much likelier the head holds its own labelling than the transcript's, natural logarithm for each character;
-    0 where it says the same, None where the text has more characters than frames, or none that the head can write.
-    words: where each word stands. doubtful: the gap is far above the other rows', or there is none.
+    gap: how much likelier the model holds its own text than the transcript, natural logarithm for each character (each
+    token, by Whisper's decoder); 0 where it says the same, None where the text has more characters than frames, more
+    tokens than the decoder writes, or none that can be written.
+    words: where each word stands, by a CTC head. doubtful: the gap is far above the other rows', or there is none.
     """
 
     index: int
@@ -43,10 +53,51 @@ def matches(
 ) -> list[Match]:
     """Every row of `utterances` (with `text`), the worst match first.
 
-    Raises UserError for a model without a CTC head.
+    Raises UserError for a model that writes no text.
     """
-    if not isinstance(model, CtcRecogniser):
-        raise UserError(f"a model of kind {model.kind} aligns nothing", where="model", fix="name one with a CTC head")
+    if isinstance(model, WhisperRecogniser):
+        found = _by_decoder(model, utterances, batch_seconds, progress)
+    elif isinstance(model, CtcRecogniser):
+        found = _by_ctc(model, utterances, batch_seconds, progress)
+    else:
+        raise UserError(f"a model of kind {model.kind} writes no text", where="model", fix="name one that transcribes")
+    return sorted(_doubted(found), key=lambda one: (one.gap is not None, -(one.gap or 0.0), one.index))
+
+
+def _by_decoder(
+    model: WhisperRecogniser, utterances: Dataset, batch_seconds: float, progress: Progress | None
+) -> list[Match]:
+    """A transcript is taken as it is written, or normalised, whichever the decoder holds likelier."""
+    normalise = get_normaliser(model.settings.normaliser)
+    seconds = [audio.seconds(row) for row in utterances]
+    order = sorted(range(len(utterances)), key=lambda index: -seconds[index])
+    found: dict[int, Match] = {}
+    for batch in cut_by_seconds(order, [model.encoder.seconds_run(one) for one in seconds], batch_seconds):
+        rows = [utterances[index] for index in batch]
+        texts = [str(row["text"] or "") for row in rows]
+        written = [[model.tokens(text), model.tokens(normalise(text))] for text in texts]
+
+        def scored(frames: Frames, written: list[list[list[int]]] = written) -> list[tuple[list[int], list[float]]]:
+            own = [said for (said,) in n_best(model.whisper, frames, model.prompt, beams=1, no_loops=True)]
+            columns = [own, *([pair[way][: model.longest_text] for pair in written] for way in (0, 1))]
+            scores = [
+                decoder_log_probs(model.whisper, frames, padded_targets(rows).to(model.device), model.prompt).tolist()
+                for rows in columns
+            ]
+            return list(zip(own, map(list, zip(*scores, strict=True)), strict=True))
+
+        answered = model.listen([audio.load(row) for row in rows], scored)
+        for index, row, text, ways, (own, scores) in zip(batch, rows, texts, written, answered, strict=True):
+            heard = model.processor.tokenizer.decode(own, skip_special_tokens=True).strip()
+            fits = [way for way in (0, 1) if 1 < len(ways[way]) <= model.longest_text]
+            gaps = [(scores[0] - scores[1 + way]) / len(ways[way]) for way in fits]
+            found[index] = Match(index, row["id"], max(0.0, min(gaps)) if gaps and text.strip() else None, heard)
+        if progress:
+            progress(len(found), len(order))
+    return [found[index] for index in range(len(order))]
+
+
+def _by_ctc(model: CtcRecogniser, utterances: Dataset, batch_seconds: float, progress: Progress | None) -> list[Match]:
     emissions = answers(
         model,
         utterances,
@@ -55,8 +106,7 @@ def matches(
         progress=progress,
     )
     columns = zip(utterances["id"], utterances["text"], emissions, strict=True)
-    found = [_match(model, index, *row) for index, row in enumerate(columns)]
-    return sorted(_doubted(found), key=lambda one: (one.gap is not None, -(one.gap or 0.0), one.index))
+    return [_match(model, index, *row) for index, row in enumerate(columns)]
 
 
 def _emissions(model: CtcRecogniser, frames: Frames) -> list[Emissions]:

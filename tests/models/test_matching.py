@@ -9,7 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from speechxfer.cli import build_app
+from speechxfer.data.audio import load as load_audio
 from speechxfer.data.read import read
+from speechxfer.decoding.whisper import n_best
 from speechxfer.errors import UserError
 from speechxfer.models import load, matching
 from speechxfer.shapes import Emissions
@@ -48,7 +50,29 @@ def test_the_wrong_transcript_comes_first_and_is_doubted(ctc, corpus_table, monk
     assert word.start == 0.0 and word.end == pytest.approx(8 * stride)  # three letters, the last blank apart
 
 
-def test_check_lists_them_and_only_a_ctc_head_can(ctc, tiny_whisper, corpus_table, tmp_path):
+def test_whispers_decoder_says_how_likely_it_had_written_the_text(tiny_whisper, corpus_table):
+    model, utterances = load(tiny_whisper, device="cpu"), read(corpus_table)
+    found = {one.index: one for one in matching.matches(model, utterances, batch_seconds=100)}
+    assert sorted(found) == list(range(18))
+    for index in (0, 7, 17):  # each alone, by the loss that trains
+        row, one = utterances[index], found[index]
+        assert one.id == row["id"] and one.words == []
+        own, text = [*model.tokens(row["text"])], model.answer([load_audio(row)])[0]
+        assert one.heard == text or not model.settings.no_loops
+
+        def likelihood(tokens, row=row):
+            labels = torch.tensor([tokens])
+            return -float(model.listen([load_audio(row)], lambda frames: model.loss(frames, labels)).detach())
+
+        (said,) = model.listen(
+            [load_audio(row)], lambda f: n_best(model.whisper, f, model.prompt, beams=1, no_loops=True)
+        )[0]
+        assert one.gap == pytest.approx(max(0.0, (likelihood(said) - likelihood(own)) / len(own)), rel=1e-3, abs=1e-4)
+    silent = utterances.map(lambda row: {**row, "text": ""})
+    assert all(one.gap is None and one.doubtful for one in matching.matches(model, silent))
+
+
+def test_check_lists_them_and_a_classifier_cannot(ctc, make_encoder, corpus_table, tmp_path):
     def run(*words: str):
         return CliRunner().invoke(build_app(), ["check", str(corpus_table), *words])
 
@@ -62,5 +86,5 @@ def test_check_lists_them_and_only_a_ctc_head_can(ctc, tiny_whisper, corpus_tabl
     assert all([word["text"] for word in one["words"]] == one["text"].split() for one in rows)
     done = run("--align")
     assert done.exit_code == 2 and "--model" in done.output
-    with pytest.raises(UserError, match="kind seq2seq aligns nothing"):
-        matching.matches(load(tiny_whisper, device="cpu"), read(corpus_table))
+    with pytest.raises(UserError, match="kind classify writes no text"):
+        matching.matches(load(make_encoder("wav2vec2", labels=["one", "two"]), device="cpu"), read(corpus_table))
