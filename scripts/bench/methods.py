@@ -11,12 +11,13 @@ TRAIN has a column `split` that says which rows are dev, as scripts/prepare_spee
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from _measuring import machine, named, options, run, versions, write
+from _measuring import machine, named, run, versions, write
 from _processes import adapted, say
 
 from speechxfer.data.read import read
@@ -69,7 +70,7 @@ def _rate(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = options(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path, help="a table with `speaker` and `split`")
     parser.add_argument("test", type=Path, help="the reported speakers")
     parser.add_argument("--work", type=Path, required=True, help="run folders, kept for the next call")
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, help="which of them")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="passed on to adapt")
     parser.add_argument("--busy", action="store_true", help="the machine did other work too: seconds are upper bounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     given = parser.parse_args(arguments)
     given.work.mkdir(parents=True, exist_ok=True)
     table = given.work.absolute() / "train.csv"

@@ -38,7 +38,10 @@ def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper,
     for row in rows:
         row["audio"] = str(corpus_table.parent / row["audio"])
     train = tmp_path / "train.csv"
-    for path, chosen in ((train, [r for r in rows if r["split"] != "test"]), (test, [r for r in rows if r["split"] == "test"])):
+    for path, chosen in (
+        (train, [r for r in rows if r["split"] != "test"]),
+        (test, [r for r in rows if r["split"] == "test"]),
+    ):
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
