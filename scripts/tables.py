@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _cells import Document, Rows, between, markdown, per_cent, timed
+from _peers import PEERS
 from _wake_words import FOLDS, WAKE_WORDS, by_folds, means, taken
 
 from speechxfer.errors import UserError, nearest
@@ -265,6 +266,7 @@ BENCHES: dict[str, tuple[Callable[[Document], Rows], str]] = {
     "bench-encode": (encode, "encoding unpadded beside padded to 30 s"),
     "bench-adapt": (adapt, "time and memory of `speechxfer adapt`"),
     "bench-score": (score, "scoring beside jiwer and sclite"),
+    **PEERS,
     "batch-invariance": (invariance, "transcripts at batch 1 and 32"),
     "bench-gpu": (gpu, "training on a GPU"),
 }

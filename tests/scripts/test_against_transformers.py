@@ -96,10 +96,15 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
     assert [(one.kind, one.utterances, one.epochs) for one in asked[:2]] == [("whisper", 4, 1)] * 2  # to fail early
     assert len(asked) == 5 + 2 * 5 and {one.utterances for one in asked[5:]} == {8}
     assert str(tmp_path) not in (tmp_path / "out.json").read_text()
+    table = script("_peers.py").against_transformers(found)
+    assert len(table) == 3 and table[0][1].endswith("0.5 GB")
+    assert all(row[2].endswith("10.0 s (10.0 to 10.0), 2.5 GB: 5.00 times (5.00 to 5.00) as fast") for row in table)
 
     asked.clear()
     bench.main([*words, "--until-dev", "--epochs", "3", "--dev", "2", "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
+    (row,) = script("_peers.py").until_dev(found)
+    assert row[1] == "0.1 min (40.0 %)" and row[2].endswith("0.5 min: 5.0 times as fast, one run")
     assert found["until_dev"]["times_as_fast"] == 5.0 and "training" not in found
     assert [(one.side, one.epochs, one.dev, one.until_dev) for one in asked[-2:]] == [
         (bench.RECIPES, 3, 2, True),

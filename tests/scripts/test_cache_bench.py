@@ -25,4 +25,6 @@ def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys, 
     assert all(spent["repeats"] == 2 and spent["low"] > 0 for spent in found["seconds_an_epoch"].values())
     assert list(found["times_as_long"]) == ["encoded again, unpadded", "encoded again, padded to 30 s"]
     assert found["largest_difference_of_losses"] < 1e-5
+    (row,) = script("_peers.py").cache(found)
+    assert row[0].endswith("from the cache") and "encoded again, padded to 30 s" in row[2] and "filling" in row[2]
     assert str(tmp_path) not in target.read_text() and str(tiny_whisper.parent) not in target.read_text()
