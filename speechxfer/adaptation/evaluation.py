@@ -19,7 +19,7 @@ from speechxfer.config.recipe import Scoring
 from speechxfer.data import audio
 from speechxfer.models import SpeechModel, answers
 from speechxfer.models.answering import Progress
-from speechxfer.scoring import Score, score
+from speechxfer.scoring import Score, compare, score
 
 # columns that say nothing about who speaks or how
 OURS = ("id", "audio", "path", "bytes", "text", "start", "end", "hypothesis", "reference")
@@ -94,6 +94,15 @@ def of_forgetting(before: Evaluation | None, after: Evaluation | None) -> list[s
         f"other speech is heard worse: {was:.1%} before, {now:.1%} after; a share of untouched weights "
         "(candidates.untouched) or some of that speech in data.train keeps more"
     ]
+
+
+def in_short(measured: Score, untouched: Score | None = None) -> dict[str, Any]:
+    """A score for the report, without groups: its counts, how many utterances nothing was written for (`empty`), and
+    the paired difference from the untouched model (`against_untouched`) where that was measured too."""
+    hits, substitutions, deletions, insertions = measured.words.T
+    silent = (hits + substitutions + insertions == 0) & (deletions > 0)
+    short: dict[str, Any] = {**measured.total.to_json(), "empty": int(silent.sum())}
+    return short if untouched is None else short | {"against_untouched": compare(untouched, measured).to_json()}
 
 
 def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, reference: str = "text") -> None:

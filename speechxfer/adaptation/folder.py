@@ -19,7 +19,8 @@ from speechxfer.models import SpeechModel
 
 RECIPE, REPORT, HTML, MODEL = "recipe.yaml", "report.json", "report.html", "model"
 BEFORE, AFTER, CHECKPOINTS, LOGS = "before.jsonl", "after.jsonl", "checkpoints", "logs"
-OURS = (RECIPE, REPORT, HTML, MODEL, BEFORE, AFTER, CHECKPOINTS, LOGS)
+PORTIONS = "learning-curve"  # only where one was asked for
+OURS = (RECIPE, REPORT, HTML, MODEL, BEFORE, AFTER, CHECKPOINTS, LOGS, PORTIONS)
 
 
 class RunFolder:
@@ -67,7 +68,11 @@ class RunFolder:
                 for name in OURS:
                     _remove(self.path / name)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.path / RECIPE, dump_recipe(recipe))
+            write_whole(self.path / RECIPE, dump_recipe(recipe))
+
+    def portion(self, name: str) -> RunFolder:
+        """Where the same recipe is trained on a portion of the training part: checkpoints and logs only."""
+        return RunFolder(self.path / PORTIONS / name)
 
     def _same_recipe(self, recipe: Recipe) -> None:
         """A run is resumed with the recipe it was begun with; only where it runs and lies may differ."""
@@ -103,7 +108,7 @@ class RunFolder:
         """Last of all: `report.json` says that the run is finished."""
         with disk_errors(self.path):
             text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            _write_whole(self.path / REPORT, text)
+            write_whole(self.path / REPORT, text)
 
     def report(self) -> dict[str, Any]:
         return json.loads((self.path / REPORT).read_text(encoding="utf-8"))
@@ -130,7 +135,7 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Beside and then into place: who is stopped in between leaves the old file."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datasets import Dataset
 
@@ -11,25 +11,35 @@ from speechxfer.adaptation.material import Material
 from speechxfer.config import Recipe
 from speechxfer.models import SpeechModel
 from speechxfer.report.progress import Narrator
+from speechxfer.scoring import Score
 
 
 @dataclass
 class Judge:
-    """One recipe's parts, scoring and decoding, the same for every model that is measured."""
+    """One recipe's parts, scoring and decoding, the same for every model that is measured.
+
+    scores: by title, what `dev` gave the rates of.
+    """
 
     recipe: Recipe
     material: Material
     narrator: Narrator
+    scores: dict[str, Score] = field(default_factory=dict, repr=False)
 
     def dev(self, model: SpeechModel, title: str) -> float:
         """The dev part's error rate, greedy, which is what every candidate is compared by."""
+        score = self.greedy(model, self.material.dev, title)
+        assert score.wer is not None  # `gather` refuses a dev part without words
+        self.scores[title] = score
+        return score.wer
+
+    def greedy(self, model: SpeechModel, part: Dataset, title: str) -> Score:
+        """The greedy answers' score on any part."""
         beams, model.settings.beams = model.settings.beams, 1
         try:
-            score = self._evaluate(model, self.material.dev, title).score
+            return self._evaluate(model, part, title).score
         finally:
             model.settings.beams = beams
-        assert score.wer is not None  # `gather` refuses a dev part without words
-        return score.wer
 
     def test(self, model: SpeechModel, title: str) -> Evaluation:
         """The test part, decoded as the model's settings say."""

@@ -19,6 +19,7 @@ from speechxfer.models import SpeechModel, text_limits
 from speechxfer.report.progress import Narrator
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
+SEEN = 200  # as many as a small dev part has
 Teacher = Callable[[str], str]
 
 
@@ -45,6 +46,10 @@ class Material:
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of each part's ids and texts."""
         return {name: fingerprint(getattr(self, name), self.reference) for name in ("train", "dev", "test")}
+
+    def some_of_train(self, seed: int) -> Dataset:
+        """Up to `SEEN` utterances of the training part, to tell what is known by heart from what was learnt."""
+        return _first(self.train, SEEN, seed)
 
     def targets(self, model: SpeechModel) -> list[list[int]]:
         """What the loss compares each training utterance with. Raises UserError naming every text that has none."""

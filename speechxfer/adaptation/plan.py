@@ -15,6 +15,7 @@ from datasets import Dataset
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
 from speechxfer.adaptation.caching import Expected, can_keep, copies_of, expected, fits
 from speechxfer.adaptation.folder import RunFolder
+from speechxfer.adaptation.learning_curve import Portion, portions
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.run import untouched_model
 from speechxfer.adaptation.stages import training_seconds
@@ -27,6 +28,7 @@ from speechxfer.data.augment import Augment
 from speechxfer.encoders.cache import frames_folder
 from speechxfer.errors import UserError
 from speechxfer.models import WITH_DECODER, SpeechModel, answers, to_adapt
+from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.report.progress import Narrator
 from speechxfer.shapes import Inputs
 
@@ -35,11 +37,14 @@ TIMED_UTTERANCES = 8
 KEPT_CHECKPOINTS = 2  # of each stage: the best and the last
 
 
-def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None) -> dict[str, Any]:
+def plan(
+    recipe: Recipe, *, name: str = "run", learning_curve: bool = False, narrator: Narrator | None = None
+) -> dict[str, Any]:
     """Check everything that `adapt` checks, time a few batches and answers, and train nothing.
 
     Returns and prints `hours` of each part, `steps`, `minutes`, `disk_mb` of the run folder and `cache_mb` of frozen
-    frames, by stage and in all, as if no frames were kept yet. Writes nothing.
+    frames, by stage and in all, as if no frames were kept yet; with `learning_curve` what its portions add. Writes
+    nothing.
     Raises UserError as `adapt` does.
     """
     narrator = narrator or Narrator()
@@ -60,19 +65,25 @@ def plan(recipe: Recipe, *, name: str = "run", narrator: Narrator | None = None)
     stages = [_stage(stage, trainee, utterances, seconds, dev, recipe) for stage in recipe.stages]
 
     test = _answering(model, material.test, recipe)
-    around = test
+    choosing = dev * _measured(recipe, model)
+    around = test + choosing + dev + dev / len(material.dev) * len(material.some_of_train(recipe.seed))
     if (untouched := untouched_model(recipe)) is not None:
         around += _answering(untouched, material.dev, recipe) + _answering(untouched, material.test, recipe)
     if model.kind in WITH_DECODER and not model.settings.pad_to_30s:
         with model.padded():
             around += _answering(model, material.test, recipe)
+    sizes = portions(material.train, recipe.data.group, recipe.seed)[:-1] if learning_curve else []
+    points = [_portion(size, recipe, stages, seconds, dev, choosing) for size in sizes]
+    around += sum(point["seconds"] for point in points)
     bytes_of_weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    bytes_of_stages = sum(stage.pop("bytes") for stage in stages) * (2 if points else 1)  # one portion's at a time
     planned = {
         "hours": hours,
         "stages": stages,
-        "steps": sum(stage["steps"] for stage in stages),
+        **({"learning_curve": points} if points else {}),
+        "steps": sum(part["steps"] for part in (*stages, *points)),
         "minutes": round((around + sum(stage["seconds"] for stage in stages)) / 60, 1),
-        "disk_mb": round((bytes_of_weights + sum(stage.pop("bytes") for stage in stages)) / 1e6, 2),
+        "disk_mb": round((bytes_of_weights + bytes_of_stages) / 1e6, 2),
         "cache_mb": round(sum(stage["cache_mb"] for stage in stages), 2),
         "device": model.device.type,
         "output": str(folder.path),
@@ -119,7 +130,6 @@ def _stage(
         few = [draw._replace(padded=True) for draw in spread[-1][:2]]
         # a padded batch is encoded as it comes
         spent += share * (float(timed(few).sum()) * len(spread[-1]) / len(few) * passes - spent)
-    steps = math.ceil(math.ceil(len(batches) / stage.accumulate) * stage.epochs)
     counts = parameter_counts(trainee.model)
     training = sum(count["trained"] for count in counts.values())
     weights = training + sum(count["frozen"] for count in counts.values())
@@ -127,11 +137,36 @@ def _stage(
     return {
         "train": stage.train,
         "trained_parameters": training,
-        "steps": steps,
+        "steps": _steps(stage, len(batches)),
         "seconds": round(spent + epochs * dev, 1),
         "cache_mb": round(kept.megabytes, 2) if kept else 0.0,
         "bytes": 4 * (named * weights + KEPT_CHECKPOINTS * 2 * training),  # the optimiser has two moments
     }
+
+
+def _portion(
+    size: Portion, recipe: Recipe, stages: list[dict[str, Any]], seconds: list[float], dev: float, choosing: float
+) -> dict[str, Any]:
+    """Steps and seconds of the same stages on a portion: training by its share of the audio, dev as often as ever."""
+    inside = [seconds[row] for row in size.rows]
+    share = sum(inside) / sum(seconds)
+    steps, spent = 0, choosing
+    for stage, planned in zip(recipe.stages, stages, strict=True):
+        batches = BatchesBySeconds(inside, most=stage.batch_seconds, epochs=math.ceil(stage.epochs), seed=recipe.seed)
+        steps += _steps(stage, len(batches))
+        listening = math.ceil(stage.epochs) * dev
+        spent += share * (planned["seconds"] - listening) + listening
+    return {"share": size.share, "utterances": len(size.rows), "steps": steps, "seconds": round(spent, 1)}
+
+
+def _steps(stage: Stage, batches: int) -> int:
+    return math.ceil(math.ceil(batches / stage.accumulate) * stage.epochs)
+
+
+def _measured(recipe: Recipe, model: SpeechModel) -> int:
+    """How many candidates are measured on dev beside the stages' epochs."""
+    mixtures = isinstance(model, WhisperRecogniser) and not recipe.lora.rank
+    return len(recipe.candidates.means) + (len(recipe.candidates.untouched) if mixtures else 0)
 
 
 def _kept(wanted: Expected, split: int, cache: Cache) -> Expected | None:
@@ -174,6 +209,11 @@ def _tell(planned: dict[str, Any], narrator: Narrator) -> None:
         narrator.say(
             f"stage {number} ({named}): {stage['steps']:,} steps, {stage['trained_parameters']:,} parameters, "
             f"about {stage['seconds'] / 60:.1f} min"
+        )
+    for point in planned.get("learning_curve", ()):
+        narrator.say(
+            f"{point['share']:.0%} of train: {point['utterances']:,} utterances, {point['steps']:,} steps, "
+            f"about {point['seconds'] / 60:.1f} min"
         )
     narrator.say(f"in all  {planned['steps']:,} steps, about {planned['minutes']:.0f} min on {planned['device']}")
     narrator.say(f"disk    {planned['disk_mb']:,.0f} MB in {planned['output']} ({free:,.0f} MB are free)")

@@ -10,10 +10,12 @@ from typing import Any
 from transformers import set_seed
 
 from speechxfer.adaptation import lora, processes
+from speechxfer.adaptation.advice import UNTOUCHED, advise
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.candidates import Candidate, choose_weights
 from speechxfer.adaptation.evaluation import (
     Evaluation,
+    in_short,
     of_forgetting,
     of_insertions,
     peak_memory_mb,
@@ -24,6 +26,7 @@ from speechxfer.adaptation.evaluation import (
 )
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.learning_curve import portions, train_portions
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.rescoring import choose_rescoring
 from speechxfer.adaptation.stages import train_stages
@@ -40,7 +43,7 @@ from speechxfer.report.html import write_report
 from speechxfer.report.progress import Narrator
 from speechxfer.scoring import Score
 
-UNTOUCHED = "untouched"
+UNTOUCHED_DEV = f"{UNTOUCHED}, dev"  # what the judge calls it
 
 
 @dataclass
@@ -58,13 +61,15 @@ def adapt(
     *overrides: str,
     name: str | None = None,
     resume: bool = False,
+    learning_curve: bool = False,
     narrator: Narrator | None = None,
 ) -> Run:
     """Train as the recipe says, keep the model only if it beats the untouched one on dev, write the run folder.
 
     recipe: a shipped recipe's name, a path, a mapping, or one that is checked already. overrides: as on the command
     line, "data.train=train.csv". name: for the default folder `runs/<name>`; else the recipe's own. resume: go on where
-    an interrupted run stopped; a finished run is left as it is, and read again.
+    an interrupted run stopped; a finished run is left as it is, and read again. learning_curve: train on a quarter and
+    on half of the training part too, to see what more speech would bring.
     Raises UserError before any work for every value, row or file that cannot be used, all named.
     """
     narrator = narrator or Narrator()
@@ -80,7 +85,7 @@ def adapt(
         narrator = Narrator(quiet=True)
     folder = RunFolder(Path(recipe.output or Path("runs") / name))
     folder.check(recipe, resume=resume)
-    if resume and folder.finished:
+    if resume and folder.finished and not (learning_curve and "learning_curve" not in folder.report()):
         narrator.say(f"{folder.path} holds a finished run; nothing is left to do")
         return _finished(folder, recipe)
     began = time.perf_counter()
@@ -88,6 +93,7 @@ def adapt(
 
     # data
     material = gather(recipe, narrator)
+    sizes = portions(material.train, recipe.data.group, recipe.seed) if learning_curve else []
 
     # encoder, head
     model = to_adapt(recipe, material.texts)
@@ -101,7 +107,7 @@ def adapt(
     before: Evaluation | None = None
     candidates: list[Candidate] = []
     if untouched is not None and processes.rank() == 0:
-        candidates.append(Candidate(UNTOUCHED, judge.dev(untouched, "untouched, dev")))
+        candidates.append(Candidate(UNTOUCHED, judge.dev(untouched, UNTOUCHED_DEV)))
         narrator.say(f"untouched {recipe.encoder.name}: {candidates[0].dev:.1%} {material.measure} on dev")
         before = judge.test(untouched, "untouched, test")
         with disk_errors(folder.path):
@@ -115,12 +121,16 @@ def adapt(
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
     training_now = time.perf_counter() - training_began
     training_seconds = sum(stage["seconds"] for stage in stages)  # those of a run that is resumed too
+    curve = train_portions(sizes[:-1], targets, judge, folder, untouched, resume=resume)
     if processes.rank() > 0:
         processes.wait()  # until the main one has chosen, measured and written
         return _finished(folder, recipe)
 
     # the best weights on dev must beat the untouched model's
     chosen, *others = choose_weights(trainee, stages, folder, judge, untouched)
+    curve += [size.point(chosen.dev) for size in sizes[-1:]]
+    on_dev = judge.greedy(model, material.dev, "chosen, dev")
+    seen = judge.greedy(model, material.some_of_train(recipe.seed), "chosen, some of train")
     if trainee.lora:
         lora.merge(model)
     weighed = choose_rescoring(model, judge) if isinstance(model, JointRecogniser) else None
@@ -147,6 +157,9 @@ def adapt(
         "stages": stages,
         **({"rescoring": weighed} if weighed else {}),
         **({"search": searched} if searched else {}),
+        **({"learning_curve": curve} if curve else {}),
+        "dev": in_short(on_dev, judge.scores.get(UNTOUCHED_DEV)),
+        "seen": in_short(seen),
         "measure": material.measure,
         "normaliser": recipe.scoring.normaliser,
         "parts": material.stated,
@@ -184,6 +197,7 @@ def adapt(
             "data": material.fingerprints,
         }
     )
+    report["advice"] = [vars(advice) for advice in advise(report)]
     with disk_errors(folder.path):
         write_jsonl(folder.after, material.test, after.hypotheses, reference=material.reference)
         write_report(
@@ -192,6 +206,8 @@ def adapt(
             {**({"before": before.score} if before else {}), "after": after.score},
             facts=_facts(recipe, report),
             warnings=report["warnings"],
+            advice=report["advice"],
+            curve=curve,
             audio=played(material.test),
         )
     folder.write_report(report)

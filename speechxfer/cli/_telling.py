@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from speechxfer.report.progress import Narrator
-from speechxfer.report.terminal import before_after_table, marked_examples, score_table
+from speechxfer.report.terminal import before_after_table, curve_table, marked_examples, score_table
 
 if TYPE_CHECKING:  # the run's module imports torch
     from speechxfer.adaptation.run import Run
@@ -25,3 +25,12 @@ def tell(run: Run, narrator: Narrator, *, by: str | None = None) -> None:
         narrator.say(f"warning: {warning}")
     narrator.say(f"model   {run.folder.model}")
     narrator.say(f"report  {run.folder.html}")
+
+
+def tell_next(run: Run, narrator: Narrator) -> None:
+    """The learning curve, where there is one, and what to do next, each piece with its evidence."""
+    if curve := run.report.get("learning_curve"):
+        narrator.say()
+        narrator.say(curve_table(curve, run.report["measure"]))
+    for advice in run.report.get("advice", ()):  # runs of earlier versions have none
+        narrator.say(f"next    {advice['what']}\n        ({advice['evidence']})")

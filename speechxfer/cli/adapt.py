@@ -21,6 +21,13 @@ def adapt(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For example data.train=train.csv seed=1.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Train on 25 % and on 50 % of the training part too, and say what more speech would bring.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say hours, steps, minutes and disk; train nothing.")
     ] = False,
@@ -44,15 +51,16 @@ def adapt(
     if dry_run:
         from speechxfer.adaptation.plan import plan
 
-        planned = plan(checked, name=name, narrator=narrator)
+        planned = plan(checked, name=name, learning_curve=learning_curve, narrator=narrator)
         write_json(planned, json)
         return
     from speechxfer.adaptation import processes
     from speechxfer.adaptation.run import adapt as run_recipe
-    from speechxfer.cli._telling import tell
+    from speechxfer.cli._telling import tell, tell_next
 
-    run = run_recipe(checked, name=name, resume=resume, narrator=narrator)
+    run = run_recipe(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
     if processes.rank() > 0:  # torchrun started several; the main one tells
         return
     tell(run, narrator)
+    tell_next(run, narrator)
     write_json(run.report, json)

@@ -37,13 +37,17 @@ def write_report(
     *,
     facts: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
+    advice: Sequence[Mapping[str, str]] = (),
+    curve: Sequence[Mapping[str, Any]] = (),
     audio: Mapping[str, str] | None = None,
     embed: int = 0,
 ) -> None:
     """Write the report of one or more systems, side by side.
 
-    facts: what the reader should know of how it was made. audio: id to a file, played from where it lies (`#start-end`
-    seconds for a stretch of it); the first `embed` of the worst utterances' files are put inside the page.
+    facts: what the reader should know of how it was made. advice: `what` to do next, and the `evidence`. curve: of each
+    portion of the training part its `share`, `hours`, `utterances` and `dev` rate. audio: id to a file, played from
+    where it lies (`#start-end` seconds for a stretch of it); the first `embed` of the worst utterances' files are put
+    inside the page.
     """
     import jinja2
     from markupsafe import Markup
@@ -72,6 +76,8 @@ def write_report(
         nouns=NOUNS,
         facts=facts or {},
         warnings=warnings,
+        advice=advice,
+        curve=curve,
         digest=digest,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -57,6 +58,15 @@ def systems_table(systems: Mapping[str, Score], bins: Sequence[Bins] = (), *, by
             first, second = (part.wer for part in parts)
             cells.append("" if first is None or second is None else f"{100 * (second - first):+.1f}")
         table.add_row(label, *cells, style=style)
+    return _whole(table)
+
+
+def curve_table(points: Sequence[Mapping[str, Any]], measure: str = "WER") -> Table:
+    """A learning curve: of each portion of the training part its share, size and dev rate."""
+    table = _table("hours", "utterances", f"dev {measure} %")
+    for point in points:
+        cells = (f"{point['hours']:.2f}", f"{point['utterances']:,}", per_cent(point["dev"]))
+        table.add_row(f"{point['share']:.0%} of train", *cells)
     return _whole(table)
 
 

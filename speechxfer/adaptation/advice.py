@@ -1,0 +1,199 @@
+"""What to do next, from a run's own numbers, as `report.json` holds them. A rule that lacks its numbers is silent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Standard errors of a rate on dev, its words taken as independent. Words of one speaker are not, which makes the true
+# error larger; but two measures share dev's words, which makes their difference steadier. Two is a cautious middle.
+NOISE = 2.0
+FAR, FAR_BY = 1.5, 0.10  # times and points above another's rate from which a head on frozen frames is far behind
+SILENT = 0.5  # of the utterances without a word from which a model counts as one that writes nothing
+LEARNT = 0.5  # of dev's rate: what was trained on is known by heart where its rate is below
+HALVES = 4  # epochs from which a stage's later half can be held against its earlier one
+GROUP_TIMES, GROUP_SHARE, GROUP_WORDS = 2.0, 0.10, 50  # above the rest's rate; of all errors; fewer words say nothing
+MOST_UNTOUCHED = 0.8  # share of the untouched weights above which hardly an adapted model is left
+UNTOUCHED = "untouched"  # the candidate that nothing was done to
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, and the evidence for it."""
+
+    what: str
+    evidence: str
+
+
+def advise(report: Mapping[str, Any]) -> list[Advice]:
+    """Every advice that the report gives evidence for, the gravest first."""
+    run = _Run(report)
+    if silent := of_silence(run):
+        return [silent]  # what else such a model's figures say is of no use
+    return [found for rule in RULES if (found := rule(run))]
+
+
+class _Run:
+    """A report as the rules read it: `devs` are of the last stage's epochs, `trained` every candidate but one."""
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        self.report, self.recipe = report, report["provenance"]["recipe"]
+        self.stages, self.last = report["stages"], len(report["stages"]) - 1
+        self.devs = [epoch["dev"] for epoch in self.stages[-1]["epochs"]]
+        self.best = self.devs.index(min(self.devs)) + 1  # the first epoch is 1
+        self.trained = {one["name"]: one["dev"] for one in report["candidates"]}
+        self.untouched = self.trained.pop(UNTOUCHED, None)
+        self.dev = report.get("dev") or {}
+        self.points = {point["share"]: point for point in report.get("learning_curve") or ()}
+
+    def noise(self, rate: float) -> float:
+        """By how much a rate on dev may differ by chance; infinite where nobody counted dev's words."""
+        if not (words := self.dev.get("reference_words")):
+            return math.inf
+        rate = min(max(rate, 1 / words), 0.5)  # none at all, and more than all, are found by chance too
+        return NOISE * math.sqrt(rate * (1 - rate) / words)
+
+
+def of_silence(run: _Run) -> Advice | None:
+    """A model that writes nothing: a CTC head that has collapsed to blanks, or a decoder that ends at once."""
+    if not run.dev.get("utterances") or run.dev["empty"] < SILENT * run.dev["utterances"]:
+        return None
+    what = "the trained model ends its answers at once: take a lower rate (stages.N.lr), and look at the texts"
+    if run.recipe["head"]["kind"] == "ctc":
+        what = "the CTC head has collapsed to blanks: train longer, unfreeze more, or keep Whisper's own decoder"
+    return Advice(what, f"not a word for {run.dev['empty']:,} of dev's {run.dev['utterances']:,} utterances")
+
+
+def of_the_untouched(run: _Run) -> Advice | None:
+    """Nothing beat the checkpoint as it came."""
+    if run.report["kept"] != UNTOUCHED or run.untouched is None:
+        return None
+    name, after = min(run.trained.items(), key=lambda one: one[1])
+    rising = run.best < len(run.devs)
+    tries = [f"{'a lower rate' if rising else 'more epochs'} (stages.{run.last}.{'lr' if rising else 'epochs'})"]
+    if run.recipe["head"]["kind"] == "ctc" and run.recipe["head"]["vocabulary"] == "from-train":
+        tries.append("Whisper's decoder (head.kind=seq2seq) or a CTC checkpoint's own head (head.vocabulary=own)")
+    told = f"dev {run.untouched:.1%} untouched, {after:.1%} {name}, best in epoch {run.best} of {len(run.devs)}"
+    return Advice(f"nothing beat the untouched model: try {', or '.join(tries)}", told)
+
+
+def of_a_frozen_encoder(run: _Run) -> Advice | None:
+    """A head alone on frozen frames is far behind: what the encoder learnt is far from this speech."""
+    alone = max((number for number, stage in enumerate(run.stages) if stage["train"] == ["head"]), default=None)
+    if alone is None:
+        return None
+    later = list(enumerate(run.stages))[alone + 1 :]
+    others = {f"stage {number}": stage["dev"] for number, stage in later}
+    others |= {} if run.untouched is None else {"the untouched model": run.untouched}
+    name, best = min(others.items(), key=lambda one: one[1], default=("", math.inf))
+    dev = run.stages[alone]["dev"]
+    if dev < FAR * best or dev - best < FAR_BY:
+        return None
+    whole = any({"all", "encoder"} & set(stage["train"]) for _, stage in later)
+    what = "leave the epochs to the stages that unfreeze it" if whole else "unfreeze more ([head, top-2], then all)"
+    what = f"the frozen encoder hears this speech badly: {what}, or start from an encoder nearer to it"
+    return Advice(what, f"dev {dev:.1%} of the head alone (stage {alone}), {best:.1%} of {name}")
+
+
+def of_overfitting(run: _Run) -> Advice | None:
+    """The last stage was best early, and dev has worsened since."""
+    least, noise = min(run.devs), run.noise(min(run.devs))
+    if len(run.devs) < 3 or 2 * run.best > len(run.devs) or run.devs[-1] - least <= noise:
+        return None
+    what = f"the last stage overfits: more data, more augmentation (augment), or a lower rate (stages.{run.last}.lr)"
+    told = f"dev {least:.1%} in epoch {run.best}, {run.devs[-1]:.1%} in epoch {len(run.devs)}"
+    return Advice(what, f"{told}; {noise:.1%} may be chance")
+
+
+def of_epochs(run: _Run) -> Advice | None:
+    """The last stage was still getting better when it ended."""
+    before, noise = min(run.devs[:-1], default=0.0), run.noise(min(run.devs[:-1], default=0.0))
+    if run.report["kept"] == UNTOUCHED or before - run.devs[-1] <= noise:
+        return None
+    what = f"train longer: stages.{run.last}.epochs={2 * run.recipe['stages'][-1]['epochs']:g}"
+    return Advice(what, f"dev {run.devs[-1]:.1%} in the last epoch, {before:.1%} before; {noise:.1%} may be chance")
+
+
+def of_data(run: _Run) -> Advice | None:
+    """What was trained on is known by heart, and dev stands still. A learning curve says this better."""
+    known, dev, half = (run.report.get("seen") or {}).get("wer"), run.dev.get("wer"), len(run.devs) // 2
+    if known is None or dev is None or len(run.devs) < HALVES or run.points or of_overfitting(run):
+        return None
+    gained = min(run.devs[:half]) - min(run.devs[half:])
+    if known > LEARNT * dev or dev - known <= run.noise(dev) or gained > run.noise(dev):
+        return None
+    told = f"{known:.1%} on utterances it trained on, {dev:.1%} on dev; its last {len(run.devs) - half} epochs gave "
+    told += f"{max(gained, 0.0):.1%}, and {run.noise(dev):.1%} may be chance"
+    return Advice("more data, of other speakers where there are any, or more augmentation (augment)", told)
+
+
+def of_the_curve(run: _Run) -> Advice | None:
+    """What doubling the data brought."""
+    if not {0.5, 1.0} <= run.points.keys() or not run.dev.get("reference_words"):
+        return None
+    half, whole = run.points[0.5], run.points[1.0]
+    gain, noise = half["dev"] - whole["dev"], run.noise(half["dev"])
+    if gain > noise:
+        what = "more data is the next step: doubling it helped"
+    elif gain >= -noise:
+        what = "more data of this kind is not the next step: doubling it brought no more than chance may"
+    else:
+        what = "half of the data did better: look for bad rows (speechxfer check --align), or train longer"
+    told = (f"{point['dev']:.1%} from {point['hours']:.2g} h" for point in run.points.values())
+    return Advice(what, f"dev {', '.join(told)}, one training each; {noise:.1%} may be chance")
+
+
+def of_mixtures(run: _Run) -> Advice | None:
+    """The best share of untouched weights is the highest that was offered."""
+    offered = sorted(run.recipe["candidates"]["untouched"])
+    if not offered or offered[-1] >= MOST_UNTOUCHED or not run.report["kept"].endswith(f" {offered[-1]:.0%} untouched"):
+        return None
+    named = [(n, d, f"{share:.0%}") for share in offered for n, d in run.trained.items()]
+    devs = (f"{dev:.1%} with {share}" for name, dev, share in named if name.endswith(f" {share} untouched"))
+    more = ", ".join(f"{share:g}" for share in [*offered, round(offered[-1] + 0.1, 3), round(offered[-1] + 0.2, 3)])
+    what = f"offer more of the untouched weights: candidates.untouched=[{more}]"
+    return Advice(what, f"dev {', '.join(devs)}: the highest share offered was the best")
+
+
+def of_groups(run: _Run) -> Advice | None:
+    """One speaker or group is heard far worse than the rest: the one with most errors beyond the rest's rate."""
+    found: list[tuple[float, Advice]] = []
+    for column, values in run.report["after"].get("by", {}).items():
+        tallies = [(value, p["reference_words"] - p["hits"] + p["insertions"], p) for value, p in values.items()]
+        all_errors, all_words = sum(e for _, e, _ in tallies), sum(p["reference_words"] for *_, p in tallies)
+        for value, errors, part in tallies:
+            words, others = part["reference_words"], all_words - part["reference_words"]
+            # no interval: too few speakers to speak for the group
+            if min(words, others) < GROUP_WORDS or errors < GROUP_SHARE * all_errors or not part.get("interval"):
+                continue
+            rest = (all_errors - errors) / others
+            if errors / words >= GROUP_TIMES * rest and part["interval"][0] > rest:
+                what = f"collect speech like that of {column} {value}, which is heard far worse than the rest"
+                told = f"test: {errors / words:.1%} of {words:,} words, {rest:.1%} of the others' {others:,}"
+                found.append((errors - rest * words, Advice(what, told)))
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def of_dev(run: _Run) -> Advice | None:
+    """The dev part's interval is wider than the differences that it was asked to decide."""
+    if not run.dev.get("utterances"):
+        return None
+    what = "a larger dev part (data.dev), of more speakers: this one cannot tell the trained model from the untouched"
+    size = f"dev's {run.dev['reference_words']:,} words in {run.dev['utterances']:,} utterances"
+    low, high = (run.dev.get("against_untouched") or {}).get("interval") or (1.0, 1.0)
+    if low <= 0 <= high:
+        return Advice(what, f"{100 * low:+.1f} to {100 * high:+.1f} points (95 %) between the two on {size}")
+    spread = max(run.trained.values(), default=0.0) - min(run.trained.values(), default=0.0)
+    low, high = run.dev.get("interval") or (0.0, 0.0)
+    if not 0 < spread < high - low:
+        return None
+    told = f"{len(run.trained)} lie within {100 * spread:.1f} points; 95 % over {size}: {100 * (high - low):.1f} wide"
+    return Advice("a larger dev part (data.dev), of more speakers, would choose among the candidates more surely", told)
+
+
+RULES: tuple[Callable[[_Run], Advice | None], ...] = (
+    of_the_untouched, of_a_frozen_encoder, of_overfitting, of_epochs, of_data,
+    of_the_curve, of_mixtures, of_groups, of_dev,
+)  # fmt: skip

@@ -1,0 +1,137 @@
+"""A learning curve: the same recipe on a quarter and on half of the training part, to see what more speech would bring.
+
+A portion goes through the same stages and epochs and the same choice of weights as the whole, and is measured on dev
+alone. The smaller portion is part of the larger one. A head has the letters or labels of the whole part at every size.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+from datasets import Dataset
+from transformers import set_seed
+
+from speechxfer.adaptation import processes
+from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.candidates import choose_weights
+from speechxfer.adaptation.evaluation import without
+from speechxfer.adaptation.folder import RunFolder, disk_errors, write_whole
+from speechxfer.adaptation.judge import Judge
+from speechxfer.adaptation.stages import train_stages
+from speechxfer.adaptation.trainee import Trainee
+from speechxfer.data import audio
+from speechxfer.data.augment import Augment
+from speechxfer.errors import UserError
+from speechxfer.models import SpeechModel, to_adapt
+
+SHARES = (0.25, 0.5)
+POINT = "point.json"  # in a portion's folder once it has been measured: what `--resume` skips
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Rows of the training part, in its order. share: of its seconds, as asked for; whole speakers come near it."""
+
+    share: float
+    rows: list[int]
+    seconds: float
+
+    @property
+    def folder(self) -> str:
+        return f"{100 * self.share:g}"
+
+    def point(self, dev: float) -> dict[str, Any]:
+        """What the report says of it."""
+        return {"share": self.share, "hours": self.seconds / 3600, "utterances": len(self.rows), "dev": dev}
+
+
+def portions(train: Dataset, group: str, seed: int) -> list[Portion]:
+    """A quarter, a half and the whole of the training part, by seconds; each is part of the next.
+
+    Whole values of column `group` are taken, in a seeded order, as many as come nearest to the share; single utterances
+    where the column is not there or has fewer values than portions. Raises UserError where utterances are as few.
+    """
+    lengths = [audio.seconds(row) for row in without(train, "text")]
+    of_group: dict[str, list[int]] = {}
+    named = train[group] if group in train.column_names else [None] * len(train)
+    for row, value in enumerate(named):  # who is not named may be anyone
+        of_group.setdefault(f"{group} {value}" if value else f"row {row}", []).append(row)
+    units = sorted(of_group.values())
+    if len(units) <= len(SHARES):
+        units = [[row] for row in range(len(train))]
+    if len(units) <= len(SHARES):
+        raise UserError(f"{len(train)} training utterances are too few for a learning curve", where="data.train")
+    random.Random(seed).shuffle(units)
+    reached = list(accumulate(sum(lengths[row] for row in unit) for unit in units))
+    found, most = [], 0
+    for place, share in enumerate(SHARES):
+        # at least one unit more than the smaller portion has, and one left for each larger one
+        counts = range(most + 1, len(units) - len(SHARES) + place + 1)
+        most = min(counts, key=lambda count: abs(reached[count - 1] - share * reached[-1]))
+        rows = sorted(row for unit in units[:most] for row in unit)
+        found.append(Portion(share, rows, reached[most - 1]))
+    return [*found, Portion(1.0, list(range(len(train))), reached[-1])]
+
+
+def train_portions(
+    smaller: Sequence[Portion],
+    targets: Sequence[list[int]],
+    judge: Judge,
+    folder: RunFolder,
+    untouched: SpeechModel | None,
+    *,
+    resume: bool,
+) -> list[dict[str, Any]]:
+    """Train the judge's recipe on each portion, in a folder of its own; the report's entry of each.
+
+    targets: of the whole training part. A portion's weights are removed once it has been measured.
+    """
+    return [_point(portion, targets, judge, folder.portion(portion.folder), untouched, resume) for portion in smaller]
+
+
+def _point(
+    portion: Portion,
+    targets: Sequence[list[int]],
+    judge: Judge,
+    place: RunFolder,
+    untouched: SpeechModel | None,
+    resume: bool,
+) -> dict[str, Any]:
+    recipe, material, narrator = judge.recipe, judge.material, judge.narrator
+    title = f"learning curve, {portion.share:.0%} of the training part"
+    if processes.by_main(lambda: resume and (place.path / POINT).is_file()):
+        point = json.loads((place.path / POINT).read_text(encoding="utf-8"))
+        narrator.say(f"{title}: done before, dev {point['dev']:.1%}")
+        return point
+    narrator.say(f"{title}: {len(portion.rows):,} utterances, {portion.seconds / 3600:.2f} h")
+    set_seed(recipe.seed)  # the new head starts as the whole part's did
+    model = to_adapt(recipe, material.texts)
+    trainee = Trainee(model, recipe.augment, recipe.lora)
+    part = replace(
+        material,
+        train=material.train.select(portion.rows),
+        texts=[material.texts[row] for row in portion.rows],
+    )
+    augment = Augment(recipe.augment, longest=model.encoder.longest)
+    utterances = TrainingUtterances(part.train, [targets[row] for row in portion.rows], augment, recipe.seed)
+    judge = Judge(recipe, part, narrator)
+    with disk_errors(place.path):
+        place.checkpoints.mkdir(parents=True, exist_ok=True)
+    stages = train_stages(trainee, utterances, judge, place, resume=resume)
+
+    def measured() -> dict[str, Any]:
+        chosen, *_ = choose_weights(trainee, stages, place, judge, untouched)
+        point = portion.point(chosen.dev)
+        with disk_errors(place.path):
+            write_whole(place.path / POINT, json.dumps(point) + "\n")
+            shutil.rmtree(place.checkpoints)
+        narrator.say(f"{title}: dev {chosen.dev:.1%}")
+        return point
+
+    return processes.by_main(measured)
