@@ -22,6 +22,7 @@ from transformers import (
 
 import speechxfer.models  # registers the heads that transformers lacks
 from speechxfer.config import load_recipe
+from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel, load, to_adapt
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
@@ -32,7 +33,7 @@ TEXTS = ["one", "two", "six one"]
 def saved(tmp_path: Path) -> Callable[..., tuple[SpeechModel, Path]]:
     """saved(checkpoint, kind="ctc"): a model with the recipe's head and the folder that it was saved to."""
 
-    def make(checkpoint: Path, *overrides: str, **head: str) -> tuple[SpeechModel, Path]:
+    def make(checkpoint: Path, *overrides: str, **head: str | int) -> tuple[SpeechModel, Path]:
         stages = [{"train": "head", "epochs": 1, "lr": 1}]
         values = {"encoder": {"name": str(checkpoint)}, "head": head, "stages": stages, "device": "cpu"}
         torch.manual_seed(1)
@@ -139,8 +140,9 @@ def test_attentive_pooling_leaves_padding_out_there_too(saved, make_encoder, spo
 
 
 @torch.no_grad()
-def test_ctc_on_whisper_by_the_auto_class(saved, tiny_whisper, waveform):
-    model, folder = saved(tiny_whisper, kind="ctc")
+@pytest.mark.parametrize("recurrent", [0, 2])
+def test_ctc_on_whisper_by_the_auto_class(saved, tiny_whisper, waveform, recurrent):
+    model, folder = saved(tiny_whisper, kind="ctc", recurrent=recurrent)
     network = opened(AutoModelForCTC, folder)
     assert isinstance(network, speechxfer.heads.whisper_ctc.WhisperForCTC)
     logits = network(**inputs_of(folder, waveform)).logits
@@ -148,6 +150,21 @@ def test_ctc_on_whisper_by_the_auto_class(saved, tiny_whisper, waveform):
         mine = model.emissions(frames_of(model, waveform)).log_probs
     torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.vocabulary
+
+
+def test_lstm_layers_are_for_whispers_frames_and_see_an_utterance_alone(saved, make_encoder, tiny_whisper, spoken):
+    model, _ = saved(tiny_whisper, kind="ctc", recurrent=1)
+    assert sum(name.startswith("context.") for name, _ in model.network.named_parameters()) == 8  # both directions
+    assert {id(p) for module in model.head for p in module.parameters()} >= {
+        id(p) for name, p in model.network.named_parameters() if not name.startswith("encoder.")
+    }
+    short, long = spoken("one", 0, 0.5), spoken("six", 3, 1.4)
+    together = model.listen([short, long], model.emissions)
+    alone = model.listen([short], model.emissions)
+    found = together.log_probs[0, : together.lengths[0]]
+    torch.testing.assert_close(found, alone.log_probs[0], atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match=r"head\.recurrent.*wav2vec2"):
+        saved(make_encoder("wav2vec2"), kind="ctc", recurrent=1)
 
 
 HEADS = [
