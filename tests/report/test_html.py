@@ -41,7 +41,8 @@ def hostile(path, **more):
     after = score(HOSTILE, HOSTILE, ids, columns=columns, by="auto", normaliser="none")
     write_report(
         path, "Report <script>1</script>", {"before <b>": before, "after": after},
-        facts={"<key>": "</dl><script>1</script>"}, warnings=["<script>2</script>"], **more,
+        facts={"<key>": "</dl><script>1</script>"}, warnings=["<script>2</script>"],
+        advice=[{"what": "<script>3</script>", "evidence": "<script>4</script>"}], **more,
     )  # fmt: skip
 
 
@@ -284,3 +285,22 @@ def test_ten_thousand_utterances_open(tmp_path, page):
     assert page.run("return document.getElementById('count').textContent") == "10000 of 10000 utterances, 100 shown"
     assert page.console() == []
     assert 0 < found["TaskDuration"] < 3
+
+
+def test_advice_and_the_learning_curve(tmp_path):
+    some = {"after": score(["a b"], ["a b"], ids=["u"])}
+    curve = [{"share": 0.5, "hours": 1.25, "utterances": 1200, "dev": 0.25}]
+    advice = [{"what": "train longer", "evidence": "dev 20.0% in the last epoch"}]
+    write_report(tmp_path / "with.html", "t", some, advice=advice, curve=curve)
+    text = (tmp_path / "with.html").read_text(encoding="utf-8")
+    assert "<li>train longer <small>dev 20.0% in the last epoch</small></li>" in text
+    cells = (
+        '<th scope="row">50 %</th>',
+        '<td class="n">1.25</td>',
+        '<td class="n">1,200</td>',
+        '<td class="n">25.0 %</td>',
+    )
+    assert "".join(cells) in text
+    write_report(tmp_path / "without.html", "t", some)
+    text = (tmp_path / "without.html").read_text(encoding="utf-8")
+    assert "What to do next" not in text and "What more speech brings" not in text

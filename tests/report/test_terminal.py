@@ -4,7 +4,14 @@ import io
 
 from rich.console import Console
 
-from speechxfer.report.terminal import before_after_table, marked, marked_examples, score_table, systems_table
+from speechxfer.report.terminal import (
+    before_after_table,
+    curve_table,
+    marked,
+    marked_examples,
+    score_table,
+    systems_table,
+)
 from speechxfer.scoring import score
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
@@ -111,3 +118,16 @@ def test_an_optional_word_left_out_is_not_said():
 def test_all_examples_are_better_where_nothing_worsened():
     before, after = score(["a b"] * 5, ["x y"] * 5), score(["a b"] * 5, ["a y"] * 5)
     assert shown(marked_examples(before, after, 4)).count("1 error fewer") == 4
+
+
+def test_a_learning_curve():
+    points = [
+        {"share": 0.25, "hours": 0.5, "utterances": 450, "dev": 0.301},
+        {"share": 1.0, "hours": 2.0, "utterances": 1800, "dev": 0.2},
+    ]
+    lines = [line.split() for line in shown(curve_table(points)).splitlines()]
+    assert lines[0] == ["hours", "utterances", "dev", "WER", "%"]
+    assert lines[1:] == [
+        ["25%", "of", "train", "0.50", "450", "30.1"],
+        ["100%", "of", "train", "2.00", "1,800", "20.0"],
+    ]
