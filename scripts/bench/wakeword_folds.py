@@ -30,7 +30,7 @@ import numpy as np
 from _measuring import machine, run, versions, write
 
 from speechxfer.data.audio import load
-from speechxfer.data.augment import add_noise
+from speechxfer.data.augment import add_babble, add_noise
 from speechxfer.data.tables import write_table
 from speechxfer.report.progress import Narrator
 from speechxfer.wakeword.building import build
@@ -62,18 +62,8 @@ def speaker_folds(rows: list[Row]) -> dict[str, int]:
 
 
 def babble(rows: list[Row], rng: np.random.Generator) -> Mix:
-    """A mix with as many voices as `VOICES`, each as loud as the others, repeated to the clip's length."""
-    voices = [load(row) for row in rows]
-
-    def mix(waveform: np.ndarray) -> np.ndarray:
-        sound = np.zeros(len(waveform), np.float32)
-        for place in rng.integers(len(voices), size=VOICES):
-            voice = voices[place] / max(float(voices[place].std()), 1e-6)
-            sound += np.resize(np.roll(voice, rng.integers(len(voice))), len(waveform))
-        power = float(np.mean(np.square(waveform, dtype=np.float64))) / 10 ** (SNR / 10)
-        return waveform + sound * np.float32(np.sqrt(power / float(np.mean(np.square(sound, dtype=np.float64)))))
-
-    return mix
+    """A mix with as many voices as `VOICES`."""
+    return partial(add_babble, voices=[load(row) for row in rows], snr=SNR, rng=rng, count=VOICES)
 
 
 def mix_of(condition: str, voices: list[Row], rng: np.random.Generator) -> Mix | None:

@@ -144,7 +144,8 @@ class Lora(Section):
 class Candidates(Section):
     means: list[int] = Field([2, 3, 5], description="Means of so many last epochs' weights are measured on dev too.")
     untouched: list[Share] = Field(
-        [0.1, 0.2, 0.3, 0.4, 0.5], description="Whisper with its decoder: so are mixtures with this share of untouched weights."
+        [0.1, 0.2, 0.3, 0.4, 0.5],
+        description="Whisper with its decoder: so are mixtures with this share of untouched weights.",
     )
 
 

@@ -6,6 +6,7 @@ Everything is decided by the generator passed in: the same generator state gives
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -102,6 +103,24 @@ def add_noise(waveform: np.ndarray, snr: float, rng: np.random.Generator) -> np.
         return waveform
     noise *= math.sqrt(power / 10 ** (snr / 10) / float(np.mean(noise**2)))
     return (waveform + noise).astype(np.float32)
+
+
+def add_babble(
+    waveform: np.ndarray, voices: Sequence[np.ndarray], snr: float, rng: np.random.Generator, *, count: int = 5
+) -> np.ndarray:
+    """(time,) to (time,): with `count` of the voices, each as loud, together `snr` dB below the mean power.
+
+    A voice begins anywhere, and again where it is shorter.
+    """
+    power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
+    sound = np.zeros(len(waveform), np.float32)
+    for place in rng.integers(len(voices), size=count):
+        voice = voices[place] / max(float(voices[place].std()), 1e-6)
+        sound += np.resize(np.roll(voice, rng.integers(len(voice))), len(waveform))
+    loudness = float(np.mean(np.square(sound, dtype=np.float64))) if len(sound) else 0.0
+    if not power or not loudness:
+        return waveform
+    return waveform + sound * np.float32(math.sqrt(power / 10 ** (snr / 10) / loudness))
 
 
 def _fast_length(size: int) -> int:

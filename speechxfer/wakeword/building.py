@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from speechxfer.data.augment import add_noise
+from speechxfer.data.augment import add_babble, add_noise
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.report.progress import Narrator
 from speechxfer.wakeword.calibration import Calibration, calibrate
@@ -30,7 +31,7 @@ from speechxfer.wakeword.student import FIRST, STEP, Shape, Student
 from speechxfer.wakeword.teacher import NONE, Lessons, teach
 from speechxfer.wakeword.training import Plan, logits_of, probabilities_of, train
 
-SNR = 10.0  # dB, of the held-out clips that are calibrated on beside the clean ones
+SNR = 10.0  # dB, of held-out clips and streams that are calibrated on beside the clean ones
 
 
 def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
@@ -65,7 +66,8 @@ def build(settings: Settings, narrator: Narrator) -> dict[str, Any]:
         )
     graph = to_onnx(student)
     scorer = Scorer(graph)
-    calibration = _calibrated(settings, gathered, rounds.without_the_word(student), student, scorer)
+    held = rounds.without_the_word(student)
+    calibration = _calibrated(settings, gathered, held, rounds.check.sounds, student, scorer)
     mining = rounds.to_json(scorer, calibration.trigger)
     narrator.say(_mined(mining))
     narrator.say(calibration.sentence())
@@ -119,15 +121,23 @@ def add_streams(folder: Path, names: Sequence[str], figures: Mapping[str, Any]) 
 
 
 def _calibrated(
-    settings: Settings, gathered: Gathered, held: Sequence[Sound], student: Student, scorer: Scorer
-) -> Calibration:
+    settings: Settings, gathered: Gathered, held: Sequence[Sound], checked: Sequence[Sound], student: Student,
+    scorer: Scorer,
+) -> Calibration:  # fmt: skip
+    """On held-out clips and streams; what was checked by, and both among noise and voices, must stay silent too.
+
+    Sounds that were trained on are no measure of that: the longer the training, the quieter they are.
+    """
     rng = np.random.default_rng([settings.seed, 2])
     mixes: list[Callable[[np.ndarray], np.ndarray]] = [lambda w: w, lambda w: add_noise(w, SNR, rng)]
     clips = [hear_clip(scorer, s.waveform, str(s.row["id"]), mix=mix) for mix in mixes for s in gathered.clips]
     streams = [hear_sounds(scorer, [s.waveform for s in held], "held out")] if held else []
     scores = probabilities_of(logits_of(student, gathered.material.negatives))
-    trained = [Heard("training", Scores(scores, STEP, FIRST), hours=len(scores) * STEP / 3600)]
-    return calibrate(clips, streams, trained, settings.target, gathered.kind)
+    silent = [Heard("training", Scores(scores, STEP, FIRST), hours=len(scores) * STEP / 3600)]
+    if unheard := [s.waveform for s in (*held, *checked)]:
+        mixes.append(partial(add_babble, voices=unheard, snr=SNR, rng=rng))
+        silent += [hear_sounds(scorer, map(mix, unheard), "held out and checked by") for mix in mixes]
+    return calibrate(clips, streams, silent, settings.target, gathered.kind)
 
 
 def _mined(mining: dict[str, Any]) -> str:

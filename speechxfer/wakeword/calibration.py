@@ -3,7 +3,8 @@
 A rate of false alarms is claimed when its 95 % upper bound (Poisson) is below it. The bound holds although the
 threshold is chosen on the same hours: the rate above the k+1 highest of independent peaks is Gamma(k + 1) distributed
 over the hours, which gives the bound of k alarms at a threshold fixed before. Where the streams are too short for the
-target, the threshold stands where nothing that was heard, in training or out of it, fires, and some way above.
+target, the threshold stands where nothing that was heard fires, in training or out of it, clean or among noise and
+voices, and some way above.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ class Calibration:
 
 
 def calibrate(
-    clips: Sequence[Heard], held_out: Sequence[Heard], trained_on: Sequence[Heard], target: float, kind: str
+    clips: Sequence[Heard], held_out: Sequence[Heard], silent: Sequence[Heard], target: float, kind: str
 ) -> Calibration:
-    """Choose on held-out clips and streams; `trained_on` are streams of training, for the threshold without evidence.
+    """Choose on held-out clips and streams; `silent` are others, which no threshold without evidence may fire on.
 
     Of all settings that keep the target (or, without the hours for it, stay silent) the one with the fewest misses is
     taken, among equals the one that parts positives from negatives the farthest.
@@ -74,7 +75,7 @@ def calibrate(
     evaluation = Evaluation([*clips, *held_out])
     best: tuple[tuple[float, ...], Trigger] | None = None
     for smoothing in SMOOTHINGS:
-        loudest = max((_highest(h, smoothing) for h in (*held_out, *trained_on)), default=0.0)
+        loudest = max((_highest(h, smoothing) for h in (*held_out, *silent)), default=0.0)
         middle = float(np.median([_highest(h, smoothing) for h in clips])) if clips else 1.0
         low, high = _logit(loudest), _logit(middle)
         for refractory in REFRACTORIES:

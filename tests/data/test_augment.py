@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechxfer.config import recipe
-from speechxfer.data.augment import Augment, add_noise, add_room, change_speed, spec_augment
+from speechxfer.data.augment import Augment, add_babble, add_noise, add_room, change_speed, spec_augment
 from speechxfer.errors import UserError
 
 RATE = 16_000
@@ -67,6 +67,14 @@ class TestNoise:
         clean = tone(440, 1.3)
         added = add_noise(clean, snr, np.random.default_rng(1)) - clean
         assert 10 * math.log10(np.mean(clean**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.05)
+
+    @pytest.mark.parametrize("snr", [0.0, 10.0])
+    def test_babble_has_its_ratio_whatever_the_voices_loudness_and_length(self, snr):
+        clean, voices = tone(440, 1.3), [tone(200, 0.4) * 0.01, tone(300, 2.0) * 3, np.zeros(500, np.float32)]
+        added = add_babble(clean, voices, snr, np.random.default_rng(1)) - clean
+        assert 10 * math.log10(np.mean(clean**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.05)
+        assert add_babble(clean, voices[2:], snr, np.random.default_rng(1)) is clean  # nobody speaks
+        assert not add_babble(np.zeros(900, np.float32), voices, snr, np.random.default_rng(1)).any()
 
     def test_the_share_is_kept(self):
         augment, rng, clean = Augment(recipe.Augment(noise=0.3)), np.random.default_rng(2), tone(440, 0.1)
