@@ -13,6 +13,7 @@ NOISE = 2.0
 FAR, FAR_BY = 1.5, 0.10  # times and points above another's rate from which a head on frozen frames is far behind
 SILENT = 0.5  # of the utterances without a word from which a model counts as one that writes nothing
 LEARNT = 0.5  # of dev's rate: what was trained on is known by heart where its rate is below
+HIDES = 0.15  # of a rate: chance of this size hides what twice the data often brings
 HALVES = 4  # epochs from which a stage's later half can be held against its earlier one
 GROUP_TIMES, GROUP_SHARE, GROUP_WORDS = 2.0, 0.10, 50  # above the rest's rate; of all errors; fewer words say nothing
 MOST_UNTOUCHED = 0.8  # share of the untouched weights above which hardly an adapted model is left
@@ -88,8 +89,7 @@ def of_a_frozen_encoder(run: _Run) -> Advice | None:
     others = {f"stage {number}": stage["dev"] for number, stage in later}
     others |= {} if run.untouched is None else {"the untouched model": run.untouched}
     name, best = min(others.items(), key=lambda one: one[1], default=("", math.inf))
-    dev = run.stages[alone]["dev"]
-    if dev < FAR * best or dev - best < FAR_BY:
+    if (dev := run.stages[alone]["dev"]) < FAR * best or dev - best < FAR_BY:
         return None
     whole = any({"all", "encoder"} & set(stage["train"]) for _, stage in later)
     what = "leave the epochs to the stages that unfreeze it" if whole else "unfreeze more ([head, top-2], then all)"
@@ -135,12 +135,12 @@ def of_the_curve(run: _Run) -> Advice | None:
         return None
     half, whole = run.points[0.5], run.points[1.0]
     gain, noise = half["dev"] - whole["dev"], run.noise(half["dev"])
-    if gain > noise:
-        what = "more data is the next step: doubling it helped"
-    elif gain >= -noise:
-        what = "more data of this kind is not the next step: doubling it brought no more than chance may"
-    else:
+    what = "more data is the next step: doubling it helped"
+    if gain < -noise:
         what = "half of the data did better: look for bad rows (speechxfer check --align), or train longer"
+    elif gain <= noise:
+        what = "more data of this kind is not the next step: doubling it brought no more than chance may"
+        what = what if noise < HIDES * half["dev"] else "a larger dev part: this one cannot tell what more data brings"
     told = (f"{point['dev']:.1%} from {point['hours']:.2g} h" for point in run.points.values())
     return Advice(what, f"dev {', '.join(told)}, one training each; {noise:.1%} may be chance")
 
@@ -153,8 +153,8 @@ def of_mixtures(run: _Run) -> Advice | None:
     named = [(n, d, f"{share:.0%}") for share in offered for n, d in run.trained.items()]
     devs = (f"{dev:.1%} with {share}" for name, dev, share in named if name.endswith(f" {share} untouched"))
     more = ", ".join(f"{share:g}" for share in [*offered, round(offered[-1] + 0.1, 3), round(offered[-1] + 0.2, 3)])
-    what = f"offer more of the untouched weights: candidates.untouched=[{more}]"
-    return Advice(what, f"dev {', '.join(devs)}: the highest share offered was the best")
+    told = f"dev {', '.join(devs)}: the highest share offered was the best"
+    return Advice(f"offer more of the untouched weights: candidates.untouched=[{more}]", told)
 
 
 def of_groups(run: _Run) -> Advice | None:

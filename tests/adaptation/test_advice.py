@@ -127,6 +127,8 @@ def test_the_learning_curve(half, words):
     what, evidence = the_only(report(learning_curve=curve))
     assert words in what
     assert f"30.0% from 0.4 h, {half:.1%} from 0.8 h, 20.0% from 1.6 h" in evidence
+    few_words = report(learning_curve=curve, dev=score(0.2, 100, empty=0))
+    assert "a larger dev part" in the_only(few_words)[0]  # whatever the figures
 
 
 def test_the_highest_share_of_untouched_weights():
