@@ -17,6 +17,10 @@ def missed(of: Document) -> str:
     return f"{per_cent(of['miss_rate'])} [{of['misses']} of {of['positives']}]{between(of['intervals']['miss_rate'])}"
 
 
+def _alarms(count: int) -> str:
+    return f"{count} alarm{'s' * (count != 1)}"
+
+
 def by_folds(folds: Document) -> Rows:
     """A row a word and condition, then the means."""
     rows = []
@@ -24,11 +28,14 @@ def by_folds(folds: Document) -> Rows:
         for condition, at in of["conditions"].items():
             none, one = at["at_0_alarms"], at["at_1_alarms"]
             delay = f"{none['delay_ms']['median']:.0f} ms" if none["delay_ms"] else "–"
-            rows.append([word, condition, missed(none), missed(one), delay])
-    rows += [
-        ["mean", condition, per_cent(at["at_0_alarms"]), per_cent(at["at_1_alarms"]), ""]
-        for condition, at in means(folds)
-    ]
+            own = of["as_calibrated"][condition]
+            at_own = f"{per_cent(own['misses'] / own['positives'])}, {_alarms(own['false_alarms'])}"
+            rows.append([word, condition, missed(none), missed(one), at_own, delay])
+    for condition, at in means(folds):
+        every = [of["as_calibrated"][condition] for of in folds["words"].values()]
+        rate = sum(own["misses"] / own["positives"] for own in every) / len(every)
+        at_own = f"{per_cent(rate)}, {_alarms(sum(own['false_alarms'] for own in every))}"
+        rows.append(["mean", condition, per_cent(at["at_0_alarms"]), per_cent(at["at_1_alarms"]), at_own, ""])
     return rows
 
 

@@ -271,14 +271,20 @@ def test_misses_by_folds(script, wake_words):
             "snr": "10 dB",
             "speakers": "not named",
             "mean_miss_rate": {"as recorded": {"at_0_alarms": 0.06, "at_1_alarms": 0.02}},
-            "words": {"computer": {"conditions": conditions, "cpu_minutes_of_training": [2.5, 2.31]}},
+            "words": {
+                "computer": {
+                    "conditions": conditions,
+                    "cpu_minutes_of_training": [2.5, 2.31],
+                    "as_calibrated": {"as recorded": {"misses": 2, "positives": 50, "false_alarms": 1}},
+                }
+            },
         },
     )
     text = written(script, wake_words)
     command = "`python scripts/bench/wakeword_folds.py`"
     none, one = "6.0 % [3 of 50] (1.0 to 20.0)", "2.0 % [1 of 50] (1.0 to 20.0)"
-    assert ["computer", "as recorded", none, one, "240 ms"] in rows(text)
-    assert ["mean", "as recorded", "6.0 %", "2.0 %", ""] in rows(text)
+    assert ["computer", "as recorded", none, one, "4.0 %, 1 alarm", "240 ms"] in rows(text)
+    assert ["mean", "as recorded", "6.0 %", "2.0 %", "4.0 %, 1 alarm", ""] in rows(text)
     assert f"took 2.3 to 2.5 CPU minutes a detector. By {command}." in text
     assert "In 2.9 h" in text and "more than 1.04 an hour, one refutes more than 1.65" in text
     page = (wake_words / "recipes" / "README.md").read_text()
