@@ -44,7 +44,9 @@ def draw(number: int, corpora: Path, work: Path, steps: int | None) -> Path:
     five.write_text("\n".join(of_word[i]["path"] for i in sorted(chosen)) + "\n", encoding="utf-8")
     apart = [row for row in speech if folds[str(row["speaker"])] != number % FOLDS]
     negatives = table(work / f"draw-{number}.csv", apart, "audio", "text", "speaker")
-    given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    given: dict[str, Any] = {"voices": "none"}  # whatever is installed here
+    if steps is not None:
+        given["steps"] = steps
     folder = work / f"draw-{number}"
     settings = Settings(
         word=WORD, positives=str(five), negatives=negatives, output=folder, overwrite=True, seed=number, **given
@@ -78,7 +80,8 @@ def main() -> None:
     }
     write(
         {
-            "command": "python scripts/bench/wakeword_fewshot.py --corpora $SPEECHXFER_CORPORA --work runs/fewshot",
+            "command": "python scripts/bench/wakeword_fewshot.py --corpora $SPEECHXFER_CORPORA --work runs/fewshot"
+            + (f" --steps {given.steps}" if given.steps else ""),
             "machine": machine(),
             "versions": versions("torch", "onnxruntime"),
             "word": WORD,
