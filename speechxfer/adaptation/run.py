@@ -218,7 +218,8 @@ def adapt(
 def untouched_model(recipe: Recipe, narrator: Narrator | None = None) -> SpeechModel | None:
     """The checkpoint as its authors run it; None (and why is said) where it cannot answer the same question."""
     try:
-        untouched = load(recipe.encoder.name, device=recipe.device, language=recipe.encoder.language)
+        # a CTranslate2 folder in torch, whose weights are trained and mixed
+        untouched = load(find(recipe.encoder.name), device=recipe.device, language=recipe.encoder.language)
     except UserError as error:
         if recipe.head.kind in WITH_DECODER:
             raise

@@ -101,6 +101,7 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit) -> None:
 
 def _matches(model: str, dataset: datasets.Dataset, result: Audit, *, quiet: bool) -> list[dict[str, Any]]:
     """Each usable row's text against its audio, the worst match first; the doubtful ones are told."""
+    from speechxfer.encoders.weights import find
     from speechxfer.errors import UserError
     from speechxfer.models import load
     from speechxfer.models.matching import matches
@@ -112,7 +113,7 @@ def _matches(model: str, dataset: datasets.Dataset, result: Audit, *, quiet: boo
     if not len(usable):
         return []
     with Narrator(quiet=quiet).bar("aligning") as progress:
-        found = matches(load(model), usable, progress=progress)
+        found = matches(load(find(model)), usable, progress=progress)
     doubtful = [one for one in found if one.doubtful]
     if not quiet:
         for one in doubtful[:_SHOWN]:

@@ -58,7 +58,7 @@ def evaluate(
     from speechxfer.adaptation.evaluation import of_insertions, provenance
     from speechxfer.config.recipe import Scoring
     from speechxfer.data.read import read
-    from speechxfer.encoders.weights import find, folder_fingerprint
+    from speechxfer.encoders.weights import folder_fingerprint, locate
     from speechxfer.models import load
     from speechxfer.report.progress import Narrator
     from speechxfer.scoring import compare
@@ -94,9 +94,9 @@ def evaluate(
             adapted, part, scoring, beams=beams, padded=padded, batch_seconds=batch_seconds, progress=progress
         )
 
-    names = {"model": model, "checkpoint": folder_fingerprint(find(model))}
+    names = {"model": model, "checkpoint": folder_fingerprint(locate(model))}
     if baseline is not None:
-        names |= {"baseline": baseline, "baseline_checkpoint": folder_fingerprint(find(baseline))}
+        names |= {"baseline": baseline, "baseline_checkpoint": folder_fingerprint(locate(baseline))}
     options = _options(adapted, beams, padded)
     warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))
     for name, measured in (("the baseline", before), (model, after)):

@@ -163,9 +163,9 @@ def _result(heard: list[Transcript], failed: list[Unread], model: SpeechModel, w
 
 def _origin(model: str, options: dict[str, Any]) -> dict[str, Any]:
     from speechxfer.adaptation.evaluation import provenance
-    from speechxfer.encoders.weights import find, folder_fingerprint
+    from speechxfer.encoders.weights import folder_fingerprint, locate
 
-    facts = {"model": model, "checkpoint": folder_fingerprint(find(model)), "options": options}
+    facts = {"model": model, "checkpoint": folder_fingerprint(locate(model)), "options": options}
     return {"provenance": provenance(facts)}
 
 

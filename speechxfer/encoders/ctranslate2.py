@@ -7,9 +7,11 @@ fuses query, key and value into one matrix and keeps int8 weights with a scale p
 from __future__ import annotations
 
 import json
+import os
 import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +27,18 @@ from transformers import (
 
 from speechxfer.errors import UserError
 
-_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}  # 5 is bfloat16, read apart
+_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+_BFLOAT16 = 5  # read apart
 _HEAD_WIDTH = 64  # every published Whisper
 _AGAIN = "the file is damaged or incomplete: copy or download it again"
+
+
+class Described(NamedTuple):
+    """A folder without its weights. numbers: what those are kept as (`int8`, `float16`, `float32`, ...)."""
+
+    config: WhisperConfig
+    processor: WhisperProcessor
+    numbers: str
 
 
 def is_ctranslate2(folder: Path) -> bool:
@@ -50,8 +61,7 @@ def convert(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProce
     tokenizer = _tokenizer(folder)
     try:
         weights = _rename(variables)
-        mels = weights["model.encoder.conv1.weight"].shape[1]
-        config = _config(weights, tokenizer)
+        config = _config({name: array.shape for name, array in variables.items()}, tokenizer)
         with torch.device("meta"):
             model = WhisperForConditionalGeneration(config)
         model.load_state_dict(weights, strict=False, assign=True)
@@ -65,43 +75,82 @@ def convert(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProce
     if left:
         raise UserError(f"weights are missing: {', '.join(left[:5])}", where=str(binary), fix=_AGAIN)
     model.generation_config = _generation(config, stated, tokenizer)
-    return model.eval(), WhisperProcessor(WhisperFeatureExtractor(feature_size=mels), tokenizer)
+    return model.eval(), _processor(config, tokenizer)
+
+
+def describe(folder: Path) -> Described:
+    """What the folder states of its model, and its processor; no weight is read.
+
+    Raises UserError as `convert` does.
+    """
+    binary = folder / "model.bin"
+    found, aliases = _read(binary, _passed_over)
+    tokenizer = _tokenizer(folder)
+    try:
+        found |= {alias: found[name] for alias, name in aliases.items()}
+        config = _config({name: shape for name, (shape, _) in found.items()}, tokenizer)
+        number = found["encoder/layer_0/ffn/linear_0/weight"][1]
+    except (KeyError, ValueError) as error:
+        raise UserError(f"weights are missing: {error.args[0]}", where=str(binary), fix=_AGAIN) from None
+    numbers = "bfloat16" if number == _BFLOAT16 else np.dtype(_DTYPES[number]).name
+    return Described(config, _processor(config, tokenizer), numbers)
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
     """Every variable of a CTranslate2 `model.bin`, aliases included, integer weights divided by their scales."""
+    variables, aliases = _read(path, _variable)
+    try:
+        for name, array in variables.items():
+            if name.endswith("/weight") and array.dtype.kind == "i":  # a scale a row (int8) or one for all (int16)
+                scale = variables[f"{name}_scale"].astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
+                variables[name] = array.astype(np.float32) / scale
+        return variables | {alias: variables[name] for alias, name in aliases.items()}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"not a whole CTranslate2 model ({error})", where=str(path), fix=_AGAIN) from None
+
+
+def _read(path: Path, variable: Callable[[BinaryIO], tuple[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `variable` reads of each variable of the file, by its name; and the aliases, further names of some."""
     try:
         with path.open("rb") as file:
             version = _number(file, "I")
             if version != 6:
                 raise UserError(f"CTranslate2 binary version {version}; 6 is known", where=str(path))
             _text(file), _number(file, "I")  # the specification's name and revision
-            variables = dict(_variable(file) for _ in range(_number(file, "I")))
-            for name, array in variables.items():
-                if name.endswith("/weight") and array.dtype.kind == "i":  # a scale a row (int8) or one for all (int16)
-                    scale = variables[f"{name}_scale"].astype(np.float32).reshape(-1, *[1] * (array.ndim - 1))
-                    variables[name] = array.astype(np.float32) / scale
-            for _ in range(_number(file, "I")):
-                alias, name = _text(file), _text(file)
-                variables[alias] = variables[name]
-    except (struct.error, ValueError, UnicodeDecodeError, KeyError) as error:
+            found = dict(variable(file) for _ in range(_number(file, "I")))
+            aliases = {_text(file): _text(file) for _ in range(_number(file, "I"))}
+    except (struct.error, ValueError, UnicodeDecodeError) as error:
         raise UserError(f"not a whole CTranslate2 model ({error})", where=str(path), fix=_AGAIN) from None
-    return variables
+    return found, aliases
 
 
 def _variable(file: BinaryIO) -> tuple[str, np.ndarray]:
-    name = _text(file)
-    shape = [_number(file, "I") for _ in range(_number(file, "B"))]
-    kind, size = _number(file, "B"), _number(file, "I")
+    name, shape, kind, size = _header(file)
     raw = file.read(size)
     if len(raw) != size:
         raise ValueError(f"cut short in {name}")
-    if kind == 5:
+    if kind == _BFLOAT16:
         widened = np.frombuffer(raw, np.uint16).astype(np.uint32) << 16
         return name, widened.view(np.float32).reshape(shape)
-    if kind not in _DTYPES:
-        raise ValueError(f"unknown number type {kind} in {name}")
     return name, np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
+
+
+def _passed_over(file: BinaryIO) -> tuple[str, tuple[tuple[int, ...], int]]:
+    """A variable's name, and its shape and kind of numbers; these are not read."""
+    name, shape, kind, size = _header(file)
+    if file.seek(size, os.SEEK_CUR) > os.fstat(file.fileno()).st_size:
+        raise ValueError(f"cut short in {name}")
+    return name, (shape, kind)
+
+
+def _header(file: BinaryIO) -> tuple[str, tuple[int, ...], int, int]:
+    """Name, shape, kind of numbers, and bytes of what follows."""
+    name = _text(file)
+    shape = tuple(_number(file, "I") for _ in range(_number(file, "B")))
+    kind, size = _number(file, "B"), _number(file, "I")
+    if kind not in _DTYPES and kind != _BFLOAT16:
+        raise ValueError(f"unknown number type {kind} in {name}")
+    return name, shape, kind, size
 
 
 def _number(file: BinaryIO, code: str) -> int:
@@ -191,25 +240,32 @@ def _rename(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
     return weights
 
 
-def _config(weights: dict[str, Tensor], tokenizer: WhisperTokenizer) -> WhisperConfig:
-    def depth(side: str) -> int:
-        return 1 + max(int(n.split(".")[3]) for n in weights if n.startswith(f"model.{side}.layers."))
+def _processor(config: WhisperConfig, tokenizer: WhisperTokenizer) -> WhisperProcessor:
+    return WhisperProcessor(WhisperFeatureExtractor(feature_size=config.num_mel_bins), tokenizer)
 
-    dim, mels, _ = weights["model.encoder.conv1.weight"].shape
+
+def _config(shapes: Mapping[str, tuple[int, ...]], tokenizer: WhisperTokenizer) -> WhisperConfig:
+    """shapes: of the variables, by CTranslate2's names."""
+
+    def depth(side: str) -> int:
+        layers = [name.split("/")[1] for name in shapes if name.startswith(f"{side}/layer_")]
+        return 1 + max(int(layer[6:]) for layer in layers if layer[6:].isdigit())
+
+    dim, mels, _ = shapes["encoder/conv1/weight"]
     token: Any = tokenizer.convert_tokens_to_ids
     end = token("<|endoftext|>")
     return WhisperConfig(
-        vocab_size=weights["model.decoder.embed_tokens.weight"].shape[0],
+        vocab_size=shapes["decoder/embeddings/weight"][0],
         num_mel_bins=mels,
         d_model=dim,
         encoder_layers=depth("encoder"),
         decoder_layers=depth("decoder"),
         encoder_attention_heads=dim // _HEAD_WIDTH,
         decoder_attention_heads=dim // _HEAD_WIDTH,
-        encoder_ffn_dim=weights["model.encoder.layers.0.fc1.weight"].shape[0],
-        decoder_ffn_dim=weights["model.decoder.layers.0.fc1.weight"].shape[0],
-        max_source_positions=weights["model.encoder.embed_positions.weight"].shape[0],
-        max_target_positions=weights["model.decoder.embed_positions.weight"].shape[0],
+        encoder_ffn_dim=shapes["encoder/layer_0/ffn/linear_0/weight"][0],
+        decoder_ffn_dim=shapes["decoder/layer_0/ffn/linear_0/weight"][0],
+        max_source_positions=shapes["encoder/position_encodings/encodings"][0],
+        max_target_positions=shapes["decoder/position_encodings/encodings"][0],
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,

@@ -60,13 +60,19 @@ def cache_folder() -> Path:
 
 
 def find(model: str | Path) -> Path:
-    """The transformers folder that MODEL stands for.
+    """The transformers folder that MODEL stands for; a CTranslate2 folder's is made once, and kept.
 
     model: a run folder, a saved model, a transformers folder, a CTranslate2 folder, a name of installed weights
     (`whisper-tiny.en`), or `hub:owner/name`, the only form that touches the network.
     Raises UserError naming what the folder lacks or what in it is damaged, MissingExtraError where a name's package is
     not installed.
     """
+    folder = locate(model)
+    return _converted(folder, _content(folder)) if ctranslate2.is_ctranslate2(folder) else folder
+
+
+def locate(model: str | Path) -> Path:
+    """As `find`, but a CTranslate2 folder is left as it lies."""
     name = str(model)
     if name.startswith("hub:"):
         return _from_hub(name.removeprefix("hub:"))
@@ -85,7 +91,7 @@ def find(model: str | Path) -> Path:
     if (folder / "model" / "config.json").is_file() and (folder / "recipe.yaml").is_file():
         folder = folder / "model"  # a run folder
     if ctranslate2.is_ctranslate2(folder):
-        return _converted(folder, _content(folder))
+        return folder
     if not (folder / "config.json").is_file():
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise UserError(f"not a model folder: no config.json (it holds {held})", where=name)
@@ -148,7 +154,8 @@ def fingerprint(path: Path) -> str:
 def folder_fingerprint(folder: Path) -> str:
     """SHA-256 over a model folder's weights, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    weights = [folder / "model.bin"] if ctranslate2.is_ctranslate2(folder) else folder.glob("*.safetensors")
+    for path in sorted(weights):
         digest.update(fingerprint(path).encode())
     return digest.hexdigest()
 

@@ -21,7 +21,7 @@ from speechxfer.export.proof import Proof, prove
 from speechxfer.export.target import target_folder
 from speechxfer.heads.classify import AttentiveClassifier
 from speechxfer.heads.whisper_ctc import WhisperForCTC
-from speechxfer.models import SpeechModel, load
+from speechxfer.models import Settings, SpeechModel, load
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 # what each form can hold its weights as; the first is the default
@@ -60,7 +60,7 @@ def export(
     _known(to, quantization)
     source = find(model)
     with target_folder(output, source, overwrite=overwrite) as scratch:
-        opened = load(model, device="cpu", language=language)
+        opened = load(source, device="cpu", language=language)
         _refuse_ours(opened, str(model))
         if to == "ctranslate2":
             _needs_whisper(opened, str(model))
@@ -122,10 +122,15 @@ def _needs_whisper(model: SpeechModel, named: str) -> None:
 
 
 def _warnings(model: SpeechModel) -> list[str]:
-    if not model.encoder.silence:
-        return []
-    seconds = f"{model.encoder.silence:g} s"
-    return [f"it was adapted with {seconds} of silence around every utterance, which other libraries do not put there"]
+    found = []
+    if model.encoder.silence:
+        seconds = f"{model.encoder.silence:g} s"
+        found.append(
+            f"it was adapted with {seconds} of silence around every utterance, which other libraries do not put there"
+        )
+    if model.settings.beams > 1 and (model.settings.rescoring or {}).get("ctc"):
+        found.append("its CTC head, which has a say in what it writes here, stays behind")
+    return found
 
 
 def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> None:
@@ -148,7 +153,7 @@ def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> 
 
 
 def _write_ctranslate2(model: SpeechModel, folder: Path, quantization: str) -> None:
-    """By CTranslate2's own converter, from a plain transformers folder."""
+    """By CTranslate2's own converter, from a plain transformers folder; and our settings, which it does not look at."""
     from ctranslate2.converters import TransformersConverter
 
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".plain-") as plain:
@@ -159,3 +164,19 @@ def _write_ctranslate2(model: SpeechModel, folder: Path, quantization: str) -> N
             converter.convert(str(made), quantization=quantization)
         for path in made.iterdir():
             shutil.move(path, folder / path.name)
+    _settings(model).write(folder)
+
+
+def _settings(model: Any) -> Settings:
+    """How CTranslate2 is to run a Whisper, for `speechxfer.load`: as it ran here, without a CTC head's say.
+
+    The language is that of a multilingual one, which is known by it.
+    """
+    multilingual = bool(getattr(model.whisper.generation_config, "is_multilingual", False))
+    return model.settings.model_copy(
+        update={
+            "kind": "seq2seq",
+            "rescoring": model.settings.rescoring and {**model.settings.rescoring, "ctc": 0.0},
+            "language": model.settings.language if multilingual else None,
+        }
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from speechxfer.data import audio
@@ -35,14 +37,36 @@ def answers(
     encoded = [model.encoder.seconds_run(one) for one in seconds]
     said: list[Any] = [None] * len(rows)
     done = 0
-    for batch in cut_by_seconds(longest_first, encoded, batch_seconds):
-        waveforms = [audio.load(rows[i]) for i in batch]
-        for index, text in zip(batch, (ask or model.answer)(waveforms), strict=True):
+    batches = cut_by_seconds(longest_first, encoded, batch_seconds)
+    for batch, texts in in_turn(model, ((batch, [audio.load(rows[i]) for i in batch]) for batch in batches), ask):
+        for index, text in zip(batch, texts, strict=True):
             said[index] = text
         done += len(batch)
         if progress:
             progress(done, len(rows))
     return said
+
+
+def in_turn(
+    model: SpeechModel,
+    batches: Iterable[tuple[list[int], list[np.ndarray]]],
+    ask: Callable[[list[Any]], Sequence[Any]] | None = None,
+) -> Iterator[tuple[list[int], Sequence[Any]]]:
+    """The batches' places, each with what `ask` or the model answers to its waveforms, in order.
+
+    A model with workers (`ahead`) is answering some while the audio of the next is decoded.
+    """
+    begun: deque[tuple[list[int], Callable[[], Sequence[Any]]]] = deque()
+    for places, waveforms in batches:
+        if ask is not None:
+            yield places, ask(waveforms)
+            continue
+        begun.append((places, model.begin(waveforms)))
+        if len(begun) > model.ahead:
+            places, answers = begun.popleft()
+            yield places, answers()
+    for places, answers in begun:
+        yield places, answers()
 
 
 def cut_by_seconds(order: Sequence[int], seconds: Sequence[float], most: float) -> Iterator[list[int]]:

@@ -36,12 +36,17 @@ class Settings(BaseModel):
     silence: float = 0.0  # seconds put before and after every utterance
     beams: int = 1  # 1 is greedy
     no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
-    rescoring: dict[str, float] | None = None  # joint: `decoding.hybrid.Rescoring`
+    rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.hybrid.Rescoring`
     lm: str | None = None  # ctc: the ARPA file beside the weights
     search: dict[str, Any] | None = None  # ctc: `decoding.ctc_beam.Search`, but for its beams
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
+
+    def write(self, folder: Path) -> None:
+        """Beside the weights, as `SETTINGS`."""
+        text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
+        (folder / SETTINGS).write_text(text, encoding="utf-8")
 
 
 class SpeechModel(ABC):
@@ -52,6 +57,7 @@ class SpeechModel(ABC):
     """
 
     kind: ClassVar[Kind]
+    ahead = 0  # batches that may be begun while the first of them is being answered
 
     def __init__(self, network: nn.Module, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
         self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
@@ -92,6 +98,11 @@ class SpeechModel(ABC):
         """Text or label of each waveform, (time,) float32 at 16 kHz. The answers do not depend on the batch."""
         return self.listen(waveforms, self.read)
 
+    def begin(self, waveforms: Sequence[np.ndarray]) -> Callable[[], list[str]]:
+        """A call that gives `answer`; a model with workers lets them begin, and `ahead` says how far."""
+        said = self.answer(waveforms)
+        return lambda: said
+
     @torch.no_grad()
     def listen(self, waveforms: Sequence[np.ndarray], read: Callable[[Frames], Answer]) -> Answer:
         """What `read` makes of the waveforms' frames, everything in eval mode."""
@@ -122,9 +133,7 @@ class SpeechModel(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         self._save_network(folder)
         self.processor.save_pretrained(folder)
-        (folder / SETTINGS).write_text(
-            json.dumps(self.settings.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        self.settings.write(folder)
 
     def _save_network(self, folder: Path) -> None:
         self.network.save_pretrained(folder)

@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
-from transformers import Wav2Vec2CTCTokenizer, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import Wav2Vec2CTCTokenizer, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from speechxfer.config.recipe import Head, Recipe
 from speechxfer.data.bad_rows import Limits
-from speechxfer.encoders.weights import find
+from speechxfer.encoders.ctranslate2 import describe, is_ctranslate2
+from speechxfer.encoders.weights import find, locate
 from speechxfer.errors import UserError
 from speechxfer.models.base import SETTINGS, WITH_DECODER, Settings, SpeechModel
 from speechxfer.models.classifier import new_classifier, open_classifier
 from speechxfer.models.ctc import new_ctc, open_ctc
+from speechxfer.models.fast import open_fast
 from speechxfer.models.joint import new_joint, open_joint
 from speechxfer.models.opening import config_of, encoder_config, pretrained
 from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
@@ -26,11 +28,16 @@ FRAMES_PER_SECOND = 50.0  # of every family here; adapters make fewer
 def load(model: str | Path, *, device: str = "auto", language: str | None = None) -> SpeechModel:
     """The model as it was saved by us, or as its authors run it (Whisper: padded to 30 s, greedy).
 
-    model: any MODEL. device: auto, cpu, cuda or mps. language: for a multilingual Whisper.
+    model: any MODEL. device: auto, cpu, cuda or mps. language: for a multilingual Whisper. What `export` wrote for
+    CTranslate2 runs in CTranslate2 on the CPU (`FastRecogniser`); on another device, and where a CTranslate2 folder has
+    no settings of ours, it becomes a model in torch.
     Raises UserError for a folder that is no model, is damaged, or has no head to answer with.
     """
+    exported = _exported(model)
+    if exported is not None and pick_device(device).type == "cpu":
+        return open_fast(exported, _settings(exported, str(model)), language)
     folder = find(model)
-    settings = _settings(folder, str(model))
+    settings = _settings(exported or folder, str(model))
     if language is not None:
         _one_language(folder)
         settings.language = language
@@ -89,6 +96,10 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
 
     head: the recipe's, where another head than the folder's own is to be trained. Reads no weights.
     """
+    exported = _exported(model)
+    if exported is not None and head is None:
+        described = describe(exported)
+        return _decoder_limits(described.config, described.processor)
     folder = find(model)
     config = config_of(folder)
     kind = head.kind if head else _settings(folder, str(model), strict=False).kind
@@ -96,12 +107,7 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
     longest = inner.max_source_positions / FRAMES_PER_SECOND if inner.model_type == "whisper" else None
     if kind in WITH_DECODER:
         _needs_decoder(config, folder)
-        tokenizer = _processor(folder, config).tokenizer
-        return Limits(
-            max_seconds=longest,
-            max_tokens=config.max_target_positions - PROMPT - 1,  # the end token
-            count_tokens=lambda text: len(tokenizer(f" {' '.join(text.split())}", add_special_tokens=False).input_ids),
-        )
+        return _decoder_limits(config, _processor(folder, config))
     if kind == "ctc":
         written: set[str] | None = None
         if (
@@ -112,6 +118,21 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
             written = {symbol for symbol in pretrained(Wav2Vec2CTCTokenizer, folder).get_vocab() if len(symbol) == 1}
         return Limits(max_seconds=longest, frames_per_second=FRAMES_PER_SECOND, characters=written, case=_case(written))
     return Limits(max_seconds=longest)
+
+
+def _decoder_limits(config: WhisperConfig, processor: WhisperProcessor) -> Limits:
+    tokenizer = processor.tokenizer
+    return Limits(
+        max_seconds=config.max_source_positions / FRAMES_PER_SECOND,
+        max_tokens=config.max_target_positions - PROMPT - 1,  # the end token
+        count_tokens=lambda text: len(tokenizer(f" {' '.join(text.split())}", add_special_tokens=False).input_ids),
+    )
+
+
+def _exported(model: str | Path) -> Path | None:
+    """The CTranslate2 folder that MODEL is, where our export wrote its settings beside it."""
+    folder = locate(model)
+    return folder if (folder / SETTINGS).is_file() and is_ctranslate2(folder) else None
 
 
 def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | None:

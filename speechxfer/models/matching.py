@@ -22,6 +22,7 @@ from speechxfer.heads.whisper_decoder import decoder_log_probs
 from speechxfer.models.answering import Progress, answers, cut_by_seconds
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.models.fast import FastRecogniser
 from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.shapes import RATE, Emissions, Frames, padded_targets
 from speechxfer.text.normalise import get_normaliser
@@ -59,6 +60,12 @@ def matches(
         found = _by_decoder(model, utterances, batch_seconds, progress)
     elif isinstance(model, CtcRecogniser):
         found = _by_ctc(model, utterances, batch_seconds, progress)
+    elif isinstance(model, FastRecogniser):
+        raise UserError(
+            "a model that runs in CTranslate2 does not say how likely a transcript is",
+            where="model",
+            fix="name the model that it was exported from",
+        )
     else:
         raise UserError(f"a model of kind {model.kind} writes no text", where="model", fix="name one that transcribes")
     return sorted(_doubted(found), key=lambda one: (one.gap is not None, -(one.gap or 0.0), one.index))

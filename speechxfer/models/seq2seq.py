@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor, nn
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
 
 from speechxfer.decoding.whisper import decode
 from speechxfer.encoders.whisper import UnpaddedWhisper
@@ -38,7 +38,8 @@ class WhisperRecogniser(SpeechModel):
         encoder = UnpaddedWhisper(whisper.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s)
         super().__init__(network or whisper, encoder, processor, settings)
         self.whisper = whisper
-        self.prompt = _prompt(whisper, processor, settings.language)
+        multilingual = bool(getattr(whisper.generation_config, "is_multilingual", False))
+        self.prompt = prompt_of(processor.tokenizer, settings.language, multilingual=multilingual)
         self.longest_text = whisper.config.max_target_positions - len(self.prompt)
 
     @property
@@ -75,12 +76,15 @@ class WhisperRecogniser(SpeechModel):
         return [text.strip() for text in texts]
 
 
-def _prompt(network: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str | None) -> list[int]:
-    multilingual = bool(getattr(network.generation_config, "is_multilingual", False))
+def prompt_of(tokenizer: WhisperTokenizer, language: str | None, *, multilingual: bool) -> list[int]:
+    """Start, language, task and no-timestamps tokens; an English-only checkpoint has neither language nor task.
+
+    Raises UserError for a language that it does not know, or that it must be told.
+    """
     if not multilingual:
         if language not in (None, "en"):
             raise UserError(f"encoder.language={language}, and this checkpoint knows English only")
-        return list(processor.tokenizer.prefix_tokens[:1]) + list(processor.tokenizer.prefix_tokens[-1:])
+        return list(tokenizer.prefix_tokens[:1]) + list(tokenizer.prefix_tokens[-1:])
     if language is None:
         raise UserError(
             "this Whisper checkpoint is multilingual and must be told the language",
@@ -88,8 +92,8 @@ def _prompt(network: WhisperForConditionalGeneration, processor: WhisperProcesso
             fix="say encoder.language=en (adapt) or --language en (evaluate, transcribe)",
         )
     try:
-        processor.tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
-        return list(processor.tokenizer.prefix_tokens)
+        tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
+        return list(tokenizer.prefix_tokens)
     except ValueError:
         raise UserError(
             f"'{language}' is not a language that Whisper knows", where="encoder.language", fix="use a code such as de"

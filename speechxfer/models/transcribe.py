@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from speechxfer.data.audio_files import find_audio
 from speechxfer.data.long_audio import Cut, cuts, stated_seconds
 from speechxfer.data.pool import over_rows
 from speechxfer.errors import UserError
-from speechxfer.models.answering import Progress, cut_by_seconds
+from speechxfer.models.answering import Progress, cut_by_seconds, in_turn
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.loading import load
 from speechxfer.models.transcript import Segment, Transcript, Unread, commonest, join
@@ -185,14 +186,16 @@ class _Job:
 
     @property
     def full(self) -> bool:
-        return self.held >= _POOL * self.batch_seconds
+        return self.held >= _POOL * self.batch_seconds * max(1, self.model.ahead)
 
     def answer(self) -> None:
         """Answer all that waits, in batches of like lengths."""
         costs = [self._cost(waveform) for _, _, waveform in self.waiting]
         longest_first = sorted(range(len(costs)), key=lambda place: -len(self.waiting[place][2]))
-        for batch in cut_by_seconds(longest_first, costs, self.batch_seconds):
-            texts = _said(self.model, [self.waiting[place][2] for place in batch])
+        batches = cut_by_seconds(longest_first, costs, self.batch_seconds)
+        heard = ((batch, [self.waiting[place][2] for place in batch]) for batch in batches)
+        ask = None if self.model.ahead else partial(_said, self.model)
+        for batch, texts in in_turn(self.model, heard, ask):
             for place, text in zip(batch, texts, strict=True):
                 one, number, _ = self.waiting[place]
                 one.said[number] = text

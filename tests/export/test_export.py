@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
 from speechxfer.data.read import read
+from speechxfer.encoders.weights import find
 from speechxfer.errors import UserError
 from speechxfer.export import export
 from speechxfer.models import load, to_adapt
@@ -173,6 +174,7 @@ def test_every_precision_is_proven(quantization, whisper, utterances, tmp_path):
         "config.json",
         "model.bin",
         "preprocessor_config.json",
+        "speechxfer.json",
         "tokenizer.json",
         "vocabulary.json",
     }
@@ -193,7 +195,7 @@ def test_our_own_reader_takes_it_back_without_loss(whisper, tmp_path, monkeypatc
     network.save_pretrained(tmp_path / "wide")
     WhisperProcessor.from_pretrained(whisper).save_pretrained(tmp_path / "wide")
     made = export(tmp_path / "wide", "ctranslate2", tmp_path / "out")
-    back, before = load(made.output, device="cpu").whisper.state_dict(), network.state_dict()
+    back, before = load(find(made.output), device="cpu").whisper.state_dict(), network.state_dict()
     assert back.keys() == before.keys() and all(before[name].equal(back[name]) for name in before)
 
 
