@@ -1,16 +1,15 @@
 """Transcribing many utterances, against faster-whisper: python scripts/bench/against_faster_whisper.py [TABLE]
 
-Our adapted model (`--adapted`), unpadded, in float32, against faster-whisper's int8 on the CPU: with the checkpoint
-that the model was adapted from, and with our own model exported to it. faster-whisper is run in the two ways that suit
-short utterances, and compared by the quicker one:
+Our adapted model (`--adapted`), unpadded, against faster-whisper's int8 on the CPU: with the checkpoint that the model
+was adapted from, and with our own model exported to it. Ours is run as `transcribe` and `evaluate` do, in two forms:
+exported to CTranslate2 in int8, on features as long as the utterance, and as it was saved, in torch in float32.
+faster-whisper is run in the two ways that suit short utterances, and compared by the quicker one:
 
 - `pipeline`: `BatchedInferencePipeline`, the utterances of a call one after another, each a clip of `clip_timestamps`;
 - `direct`: what that calls inside, CTranslate2's `generate` on batches of 30 s features, a worker a thread.
 
-Both get English, no timestamps, no voice detection (an utterance is speech), the beams that our model was saved with,
-one temperature, and our limit of tokens. `unpadded` is our exported model in CTranslate2 on features as long as the
-utterance, which faster-whisper itself does not do: what our way of adapting allows there. Plain transformers' pipeline
-on our exported model runs once, for its WER.
+All get English, no timestamps, no voice detection (an utterance is speech), the beams that our model was saved with,
+one temperature, and our limit of tokens. Plain transformers' pipeline on our exported model runs once, for its WER.
 
 Audio is decoded by the same code and is part of the time; opening the model and a warm-up are not. Every turn is a
 process, so memory is each side's own. The first round, on four utterances, is for nothing but to fail early.
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,29 +31,28 @@ import numpy as np
 from _measuring import cores, corpus_table, machine, named, options, run, spread, versions, write
 from _processes import measured, say
 
-OURS = "speechxfer, adapted, unpadded"
-UNPADDED = "CTranslate2 int8, exported, unpadded"
+OURS = "speechxfer int8, exported, unpadded"
+TORCH = "speechxfer float32, as saved, unpadded"
 WAYS = ("pipeline", "direct")
 PEERS = {f"faster-whisper int8, {model}, {way}": (model, way) for model in ("zero-shot", "exported") for way in WAYS}
 PLAIN = "transformers' pipeline, exported"
-SIDES = (OURS, *PEERS, UNPADDED, PLAIN)
+SIDES = (OURS, TORCH, *PEERS, PLAIN)
 ONCE = (PLAIN,)
 SMOKE = 4  # utterances
 WARM_UP = 8
-BUCKET = 8_000  # samples: `unpadded` batches utterances of one length, filled up to the next half second
 CALL = 8  # batches to a call of the pipeline, which keeps all their features at once
 
 
 # -- the sides, each in a process of its own -------------------------------------------------------------------------
-def ours(given: argparse.Namespace) -> Callable[[Any], list[str]]:
-    """`answers`, as `transcribe` and `evaluate` call it."""
+def ours(folder: str | Path, given: argparse.Namespace) -> Callable[[Any], list[str]]:
+    """`answers` of `load(folder)`, as `evaluate` calls it: in CTranslate2 where the folder was exported to it."""
     import torch
 
     from speechxfer.config.recipe import Decoding
     from speechxfer.models import answers, load
 
     torch.set_num_threads(given.threads)
-    model = load(given.adapted, device="cpu")
+    model = load(folder, device="cpu")
     model.settings.beams = given.beams
     return lambda rows: answers(model, rows, batch_seconds=Decoding().batch_seconds)
 
@@ -94,8 +91,8 @@ def pipeline(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[st
     return transcribe
 
 
-def direct(folder: Path, given: argparse.Namespace, *, padded: bool = True) -> Callable[[Any], list[str]]:
-    """CTranslate2 on batches of features by faster-whisper's extractor, a batch a thread."""
+def direct(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[str]]:
+    """CTranslate2 on batches of 30 s of features by faster-whisper's extractor, a batch a thread."""
     import ctranslate2
     import tokenizers
     from faster_whisper.audio import pad_or_trim
@@ -114,10 +111,7 @@ def direct(folder: Path, given: argparse.Namespace, *, padded: bool = True) -> C
 
     def batch(work: tuple[list[int], list[np.ndarray]]) -> list[tuple[int, str]]:
         places, waveforms = work
-        if padded:
-            features = [pad_or_trim(extractor(waveform)[:, :-1]) for waveform in waveforms]
-        else:
-            features = [extractor(waveform, padding=0) for waveform in waveforms]
+        features = [pad_or_trim(extractor(waveform)[:, :-1]) for waveform in waveforms]
         found = whisper.generate(
             ctranslate2.StorageView.from_array(np.ascontiguousarray(np.stack(features), dtype=np.float32)),
             [prompt] * len(places),
@@ -128,9 +122,8 @@ def direct(folder: Path, given: argparse.Namespace, *, padded: bool = True) -> C
 
     def transcribe(rows: Any) -> list[str]:
         said = [""] * len(rows)
-        batches = _in_batches(rows, given.batch_size) if padded else _of_one_length(rows, given.batch_size)
         with ThreadPoolExecutor(given.threads) as pool:
-            for answered in pool.map(batch, batches):
+            for answered in pool.map(batch, _in_batches(rows, given.batch_size)):
                 for place, text in answered:
                     said[place] = text
         return said
@@ -175,22 +168,6 @@ def _in_batches(rows: Any, size: int) -> Iterator[tuple[list[int], list[np.ndarr
         yield places, [audio.load(rows[place]) for place in places]
 
 
-def _of_one_length(rows: Any, size: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """As above, and filled with silence to one length, so that no batch needs a mask, which CTranslate2 has not."""
-    from speechxfer.data import audio
-
-    waiting: dict[int, tuple[list[int], list[np.ndarray]]] = {}
-    for place in _longest_first(rows):
-        waveform = audio.load(rows[place])
-        length = max(1, math.ceil(len(waveform) / BUCKET)) * BUCKET
-        places, waveforms = waiting.setdefault(length, ([], []))
-        places.append(place)
-        waveforms.append(np.pad(waveform, (0, length - len(waveform))))
-        if len(places) == size:
-            yield waiting.pop(length)
-    yield from waiting.values()
-
-
 def _most_tokens(waveforms: Sequence[np.ndarray]) -> int:
     """Our decoder's limit for the longest of them, so that a looping one ends as early here as there."""
     from speechxfer.decoding.whisper import LEAST_TOKENS, TOKENS_PER_SECOND
@@ -205,11 +182,11 @@ def one_turn(given: argparse.Namespace) -> None:
     rows = read(given.table)
     rows = rows.select(_chosen(len(rows), given))
     if given.side == OURS:
-        transcribe = ours(given)
+        transcribe = ours(given.folder / "exported", given)
+    elif given.side == TORCH:
+        transcribe = ours(given.adapted, given)
     elif given.side == PLAIN:
         transcribe = plain(given.folder / "plain", given)
-    elif given.side == UNPADDED:
-        transcribe = direct(given.folder / "exported", given, padded=False)
     else:
         model, way = PEERS[given.side]
         transcribe = {"pipeline": pipeline, "direct": direct}[way](given.folder / model, given)

@@ -49,21 +49,19 @@ def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, cor
     assert said == [bench.plain(folder, options())(rows.select([place]))[0] for place in range(3)] and any(said)
 
 
-def test_unpadded_batches_are_of_one_length_and_hold_every_utterance(script, corpus_table):
-    from speechxfer.data import audio
+def test_our_sides_run_the_same_model_in_two_engines(script, whisper, corpus_table, tmp_path):
     from speechxfer.data.read import read
+    from speechxfer.export import export
+    from speechxfer.models import load
 
     bench = script("bench/against_faster_whisper.py")
-    rows = read(corpus_table)
-    batches = list(bench._of_one_length(rows, 4))
-    assert sorted(place for places, _ in batches for place in places) == list(range(18))
-    assert all(len(places) <= 4 for places, _ in batches)
-    for places, waveforms in batches:
-        assert len({len(waveform) for waveform in waveforms}) == 1 and len(waveforms[0]) % 8_000 == 0
-        for place, waveform in zip(places, waveforms, strict=True):
-            own = audio.load(rows[place])
-            assert (waveform[: len(own)] == own).all() and not waveform[len(own) :].any()
-            assert len(waveform) - len(own) < 8_000
+    unpadded = load(whisper, device="cpu")
+    unpadded.settings.pad_to_30s = False
+    unpadded.save(tmp_path / "saved")
+    folder = export(tmp_path / "saved", "ctranslate2", tmp_path / "out").output
+    rows = read(corpus_table).select([0, 3])  # 0.4 s, and 0.5 s, which no engine fills
+    quick, slow = bench.ours(folder, options())(rows), bench.ours(tmp_path / "saved", options())(rows)
+    assert all(quick) and quick[1] == slow[1]
 
 
 def test_the_quicker_of_their_ways_is_the_one_compared_with(script):
@@ -77,12 +75,11 @@ def test_the_quicker_of_their_ways_is_the_one_compared_with(script):
 
 
 def test_one_turn_as_a_process_of_its_own(script, whisper, corpus_table, tmp_path):
-    script("bench/against_faster_whisper.py")
+    bench = script("bench/against_faster_whisper.py")
     from _processes import measured
 
-    bench = str(script("bench/against_faster_whisper.py").__file__)
-    words = [bench, str(corpus_table), "--adapted", str(whisper), "--every", "6", "--beams", "1"]
-    found = measured([*words, "--side", "speechxfer, adapted, unpadded"], 1)
+    words = [str(bench.__file__), str(corpus_table), "--adapted", str(whisper), "--every", "6", "--beams", "1"]
+    found = measured([*words, "--side", bench.TORCH], 1)
     assert len(found["said"]) == 3 and found["seconds"] > 0 and found["peak_memory_mb"] > 100
     with pytest.raises(SystemExit, match="ended with 1"):
         measured([*words, "--side", "no such side"], 1)
@@ -112,7 +109,7 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
     assert found["times_as_fast"]["exported"]["median"] == 4.0 and found["beams"] == 1
     assert (
         found["sides"][bench.PLAIN]["seconds"]["repeats"] == 1
-        and found["sides"][bench.UNPADDED]["seconds"]["repeats"] == 2
+        and found["sides"][bench.TORCH]["seconds"]["repeats"] == 2
     )
     assert all(one.smoke for one in asked[: len(bench.SIDES)]) and not any(
         one.smoke for one in asked[len(bench.SIDES) :]
