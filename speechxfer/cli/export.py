@@ -37,8 +37,9 @@ def export(
 ) -> None:
     """Write a model as other libraries open it. Exit code 1 when --check finds another model than ours.
 
-    What opens it pads Whisper's audio to 30 s. Example: speechxfer export runs/accent-whisper --to ctranslate2
-    --quantization int8 --output accent-int8 --check test.csv
+    Other libraries pad Whisper's audio to 30 s, speechxfer does not.
+
+    Example: speechxfer export runs/accent-whisper --to ctranslate2 --quantization int8 --output accent-int8
     """
     from speechxfer.data.read import read
     from speechxfer.export import export as write
