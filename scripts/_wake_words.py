@@ -71,7 +71,7 @@ def newcomers(bench: Document) -> Rows:
 def peers(bench: Document) -> Rows:
     ours, theirs = bench["speed"]["speechxfer"], bench["speed"]["openWakeWord"]
     rows = [
-        ["CPU for an hour of sound, one thread", *(timed(side["cpu_seconds_an_hour"]) for side in (ours, theirs))],
+        ["CPU for an hour of sound, one core", *(timed(side["cpu_seconds_an_hour"]) for side in (ours, theirs))],
         ["peak memory of the process", *(timed(side["peak_memory_mb"], " MB") for side in (ours, theirs))],
     ]
     sides = bench["mean_miss_rate"]

@@ -3,7 +3,7 @@
     pip install pyopen-wakeword
     python scripts/bench/wakeword_peers.py --corpora ~/corpora --work runs/folds --jobs 2 --json FILE
 
-- CPU seconds and peak memory for an hour of sound: ten minutes of it, one thread each, in a process that loads nothing
+- CPU seconds and peak memory for an hour of sound: ten minutes of it, on one core each, in a process that loads nothing
   else, alternating, with nothing beside it.
 - Alarms of the stock models `alexa` and `hey_jarvis` on all of speechocean762, at their usual threshold of 0.5. No
   recording of those words is here, so nothing is said of their misses.
