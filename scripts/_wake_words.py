@@ -77,7 +77,8 @@ def peers(bench: Document) -> Rows:
     sides = bench["mean_miss_rate"]
     for condition, of in sides["speechxfer"].items():
         both = (of, sides["head on their embedding"][condition])
-        rows.append([f"missed at no false alarm, {condition}", *(per_cent(at["at_0_alarms"]) for at in both)])
+        rates = (f"{per_cent(at['at_0_alarms'])}, {per_cent(at['at_1_alarms'])}" for at in both)
+        rows.append([f"missed at no false alarm, and at one, {condition}", *rates])
     for name, of in bench["stock"]["models"].items():
         rows.append(["false alarms", "–", f"stock `{name}`: {of['false_alarms']} in {of['hours']:.1f} h"])
     return [[what, left, f"openWakeWord: {right}"] for what, left, right in rows]
