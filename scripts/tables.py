@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from _cells import Document, Rows, between, markdown, per_cent, timed
+from _cells import Document, Rows, between, markdown, per_cent, rated, timed
 from _peers import PEERS
 from _wake_words import FOLDS, WAKE_WORDS, by_folds, means, taken
 
@@ -137,17 +137,6 @@ def result_cells(result: Document) -> list[str]:
         after += f": the untouched model, kept, since the trained one had {rated(rejected, measure)}"
     others = [rated(side, measure) if side else "–" for side in (before, padded)]
     return [result["corpus"], others[0], after, others[1], minutes]
-
-
-def rated(part: Document, measure: str) -> str:
-    """`21.5 % (19.8 to 23.4)`; a classifier's accuracy where the measure is no WER."""
-    if part["wer"] is None:
-        return "no rate: no reference words"
-    over = "" if part["speakers"] else ", over utterances"
-    if measure == "WER":
-        return per_cent(part["wer"]) + between(part["interval"], over)
-    interval = part["interval"] and [max(0.0, 1 - part["interval"][1]), 1 - part["interval"][0]]
-    return f"accuracy {per_cent(1 - part['wer'])}{between(interval, over)}"
 
 
 def results_table(recipes: list[Header], results: Results) -> str:

@@ -47,7 +47,7 @@ def find_voices(where: str) -> list[Path]:
 
 
 class Piper:
-    """An opened voice. name: as its file is called; language: espeak-ng's name of it; speakers: how many it holds.
+    """An opened voice. name: as its file is called; speakers: how many it holds.
 
     Its speech varies from call to call; a voice that is opened anew begins with the same. Raises UserError for a file
     that Piper cannot open.
@@ -64,7 +64,6 @@ class Piper:
             words = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"Piper cannot open this voice ({words[:120]})", where=str(model)) from None
         self.name = model.stem
-        self.language = str(self._voice.config.espeak_voice)
         self.speakers = max(1, int(self._voice.config.num_speakers))
 
     def speak(

@@ -145,10 +145,13 @@ def _refuse_damaged(folder: Path) -> None:
         )
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def fingerprint(*paths: Path) -> str:
+    """SHA-256 of a file, or of several one after another, hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def folder_fingerprint(folder: Path) -> str:
@@ -164,7 +167,7 @@ def _from_package(name: str, weights: Installed) -> Path:
     packages = (weights.package, *weights.further)
     folders = [_inside(name, package, weights) for package in packages]
     parts = [path for folder in folders for path in sorted(folder.glob("model.bin*"))]
-    found = _of_all(parts) if parts else "no model.bin"
+    found = fingerprint(*parts) if parts else "no model.bin"
     if found != weights.sha256:
         again = " ".join(package.replace("_", "-") for package in packages)
         raise UserError(
@@ -192,16 +195,6 @@ def _inside(name: str, package: str, weights: Installed) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(package.replace("_", "-"), weights.extra, f"the model '{name}'")
     return Path(spec.submodule_search_locations[0]) / weights.inside
-
-
-def _of_all(parts: list[Path]) -> str:
-    """SHA-256 of the files one after another, hexadecimal."""
-    digest = hashlib.sha256()
-    for part in parts:
-        with part.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
 
 
 def _content(folder: Path) -> str:

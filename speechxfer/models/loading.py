@@ -33,11 +33,12 @@ def load(model: str | Path, *, device: str = "auto", language: str | None = None
     no settings of ours, it becomes a model in torch.
     Raises UserError for a folder that is no model, is damaged, or has no head to answer with.
     """
-    exported = _exported(model)
-    if exported is not None and pick_device(device).type == "cpu":
-        return open_fast(exported, _settings(exported, str(model)), language)
-    folder = find(model)
-    settings = _settings(exported or folder, str(model))
+    located = locate(model)
+    exported = _is_exported(located)
+    if exported and pick_device(device).type == "cpu":
+        return open_fast(located, _settings(located, str(model)), language)
+    folder = find(located)
+    settings = _settings(located if exported else folder, str(model))
     if language is not None:
         _one_language(folder)
         settings.language = language
@@ -96,11 +97,11 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
 
     head: the recipe's, where another head than the folder's own is to be trained. Reads no weights.
     """
-    exported = _exported(model)
-    if exported is not None and head is None:
-        described = describe(exported)
+    located = locate(model)
+    if _is_exported(located) and head is None:
+        described = describe(located)
         return _decoder_limits(described.config, described.processor)
-    folder = find(model)
+    folder = find(located)
     config = config_of(folder)
     kind = head.kind if head else _settings(folder, str(model), strict=False).kind
     inner = encoder_config(config)
@@ -129,10 +130,9 @@ def _decoder_limits(config: WhisperConfig, processor: WhisperProcessor) -> Limit
     )
 
 
-def _exported(model: str | Path) -> Path | None:
-    """The CTranslate2 folder that MODEL is, where our export wrote its settings beside it."""
-    folder = locate(model)
-    return folder if (folder / SETTINGS).is_file() and is_ctranslate2(folder) else None
+def _is_exported(folder: Path) -> bool:
+    """Whether it is a CTranslate2 folder that our export wrote its settings into."""
+    return (folder / SETTINGS).is_file() and is_ctranslate2(folder)
 
 
 def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | None:
