@@ -34,6 +34,7 @@ def of_run(report: dict[str, Any]) -> dict[str, Any]:
     provenance = report["provenance"]
     speakers = report["parts"]["test"].get("values of speaker")
     names = ("before", "after", "after_padded_to_30s", "rejected")
+    also = ("search", "rescoring", "learning_curve", "advice")  # where the run has them
     sides = {side: None if report.get(side) is None else _side(report[side], speakers) for side in names}
     return {
         "kind": "run",
@@ -43,6 +44,7 @@ def of_run(report: dict[str, Any]) -> dict[str, Any]:
         "kept": report["kept"],
         "candidates": report["candidates"],
         "stages": [_stage(stage) for stage in report["stages"]],
+        **{name: report[name] for name in also if report.get(name)},
         "parts": {name: _numbers(stated) for name, stated in report["parts"].items()},
         "speed": report["speed"],
         "seed": provenance["seed"],

@@ -20,7 +20,7 @@ from speechxfer.encoders.cache import utterance_key
 from speechxfer.models import SpeechModel, cut_by_seconds
 from speechxfer.shapes import padded_targets
 
-_OF_WAVEFORMS = {"speed", "gain", "noise", "noise_snr", "room"}  # the rest of `augment` acts above the split
+_OF_WAVEFORMS = {"pitch", "speed", "gain", "noise", "noise_snr", "room"}  # the rest of `augment` acts above the split
 
 
 class Draw(NamedTuple):
@@ -105,7 +105,8 @@ class TrainingUtterances(Dataset):
         self.utterances, self.targets, self.augment, self.seed = utterances, targets, augment, seed
         self.copies = copies
         settings = augment.settings
-        self.changes = bool(settings.speed or settings.gain or settings.noise or settings.room)  # copies differ
+        # whether copies differ
+        self.changes = any((settings.pitch, settings.speed, settings.gain, settings.noise, settings.room))
         self._facts = [settings.model_dump(mode="json", include=_OF_WAVEFORMS), augment.longest, seed]
         self._contents: dict[int, str] = {}
         self._files: dict[str, str] = {}

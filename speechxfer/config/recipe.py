@@ -109,6 +109,7 @@ class Scoring(Section):
 
 class Augment(Section):
     speed: list[float] = Field([], description="Speeds drawn from, say [0.9, 1.0, 1.1].")
+    pitch: list[float] = Field([], description="How many times as high, drawn from, say [0.85, 1.0, 1.2]; tempo stays.")
     gain: float = Field(0.0, ge=0, description="Loudness changes by up to this many dB.")
     noise: Share = Field(0.0, description="Share of utterances that get noise.")
     noise_snr: tuple[float, float] = Field((5.0, 25.0), description="Signal-to-noise ratio, dB, lowest and highest.")

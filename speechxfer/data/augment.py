@@ -1,4 +1,4 @@
-"""Augmentation: of waveforms (speed, room, noise, gain) and of hidden states (SpecAugment).
+"""Augmentation: of waveforms (pitch, speed, room, noise, gain) and of hidden states (SpecAugment).
 
 Everything is decided by the generator passed in: the same generator state gives the same result, on every device.
 """
@@ -18,7 +18,8 @@ from speechxfer.config import recipe
 from speechxfer.errors import UserError
 from speechxfer.shapes import RATE, length_mask
 
-_SPEEDS = (0.5, 2.0)  # beyond these, speech is no longer what a recogniser will meet
+_RATIOS = (0.5, 2.0)  # of speed and pitch; beyond these, speech is no longer what a recogniser will meet
+_WINDOW = 512  # samples, laid over each other to change the pitch: 32 ms hold two periods of a low voice
 _NOISE_FLOOR = 50.0  # Hz; below it coloured noise stays flat, else most of its power would be inaudible
 _REVERBERATION = (0.1, 0.6)  # s, RT60 of a synthetic room: a furnished one to a bare one
 _DIRECT_TO_REVERBERANT = (0.0, 12.0)  # dB
@@ -30,30 +31,30 @@ class Augment:
     """Waveform augmentation as a recipe's `augment` section says.
 
     `augment(waveform, rng)` takes (time,) float32 at 16 kHz and returns a new such array, or the same array where
-    nothing was drawn for it. In order, as sound travels: speed perturbation (Ko et al. 2015: resampling, so tempo
-    and pitch change together), a synthetic room (exponentially decaying noise as impulse response), coloured noise at
+    nothing was drawn for it. In order, as sound travels: pitch (of voice and vocal tract together, as a smaller or
+    larger speaker's; tempo stays), speed perturbation (Ko et al. 2015: resampling, so tempo and pitch change
+    together), a synthetic room (exponentially decaying noise as impulse response), coloured noise at
     a signal-to-noise ratio, gain. Results may pass ±1; nothing is clipped.
 
     longest: samples that a slowed utterance may not pass; the speed is left alone where it would (Whisper: 30 s).
-    Raises `UserError` for speeds outside 0.5 to 2 and for a reversed `noise_snr`.
+    Raises `UserError` for speeds and pitches outside 0.5 to 2 and for a reversed `noise_snr`.
     """
 
     def __init__(self, settings: recipe.Augment, *, longest: int | None = None) -> None:
-        low, high = _SPEEDS
-        for speed in settings.speed:
-            if not low <= speed <= high:
-                raise UserError(f"{speed} is not a usable speed", where="augment.speed", fix=f"stay in {low} to {high}")
+        self.settings, self.longest = settings, longest
+        self._pitches = _ratios("pitch", settings.pitch)
+        self._speeds = _ratios("speed", settings.speed)
         if settings.noise_snr[0] > settings.noise_snr[1]:
             raise UserError(
                 f"{list(settings.noise_snr)} has its highest first",
                 where="augment.noise_snr",
                 fix="write the lowest ratio first",
             )
-        self.settings, self.longest = settings, longest
-        self._speeds = [Fraction(speed).limit_denominator(20) for speed in settings.speed]
 
     def __call__(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         settings = self.settings
+        if self._pitches:
+            waveform = change_pitch(waveform, self._pitches[rng.integers(len(self._pitches))])
         if self._speeds:
             waveform = change_speed(waveform, self._speeds[rng.integers(len(self._speeds))], self.longest)
         if settings.room and rng.random() < settings.room:
@@ -65,12 +66,55 @@ class Augment:
         return waveform
 
 
+def _ratios(key: str, asked: Sequence[float]) -> list[Fraction]:
+    """As ratios of small integers, which keep the resampling kernel small whatever the rate."""
+    low, high = _RATIOS
+    for ratio in asked:
+        if not low <= ratio <= high:
+            raise UserError(f"{ratio} is not a usable {key}", where=f"augment.{key}", fix=f"stay in {low} to {high}")
+    return [Fraction(ratio).limit_denominator(20) for ratio in asked]
+
+
+def change_pitch(waveform: np.ndarray, pitch: Fraction) -> np.ndarray:
+    """(time,) to (time,): every frequency `pitch` times as high at the same tempo: stretched, then resampled.
+
+    Formants move with the voice's own pitch, as between a child and an adult. Unchanged below a window.
+    """
+    if pitch == 1 or len(waveform) < _WINDOW:
+        return waveform
+    longer = _stretched(waveform, math.ceil(len(waveform) * pitch))
+    return resample(torch.tensor(longer), pitch.numerator, pitch.denominator).numpy()[: len(waveform)]
+
+
+def _stretched(waveform: np.ndarray, size: int) -> np.ndarray:
+    """(time,) to (size,) at another tempo, by WSOLA (Verhelst and Roelands 1993).
+
+    Windows are laid over each other by half; each is taken from within a quarter window of its place, where the sound
+    is most like that which followed the window before.
+    """
+    hop, reach = _WINDOW // 2, _WINDOW // 4
+    count = -(-size // hop)
+    latest = len(waveform)  # where the last window begins, once there is half a window of silence at both ends
+    waveform = np.pad(waveform, hop)
+    places = np.linspace(0, latest, count + 1).round().astype(int)
+    window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
+    stretched = np.zeros(count * hop + _WINDOW, np.float32)
+    taken = 0
+    for number, place in enumerate(places):
+        if number:
+            following = waveform[min(taken + hop, latest) :][:_WINDOW]
+            first = max(0, place - reach)
+            near = waveform[first : min(latest, place + reach) + _WINDOW]
+            taken = first + int(np.correlate(near, following).argmax())
+        stretched[number * hop : number * hop + _WINDOW] += window * waveform[taken : taken + _WINDOW]
+    return stretched[hop : hop + size]
+
+
 def change_speed(waveform: np.ndarray, speed: Fraction, longest: int | None = None) -> np.ndarray:
     """(time,) to (ceil(time / speed),): played `speed` times as fast. Unchanged if slower and then over `longest`."""
     after = math.ceil(len(waveform) / speed)
     if speed == 1 or (longest is not None and len(waveform) < after and after > longest):
         return waveform
-    # A ratio of small integers keeps the resampling kernel small, whatever the rate.
     return resample(torch.tensor(waveform), speed.numerator, speed.denominator).numpy()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechxfer.config import recipe
-from speechxfer.data.augment import Augment, add_babble, add_noise, add_room, change_speed, spec_augment
+from speechxfer.data.augment import Augment, add_babble, add_noise, add_room, change_pitch, change_speed, spec_augment
 from speechxfer.errors import UserError
 
 RATE = 16_000
@@ -59,6 +59,34 @@ class TestSpeed:
     def test_an_impossible_speed_is_named(self, speed):
         with pytest.raises(UserError, match=r"augment\.speed"):
             Augment(recipe.Augment(speed=[speed]))
+
+
+class TestPitch:
+    @pytest.mark.parametrize("pitch", [0.8, 0.9, 1.1, 1.25])
+    def test_pitch_moves_and_tempo_stays(self, pitch):
+        before = np.concatenate([tone(500, 1), noise(0.5) * 0, tone(1000, 1)])
+        after = Augment(recipe.Augment(pitch=[pitch]))(before, np.random.default_rng(0))
+        assert after.dtype == np.float32
+        assert len(after) == len(before)
+        assert loudest(after[:RATE]) == pytest.approx(500 * pitch, abs=2)
+        assert loudest(after[-RATE:]) == pytest.approx(1000 * pitch, abs=2)
+        pause = after[round(1.1 * RATE) : round(1.4 * RATE)]
+        assert np.abs(pause).max() < 0.01
+
+    def test_the_tone_keeps_its_level(self):
+        middle = change_pitch(tone(500, 2), Fraction(6, 5))[2000:-2000]
+        assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.3 / math.sqrt(2), rel=0.02)
+
+    @pytest.mark.parametrize("samples", [0, 1, 511, 512, 513, 1000])
+    def test_a_clip_of_any_length(self, samples):
+        assert len(change_pitch(noise(1)[:samples], Fraction(9, 10))) == samples
+
+    def test_none_is_none(self):
+        assert change_pitch(before := noise(1), Fraction(1)) is before
+
+    def test_an_impossible_pitch_is_named(self):
+        with pytest.raises(UserError, match=r"augment\.pitch"):
+            Augment(recipe.Augment(pitch=[3.0]))
 
 
 class TestNoise:

@@ -50,6 +50,7 @@ def test_the_figures_are_the_report_s(script, run, tmp_path):
         if side in report:
             assert kept[side] == {key: report[side][key] for key in kept[side] if key != "speakers"} | {"speakers": 2}
             assert set(kept[side]) >= {"wer", "interval", "substitutions", "deletions", "insertions", "reference_words"}
+    assert kept.get("advice") == (report["advice"] or None)
     assert kept["kept"] == report["kept"] and kept["candidates"] == report["candidates"]
     assert [len(stage["dev"]) for stage in kept["stages"]] == [1, 2]
     trained = [stage["trained_parameters"] for stage in report["stages"]]
