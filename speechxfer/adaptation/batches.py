@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +24,7 @@ from speechxfer.models import SpeechModel, cut_by_seconds
 from speechxfer.shapes import padded_targets
 
 _OF_WAVEFORMS = {"pitch", "speed", "gain", "noise", "noise_snr", "room"}  # the rest of `augment` acts above the split
+_WORKERS, _SHARED = 8, 1e9  # at most so many beside a GPU, where so many bytes of shared memory are free
 
 
 class Draw(NamedTuple):
@@ -85,6 +89,23 @@ class BatchesBySeconds(Sampler[list[Draw]]):
         # a little noise on the lengths mixes neighbours anew, and costs little padding
         jittered = np.asarray(self.seconds) * rng.uniform(0.9, 1.1, len(self.seconds))
         return list(cut_by_seconds(np.argsort(jittered, kind="stable").tolist(), self.seconds, self.most))
+
+
+def loading_workers(device: str) -> int:
+    """Processes that decode, augment and collate the next batches while a GPU trains; none beside a CPU's own work.
+
+    None either where shared memory, by which batches come, is as scarce as in a container started without `--shm-size`.
+    """
+    shared = Path("/dev/shm")
+    if device != "cuda" or (shared.is_dir() and shutil.disk_usage(shared).free < _SHARED):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+
+
+def leave_ctrl_c_to_training(worker: int) -> None:
+    """In a loading process: a first Ctrl-C lets the step end, and its batch is still wanted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class TrainingUtterances(Dataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechxfer.adaptation.batches import BatchesBySeconds, Collate, Draw, TrainingUtterances
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate, Draw, TrainingUtterances, loading_workers
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.adaptation.trainer import train_stage
 from speechxfer.config import load_recipe
@@ -198,3 +199,31 @@ def test_a_clip_shorter_than_its_text_trains_on(tiny_whisper, spoken):
     loss.backward()
     assert bool(loss.isfinite())
     assert all(bool(p.grad.isfinite().all()) for p in trainee.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "processes", "free", "workers"),
+    [
+        ("cpu", 16, 1, 1e12, 0),
+        ("mps", 16, 1, 1e12, 0),
+        ("cuda", 16, 1, 1e12, 8),
+        ("cuda", 16, 8, 1e12, 1),
+        ("cuda", 8, 8, 1e12, 0),
+        ("cuda", 4, 1, 1e12, 3),
+        ("cuda", 16, 1, 64e6, 0),
+    ],
+)
+def test_who_prepares_batches(monkeypatch, device, cores, processes, free, workers):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(cores), raising=False)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert loading_workers(device) == (workers if Path("/dev/shm").is_dir() or free > 1e9 else 8)
+
+
+def test_preparing_a_batch_touches_nothing_on_the_model_s_device(recipe_values, corpus_table):
+    """A process beside a GPU's may not use it: on `meta` any use would show."""
+    rows = read(corpus_table)
+    model = to_adapt(load_recipe(recipe_values), list(rows["text"]))
+    model.network.to("meta")
+    made = Collate(model)([TrainingUtterances(rows, [[1]] * len(rows), Augment(Settings()), 0)[Draw(0, 0, True)]])
+    assert {tensor.device.type for tensor in made.values()} == {"cpu"}

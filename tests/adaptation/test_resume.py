@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,25 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
         adapt(recipe, narrator=quiet)
     torch.manual_seed(99)
     assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+
+
+def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
+    uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, monkeypatch
+):
+    monkeypatch.setattr(trainer_module, "loading_workers", lambda device: 2)
+
+    def ctrl_c_for_all() -> None:  # as a terminal sends it to its whole foreground
+        children = multiprocessing.active_children()
+        assert len(children) == 2
+        for child in children:
+            os.kill(int(child.pid or 0), signal.SIGINT)
+        ctrl_c()
+
+    narrator = watcher({(FIRST, 2): ctrl_c_for_all})
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=narrator)
+    assert narrator.heard("interrupted at step 2 of ")
+    assert equal(adapt(recipe, resume=True, narrator=quiet), uninterrupted[0], same_weights)
 
 
 def test_ctrl_c_twice_stops_at_once(recipe, watcher, quiet, ctrl_c):
