@@ -11,11 +11,12 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from speechxfer.config.recipe import REQUIRED, Recipe
+from speechxfer.config.recipe import REQUIRED, Head, Recipe
 from speechxfer.errors import Problems, UserError, nearest
 
 Schema = TypeVar("Schema", bound=BaseModel)
 ADAPT, WAKE_WORD = "adapt", "wakeword train"  # the commands that a recipe may be for
+_BY_HEAD = {"seq2seq": "accent-whisper", "joint": "accent-best", "ctc": "accent-ctc", "classify": "spoken-commands"}
 _OWN_KEYS = {ADAPT: "stages", WAKE_WORD: "word"}  # what a recipe for the one has, and for no other
 
 
@@ -72,8 +73,9 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     """A checked `Recipe`.
 
     source: a path, a shipped recipe's name, or a mapping. overrides: `encoder.name=...`, `stages.0.epochs=2`; the value
-    is read as YAML. Raises UserError that gathers every unknown key (with the nearest known one), wrong type and
-    missing value, each with its line where it stands in a file.
+    is read as YAML. A recipe without stages gets those of the shipped recipe for its head (`head.kind`), and a stage
+    without epochs or a rate gets theirs. Raises UserError that gathers every unknown key (with the nearest known one),
+    wrong type and missing value, each with its line where it stands in a file.
     """
     if isinstance(source, dict):
         path, text, values = None, "", copy.deepcopy(source)
@@ -85,11 +87,20 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     where = str(path) if path else "recipe"
     problems = Problems(f"{where} is not a usable recipe", fix="see `speechxfer recipes` for working ones")
     typed: set[str] = set()
-    for word in overrides:
-        try:
-            typed.add(_override(values, word))
-        except UserError as error:
-            problems.add(str(error).replace("\n  fix: ", ", "))
+
+    def override(words: Sequence[str]) -> None:
+        for word in words:
+            try:
+                typed.add(_override(values, word))
+            except UserError as error:
+                problems.add(str(error).replace("\n  fix: ", ", "))
+
+    override([word for word in overrides if not word.startswith("stages")])
+    shipped = _shipped_stages(values)
+    if values.get("stages") is None and shipped:
+        values["stages"] = copy.deepcopy(shipped)
+    override([word for word in overrides if word.startswith("stages")])
+    _complete(values.get("stages"), shipped)
     return _checked(Recipe, values, problems, typed, text)
 
 
@@ -183,6 +194,25 @@ def _checked(schema: type[Schema], values: dict[str, Any], problems: Problems, t
         raise
     problems.stop()
     return found
+
+
+def _shipped_stages(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The stages of the shipped recipe for this head; none for one that will be refused."""
+    head = values.get("head") or {}
+    kind = head.get("kind", Head().kind) if isinstance(head, dict) else None
+    path = shipped_recipes().get(_BY_HEAD.get(kind, "")) if isinstance(kind, str) else None
+    return _parse(_text_of(path), path)["stages"] if path else []
+
+
+def _complete(stages: Any, shipped: list[dict[str, Any]]) -> None:
+    """Give a stage without epochs or a rate those of the shipped stage that trains the same, else of the last."""
+    for stage in stages if isinstance(stages, list) and shipped else []:
+        if isinstance(stage, dict):
+            like = next((one for one in shipped if one["train"] == stage.get("train")), shipped[-1])
+            rates = () if "lr" in stage else ("lr", "encoder_lr", "decoder_lr")
+            for key in ("epochs", *rates):
+                if key in like:
+                    stage.setdefault(key, like[key])
 
 
 def _refuse_other(values: dict[str, Any], source: str | Path, command: str) -> None:

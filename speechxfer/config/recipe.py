@@ -71,8 +71,8 @@ class Stage(Section):
     train: Parts = Field(
         description="head, top-N (upper encoder layers), encoder (all but the feature extractor), all."
     )
-    epochs: float = Field(gt=0)
-    lr: float = Field(gt=0, description="Peak learning rate.")
+    epochs: float = Field(gt=0, description="As the shipped recipe for the head has it, when absent.")
+    lr: float = Field(gt=0, description="Peak learning rate; as the shipped recipe for the head has it, when absent.")
     encoder_lr: float | None = Field(None, gt=0, description="Another peak for the encoder's layers.")
     decoder_lr: float | None = Field(None, gt=0, description="Another peak for Whisper's own decoder.")
     layer_decay: float = Field(

@@ -38,6 +38,30 @@ def test_the_smallest_recipe_gets_every_default(write):
     assert (recipe.data.train, recipe.data.dev, recipe.head.kind, recipe.seed) == (REQUIRED, "auto", "ctc", 0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shipped"),
+    [("seq2seq", "accent-whisper"), ("joint", "accent-best"), ("ctc", "accent-ctc"), ("classify", "spoken-commands")],
+)
+def test_stages_that_are_left_out_are_those_of_the_shipped_recipe_for_the_head(write, kind, shipped):
+    theirs = load_recipe(shipped).stages
+    assert load_recipe(write(f"head: {{kind: {kind}}}\n")).stages == theirs
+    # the head may come from the command line, and what it brings may be changed there
+    changed = load_recipe(write("seed: 1\n"), ["stages.0.epochs=17", f"head.kind={kind}"]).stages
+    assert changed[0].epochs == 17 and changed[0].lr == theirs[0].lr and changed[1:] == theirs[1:]
+
+
+def test_a_stage_gets_the_epochs_and_rates_that_it_leaves_out(write):
+    text = (
+        "head: {kind: ctc}\nstages: [{train: head}, {train: all, lr: 3e-4}, {train: [head, encoder], batch_seconds: 9}]"
+    )
+    head, every, encoder = load_recipe(write(text)).stages
+    first, last = load_recipe("accent-ctc").stages
+    assert head == first.model_copy(update={"batch_seconds": head.batch_seconds})
+    assert (every.lr, every.encoder_lr, every.epochs) == (3e-4, None, last.epochs)  # one rate was given: for all
+    assert (encoder.lr, encoder.encoder_lr, encoder.epochs) == (last.lr, last.encoder_lr, last.epochs)
+    assert encoder.batch_seconds == 9
+
+
 @pytest.mark.parametrize("written", ["1e-4", "1E-4", "1.0e-4", "1.e-4", ".1e-3", "+1e-4", "0.0001"])
 def test_a_rate_is_a_number_however_it_is_written(write, written):
     by_file = load_recipe(write(SMALLEST.replace("1.0e-3", written)))
@@ -144,7 +168,6 @@ def test_every_problem_is_named_at_once_with_its_line(write):
         ("{[a]: b}", "not readable as YAML: found unhashable key"),
         ("a: 1\n---\nb: 2\n", "not readable as YAML"),
         ("a: \x07\n", "not readable as YAML"),
-        ("seed: 1\n", "stages: field required"),
         ("stages: []\n", "stages: list should have at least 1 item"),
         (
             SMALLEST.replace("epochs: 1", "epochs: 0"),
