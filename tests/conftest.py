@@ -169,6 +169,7 @@ def tiny_recipe(tiny_whisper: Path, corpus_table: Path, tmp_path: Path) -> Calla
             "candidates": {"means": [], "untouched": []},
             "augment": {"speed": [0.9, 1.0, 1.1], "time_masks": 1, "freq_masks": 1, "pad_to_30s": 0.2},
             "device": "cpu",
+            "precision": "float32",  # the same on every machine
             "output": str(tmp_path / "run"),
         }
         return load_recipe(values, overrides)

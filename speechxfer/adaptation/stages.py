@@ -15,7 +15,7 @@ from speechxfer.adaptation.caching import CachedUtterances, copies_of, from_cach
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import train_stage, weights_kept
+from speechxfer.adaptation.trainer import in_bfloat16, train_stage, weights_kept
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
 from speechxfer.report.progress import Narrator
@@ -100,6 +100,7 @@ def _stage(
             resume=resume,
             callbacks=[_Telling(progress, narrator, title, judge.material.measure)],
             say=narrator.say,
+            precision=judge.recipe.precision,
         )
         entry = {
             "train": stage.train,
@@ -109,6 +110,7 @@ def _stage(
             "seconds": round(time.perf_counter() - began, 1),
             "encoding_seconds": round(encoding, 1),
             "cached": isinstance(drawn, CachedUtterances),
+            "bfloat16": in_bfloat16(judge.recipe.precision, trainee.model.device.type),
             "trained_parameters": sum(count["trained"] for count in counts.values()),
             "parameters": counts,
         }

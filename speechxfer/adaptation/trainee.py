@@ -100,7 +100,8 @@ class Trainee(nn.Module):
             hidden = Hidden(states, lengths, self.split)
         else:
             assert features is not None
-            with torch.no_grad():
+            # in float32, as it is where it is computed once and kept
+            with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
                 hidden = self.model.encoder.lower(Inputs(features, lengths), self.split)
         if self.training and (self.augment.time_masks or self.augment.freq_masks):
             hidden.states = spec_augment(

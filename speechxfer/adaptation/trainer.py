@@ -72,7 +72,8 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.999), eps=1e-8)
+            fused = self.args.device.type in ("cpu", "cuda")  # one pass over the weights, where torch has one
+            self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.999), eps=1e-8, fused=fused)
         return self.optimizer
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -183,13 +184,14 @@ def train_stage(
     resume: bool,
     callbacks: list[TrainerCallback],
     say: Callable[[str], None],
+    precision: str = "auto",
 ) -> tuple[list[dict[str, float]], str]:
     """Train one stage; the trainee ends with the weights of its best epoch on the dev part.
 
     utterances: `TrainingUtterances`, or `CachedUtterances` of theirs. seconds: each one's length. folder: where the
-    stage's checkpoints go. Returns the log of epochs, `{"epoch": 1.0, "dev": 0.31}`, and the name of the best one's
-    checkpoint. Out of memory on a GPU: half the seconds a batch, twice the accumulation, from the stage's start. Raises
-    UserError where the smallest batch does not fit.
+    stage's checkpoints go. precision: as the recipe says. Returns the log of epochs, `{"epoch": 1.0, "dev": 0.31}`,
+    and the name of the best one's checkpoint. Out of memory on a GPU: half the seconds a batch, twice the accumulation,
+    from the stage's start. Raises UserError where the smallest batch does not fit.
     """
     size = processes.by_main(lambda: _batch_size(folder, stage))
     start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
@@ -210,7 +212,7 @@ def train_stage(
         with StopAtOnce(say) as stop:
             trainer = StageTrainer(
                 model=trainee,
-                args=_arguments(stage, trainee, folder, size.accumulate, len(batches), seed),
+                args=_arguments(stage, trainee, folder, size.accumulate, len(batches), seed, precision),
                 utterances=utterances,
                 data_collator=Collate(trainee.model),
                 batches=batches,
@@ -310,8 +312,21 @@ def _too_little(words: str, fix: str) -> UserError:
     return UserError(f"out of GPU memory ({words})", where="stages", fix=fix)
 
 
+def in_bfloat16(precision: str, device: str) -> bool:
+    """Whether training computes in bfloat16 (weights and their updates stay float32).
+
+    auto: on a GPU that can, and on a processor with instructions for it. Others emulate it, slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    able = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
 def _arguments(
-    stage: Stage, trainee: Trainee, folder: Path, accumulate: int, batches: int, seed: int
+    stage: Stage, trainee: Trainee, folder: Path, accumulate: int, batches: int, seed: int, precision: str
 ) -> TrainingArguments:
     device = trainee.model.device.type
     steps = math.ceil(math.ceil(batches / accumulate) * stage.epochs)
@@ -324,7 +339,7 @@ def _arguments(
         weight_decay=stage.weight_decay,
         max_grad_norm=stage.clip,
         gradient_accumulation_steps=accumulate,
-        bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
+        bf16=in_bfloat16(precision, device),
         use_cpu=device == "cpu",
         eval_strategy="epoch",
         save_strategy="epoch",

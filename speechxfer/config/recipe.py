@@ -165,6 +165,11 @@ class Recipe(Section):
     cache: Cache = Cache()
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the arithmetic in training; auto: bfloat16 where the processor or GPU is made for it. "
+        "Weights, frozen frames and what is measured stay float32.",
+    )
     output: str | None = Field(None, description="The run folder; default runs/<recipe name>.")
     overwrite: bool = Field(False, description="Replace a finished run in the output folder.")
 

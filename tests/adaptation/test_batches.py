@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, Draw, TrainingUtterances, loading_workers
 from speechxfer.adaptation.trainee import Trainee
-from speechxfer.adaptation.trainer import train_stage
+from speechxfer.adaptation.trainer import in_bfloat16, train_stage
 from speechxfer.config import load_recipe
 from speechxfer.config.recipe import Augment as Settings
 from speechxfer.config.recipe import Stage
@@ -155,6 +155,7 @@ def test_accumulated_batches_weigh_by_their_targets(tiny_whisper, corpus_table, 
             resume=False,
             callbacks=[keep(gradients, trainee)],
             say=lambda _: None,
+            precision="float32",
         )
         moved.append(gradients)
     assert moved[0].keys() == moved[1].keys() and len(moved[0]) > 20
@@ -227,3 +228,19 @@ def test_preparing_a_batch_touches_nothing_on_the_model_s_device(recipe_values, 
     model.network.to("meta")
     made = Collate(model)([TrainingUtterances(rows, [[1]] * len(rows), Augment(Settings()), 0)[Draw(0, 0, True)]])
     assert {tensor.device.type for tensor in made.values()} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "able", "answer"),
+    [
+        ("auto", "cpu", {"avx512_bf16": True}, True),
+        ("auto", "cpu", {"amx_bf16": True}, True),
+        ("auto", "cpu", {"avx512_bf16": False, "avx2": True}, False),
+        ("auto", "mps", {"avx512_bf16": True}, False),
+        ("float32", "cpu", {"avx512_bf16": True}, False),
+        ("bfloat16", "cpu", {}, True),
+    ],
+)
+def test_bfloat16_where_the_processor_is_made_for_it(monkeypatch, precision, device, able, answer):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert in_bfloat16(precision, device) is answer

@@ -90,6 +90,7 @@ class Setting:
             resume=False,
             callbacks=[],
             say=lambda _: None,
+            precision=self.recipe.precision,
         )
         return found
 
@@ -114,6 +115,7 @@ def make(tiny_whisper: Path, make_encoder: Callable[..., Path], corpus_table: Pa
             "cache": {"use": "always", "copies": 2},
             "augment": AUGMENT,
             "device": "cpu",
+            "precision": "float32",
         }
         return Setting(given | values, corpus_table, overrides, order)
 
@@ -332,3 +334,18 @@ def test_stages_of_other_splits_have_other_stores(small, quiet, frames, weights_
     assert [stage["cached"] for stage in run.report["stages"]] == [True, True, False]
     assert sorted(store.layer for store in stores_in()) == [1, 2]
     assert all(stage["encoding_seconds"] <= stage["seconds"] for stage in run.report["stages"])
+
+
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2", "conformer"])
+def test_in_bfloat16_too(make, watcher, tmp_path, family):
+    """Arithmetic of eight bits above frames that are kept, or made again, in float32; the weights stay float32."""
+    given = ("stages.0.train=[head, top-1]", "stages.0.epochs=4", "precision=bfloat16")
+    cached = make(family, *given)
+    found = cached.losses(cached.kept(watcher()), tmp_path / "cached")
+    never = make(family, *given, "cache.use=never")
+    truth = never.losses(never.kept(watcher()), tmp_path / "anew")
+    assert found == pytest.approx(truth, rel=0.02)
+    single = make(family, *given[:-1], "precision=float32")
+    precise = single.losses(single.kept(watcher()), tmp_path / "single")
+    assert truth == pytest.approx(precise, rel=0.05) and truth != precise
+    assert {parameter.dtype for parameter in never.model.network.parameters()} == {torch.float32}

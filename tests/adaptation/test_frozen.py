@@ -174,7 +174,7 @@ def rates_of(trainee: Trainee, stage: Stage, table: Path, folder: Path) -> dict[
     trainee.begin(stage)
     trainer = StageTrainer(
         model=trainee,
-        args=_arguments(stage, trainee, folder, 1, 1, 0),
+        args=_arguments(stage, trainee, folder, 1, 1, 0, "float32"),
         utterances=TrainingUtterances(read(table).select(range(2)), [[1], [1]], Augment(trainee.augment), 0),
         data_collator=Collate(trainee.model),
         batches=BatchesBySeconds([1, 1], most=9, epochs=1, seed=0),

@@ -93,6 +93,7 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
         "head": {"kind": "ctc", "dropout": 0.0},
         "cache": {"use": "always"},
         "device": "cpu",
+        "precision": "float32",
     }
     (tmp_path / "train.py").write_text(TRAINING, encoding="utf-8")
     rows = _even(corpus_table, len(stages))
