@@ -6,8 +6,9 @@ untouched weights keeps what the checkpoint knew of speech that a small corpus l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,19 @@ from speechxfer.models.seq2seq import WhisperRecogniser
 Weights = dict[str, Tensor]
 
 
+FINALISTS = 3  # candidates that are heard once more, by the decoding that the model will be used with
+
+
 @dataclass
 class Candidate:
-    """A model that may be kept, with its error rate on the dev part."""
+    """A model that may be kept, with its error rates on the dev part.
+
+    dev: greedy, as every candidate is heard. dev_beam: by the recipe's beam, of the few best; None of the others.
+    """
 
     name: str
     dev: float
+    dev_beam: float | None = None
 
 
 def choose_weights(
@@ -38,34 +46,48 @@ def choose_weights(
     """Measure every candidate on dev; the trainee ends with the best one's weights, which is the first in the list.
 
     stages: the report's entries. Of equals the later stage, the mean and the mixture are preferred: they have adapted
-    more, or forgotten less, for the same figure.
+    more, or forgotten less, for the same figure. Where Whisper's decoder is to search by beam, the `FINALISTS` best
+    are heard so too, and the best of those is chosen: what is right greedily is not always what a beam finds.
     """
     best = min(reversed(range(len(stages))), key=lambda number: stages[number]["dev"])
-    if best != len(stages) - 1:
-        trainee.restore(checkpoint_of(folder, best, stages[best]))
-    found = [Candidate(f"stage {number}", entry["dev"]) for number, entry in enumerate(stages)]
-    chosen, kept = found[best], _weights_of(trainee)
+    found: list[tuple[Candidate, Callable[[], Weights]]] = [
+        (Candidate(f"stage {number}", entry["dev"]), partial(_restored, trainee, checkpoint_of(folder, number, entry)))
+        for number, entry in enumerate(stages)
+    ]
+    chosen = found[best]
 
-    def measure(name: str, weights: Weights) -> None:
-        nonlocal chosen, kept
-        trainee.load_state_dict(weights)
+    def measure(name: str, make: Callable[[], Weights]) -> None:
+        nonlocal chosen
+        trainee.load_state_dict(make())
         candidate = Candidate(name, judge.dev(trainee.model, f"{name}, dev"))
         judge.narrator.say(f"{name}: dev {candidate.dev:.1%}")
-        found.append(candidate)
-        if candidate.dev <= chosen.dev:
-            chosen, kept = candidate, weights
+        found.append((candidate, make))
+        if candidate.dev <= chosen[0].dev:
+            chosen = found[-1]
 
     late = late_weights(folder, best)
     for count in judge.recipe.candidates.means:
         if count <= len(late):
-            measure(f"stage {best}, mean of its last {count} epochs", mean(trainee, late[-count:]))
+            measure(f"stage {best}, mean of its last {count} epochs", partial(mean, trainee, late[-count:]))
     if untouched is not None and isinstance(trainee.model, WhisperRecogniser) and not trainee.lora:
-        adapted, name = kept, chosen.name
+        adapted, name = chosen[1](), chosen[0].name
         before = _pretrained(trainee, trainee.model, untouched)
         for share in judge.recipe.candidates.untouched:
-            measure(f"{name}, {share:.0%} untouched", mixture(adapted, before, share))
-    trainee.load_state_dict(kept)
-    return [chosen, *(candidate for candidate in found if candidate is not chosen)]
+            measure(f"{name}, {share:.0%} untouched", partial(mixture, adapted, before, share))
+    if isinstance(trainee.model, WhisperRecogniser) and trainee.model.settings.beams > 1 and len(found) > 1:
+        finalists = sorted(found[::-1], key=lambda one: one[0].dev)[:FINALISTS]
+        for candidate, make in finalists:
+            trainee.load_state_dict(make())
+            candidate.dev_beam = judge.dev_by_beam(trainee.model, f"{candidate.name}, dev by beam")
+            judge.narrator.say(f"{candidate.name}: dev by beam {candidate.dev_beam:.1%}")
+        chosen = min(finalists, key=lambda one: one[0].dev_beam or 0.0)
+    trainee.load_state_dict(chosen[1]())
+    return [chosen[0], *(candidate for candidate, _ in found if candidate is not chosen[0])]
+
+
+def _restored(trainee: Trainee, checkpoint: Path) -> Weights:
+    trainee.restore(checkpoint)
+    return _weights_of(trainee)
 
 
 def mean(trainee: Trainee, checkpoints: Sequence[Path]) -> Weights:

@@ -33,6 +33,12 @@ class Judge:
         self.scores[title] = score
         return score.wer
 
+    def dev_by_beam(self, model: SpeechModel, title: str) -> float:
+        """The dev part's error rate, decoded as the model's settings say."""
+        rate = self._evaluate(model, self.material.dev, title).score.wer
+        assert rate is not None
+        return rate
+
     def greedy(self, model: SpeechModel, part: Dataset, title: str) -> Score:
         """The greedy answers' score on any part."""
         beams, model.settings.beams = model.settings.beams, 1

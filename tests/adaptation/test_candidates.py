@@ -73,3 +73,38 @@ def test_rescoring_takes_the_fewest_errors(monkeypatch):
     references = [("a",), ("b",)]
     assert rescoring.errors(found, references, Rescoring(ctc=0.0)) == 2
     assert rescoring.errors(found, references, Rescoring(ctc=0.3)) == 0
+
+
+def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypatch):
+    """Three of five candidates, of which a beam finds another the best than the best path does."""
+    from speechxfer.adaptation.judge import Judge
+
+    heard = []
+
+    def by_beam(judge, model, title):
+        assert model.settings.beams == 2
+        heard.append((title, {name: weight.clone() for name, weight in model.network.state_dict().items()}))
+        return {"stage 0, mean of its last 2 epochs, dev by beam": 0.2}.get(title, 0.25)
+
+    monkeypatch.setattr(Judge, "dev_by_beam", by_beam)
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert [title.removesuffix(", dev by beam") for title, _ in heard] == [
+        "stage 0, mean of its last 3 epochs",
+        "stage 0, mean of its last 3 epochs, 25% untouched",
+        "stage 0, mean of its last 2 epochs",
+    ]
+    assert run.report["kept"] == "stage 0, mean of its last 2 epochs"
+    told = {one["name"]: (one["dev"], one["dev_beam"]) for one in run.report["candidates"]}
+    assert told[run.report["kept"]] == (0.32, 0.2) and told["stage 0"] == (0.4, None)
+    kept = weights(run.folder.model)
+    assert all(weight.equal(heard[2][1][name]) for name, weight in kept.items())
+
+
+def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, quiet, dev_says, monkeypatch):
+    from speechxfer.adaptation.judge import Judge
+
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.0)
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.3)
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0, mean of its last 3 epochs, 25% untouched"  # the last of two equals
