@@ -75,7 +75,8 @@ def choose_weights(
         for share in judge.recipe.candidates.untouched:
             measure(f"{name}, {share:.0%} untouched", partial(mixture, adapted, before, share))
     if isinstance(trainee.model, WhisperRecogniser) and trainee.model.settings.beams > 1 and len(found) > 1:
-        finalists = sorted(found[::-1], key=lambda one: one[0].dev)[:FINALISTS]
+        latest_first = found[::-1]
+        finalists = sorted(latest_first, key=lambda one: one[0].dev)[:FINALISTS]
         for candidate, make in finalists:
             trainee.load_state_dict(make())
             candidate.dev_beam = judge.dev_by_beam(trainee.model, f"{candidate.name}, dev by beam")
