@@ -296,7 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = measure(table, given, Path(folder))
     write(
         {
-            "command": "python scripts/bench/against_faster_whisper.py",
+            "command": "python scripts/bench/against_faster_whisper.py"
+            + f" --adapted {'/'.join(Path(given.adapted).parts[-3:])}"
+            + f" --every {given.every}" * (given.every > 1),
             "machine": machine(),
             "versions": versions("torch", "transformers", "faster-whisper", "ctranslate2", "numpy"),
             "corpus": named(table) if given.every == 1 else f"one utterance in {given.every} of {named(table)}",
