@@ -2,9 +2,10 @@
 
 Seconds an epoch and peak memory on the same utterances, for Whisper with its decoder (`_fine_tuning.whisper` against
 the recipe accent-whisper), and for a CTC head on a random wav2vec2 of `CTC_SHAPE` (`_fine_tuning.ctc` against ours):
-float32, the same threads, as many batches an epoch on both sides. Ours runs once without augmentation, as theirs does,
-and once with what the recipe says. An epoch is its training steps alone; theirs has its features made beforehand, ours
-makes them as it goes. Every turn is a process; one batch goes before, uncounted.
+the same threads, as many batches an epoch on both sides. Ours runs once in float32 without augmentation, as theirs
+does, and once as the recipe says, in bfloat16 where the processor is made for it. An epoch is its training steps alone;
+theirs has its features made beforehand, ours makes them as it goes. Every turn is a process; one batch goes before,
+uncounted.
 
 `--until-dev`, apart: one run of each with a measure on dev after every epoch, greedy, under one normaliser; wall time
 from the first line to theirs' best, and to the epoch in which ours is as good. Both with the recipe's peak rate.
@@ -25,7 +26,7 @@ from typing import Any
 from _measuring import cores, corpus_table, machine, named, options, run, spread, versions, write
 from _processes import measured, say
 
-OURS, RECIPES, THEIRS = "speechxfer", "speechxfer, the recipe's augmentation", "transformers"
+OURS, RECIPES, THEIRS = "speechxfer", "speechxfer, as the recipe says", "transformers"
 SIDES = {"whisper": (OURS, RECIPES, THEIRS), "ctc": (OURS, THEIRS)}
 RECIPE = "accent-whisper"
 CTC_SHAPE = {  # half of wav2vec2-base's width and depth behind its own feature encoder
@@ -119,6 +120,7 @@ def ours(given: argparse.Namespace) -> Any:
             resume=False,
             callbacks=[spent],
             say=lambda words: None,
+            precision=recipe.precision,
         )
     return spent
 
@@ -131,11 +133,17 @@ def recipe_of(given: argparse.Namespace) -> Any:
     if given.kind == "ctc":
         stages = [{"train": ["head", "encoder"], "epochs": 1, "lr": CTC_LR}]
         return load_recipe(
-            {"encoder": encoder, "head": {"kind": "ctc", "vocabulary": "own"}, "stages": stages, "device": "cpu"}
+            {
+                "encoder": encoder,
+                "head": {"kind": "ctc", "vocabulary": "own"},
+                "stages": stages,
+                "device": "cpu",
+                "precision": "float32",
+            }
         )
     recipe = load_recipe(RECIPE, [f"encoder.name={encoder['name']}", "decoding.kind=greedy", "device=cpu"])
     if given.side == OURS:
-        recipe.augment = type(recipe.augment)()
+        recipe.augment, recipe.precision = type(recipe.augment)(), "float32"
     return recipe
 
 

@@ -24,7 +24,7 @@ from transformers import TrainerCallback, Wav2Vec2Config, Wav2Vec2FeatureExtract
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.evaluation import peak_memory_mb
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import train_stage
+from speechxfer.adaptation.trainer import in_bfloat16, train_stage
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment
@@ -98,6 +98,7 @@ def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int,
     model = to_adapt(recipe, texts)
     trainee = Trainee(model, recipe.augment)
     trainee.begin(stage)
+    precision = "auto" if device == "cuda" else "float32"
     spent = _Epochs()
     said: list[str] = []
     if device == "cuda":
@@ -115,6 +116,7 @@ def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int,
             resume=False,
             callbacks=[spent],
             say=said.append,
+            precision=precision,
         )
     counts = parameter_counts(model).values()
     return {
@@ -124,7 +126,7 @@ def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int,
         "utterances": len(rows),
         "batch_seconds": stage.batch_seconds,
         "parameters": {kind: sum(count[kind] for count in counts) for kind in ("trained", "frozen")},
-        "precision": "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32",
+        "precision": "bf16" if in_bfloat16(precision, device) else "float32",
         "remarks": said,
     }
 

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Sampler
 
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment
+from speechxfer.data.pool import cores
 from speechxfer.encoders import cache
 from speechxfer.encoders.base import FEATURES
 from speechxfer.encoders.cache import utterance_key
@@ -99,8 +100,7 @@ def loading_workers(device: str) -> int:
     shared = Path("/dev/shm")
     if device != "cuda" or (shared.is_dir() and shutil.disk_usage(shared).free < _SHARED):
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+    return max(0, min(_WORKERS, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
 def leave_ctrl_c_to_training(worker: int) -> None:

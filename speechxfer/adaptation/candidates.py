@@ -23,8 +23,6 @@ from speechxfer.models import SpeechModel
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 Weights = dict[str, Tensor]
-
-
 FINALISTS = 3  # candidates that are heard once more, by the decoding that the model will be used with
 
 

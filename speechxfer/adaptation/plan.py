@@ -14,13 +14,14 @@ from datasets import Dataset
 
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
 from speechxfer.adaptation.caching import Expected, can_keep, copies_of, expected, fits
+from speechxfer.adaptation.candidates import FINALISTS
 from speechxfer.adaptation.folder import RunFolder
 from speechxfer.adaptation.learning_curve import Portion, portions
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.run import untouched_model
 from speechxfer.adaptation.stages import training_seconds
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import MOST_EPOCHS
+from speechxfer.adaptation.trainer import MOST_EPOCHS, in_bfloat16
 from speechxfer.config import Recipe, require_values
 from speechxfer.config.recipe import Cache, Stage
 from speechxfer.data import audio
@@ -98,6 +99,7 @@ def _stage(
     """Steps, seconds and bytes of checkpoints and frozen frames of one stage, from a few of its own batches."""
     trainee.begin(stage)
     model, cache = trainee.model, recipe.cache
+    device = model.device.type
     utterances.copies = copies_of(cache, trainee.split)
     kept = _kept(expected(stage, trainee.split, model, utterances, seconds, cache), trainee.split, cache)
     epochs = math.ceil(stage.epochs)
@@ -115,7 +117,9 @@ def _stage(
             hidden = model.encoder.lower(Inputs(inputs["features"], inputs["lengths"]), trainee.split)
         _synchronise(model)
         between = time.perf_counter()
-        trainee(lengths=hidden.lengths, labels=inputs["labels"], states=hidden.states)["loss"].backward()
+        with torch.autocast(device, torch.bfloat16, enabled=in_bfloat16(recipe.precision, device)):
+            loss = trainee(lengths=hidden.lengths, labels=inputs["labels"], states=hidden.states)["loss"]
+        loss.backward()
         for parameter in trained:
             parameter.grad = None
         _synchronise(model)
@@ -164,9 +168,11 @@ def _steps(stage: Stage, batches: int) -> int:
 
 
 def _measured(recipe: Recipe, model: SpeechModel) -> int:
-    """How many candidates are measured on dev beside the stages' epochs."""
-    mixtures = isinstance(model, WhisperRecogniser) and not recipe.lora.rank
-    return len(recipe.candidates.means) + (len(recipe.candidates.untouched) if mixtures else 0)
+    """How often dev is heard beside the stages' epochs: by every candidate, and again by the finalists of a beam."""
+    whisper, stated = isinstance(model, WhisperRecogniser), recipe.candidates
+    more = len(stated.means) + (len(stated.untouched) if whisper and not recipe.lora.rank else 0)
+    finalists = min(FINALISTS, len(recipe.stages) + more) if whisper and model.settings.beams > 1 else 0
+    return more + (finalists if finalists > 1 else 0)
 
 
 def _kept(wanted: Expected, split: int, cache: Cache) -> Expected | None:

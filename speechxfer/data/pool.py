@@ -17,6 +17,11 @@ Progress = Callable[[int], None]  # called with the number of rows done so far
 _CHUNK, _CHUNK_EMBEDDED = 32, 8  # rows handed to a thread at once; fewer where their audio comes with them
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def over_rows(
     dataset: datasets.Dataset,
     columns: Collection[str],

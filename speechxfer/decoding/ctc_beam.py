@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from speechxfer.data.pool import cores
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.shapes import Emissions
 from speechxfer.text.ngram import words_of
@@ -99,7 +100,7 @@ class BeamSearch:
         self, symbols: Sequence[str | None], lm: LanguageModel | None, search: Search, *, jobs: int | None = None
     ) -> None:
         self.search = search
-        self._jobs = jobs or _cores()
+        self._jobs = jobs or cores()
         self._fold, self._unfold = _folds(symbols, lm)
         written = [None if symbol is None else self._fold(symbol) for symbol in symbols]
         self._hot_words = [_spelt(word, set(filter(None, written))) for word in search.hot_words]
@@ -179,11 +180,6 @@ def _silenced() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(nowhere)
         os.close(kept)
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _folds(symbols: Sequence[str | None], lm: LanguageModel | None) -> tuple[Fold, Fold]:

@@ -175,6 +175,7 @@ def test_a_dry_run_counts_it(recipe, watcher, tmp_path):
     assert planned["steps"] == plain["steps"] + quarter["steps"] + half["steps"]
     assert planned["disk_mb"] > plain["disk_mb"] and "learning_curve" not in plain
     assert narrator.heard(f"25% of train: 3 utterances, {quarter['steps']} steps")
+    assert 0 <= quarter["seconds"] <= half["seconds"]
     run = adapt(recipe, learning_curve=True, narrator=Narrator(quiet=True))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
