@@ -22,10 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model's folder or name, hub:owner/name.")],
-    to: Annotated[str, typer.Option(metavar="FORM", help="transformers, or ctranslate2 (for faster-whisper).")],
+    to: Annotated[str, typer.Option(metavar="FORM", help="transformers, ctranslate2 (for faster-whisper), or onnx.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
     quantization: Annotated[
-        str, typer.Option(metavar="TYPE", help="Weights as float32 or float16; with ctranslate2 also int8.")
+        str, typer.Option(metavar="TYPE", help="Weights as float32, float16 (not onnx) or int8 (not transformers).")
     ] = "float32",
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
     check: Annotated[
@@ -37,7 +37,8 @@ def export(
 ) -> None:
     """Write a model as other libraries open it. Exit code 1 when --check finds another model than ours.
 
-    Other libraries pad Whisper's audio to 30 s, speechxfer does not.
+    Other libraries pad Whisper's audio to 30 s, speechxfer does not. An ONNX graph (a CTC or classification head) takes
+    16 kHz samples of one utterance and pads nothing.
 
     Example: speechxfer export runs/accent-whisper --to ctranslate2 --quantization int8 --output accent-int8
     """

@@ -1,4 +1,4 @@
-"""Writes a model as another library opens it: `transformers`, or `ctranslate2` (which faster-whisper runs)."""
+"""Writes a model as another library opens it: `transformers`, `ctranslate2` (which faster-whisper runs), or `onnx`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from speechxfer.encoders.weights import find
 from speechxfer.errors import MissingExtraError, UserError, nearest
+from speechxfer.export.graph import write_onnx
 from speechxfer.export.proof import Proof, prove
 from speechxfer.export.target import target_folder
 from speechxfer.heads.classify import AttentiveClassifier
@@ -25,7 +26,12 @@ from speechxfer.models import Settings, SpeechModel, load
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 # what each form can hold its weights as; the first is the default
-QUANTIZATIONS = {"transformers": ("float32", "float16"), "ctranslate2": ("float32", "float16", "int8")}
+QUANTIZATIONS = {
+    "transformers": ("float32", "float16"),
+    "ctranslate2": ("float32", "float16", "int8"),
+    "onnx": ("float32", "int8"),
+}
+_PACKAGES = {"transformers": [], "ctranslate2": ["ctranslate2"], "onnx": ["onnx", "onnxruntime"]}  # of the extra
 _FOR_FASTER_WHISPER = ["tokenizer.json", "preprocessor_config.json"]  # beside what CTranslate2 writes itself
 
 
@@ -58,19 +64,16 @@ def export(
     Raises UserError for a model that the form cannot hold, and rather than lose anyone's files.
     """
     _known(to, quantization)
+    write = {"transformers": _write_transformers, "ctranslate2": _write_ctranslate2, "onnx": write_onnx}[to]
     source = find(model)
     with target_folder(output, source, overwrite=overwrite) as scratch:
         opened = load(source, device="cpu", language=language)
-        _refuse_ours(opened, str(model))
-        if to == "ctranslate2":
-            _needs_whisper(opened, str(model))
-        warnings = _warnings(opened)
-        opened.encoder.silence = 0.0  # other libraries put none, and are compared with what they do
+        _refuse(opened, to, str(model))
+        warnings = _warnings(opened, to)
+        if to != "onnx":
+            opened.encoder.silence = 0.0  # other libraries put none, and are compared with what they do
         try:
-            if to == "transformers":
-                _write_transformers(opened, scratch, quantization)
-            else:
-                _write_ctranslate2(opened, scratch, quantization)
+            write(opened, scratch, quantization)
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"cannot be written ({error})", where=str(output), fix="make room, or name another folder"
@@ -91,45 +94,54 @@ def _known(to: str, quantization: str) -> None:
             f"{nearest(quantization, QUANTIZATIONS[to])}",
             where="--quantization",
         )
-    if to == "ctranslate2" and find_spec("ctranslate2") is None:
-        raise MissingExtraError("ctranslate2", "export", "export --to ctranslate2")
+    for package in _PACKAGES[to]:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "export", f"export --to {to}")
 
 
-def _refuse_ours(model: SpeechModel, named: str) -> None:
-    """Heads that transformers lacks: no other library could open such a folder."""
+def _refuse(model: SpeechModel, to: str, named: str) -> None:
+    """What `to` cannot hold, or would open without being able to run it."""
+    whisper = isinstance(model, WhisperRecogniser)
+    if to == "onnx" and whisper:
+        raise UserError(
+            "an ONNX graph holds a CTC or classification head here, and this model writes with Whisper's own decoder",
+            where=named,
+            fix="say --to ctranslate2, which runs without torch too, or --to transformers",
+        )
+    if to == "onnx":
+        return
     if isinstance(model.network, WhisperForCTC):
         raise UserError(
             "a CTC head on Whisper's encoder is an architecture of speechxfer's own, which no other library opens",
             where=named,
-            fix="use it through speechxfer (transcribe, speechxfer.load), or adapt with head.kind=seq2seq or joint, or "
-            "with head.kind=ctc on an encoder of the wav2vec2 family",
+            fix="say --to onnx, or adapt with head.kind=seq2seq or joint, or with head.kind=ctc on an encoder of the "
+            "wav2vec2 family",
         )
     if isinstance(model.network, AttentiveClassifier):
         raise UserError(
             "attentive pooling is an architecture of speechxfer's own, which no other library opens",
             where=named,
-            fix="use it through speechxfer (evaluate, speechxfer.load), or adapt with head.pooling=mean",
+            fix="say --to onnx, or adapt with head.pooling=mean",
         )
-
-
-def _needs_whisper(model: SpeechModel, named: str) -> None:
-    if not isinstance(model, WhisperRecogniser):
+    if to == "ctranslate2" and not whisper:
         raise UserError(
             f"faster-whisper runs Whisper with its own decoder, and this is a {type(model.network).__name__}",
             where=named,
-            fix="say --to transformers",
+            fix="say --to transformers or --to onnx",
         )
 
 
-def _warnings(model: SpeechModel) -> list[str]:
+def _warnings(model: SpeechModel, to: str) -> list[str]:
     found = []
-    if model.encoder.silence:
+    if model.encoder.silence and to != "onnx":
         seconds = f"{model.encoder.silence:g} s"
         found.append(
             f"it was adapted with {seconds} of silence around every utterance, which other libraries do not put there"
         )
     if model.settings.beams > 1 and (model.settings.rescoring or {}).get("ctc"):
         found.append("its CTC head, which has a say in what it writes here, stays behind")
+    if model.settings.beams > 1 and model.kind == "ctc":
+        found.append("its beam search, and its language model if it has one, stay behind")
     return found
 
 

@@ -1,7 +1,8 @@
-"""One utterance through a model: by us, by plain transformers, by CTranslate2, each with its own code."""
+"""One utterance through a model: by us, by plain transformers, CTranslate2 or ONNX Runtime, each with its own code."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ from transformers import (
 
 from speechxfer.decoding.ctc import best_path
 from speechxfer.decoding.whisper import decode
+from speechxfer.export.graph import LOG_PROBS, MODEL, SAMPLES
 from speechxfer.models import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.opening import pretrained
@@ -26,9 +28,9 @@ from speechxfer.shapes import RATE, Emissions
 
 
 class Heard(NamedTuple):
-    """frames: (1, frames, dim). probabilities: of each token, or (1, frames, symbols), or (1, labels)."""
+    """frames: (1, frames, dim), if shown. probabilities: of each token, or (1, frames, symbols), or (1, labels)."""
 
-    frames: Tensor
+    frames: Tensor | None
     probabilities: Tensor
     text: str
     tokens: list[int]
@@ -108,20 +110,21 @@ class CTranslate2Whisper:
 
 
 class OurHead:
-    """Ours, a CTC or classification head; a Whisper encoder padded to 30 s."""
+    """Ours, a CTC or classification head, greedy; a Whisper encoder padded to 30 s, unless it runs `as_it_is`."""
 
-    def __init__(self, model: SpeechModel) -> None:
+    def __init__(self, model: SpeechModel, *, as_it_is: bool = False) -> None:
         self.model: Any = model
+        self.as_it_is = as_it_is
 
     def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
         model = self.model
-        with model.padded():
+        with nullcontext() if self.as_it_is else model.padded():
             frames = model.encoder(model.encoder.prepare([waveform]))
         if isinstance(model, CtcRecogniser):
             probabilities = model.emissions(frames).log_probs.exp()
         else:
             probabilities = model.scores(frames).softmax(-1)
-        return Heard(frames.states, probabilities, model.read(frames)[0], [])
+        return Heard(frames.states, probabilities, _most_probable(model, probabilities), [])
 
 
 class TheirHead:
@@ -137,12 +140,30 @@ class TheirHead:
         inputs = self.extractor(waveform, sampling_rate=RATE, return_tensors="pt")
         found = self.network(**inputs, output_hidden_states=True)
         probabilities = found.logits.softmax(-1)
-        if isinstance(self.model, CtcRecogniser):
-            whole = Emissions(probabilities, torch.tensor([probabilities.shape[1]]))  # only the order of symbols counts
-            text = self.model.text(best_path(whole, self.model.blank)[0])
-        else:
-            text = self.network.config.id2label[int(found.logits.argmax())]
-        return Heard(found.hidden_states[-1], probabilities, text, [])
+        return Heard(found.hidden_states[-1], probabilities, _most_probable(self.model, probabilities), [])
+
+
+class OnnxHead:
+    """ONNX Runtime with a graph that takes the samples as they are."""
+
+    def __init__(self, model: SpeechModel, folder: Path) -> None:
+        import onnxruntime
+
+        self.model = model
+        self.session = onnxruntime.InferenceSession(str(folder / MODEL), providers=["CPUExecutionProvider"])
+
+    def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        (log_probs,) = self.session.run([LOG_PROBS], {SAMPLES: waveform[None]})
+        probabilities = torch.from_numpy(log_probs).exp()
+        return Heard(None, probabilities, _most_probable(self.model, probabilities), [])
+
+
+def _most_probable(model: Any, probabilities: Tensor) -> str:
+    """The text of the best path through (1, frames, symbols), or the label of (1, labels)."""
+    if isinstance(model, CtcRecogniser):
+        whole = Emissions(probabilities, torch.tensor([probabilities.shape[1]]))  # only the order of symbols counts
+        return model.text(best_path(whole, model.blank)[0])
+    return model.labels[int(probabilities.argmax())]
 
 
 def _words(said: list[int], model: WhisperRecogniser) -> list[int]:

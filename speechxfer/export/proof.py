@@ -17,7 +17,15 @@ from datasets import Dataset
 
 from speechxfer.data import audio
 from speechxfer.errors import UserError
-from speechxfer.export.hearing import CTranslate2Whisper, Hears, OurHead, OurWhisper, TheirHead, TransformersWhisper
+from speechxfer.export.hearing import (
+    CTranslate2Whisper,
+    Hears,
+    OnnxHead,
+    OurHead,
+    OurWhisper,
+    TheirHead,
+    TransformersWhisper,
+)
 from speechxfer.models import SpeechModel
 from speechxfer.models.seq2seq import WhisperRecogniser
 
@@ -31,13 +39,14 @@ class Proof:
     """What both models made of the same utterances.
 
     mean, largest: difference of the probabilities, over all tokens of all utterances. frames: largest difference of the
-    encoder's output. differing: `id`, `ours` and `theirs` where the greedy transcripts are not the same text.
+    encoder's output; None where the exported model does not show it. differing: `id`, `ours` and `theirs` where the
+    greedy transcripts are not the same text.
     """
 
     utterances: int
     mean: float
     largest: float
-    frames: float
+    frames: float | None
     allowed: tuple[float, float]  # mean and largest
     differing: list[dict[str, str]] = field(default_factory=list)
 
@@ -60,20 +69,14 @@ def prove(
 ) -> Proof:
     """Compare `model` with what the library `to` makes of `folder`, on at most `MOST` of the utterances.
 
-    With a Whisper, both run on audio padded to 30 s and search greedily. Raises UserError where there is no utterance,
-    or one longer than the model holds.
+    With a Whisper, both run on audio padded to 30 s and search greedily; an ONNX graph pads only where ours does.
+    Raises UserError where there is no utterance, or one longer than the model holds.
     """
-    ours: Hears = OurWhisper(model) if isinstance(model, WhisperRecogniser) else OurHead(model)
-    if not isinstance(model, WhisperRecogniser):
-        theirs: Hears = TheirHead(model, folder)
-    elif to == "transformers":
-        theirs = TransformersWhisper(model, folder)
-    else:
-        theirs = CTranslate2Whisper(model, folder, quantization)
+    ours, theirs = _both(model, to, folder, quantization)
     count = min(MOST, len(utterances))
     if not count:
         raise UserError("holds no utterance", where="--check", fix="name a table of a few")
-    proof = Proof(count, 0.0, 0.0, 0.0, ALLOWED[quantization])
+    proof = Proof(count, 0.0, 0.0, None, ALLOWED[quantization])
     differences = []
     with torch.no_grad():
         for done in range(count):
@@ -82,7 +85,8 @@ def prove(
             one = ours.hear(waveform, None)
             other = theirs.hear(waveform, one.tokens)
             differences.append((one.probabilities - other.probabilities).abs().flatten())
-            proof.frames = max(proof.frames, float((one.frames - other.frames).abs().max()))
+            if one.frames is not None and other.frames is not None:
+                proof.frames = max(proof.frames or 0.0, float((one.frames - other.frames).abs().max()))
             if one.text != other.text:
                 proof.differing.append({"id": str(row["id"]), "ours": one.text, "theirs": other.text})
             if progress:
@@ -91,3 +95,14 @@ def prove(
     if len(every):  # none where every transcript is empty
         proof.mean, proof.largest = float(every.mean()), float(every.max())
     return proof
+
+
+def _both(model: SpeechModel, to: str, folder: Path, quantization: str) -> tuple[Hears, Hears]:
+    """Ours and the exported one."""
+    if to == "onnx":
+        return OurHead(model, as_it_is=True), OnnxHead(model, folder)
+    if not isinstance(model, WhisperRecogniser):
+        return OurHead(model), TheirHead(model, folder)
+    if to == "transformers":
+        return OurWhisper(model), TransformersWhisper(model, folder)
+    return OurWhisper(model), CTranslate2Whisper(model, folder, quantization)

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from speechxfer.errors import UserError
+from speechxfer.export.graph import MANIFEST
 
-_MADE_BY_EXPORT = {".json", ".safetensors", ".bin", ".txt"}  # .txt: merges and vocabularies of some tokenizers
+_MADE_BY_EXPORT = {".json", ".safetensors", ".bin", ".onnx", ".txt"}  # .txt: merges and vocabularies of some tokenizers
 _A_RUN_S = "recipe.yaml"
+_A_MODEL_S = {"config.json", MANIFEST}
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def _check(output: Path, source: Path, overwrite: bool) -> None:
         return
     names = {path.name for path in held}
     foreign = [path.name for path in held if path.is_dir() or path.suffix not in _MADE_BY_EXPORT]
-    if _A_RUN_S in names or foreign or "config.json" not in names:
+    if _A_RUN_S in names or foreign or not names & _A_MODEL_S:
         listed = ", ".join((foreign or sorted(names))[:4])
         raise UserError(f"holds files of something else ({listed})", where=where, fix="name a new folder")
     if not overwrite:

@@ -17,5 +17,7 @@ class Context(nn.LSTM):
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
         """(batch, frames, dim) to the same, each utterance over its own frames alone; lengths: (batch,)."""
+        if bool((lengths == states.shape[1]).all()):
+            return super().forward(states)[0]
         packed: Any = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(super().forward(packed)[0], batch_first=True, total_length=states.shape[1])[0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import typer.main
 
 from speechxfer.cli import build_app
@@ -16,13 +18,14 @@ from speechxfer.config import dump_recipe
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)]
 COMMANDS = [line.strip() for line in README.splitlines() if re.match(r" {4}(\$ )?speechxfer ", line)]
 
 
 def test_its_python_runs_as_it_stands(
     tiny_recipe: Any, corpus_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    block, _ = BLOCKS
     rows = corpus_table.read_text().splitlines()
     for part, kept in {"train": ("train", "dev"), "test": ("test",)}.items():
         lines = [rows[0], *(row for row in rows[1:] if row.rsplit(",", 1)[1] in kept)]
@@ -35,6 +38,24 @@ def test_its_python_runs_as_it_stands(
     exec(compile(block, "README.md", "exec"), {})
     said = capsys.readouterr().out
     assert len(re.findall(r"\d %? ?\[\d+ / 6: ", said)) == 2  # the test part's six words, before and after
+
+
+def test_its_graph_runs_without_us(
+    make_encoder: Any, spoken: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from speechxfer.export import export
+    from speechxfer.models import load
+
+    folder = make_encoder("hubert", labels=["one", "two", "six"])
+    export(folder, "onnx", tmp_path / "graph")
+    soundfile.write(tmp_path / "seven.wav", spoken("six", 1, 0.7), 16_000)
+    monkeypatch.chdir(tmp_path)
+    _, block = BLOCKS
+    assert "speechxfer" not in block
+    exec(compile(block, "README.md", "exec"), {})
+    heard, _ = soundfile.read("seven.wav", dtype="float32")
+    assert capsys.readouterr().out.strip() == load(folder, device="cpu").answer([heard])[0]
 
 
 def test_every_command_it_shows_exists_with_its_options():

@@ -1,0 +1,164 @@
+"""A CTC or classification model as one ONNX graph: samples in, log-probabilities out, nothing else needed.
+
+The preprocessing is in the graph: the normalised waveform of the wav2vec2 family, Whisper's log-mel (its Fourier
+transform as a convolution), the silence that the model was adapted with. One utterance a call, of any length: batches
+would need the masks that keep utterances apart, and a graph of one needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechxfer.encoders.whisper import SHORTEST, UnpaddedWhisper
+from speechxfer.errors import MissingExtraError, UserError
+from speechxfer.models import SpeechModel
+from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.shapes import RATE, Inputs
+
+MODEL, MANIFEST = "model.onnx", "manifest.json"
+SAMPLES, LOG_PROBS = "samples", "log_probs"  # the graph's input and output
+OPSET = 17
+_INT8 = ["MatMul", "Gemm", "LSTM"]  # never a convolution: those hear the waveform
+
+
+def write_onnx(model: SpeechModel, folder: Path, quantization: str) -> None:
+    """`model.onnx` and `manifest.json` in `folder`; quantization: float32 or int8 (weights of matrices and LSTMs).
+
+    Raises UserError for a model whose graph would not be whole, MissingExtraError without `onnx` and `onnxruntime`.
+    """
+    try:
+        import onnx
+        import onnxruntime.quantization as quantizing
+    except ImportError as error:
+        raise MissingExtraError(error.name or "onnx", "export", "export --to onnx") from None
+    whole = folder / f"float32-{MODEL}" if quantization == "int8" else folder / MODEL
+    _trace(_Whole(model).eval(), whole)
+    onnx.checker.check_model(str(whole), full_check=True)
+    if quantization == "int8":
+        logging.disable(logging.WARNING)  # it advises a step that this graph does not need
+        try:
+            quantizing.quantize_dynamic(
+                str(whole), str(folder / MODEL), op_types_to_quantize=_INT8, weight_type=quantizing.QuantType.QInt8
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+        whole.unlink()
+    (folder / MANIFEST).write_text(json.dumps(manifest(model), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def manifest(model: Any) -> dict[str, Any]:
+    """What a caller of the graph needs to know, units included.
+
+    symbols: the text of every place of the output, "" for the blank, null for what is never written; labels: a
+    classifier's. longest_seconds: null where nothing bounds an utterance.
+    """
+    ctc = isinstance(model, CtcRecogniser)
+    longest = model.encoder.longest
+    return {
+        "format": 1,
+        "kind": model.kind,
+        "input": {"name": SAMPLES, "shape": [1, "time"], "type": "float32", "sample_rate": RATE},
+        "output": {"name": LOG_PROBS, "shape": [1, "frames", "vocab"] if ctc else [1, "classes"]},
+        "longest_seconds": longest and longest / RATE - 2 * model.encoder.silence,
+        **({"symbols": model.symbols, "blank": model.blank} if ctc else {"labels": model.labels}),
+        "normaliser": model.settings.normaliser,
+        "base": model.settings.base,
+    }
+
+
+class _Whole(nn.Module):
+    """Samples (1, time) at 16 kHz to log-probabilities (1, frames, vocab) of symbols or (1, classes) of labels."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.encoder, self.network = model, model.encoder, model.network  # the network: for its parameters
+        self.silence = round(model.encoder.silence * RATE)
+        if isinstance(self.encoder, UnpaddedWhisper):
+            self.prepare: nn.Module = _LogMel(self.encoder)
+        elif self.encoder.family == "wav2vec2-bert":
+            raise UserError(
+                "the filter bank of wav2vec2-bert is not one that an ONNX graph computes here",
+                fix="say --to transformers",
+            )
+        else:
+            self.prepare = _Waveform(self.encoder)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        features = self.prepare(F.pad(samples, (self.silence, self.silence)))
+        lengths = torch._shape_as_tensor(features)[-1:]  # of this call, not of the one that was traced
+        frames = self.encoder(Inputs(features, lengths))
+        if isinstance(self.model, CtcRecogniser):
+            return self.model.emissions(frames).log_probs
+        return self.model.scores(frames).log_softmax(-1)
+
+
+class _Waveform(nn.Module):
+    """(1, time), normalised as the extractor of the wav2vec2 family does."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.shortest, self.normalise = encoder.shortest, bool(encoder.extractor.do_normalize)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        samples = _at_least(samples, self.shortest)
+        if not self.normalise:
+            return samples
+        centred = samples - samples.mean()
+        return centred / (centred.square().mean() + 1e-7).sqrt()
+
+
+class _LogMel(nn.Module):
+    """(1, time) to (1, mels, steps): `UnpaddedWhisper.log_mel`, without complex numbers."""
+
+    def __init__(self, encoder: UnpaddedWhisper) -> None:
+        super().__init__()
+        self.wanted = encoder.longest if encoder.pad_to_30s else SHORTEST
+        size, self.hop = encoder.extractor.n_fft, encoder.extractor.hop_length
+        self.edge, self.bins = size // 2, size // 2 + 1
+        angles = torch.arange(self.bins)[:, None] * torch.arange(size)[None] * (2 * torch.pi / size)
+        turns = torch.cat([angles.double().cos(), angles.double().sin()]) * torch.hann_window(size).double()
+        self.register_buffer("turns", turns.float()[:, None])  # (2 bins, 1, size)
+        self.register_buffer("filters", encoder._filters)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        samples = _at_least(samples, self.wanted)
+        around = F.pad(samples[None], (self.edge, self.edge), mode="reflect")
+        turned = F.conv1d(around, self.turns, stride=self.hop)[:, :, :-1]  # type: ignore[arg-type]
+        power = turned[:, : self.bins].square() + turned[:, self.bins :].square()
+        logarithm = (self.filters @ power).clamp(min=1e-10).log() / torch.log(torch.tensor(10.0))  # type: ignore[operator]
+        return (torch.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
+
+
+def _at_least(samples: Tensor, shortest: int) -> Tensor:
+    """(1, time) followed by silence where there are fewer than `shortest`."""
+    length = torch._shape_as_tensor(samples)[1].clamp(min=shortest)
+    return torch.cat([samples, samples.new_zeros(1, shortest)], dim=1)[:, :length]
+
+
+def _trace(whole: nn.Module, path: Path) -> None:
+    """By torch's exporter that traces: the newer one writes an LSTM that takes the traced length alone (torch 2.14)."""
+    example = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its deprecation, and sizes of a batch of one that are constant by intent
+        torch.onnx.export(
+            whole,
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[SAMPLES],
+            output_names=[LOG_PROBS],
+            dynamic_axes={SAMPLES: {1: "time"}, **({LOG_PROBS: {1: "frames"}} if _framed(whole) else {})},
+        )
+
+
+def _framed(whole: Any) -> bool:
+    return isinstance(whole.model, CtcRecogniser)
