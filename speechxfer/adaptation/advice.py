@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from typing import Any
 NOISE = 2.0
 FAR, FAR_BY = 1.5, 0.10  # times and points above another's rate from which a head on frozen frames is far behind
 SILENT = 0.5  # of the utterances without a word from which a model counts as one that writes nothing
+STUCK, STUCK_EPOCHS = 0.95, 3  # a new CTC head whose rate on dev has not been below, in so many epochs, learns nothing
 LEARNT = 0.5  # of dev's rate: what was trained on is known by heart where its rate is below
 HIDES = 0.15  # of a rate: chance of this size hides what twice the data often brings
 HALVES = 4  # epochs from which a stage's later half can be held against its earlier one
@@ -31,8 +32,8 @@ class Advice:
 def advise(report: Mapping[str, Any]) -> list[Advice]:
     """Every advice that the report gives evidence for, the gravest first."""
     run = _Run(report)
-    if silent := of_silence(run):
-        return [silent]  # what else such a model's figures say is of no use
+    if failed := of_silence(run) or of_a_stuck_head(run):
+        return [failed]  # what else such a model's figures say is of no use
     return [found for rule in RULES if (found := rule(run))]
 
 
@@ -65,6 +66,31 @@ def of_silence(run: _Run) -> Advice | None:
     if run.recipe["head"]["kind"] == "ctc":
         what = "the CTC head has collapsed to blanks: train longer, unfreeze more, or keep Whisper's own decoder"
     return Advice(what, f"not a word for {run.dev['empty']:,} of dev's {run.dev['utterances']:,} utterances")
+
+
+def of_a_stuck_head(run: _Run) -> Advice | None:
+    """A new CTC head that writes, but as if it heard nothing."""
+    head = run.recipe["head"]
+    if head["kind"] != "ctc" or head["vocabulary"] != "from-train":
+        return None
+    devs = [epoch["dev"] for stage in run.stages for epoch in stage["epochs"]]
+    what = when_stuck(run.stages[0]["train"], devs)
+    return Advice(what, f"dev {min(devs):.1%} at best, in {len(devs)} epochs") if what else None
+
+
+def when_stuck(train: Sequence[str], devs: Sequence[float]) -> str | None:
+    """What to do where a new CTC head learns nothing, else None. It can be told while there are epochs yet to come.
+
+    train: what the stage in which it began trains. devs: the rate on dev after every epoch so far.
+    """
+    if len(devs) < STUCK_EPOCHS or min(devs) < STUCK:
+        return None
+    if list(train) == ["head"]:
+        return "the new head finds nothing in the frozen frames: unfreeze more, or start from an encoder nearer to it"
+    return (
+        "the encoder trains under a head that knows nothing yet, and has lost what it knew: train the head alone first "
+        "(a stage with train: head, as in accent-ctc), or take a lower encoder_lr"
+    )
 
 
 def of_the_untouched(run: _Run) -> Advice | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from speechxfer.adaptation import processes
+from speechxfer.adaptation.advice import when_stuck
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.caching import CachedUtterances, copies_of, from_cache, remembering
 from speechxfer.adaptation.folder import RunFolder, disk_errors
@@ -87,6 +90,10 @@ def _stage(
         with remembering(trainee.model, drawn):
             return judge.dev(trainee.model, f"{title}, dev")
 
+    head = judge.recipe.head
+    begins = number == 0 and head.kind == "ctc" and head.vocabulary == "from-train"
+    hint = partial(when_stuck, stage.train) if begins else lambda devs: None
+
     with narrator.bar(title) as progress, disk_errors(folder.path):
         epochs, best = train_stage(
             trainee,
@@ -98,7 +105,7 @@ def _stage(
             logs=folder.logs / f"stage-{number}",
             seed=judge.recipe.seed + number,
             resume=resume,
-            callbacks=[_Telling(progress, narrator, title, judge.material.measure)],
+            callbacks=[_Telling(progress, narrator, title, judge.material.measure, hint)],
             say=narrator.say,
             precision=judge.recipe.precision,
         )
@@ -122,11 +129,18 @@ def _stage(
 
 
 class _Telling(TrainerCallback):
-    """Moves the bar at every step, and says each epoch's dev measure as it is known."""
+    """Moves the bar at every step, and says each epoch's dev measure as it is known.
 
-    def __init__(self, progress: Any, narrator: Narrator, title: str, measure: str) -> None:
-        self.progress, self.narrator, self.title, self.measure = progress, narrator, title, measure
+    hint: what is to be said of the dev measures so far, if anything; it is said once.
+    """
+
+    def __init__(
+        self, progress: Any, narrator: Narrator, title: str, measure: str, hint: Callable[[list[float]], str | None]
+    ) -> None:
+        self.progress, self.narrator, self.title, self.measure, self.hint = progress, narrator, title, measure, hint
         self.loss = float("nan")
+        self.devs: list[float] = []
+        self.hinted = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress(state.global_step, state.max_steps)
@@ -139,7 +153,11 @@ class _Telling(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         error = kwargs["metrics"]["eval_error"]
+        self.devs.append(error)
         self.narrator.say(f"{self.title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.measure} {error:.1%}")
+        if not self.hinted and (said := self.hint(self.devs)):
+            self.hinted = True
+            self.narrator.say(f"hint: {said}. Ctrl-C stops here")
 
 
 def _counted(counts: dict[str, dict[str, int]]) -> str:

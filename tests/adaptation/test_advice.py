@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from speechxfer.adaptation.advice import advise
+from speechxfer.adaptation.advice import advise, when_stuck
 
 
 def score(wer: float, words: int, **others: Any) -> dict[str, Any]:
@@ -66,6 +66,27 @@ def test_a_model_that_writes_nothing():
     assert "collapsed to blanks" in the_only(silent)[0]
     silent["dev"]["empty"] = 99
     assert not any("collapsed" in advice.what for advice in advise(silent))
+
+
+@pytest.mark.parametrize(
+    "train, words", [(["head", "encoder"], "train the head alone first"), (["head"], "nothing in the frozen frames")]
+)
+def test_a_new_ctc_head_that_learns_nothing(train, words):
+    stuck = report(stages=stages(train, [1.0, 0.977, 0.995, 0.956]), dev=score(0.956, 1_000, empty=3))
+    stuck["provenance"]["recipe"]["head"]["kind"] = "ctc"
+    what, evidence = the_only(stuck)
+    assert words in what and evidence == "dev 95.6% at best, in 4 epochs"
+    # it can be told before the stage has ended, and not too early; a head that has begun to learn is left alone
+    assert when_stuck(train, [1.0, 0.977]) is None
+    assert words in (when_stuck(train, [1.0, 0.977, 0.995]) or "")
+    assert when_stuck(train, [1.0, 0.977, 0.949]) is None
+    # a later stage that learnt; a checkpoint's own head; a decoder
+    learnt = deepcopy(stuck) | {"stages": stuck["stages"] + stages(["all"], [0.6, 0.5])}
+    own, decoder = deepcopy(stuck), deepcopy(stuck)
+    own["provenance"]["recipe"]["head"]["vocabulary"] = "own"
+    decoder["provenance"]["recipe"]["head"]["kind"] = "seq2seq"
+    for other in (learnt, own, decoder):
+        assert not any(words in advice.what for advice in advise(other))
 
 
 def test_a_head_alone_far_behind():

@@ -101,3 +101,15 @@ def test_one_seed_one_result(tiny_recipe, quiet, same_weights, tmp_path, overrid
     assert not same_weights(runs[0], runs[2])
     answers = [(tmp_path / name / "after.jsonl").read_text() for name in ("one", "again")]
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("devs, hints", [((1.0, 0.98, 0.99, 1.0), 1), ((1.0, 0.98, 0.9, 0.97), 0)])
+def test_a_new_ctc_head_that_is_stuck_is_told_of_while_it_trains_once(tiny_recipe, watcher, dev_says, devs, hints):
+    dev_says(0.9, *devs)
+    told = watcher()
+    stages = "[{train: [head, encoder], epochs: 4, lr: 1e-3, batch_seconds: 9}]"
+    adapt(tiny_recipe("head.kind=ctc", f"stages={stages}"), narrator=told)
+    said = [line for line in told.said if line.startswith("hint: ")]
+    assert len(said) == hints and all("train the head alone first" in line for line in said)
+    if hints:
+        assert "epoch 3," in told.said[told.said.index(said[0]) - 1]
