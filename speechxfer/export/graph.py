@@ -1,15 +1,20 @@
 """A CTC or classification model as one ONNX graph: samples in, log-probabilities out, nothing else needed.
 
 The preprocessing is in the graph: the normalised waveform of the wav2vec2 family, Whisper's log-mel (its Fourier
-transform as a convolution), the silence that the model was adapted with. One utterance a call, of any length: batches
-would need the masks that keep utterances apart, and a graph of one needs none.
+transform as a convolution), the silence that the model was adapted with. One utterance a call, as long as it is:
+batches would need the masks that keep utterances apart, and a graph of one needs none.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
+import shutil
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,8 @@ from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.shapes import RATE, Inputs
 
 MODEL, MANIFEST = "model.onnx", "manifest.json"
+WEIGHTS = f"{MODEL}.data"  # beside a graph of more than 2 GB, which a protocol buffer cannot hold
+FORMAT = "speechxfer.onnx/1"
 SAMPLES, LOG_PROBS = "samples", "log_probs"  # the graph's input and output
 OPSET = 17
 _INT8 = ["MatMul", "Gemm", "LSTM"]  # never a convolution: those hear the waveform
@@ -39,19 +46,38 @@ def write_onnx(model: SpeechModel, folder: Path, quantization: str) -> None:
         import onnxruntime.quantization as quantizing
     except ImportError as error:
         raise MissingExtraError(error.name or "onnx", "export", "export --to onnx") from None
-    whole = folder / f"float32-{MODEL}" if quantization == "int8" else folder / MODEL
-    _trace(_Whole(model).eval(), whole)
-    onnx.checker.check_model(str(whole), full_check=True)
-    if quantization == "int8":
-        logging.disable(logging.WARNING)  # it advises a step that this graph does not need
-        try:
-            quantizing.quantize_dynamic(
-                str(whole), str(folder / MODEL), op_types_to_quantize=_INT8, weight_type=quantizing.QuantType.QInt8
-            )
-        finally:
-            logging.disable(logging.NOTSET)
-        whole.unlink()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".traced-") as scratch:
+        traced = Path(scratch) / MODEL  # a large one has many files beside it
+        _trace(_Whole(model).eval(), traced)
+        onnx.checker.check_model(str(traced), full_check=True)
+        large = len(list(Path(scratch).iterdir())) > 1
+        if quantization == "int8":
+            with _no_advice():
+                quantizing.quantize_dynamic(
+                    str(traced),
+                    str(folder / MODEL),
+                    op_types_to_quantize=_INT8,
+                    weight_type=quantizing.QuantType.QInt8,
+                    per_channel=True,
+                    reduce_range=True,  # 7 bits: with 8, processors without VNNI overflow
+                    use_external_data_format=large,
+                )
+        elif large:
+            onnx.save(onnx.load(str(traced)), str(folder / MODEL), save_as_external_data=True, location=WEIGHTS)
+        else:
+            shutil.move(traced, folder / MODEL)
     (folder / MANIFEST).write_text(json.dumps(manifest(model), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Without the root logger's warnings: ONNX Runtime advises a step that these graphs do not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def manifest(model: Any) -> dict[str, Any]:
@@ -61,17 +87,29 @@ def manifest(model: Any) -> dict[str, Any]:
     classifier's. longest_seconds: null where nothing bounds an utterance.
     """
     ctc = isinstance(model, CtcRecogniser)
-    longest = model.encoder.longest
+    longest = longest_samples(model.encoder)
     return {
-        "format": 1,
+        "format": FORMAT,
         "kind": model.kind,
         "input": {"name": SAMPLES, "shape": [1, "time"], "type": "float32", "sample_rate": RATE},
         "output": {"name": LOG_PROBS, "shape": [1, "frames", "vocab"] if ctc else [1, "classes"]},
-        "longest_seconds": longest and longest / RATE - 2 * model.encoder.silence,
+        "longest_seconds": longest and longest / RATE,
         **({"symbols": model.symbols, "blank": model.blank} if ctc else {"labels": model.labels}),
         "normaliser": model.settings.normaliser,
         "base": model.settings.base,
     }
+
+
+def longest_samples(encoder: Any) -> int | None:
+    """What a graph takes; None where nothing bounds it. The table of a conformer's relative positions grows as we run
+    it, and is a constant in a graph."""
+    if encoder.longest is not None:
+        return encoder.longest
+    table = getattr(getattr(encoder.module.encoder, "embed_positions", None), "pe", None)
+    if table is None:
+        return None
+    further = (table.size(1) // 2) * math.prod(encoder.module.config.conv_stride)  # frames after the first
+    return encoder.shortest + further - 2 * round(encoder.silence * RATE)
 
 
 class _Whole(nn.Module):
@@ -92,12 +130,22 @@ class _Whole(nn.Module):
             self.prepare = _Waveform(self.encoder)
 
     def forward(self, samples: Tensor) -> Tensor:
-        features = self.prepare(F.pad(samples, (self.silence, self.silence)))
+        features = self.prepare(self._in_silence(samples))
         lengths = torch._shape_as_tensor(features)[-1:]  # of this call, not of the one that was traced
         frames = self.encoder(Inputs(features, lengths))
         if isinstance(self.model, CtcRecogniser):
             return self.model.emissions(frames).log_probs
         return self.model.scores(frames).log_softmax(-1)
+
+    def _in_silence(self, samples: Tensor) -> Tensor:
+        """As `SpeechEncoder.prepare` puts it around: less where the encoder holds no more."""
+        if not self.silence:
+            return samples
+        around = samples.new_zeros(1, self.silence)
+        if self.encoder.longest is not None:
+            room = self.encoder.longest - torch._shape_as_tensor(samples)[1]
+            around = around[:, : room.clamp(min=0, max=2 * self.silence) // 2]
+        return torch.cat([around, samples, around], dim=1)
 
 
 class _Waveform(nn.Module):
@@ -123,8 +171,9 @@ class _LogMel(nn.Module):
         self.wanted = encoder.longest if encoder.pad_to_30s else SHORTEST
         size, self.hop = encoder.extractor.n_fft, encoder.extractor.hop_length
         self.edge, self.bins = size // 2, size // 2 + 1
-        angles = torch.arange(self.bins)[:, None] * torch.arange(size)[None] * (2 * torch.pi / size)
-        turns = torch.cat([angles.double().cos(), angles.double().sin()]) * torch.hann_window(size).double()
+        # in float32 the angles alone would leak as loudly as the quietest that Whisper hears, 80 dB down
+        angles = torch.arange(self.bins).double()[:, None] * torch.arange(size)[None] * (2 * torch.pi / size)
+        turns = torch.cat([angles.cos(), angles.sin()]) * torch.hann_window(size).double()
         self.register_buffer("turns", turns.float()[:, None])  # (2 bins, 1, size)
         self.register_buffer("filters", encoder._filters)
 

@@ -19,7 +19,8 @@ from transformers import (
 
 from speechxfer.decoding.ctc import best_path
 from speechxfer.decoding.whisper import decode
-from speechxfer.export.graph import LOG_PROBS, MODEL, SAMPLES
+from speechxfer.errors import UserError
+from speechxfer.export.graph import LOG_PROBS, MODEL, SAMPLES, longest_samples
 from speechxfer.models import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.opening import pretrained
@@ -151,8 +152,12 @@ class OnnxHead:
 
         self.model = model
         self.session = onnxruntime.InferenceSession(str(folder / MODEL), providers=["CPUExecutionProvider"])
+        self.longest = longest_samples(model.encoder)
 
     def hear(self, waveform: np.ndarray, tokens: list[int] | None) -> Heard:
+        if self.longest is not None and len(waveform) > self.longest:
+            held = self.longest / RATE
+            raise UserError(f"{len(waveform) / RATE:.1f} s of audio in one utterance, and the graph holds {held:.1f} s")
         (log_probs,) = self.session.run([LOG_PROBS], {SAMPLES: waveform[None]})
         probabilities = torch.from_numpy(log_probs).exp()
         return Heard(None, probabilities, _most_probable(self.model, probabilities), [])

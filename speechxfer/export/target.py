@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,11 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from speechxfer.errors import UserError
-from speechxfer.export.graph import MANIFEST
+from speechxfer.export.graph import FORMAT, MANIFEST
 
-_MADE_BY_EXPORT = {".json", ".safetensors", ".bin", ".onnx", ".txt"}  # .txt: merges and vocabularies of some tokenizers
+_MADE_BY_EXPORT = {
+    ".json",
+    ".safetensors",
+    ".bin",
+    ".onnx",
+    ".data",
+    ".txt",
+}  # .txt: merges and vocabularies of some tokenizers
 _A_RUN_S = "recipe.yaml"
-_A_MODEL_S = {"config.json", MANIFEST}
 
 
 @contextmanager
@@ -56,8 +63,16 @@ def _check(output: Path, source: Path, overwrite: bool) -> None:
         return
     names = {path.name for path in held}
     foreign = [path.name for path in held if path.is_dir() or path.suffix not in _MADE_BY_EXPORT]
-    if _A_RUN_S in names or foreign or not names & _A_MODEL_S:
+    if _A_RUN_S in names or foreign or not ("config.json" in names or _is_graph(output)):
         listed = ", ".join((foreign or sorted(names))[:4])
         raise UserError(f"holds files of something else ({listed})", where=where, fix="name a new folder")
     if not overwrite:
         raise UserError("a model lies there", where=where, fix="say --overwrite to replace it, or name another folder")
+
+
+def _is_graph(folder: Path) -> bool:
+    """Whether it holds an ONNX graph that `export` wrote: a wake-word detector has files of the same names."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -106,7 +106,9 @@ class CtcRecogniser(SpeechModel):
     def symbols(self) -> list[str | None]:
         """The text of every place of the emissions, as `BeamSearch` takes it."""
         meant = {self.space: " "} | dict.fromkeys(self._silent)
-        rows = [meant.get(symbol, symbol) for _, symbol in sorted(self._symbols.items())]
+        rows: list[str | None] = [None] * self.network.lm_head.out_features  # a place without a symbol is never written
+        for place, symbol in self._symbols.items():
+            rows[place] = meant.get(symbol, symbol)
         rows[self.blank] = ""
         return rows
 
