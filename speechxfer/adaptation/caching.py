@@ -111,6 +111,14 @@ def fits(wanted: Expected, missing: int, cache: Cache) -> None:
         )
 
 
+def refuse_what_cannot_be_kept(
+    stage: Stage, split: int, model: SpeechModel, utterances: TrainingUtterances, seconds: Sequence[float], cache: Cache
+) -> None:
+    """Raise now what `from_cache` would raise after hours, under `cache.use: always`."""
+    if cache.use == "always" and can_keep(cache, split):
+        fits(expected(stage, split, model, utterances, seconds, cache), 0, cache)
+
+
 def from_cache(
     stage: Stage,
     split: int,
@@ -154,6 +162,8 @@ def from_cache(
         if store is not None:
             with narrator.bar(f"{title}, encoding") as progress:
                 encode(store, model, utterances, keys, seconds, recipe.decoding.batch_seconds, progress, shared=True)
+            if store.removed:
+                narrator.say(f"{title}: made room under cache.max_gb: {', '.join(store.removed)} removed")
     except UserError as error:
         if cache.use == "always":
             raise

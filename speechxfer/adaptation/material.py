@@ -19,6 +19,7 @@ from speechxfer.models import SpeechModel, text_limits
 from speechxfer.report.progress import Narrator
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
+SHOWN = 12  # characters named in a message
 SEEN = 200  # as many as a small dev part has
 Teacher = Callable[[str], str]
 
@@ -97,6 +98,9 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
         if name != "train" and not any(normalise(text) for text in part[reference]):
             raise UserError(f"normaliser '{normalise.name}' leaves no word of its texts", where=f"data.{name}")
         narrator.say(f"{name}: {len(part):,} utterances, {stated[name].get('from', 'as given')}")
+    texts = [teach(text) for text in every["train"][reference]]
+    if recipe.head.kind == "ctc" and recipe.head.vocabulary == "from-train":
+        warnings += _never_written(texts, {name: part for name, part in every.items() if name != "train"}, teach)
     for warning in warnings:
         narrator.say(f"warning: {warning}")
     if remark:
@@ -104,7 +108,7 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
     return Material(
         **every,
         reference=reference,
-        texts=[teach(text) for text in every["train"][reference]],
+        texts=texts,
         stated=stated,
         warnings=warnings,
         measure="error rate" if recipe.head.kind == "classify" else "WER",
@@ -142,6 +146,25 @@ def _teacher(texts: Sequence[str | None], recipe: Recipe, normalise: Normaliser)
     if recipe.data.case == "lower" or (recipe.data.case == "auto" and shouted):
         return str.lower, "the text is all capitals: taught in small letters (data.case=keep to keep)"
     return str, ""
+
+
+def _never_written(texts: Sequence[str], parts: dict[str, Dataset], teach: Teacher) -> list[str]:
+    """Warnings of parts whose texts hold characters that the training part lacks, and a new CTC head never writes.
+
+    Raises UserError for a part of which no text can be written: no model could be chosen, or measured, on it.
+    """
+    known, found = set("".join(texts)) | {" "}, []
+    for name, part in parts.items():
+        lacking = [set(teach(text)) - known for text in part["text"]]
+        count, characters = sum(map(bool, lacking)), " ".join(sorted(set().union(*lacking))[:SHOWN])
+        if count == len(part):
+            fix = "give a part in the training part's alphabet"
+            raise UserError(
+                f"no text of it can be written: the training part lacks {characters}", where=f"data.{name}", fix=fix
+            )
+        if count:
+            found.append(f"{count} of {len(part)} texts of {name} hold what the training part lacks: {characters}")
+    return found
 
 
 def _step(progress: Callable[[int, int], None], of: int, done: int) -> None:

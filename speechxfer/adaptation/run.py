@@ -29,7 +29,7 @@ from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.learning_curve import portions, train_portions
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.rescoring import choose_rescoring
-from speechxfer.adaptation.stages import train_stages
+from speechxfer.adaptation.stages import can_begin, train_stages
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.adaptation.tuning import choose_search
 from speechxfer.config import Recipe, load_recipe, require_values
@@ -95,10 +95,16 @@ def adapt(
     material = gather(recipe, narrator)
     sizes = portions(material.train, recipe.data.group, recipe.seed) if learning_curve else []
 
-    # encoder, head
+    # encoder, head, and whether every stage can begin
     model = to_adapt(recipe, material.texts)
     targets = material.targets(model)
+    trainee = Trainee(model, recipe.augment, recipe.lora)
+    augment = Augment(recipe.augment, longest=model.encoder.longest)
+    utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
+    can_begin(trainee, utterances, recipe)
     untouched = untouched_model(recipe, narrator)
+    if resume and not folder.begun:
+        narrator.say(f"{folder.path} holds no run to go on with: this one begins")
     processes.wait()  # until each has looked at the folder as it was
     processes.by_main(lambda: folder.open(recipe, resume=resume))
 
@@ -115,9 +121,6 @@ def adapt(
 
     # stages
     training_began = time.perf_counter()
-    trainee = Trainee(model, recipe.augment, recipe.lora)
-    augment = Augment(recipe.augment, longest=model.encoder.longest)
-    utterances = TrainingUtterances(material.train, targets, augment, recipe.seed)
     stages = train_stages(trainee, utterances, judge, folder, resume=resume)
     training_now = time.perf_counter() - training_began
     training_seconds = sum(stage["seconds"] for stage in stages)  # those of a run that is resumed too

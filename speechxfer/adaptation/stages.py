@@ -14,11 +14,18 @@ from transformers import TrainerCallback
 from speechxfer.adaptation import processes
 from speechxfer.adaptation.advice import when_stuck
 from speechxfer.adaptation.batches import TrainingUtterances
-from speechxfer.adaptation.caching import CachedUtterances, copies_of, from_cache, remembering
+from speechxfer.adaptation.caching import (
+    CachedUtterances,
+    copies_of,
+    from_cache,
+    refuse_what_cannot_be_kept,
+    remembering,
+)
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
 from speechxfer.adaptation.trainer import in_bfloat16, train_stage, weights_kept
+from speechxfer.config import Recipe
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
 from speechxfer.report.progress import Narrator
@@ -40,6 +47,15 @@ def train_stages(
         _stage(number, stage, trainee, utterances, seconds, judge, folder, resume)
         for number, stage in enumerate(judge.recipe.stages)
     ]
+
+
+def can_begin(trainee: Trainee, utterances: TrainingUtterances, recipe: Recipe) -> None:
+    """Raise UserError for what a stage would stop at, before there is work that could be lost."""
+    seconds = training_seconds(trainee, utterances)
+    for stage in recipe.stages:
+        trainee.begin(stage)
+        utterances.copies = copies_of(recipe.cache, trainee.split)
+        refuse_what_cannot_be_kept(stage, trainee.split, trainee.model, utterances, seconds, recipe.cache)
 
 
 def training_seconds(trainee: Trainee, utterances: TrainingUtterances) -> list[float]:

@@ -13,6 +13,7 @@ from speechxfer.adaptation import lora
 from speechxfer.config.recipe import Augment, Lora, Stage
 from speechxfer.data.augment import spec_augment
 from speechxfer.encoders.base import FEATURES
+from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.shapes import IGNORED, RATE, Hidden, Inputs
 
@@ -119,10 +120,19 @@ class Trainee(nn.Module):
 
 
 def split_of(stage: Stage, depth: int) -> int:
-    """The lowest split under which nothing trains in `stage`: FEATURES (-1), a layer's number, or `depth`."""
+    """The lowest split under which nothing trains in `stage`: FEATURES (-1), a layer's number, or `depth`.
+
+    Raises UserError for more upper layers than there are.
+    """
     if {"encoder", "all"} & set(stage.train):
         return FEATURES
     tops = [int(part.removeprefix("top-")) for part in stage.train if part.startswith("top-")]
+    if tops and max(tops) > depth:
+        raise UserError(
+            f"top-{max(tops)} is more than the encoder's {depth} layers",
+            where="stages.N.train",
+            fix=f"say top-{depth} or fewer, or encoder",
+        )
     return max(0, depth - max(tops)) if tops else depth
 
 

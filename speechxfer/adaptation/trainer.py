@@ -7,12 +7,14 @@ import math
 import os
 import shutil
 import signal
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from accelerate.data_loader import prepare_data_loader
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
@@ -266,14 +268,18 @@ def epochs_of(state: TrainerState) -> list[dict[str, float]]:
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written to its end (Trainer writes its state last), None where there is none.
 
-    Any other is removed: the machine stopped, or the disk filled, while it was written.
+    Any other is removed: the machine stopped, or the disk filled, while it was written, or a file is cut short.
     """
     whole = []
     for path in folder.glob("checkpoint-*"):
         try:
             json.loads((path / _STATE).read_text(encoding="utf-8"))
+            with safe_open(str(path / WEIGHTS), framework="pt"):
+                pass  # it compares the file's length with its header
+            if not all(map(zipfile.is_zipfile, path.glob("*.pt*"))):  # torch's files: optimiser, random numbers
+                raise ValueError
             whole.append(path)
-        except (OSError, ValueError):
+        except (OSError, ValueError, SafetensorError):
             shutil.rmtree(path)
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 

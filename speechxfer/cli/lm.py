@@ -80,7 +80,10 @@ def _sentences(text: str) -> tuple[list[str], int]:
     path = Path(text)
     if path.is_file() and path.suffix.lower() not in (*TABLES, ".parquet"):
         try:
-            return path.read_text(encoding="utf-8-sig").splitlines(), 0
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            if lines[:1] == ["\\data\\"]:
+                raise UserError("is a language model already", where=text, fix="name the text that it was made of")
+            return lines, 0
         except UnicodeDecodeError:
             raise UserError("is not UTF-8 text", where=text, fix="convert it: iconv -t UTF-8") from None
         except OSError as error:

@@ -186,6 +186,8 @@ def _checked(schema: type[Schema], values: dict[str, Any], problems: Problems, t
         found = schema.model_validate(values)
     except ValidationError as error:
         lines = _lines(text) if text else {}
+        if all(_typed(_key(detail), typed) for detail in error.errors()) and not problems.found:
+            problems = Problems("values on the command line cannot be used")
         explained: dict[str, str] = {}  # one line for a key, which pydantic names once for each type it might have
         for detail in error.errors():
             explained.setdefault(_key(detail), _explain(detail, lines, typed, schema))
@@ -333,14 +335,18 @@ def _key(detail: Any) -> str:
     return ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal[")))
 
 
+def _typed(key: str, typed: set[str]) -> bool:
+    """Whether the key, or what it stands in, is one of the command line's."""
+    return any(f"{key}.".startswith(f"{word}.") for word in typed)
+
+
 def _explain(detail: Any, lines: dict[str, int], typed: set[str], schema: type[BaseModel]) -> str:
     key = _key(detail)
     parent, _, last = key.rpartition(".")
     kind = detail["type"]
     # what is missing is looked for where its section stands
     line = lines.get(parent if kind == "missing" else key)
-    is_typed = any(f"{key}.".startswith(f"{word}.") for word in typed)
-    place = "" if line is None or is_typed else f"line {line}: "
+    place = "" if line is None or _typed(key, typed) else f"line {line}: "
     if kind == "extra_forbidden":
         owner = _field_type(parent, schema) if parent else schema
         known = list(owner.model_fields) if hasattr(owner, "model_fields") else []

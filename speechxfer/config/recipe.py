@@ -30,7 +30,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -89,7 +89,10 @@ class Stage(Section):
 class Decoding(Section):
     kind: Literal["greedy", "beam"] = "greedy"
     beams: int = Field(
-        0, ge=0, description="Width, where kind is beam; 0 becomes 5 with Whisper's decoder and 50 with a CTC head."
+        0,
+        ge=0,
+        le=1000,
+        description="Width, where kind is beam; 0 becomes 5 with Whisper's decoder and 50 with a CTC head.",
     )
     lm: str | None = Field(
         None, description="CTC, beam: an ARPA file (`speechxfer lm`), or from-train: made of the training part's text."
@@ -97,7 +100,9 @@ class Decoding(Section):
     lm_order: int = Field(4, ge=2, le=6, description="Words to an n-gram, where lm is from-train.")
     lm_weight: float | None = Field(None, ge=0, description="Times its log-probabilities; chosen on dev when absent.")
     word_bonus: float | None = Field(None, description="Added for every word with lm; chosen on dev when absent.")
-    hot_words: list[str] = Field([], description="CTC, beam: names and terms that are to be preferred.")
+    hot_words: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="CTC, beam: names and terms that are to be preferred."
+    )
     hot_word_weight: float = Field(10.0, ge=0, description="How much, as a natural logarithm for each of their words.")
     batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed at once, seconds.")
 
@@ -143,7 +148,9 @@ class Lora(Section):
 
 
 class Candidates(Section):
-    means: list[int] = Field([2, 3, 5], description="Means of so many last epochs' weights are measured on dev too.")
+    means: list[Annotated[int, Field(ge=1)]] = Field(
+        [2, 3, 5], description="Means of so many last epochs' weights are measured on dev too."
+    )
     untouched: list[Share] = Field(
         [0.1, 0.2, 0.3, 0.4, 0.5],
         description="Whisper with its decoder: so are mixtures with this share of untouched weights.",
@@ -163,7 +170,7 @@ class Recipe(Section):
     scoring: Scoring = Scoring()
     augment: Augment = Augment()
     cache: Cache = Cache()
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

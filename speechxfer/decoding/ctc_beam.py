@@ -72,6 +72,8 @@ class LanguageModel:
 def read_lm(path: str | Path) -> LanguageModel:
     """An n-gram model of words in ARPA format, gzipped or not. Raises UserError: not there, no ARPA, no words."""
     path = Path(path)
+    if path.is_dir():
+        raise UserError("is a folder, and no language model", where=str(path), fix="name the ARPA file")
     if not path.is_file():
         raise UserError("no such language model", where=str(path), fix="make one: speechxfer lm TEXT --output lm.arpa")
     words = words_of(path)
@@ -163,8 +165,13 @@ def _decoder(labels: list[str], lm: LanguageModel | None, search: Search) -> Any
                 beta=search.word_bonus,
             )
     except (ValueError, RuntimeError) as error:  # what KenLM says of a file that begins well
-        words = str(error).splitlines()[0][:200]
-        raise UserError(f"KenLM cannot read the language model ({words})", where=str(lm.path)) from None
+        last = str(error).splitlines()[-1]  # what stands before it is where in KenLM's own source it happened
+        reason = last.rpartition(f"{lm.path}: ")[2].partition(" Byte: ")[0]
+        raise UserError(
+            f"the language model cannot be read to its end: {reason}",
+            where=str(lm.path),
+            fix="it is cut short or damaged: make it again, speechxfer lm TEXT --output lm.arpa",
+        ) from None
 
 
 @contextmanager

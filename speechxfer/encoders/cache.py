@@ -38,6 +38,7 @@ SHARD_BYTES = 64 << 20
 _USED = "used"  # a file whose time of change says when the store was last opened
 _ABOUT = "about.json"  # what a person wants to know of a store
 _SCRATCH = ".part"
+_NAME = re.compile(r"[0-9a-f]{32}")  # of a store's folder; others in the same place are someone else's
 _STALE = 3600.0  # s after which a scratch file is one that a stopped process left
 # of a checkpoint's configuration, what changes the states of the same weights; its head's size and dropouts do not
 _SHAPING = re.compile(r"head|act|norm|conv|position|bucket|distance|stride|adapter")
@@ -85,6 +86,7 @@ class FrameStore:
         self._waiting: dict[str, Tensor] = {}
         self._known: set[Path] = set()
         self.needed: set[str] = set()  # what is not to make room for more of this store
+        self.removed: list[str] = []  # other stores that have made room
         self.look_again()
 
     def look_again(self) -> None:
@@ -194,6 +196,7 @@ class FrameStore:
             if total + wanted <= self.max_bytes:
                 return
             total -= sizes[path]
+            self.removed.append(path.name)
             shutil.rmtree(path, ignore_errors=True)
         kept = {shard for key, shard in self._where.items() if key in self.needed}
         shards = {shard: shard.stat() for shard in self.path.glob("*.safetensors") if shard not in kept}
@@ -264,7 +267,13 @@ def stores_in(root: Path | None = None) -> list[StoreSize]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    """The stores: a folder of a user's own that stands beside them is never listed, and never removed."""
+    found = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
+    return [path for path in found if path.is_dir() and not path.is_symlink() and all(map(_ours, path.iterdir()))]
+
+
+def _ours(path: Path) -> bool:
+    return path.name in (_ABOUT, _USED) or path.suffix in (".safetensors", _SCRATCH)
 
 
 def _last_used(path: Path) -> float:

@@ -23,6 +23,7 @@ from speechxfer.export.target import target_folder
 from speechxfer.heads.classify import AttentiveClassifier
 from speechxfer.heads.whisper_ctc import WhisperForCTC
 from speechxfer.models import Settings, SpeechModel, load
+from speechxfer.models.base import readable
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 # what each form can hold its weights as; the first is the default
@@ -161,6 +162,7 @@ def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> 
     network.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     extractor = getattr(model.processor, "feature_extractor", model.processor)
+    readable(folder)
     extractor.save_pretrained(folder)  # as preprocessor_config.json, where faster-whisper and older transformers look
 
 

@@ -40,13 +40,15 @@ def target_folder(output: Path, source: Path, *, overwrite: bool) -> Iterator[Pa
     try:
         scratch.chmod(0o755)  # mkdtemp's is the user's alone
         yield scratch
-        if output.exists():
-            aside = scratch.with_name(f"{scratch.name}-before")
-            output.rename(aside)
+        aside = scratch.with_name(f"{scratch.name}-before")
+        try:
+            if output.exists():
+                output.rename(aside)
             scratch.rename(output)
-            shutil.rmtree(aside)
-        else:
-            scratch.rename(output)
+        except OSError as error:
+            problem = f"cannot be replaced ({error.strerror or error})"
+            raise UserError(problem, where=f"--output {output}", fix="name a new folder") from None
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -134,6 +134,14 @@ class SpeechModel(ABC):
         self._save_network(folder)
         self.processor.save_pretrained(folder)
         self.settings.write(folder)
+        readable(folder)
 
     def _save_network(self, folder: Path) -> None:
         self.network.save_pretrained(folder)
+
+
+def readable(folder: Path) -> None:
+    """Give weights the permissions of what lies beside them: safetensors writes for the user alone."""
+    mode = (folder / "config.json").stat().st_mode
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(mode)

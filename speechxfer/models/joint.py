@@ -106,9 +106,9 @@ class JointRecogniser(WhisperRecogniser):
             self._spelt[key] = self.spelling(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))
         return self._spelt[key]
 
-    def save(self, folder: Path) -> None:
+    def _save_network(self, folder: Path) -> None:
         """Whisper's own files, which transformers opens as they are, and the CTC head's two beside them."""
-        super().save(folder)
+        super()._save_network(folder)
         save_file({name: weight.contiguous() for name, weight in self.ctc.state_dict().items()}, folder / WEIGHTS)
         (folder / VOCABULARY).write_text(json.dumps(self.vocabulary, ensure_ascii=False), encoding="utf-8")
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     word: str = Field(min_length=1, description="The word or phrase, as it is written.")
     positives: str | None = Field(None, description="Recordings of the word: a folder, a list or a table.")

@@ -126,6 +126,19 @@ def test_a_ctc_head_learns_what_is_scored(recipe, table, watcher):
     assert narrator.heard("text normalised by 'default'")
 
 
+def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, watcher, quiet):
+    """The vocabulary is the training part's: a dev part in another alphabet could choose nothing."""
+    told = watcher()
+    some = table("x,x.wav,né,s9,north,one,other", "y,x.wav,two,s9,north,one,other")
+    soundfile.write(some.parent / "x.wav", np.zeros(8_000), 16_000)
+    material = gather(recipe(some, "data.test=split=other", "head.kind=ctc"), told)
+    assert "1 of 2 texts of test hold what the training part lacks: é" in material.warnings
+    gather(recipe(some, "data.test=split=other"), quiet)  # Whisper's own decoder can write them
+    none = table("x,x.wav,мир,s9,north,one,other")
+    with pytest.raises(UserError, match=r"data\.dev: no text of it can be written: the training part lacks и м р"):
+        gather(recipe(none, "data.dev=split=other", "head.kind=ctc"), quiet)
+
+
 def test_a_limit_takes_some_of_the_training_part_only(recipe, table, quiet):
     few = gather(recipe(table(), "data.limit=4"), quiet)
     assert (len(few.train), len(few.dev), len(few.test)) == (4, 3, 6)
@@ -152,6 +165,22 @@ def test_mistakes_come_before_any_work(recipe, table, quiet, tmp_path, monkeypat
     with pytest.raises(UserError) as caught:
         adapt(recipe(table(), *overrides), narrator=quiet)
     assert words in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["lora.rank=2", "lora.targets=[q_proj, nope]"], "no layer is called nope"),
+        (["cache.use=always", "cache.max_gb=1e-9", "stages.0.train=[head, top-1]"], "cache.max_gb"),
+        (["stages.0.train=[head, top-3]"], "top-3 is more than the encoder's 2 layers"),
+    ],
+)
+def test_what_a_stage_would_stop_at_comes_before_anything_is_heard(recipe, table, watcher, tmp_path, overrides, words):
+    told = watcher()
+    with pytest.raises(UserError) as caught:
+        adapt(recipe(table(), *overrides), narrator=told)
+    assert words in str(caught.value) and not told.heard("untouched")
     assert not (tmp_path / "run").exists()
 
 

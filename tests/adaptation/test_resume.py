@@ -219,6 +219,25 @@ def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_we
     assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_a_checkpoint_that_is_cut_short_is_passed_over(
+    uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, file
+):
+    truth, each = uninterrupted
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(FIRST, each + 1): ctrl_c}))
+    newest = Path(str(recipe.output)) / f"checkpoints/stage-0/checkpoint-{each + 1}"
+    os.truncate(newest / file, (newest / file).stat().st_size // 2)
+    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+
+
+def test_nothing_to_resume_is_said(recipe, watcher, ctrl_c):
+    told = watcher({(FIRST, 1): ctrl_c})
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, resume=True, narrator=told)
+    assert told.heard("holds no run to go on with")
+
+
 def test_a_disk_that_fills_while_the_model_is_saved(uninterrupted, recipe, quiet, same_weights, monkeypatch):
     def fail(_, folder):
         folder.mkdir()

@@ -186,6 +186,27 @@ def test_a_byte_order_mark_is_taken(write):
     assert load_recipe(write(b"\xef\xbb\xbf" + SMALLEST.encode())).stages[0].epochs == 1
 
 
+@pytest.mark.parametrize(
+    "word, said",
+    [
+        ("seed=-1", "seed: input should be greater than or equal to 0"),
+        ("stages.0.epochs=.inf", "stages.0.epochs: input should be a finite number"),
+        ("stages.0.lr=.nan", "stages.0.lr: input should be"),
+        ("augment.noise_snr=[.nan, .nan]", "augment.noise_snr"),
+        ("decoding.beams=100000", "decoding.beams: input should be less than"),
+        ("candidates.means=[0]", "candidates.means.0: input should be greater"),
+        ("decoding.hot_words=['']", "decoding.hot_words.0"),
+        ("stages.0.epochs=-1", "stages.0.epochs: input should be greater than 0"),
+    ],
+)
+def test_what_was_typed_is_not_blamed_on_the_file(write, word, said):
+    with pytest.raises(UserError) as caught:
+        load_recipe(write(SMALLEST), [word])
+    assert str(caught.value).startswith("values on the command line cannot be used:") and said in str(caught.value)
+    with pytest.raises(UserError, match="is not a usable recipe"):  # the file has a mistake as well
+        load_recipe(write(SMALLEST + "sede: 1\n"), [word])
+
+
 def test_an_override_into_a_plain_value(write):
     assert "'seed.x=1' reaches into a plain value" in refusal(write(SMALLEST + "seed: 3\n"), "seed.x=1")
 

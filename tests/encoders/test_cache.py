@@ -156,6 +156,7 @@ def test_the_least_recently_used_stores_make_room(store: Any, tmp_path: Path) ->
     new.flush()
     left = {found.path for found in stores_in(tmp_path)}
     assert left == {new.path, store(2).path, store(-1).path}  # layer 0 was used longest ago
+    assert new.removed == [store(0).path.name]
     with pytest.raises(UserError, match=r"more than the 0\.001 GB allowed") as caught:
         small = store(0, max_bytes=1e6)
         small.add(["a"], Hidden(torch.zeros(1, 100_000, 4), torch.tensor([100_000]), 1))
@@ -269,3 +270,21 @@ def test_the_fingerprint_knows_what_no_weight_tells(encoder: UnpaddedWhisper) ->
     assert fingerprint(encoder, 1, torch.float32) == before
     config.encoder_attention_heads = 4
     assert fingerprint(encoder, 1, torch.float32) != before
+
+
+def test_a_user_s_own_folders_beside_the_stores_are_neither_listed_nor_removed(
+    encoder: UnpaddedWhisper, tmp_path: Path
+) -> None:
+    root = tmp_path / "home"
+    for name, file in (("Documents", "thesis.txt"), ("0" * 32, "notes.txt"), (".ssh", "key")):
+        (root / name).mkdir(parents=True)
+        (root / name / file).write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (root / ("1" * 32)).symlink_to(tmp_path / "elsewhere")
+    before = sorted(root.rglob("*"))
+    assert stores_in(root) == [] and clear(root) == [] and sorted(root.rglob("*")) == before
+    # nor do they make room, though they were never used
+    own = FrameStore(encoder, 1, root=root, max_bytes=20)
+    own.add(["a"], states(1))
+    own.flush()
+    assert set(before) < set(root.rglob("*")) and own.removed == []

@@ -194,3 +194,11 @@ def test_opened_by_us_it_gives_the_same_answers(saved, make_encoder, tiny_whispe
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
     stored = json.loads((folder / "speechxfer.json").read_text())
     assert stored["base"] == str(checkpoint) and stored["kind"] == head["kind"] and stored["pad_to_30s"] is pad_to_30s
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "joint", "ctc"])
+def test_weights_may_be_read_by_whoever_may_read_the_rest(saved, tiny_whisper, kind):
+    """safetensors writes for the user alone: a model in a shared folder would open for nobody else."""
+    _, folder = saved(tiny_whisper, kind=kind)
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert len(set(modes.values())) == 1, modes
