@@ -91,6 +91,11 @@ class RunFolder:
                 fix="resume with the same values, or say overwrite=true in place of --resume",
             )
 
+    def checkpoint_bytes(self) -> int:
+        """What `checkpoints/` takes on disk; weights that have two names there count once."""
+        files = {path.stat().st_ino: path.stat().st_size for path in self.checkpoints.rglob("*") if path.is_file()}
+        return sum(files.values())
+
     def save_model(self, model: SpeechModel) -> None:
         """Write `model/` beside and move it into place, so that there is never half of one."""
         scratch = self.path / ".model.part"

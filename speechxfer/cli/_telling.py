@@ -25,6 +25,10 @@ def tell(run: Run, narrator: Narrator, *, by: str | None = None) -> None:
         narrator.say(f"warning: {warning}")
     narrator.say(f"model   {run.folder.model}")
     narrator.say(f"report  {run.folder.html}")
+    narrator.say(
+        f"weights of its epochs: {run.folder.checkpoint_bytes() / 1e6:,.0f} MB in {run.folder.checkpoints}; "
+        "the model needs none of them"
+    )
 
 
 def tell_next(run: Run, narrator: Narrator) -> None:

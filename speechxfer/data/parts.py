@@ -156,7 +156,11 @@ def _carve(
         groups = sorted(ids[row] for row in free)
         keys, unit = ids, "utterances"
     if len(groups) <= len(names):
-        raise UserError(f"{len(groups)} rows are too few for {len(names) + 1} parts", where="data.train")
+        raise UserError(
+            f"{len(groups)} {unit} are too few for {len(names) + 1} parts",
+            where="data.train",
+            fix=f"add some, or name {' and '.join(f'data.{name}' for name in sorted(names))} yourself",
+        )
     total = len(groups)
     random.Random(seed).shuffle(groups)
     for name in names:
@@ -201,7 +205,8 @@ def _state(result: Parts, made: dict[str, str], group: str) -> None:
     values: dict[str, set[str]] = {}
     for name, part in every.items():
         if not len(part):
-            raise UserError(f"the {name} part has no rows ({made[name]})", where="data")
+            fix = "another part takes them all: name other DATA for it, or say auto" if name == "train" else None
+            raise UserError(f"the {name} part has no rows ({made[name]})", where="data", fix=fix)
         result.stated[name] = {"from": made[name], "utterances": len(part)}
         if group in part.column_names:
             values[name] = {str(value) for value in part[group]} - {""}

@@ -62,6 +62,8 @@ def test_what_it_says_and_leaves(run: Run, recipe: Path, corpus_table: Path, tmp
     losses = re.findall(r"^stage 0 \(all\): epoch \d, loss ([\d.]+), dev error rate [\d.]+%$", out, re.MULTILINE)
     assert len(losses) == 2 and losses[0] != losses[1]  # one line an epoch, each with its own
     assert f"model   {Path('deep/er/run/model')}" in out and "report.html" in out
+    links = {file.stat().st_ino: file.stat().st_size for file in Path("deep/er/run/checkpoints").rglob("*.*")}
+    assert f"epochs: {sum(links.values()) / 1e6:,.0f} MB in {Path('deep/er/run/checkpoints')}" in out
     # the same words once more are no way to lose it
     assert "a finished run lies there" in run(recipe, f"data.train={corpus_table}", "output=deep/er/run", code=2)[1]
     again, _ = run(recipe, f"data.train={corpus_table}", "output=deep/er/run", "--resume")

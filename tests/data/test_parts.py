@@ -118,7 +118,9 @@ def test_what_cannot_be_parted(tmp_path: Path, asked: dict, message: str) -> Non
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="2 rows are too few for 3 parts"):
+    with pytest.raises(
+        UserError, match=r"(?s)2 utterances are too few for 3 parts.*name data.dev and data.test yourself"
+    ):
         parts(table(tmp_path / "t.csv", rows_of(2, 1)))
 
 
