@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from _cells import Document, Rows, between, markdown, per_cent, rated, timed
+from _keys import keys_table
 from _peers import PEERS
 from _wake_words import FOLDS, WAKE_WORDS, by_folds, means, taken
 
@@ -28,6 +29,10 @@ MARK = "<!-- table: "
 MARKED = re.compile(r"<!-- table: (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 NOTE = "<!-- Written by scripts/tables.py: change the recipes' headers or results/*.json, then `make tables`. -->"
 NOT_MEASURED = "not measured yet"
+KEYS = (
+    'Any of them is changed on the command line: `KEY=VALUE`, a list in quotes (`"lora.targets=[q_proj, v_proj]"`), a '
+    "stage's by its number, from 0 (`stages.0.epochs=2`). A run's `recipe.yaml` has them all as it took them."
+)
 METHODS = "bench-methods"
 RESULT_HEAD = ("corpus", "before", "after", "padded to 30 s", "minutes")
 
@@ -185,7 +190,7 @@ def recipes_readme(recipes: list[Header], results: Results) -> str:
             text += wake_words_table(recipes, results)
         else:
             text += f"Its result: {NOT_MEASURED}.\n"
-    return text
+    return f"{text}\n## Every key\n\n{KEYS}\n\n{keys_table()}"
 
 
 # -- benches ---------------------------------------------------------------------------------------------------------

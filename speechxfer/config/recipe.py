@@ -82,12 +82,12 @@ class Stage(Section):
     batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
     accumulate: int = Field(1, ge=1, description="Batches to one step.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, of all but norms and biases.")
     patience: int | None = Field(None, ge=1, description="Stop after this many epochs without a better dev WER.")
 
 
 class Decoding(Section):
-    kind: Literal["greedy", "beam"] = "greedy"
+    kind: Literal["greedy", "beam"] = Field("greedy", description="A beam finds more, and takes longer.")
     beams: int = Field(
         0,
         ge=0,
@@ -170,14 +170,14 @@ class Recipe(Section):
     scoring: Scoring = Scoring()
     augment: Augment = Augment()
     cache: Cache = Cache()
-    seed: int = Field(0, ge=0, le=2**32 - 1)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of parts, order, augmentation and new weights.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Of the arithmetic in training; auto: bfloat16 where the processor or GPU is made for it. "
         "Weights, frozen frames and what is measured stay float32.",
     )
-    output: str | None = Field(None, description="The run folder; default runs/<recipe name>.")
+    output: str | None = Field(None, description="The run folder; default runs/NAME, of the recipe.")
     overwrite: bool = Field(False, description="Replace a finished run in the output folder.")
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ PACKAGE = Path(speechxfer.__file__).parent
 SCRIPTS = sorted((PACKAGE.parent / "scripts").rglob("*.py"))
 STATED = re.compile(r"\bdefaults?(?: is| to|:)? ([^\s,;)]+)")
 # what stands in for a value that is worked out when it is needed; tests of the command or of `adapt` hold these
-WORKED_OUT = {"recipes copy, target": "NAME.yaml", "Recipe.output": "runs/<recipe"}
+WORKED_OUT = {"recipes copy, target": "NAME.yaml", "Recipe.output": "runs/NAME"}
 
 
 def commands(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -79,6 +79,6 @@ def test_its_map_names_every_folder_of_the_package():
 
 def test_its_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+        assert target.startswith("http") or (ROOT / target.partition("#")[0]).exists(), target
     for script in re.findall(r"scripts/[\w/]+\.py", README):
         assert (ROOT / script).exists(), script

@@ -41,6 +41,19 @@ def test_every_recipe_has_its_row():
         assert f"| [{name}]({name}.yaml) | " in page and f"\n## {name}\n" in page
 
 
+def test_every_key_of_a_recipe_is_explained(monkeypatch):
+    from speechxfer.config import load_recipe
+
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    explained = {key: what for key, _, what in script("_keys").keys()}  # noqa: SIM118
+    whole = load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}]}).model_dump()
+    (stage,) = whole.pop("stages")
+    sections = {name: value for name, value in whole.items() if isinstance(value, dict)}
+    stated = {f"stages.N.{name}" for name in stage} | (whole.keys() - sections.keys())
+    stated |= {f"{name}.{key}" for name, section in sections.items() for key in section}
+    assert explained.keys() == stated and all(explained.values())
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_every_results_file_is_read_by_a_table_and_says_how_it_was_made(path):
     tables = script("tables")
