@@ -383,8 +383,8 @@ def test_ctrl_c_is_130(spoken: Path) -> None:
     rows = spoken.read_text().splitlines()
     many = [f"{number},{row}" for number in range(400) for row in rows[1:]]
     spoken.write_text("\n".join([f"id,{rows[0]}", *many]) + "\n")
-    slow = "import time\nimport speechxfer.data.audit as a\nreal = a.measure\ndef measure(row):\n"
-    slow += "    print('decoding', flush=True)\n    time.sleep(0.02)\n    return real(row)\na.measure = measure\n"
+    slow = "import os, time\nimport speechxfer.data.audit as a\nreal = a.measure\ndef measure(row):\n"
+    slow += "    os.write(1, b'decoding\\n')\n    time.sleep(0.02)\n    return real(row)\na.measure = measure\n"
     # a shell's background jobs are started with SIGINT ignored, and so are their children
     slow += "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     start = f"import sys\nsys.argv = ['speechxfer', 'check', {str(spoken)!r}]\nfrom speechxfer.cli import main\nmain()"
