@@ -42,6 +42,7 @@ class _Run:
 
     def __init__(self, report: Mapping[str, Any]) -> None:
         self.report, self.recipe = report, report["provenance"]["recipe"]
+        self.new_ctc = (self.recipe["head"]["kind"], self.recipe["head"]["vocabulary"]) == ("ctc", "from-train")
         self.stages, self.last = report["stages"], len(report["stages"]) - 1
         self.devs = [epoch["dev"] for epoch in self.stages[-1]["epochs"]]
         self.best = self.devs.index(min(self.devs)) + 1  # the first epoch is 1
@@ -70,8 +71,7 @@ def of_silence(run: _Run) -> Advice | None:
 
 def of_a_stuck_head(run: _Run) -> Advice | None:
     """A new CTC head that writes, but as if it heard nothing."""
-    head = run.recipe["head"]
-    if head["kind"] != "ctc" or head["vocabulary"] != "from-train":
+    if not run.new_ctc:
         return None
     devs = [epoch["dev"] for stage in run.stages for epoch in stage["epochs"]]
     what = when_stuck(run.stages[0]["train"], devs)
@@ -100,7 +100,7 @@ def of_the_untouched(run: _Run) -> Advice | None:
     name, after = min(run.trained.items(), key=lambda one: one[1])
     rising = run.best < len(run.devs)
     tries = [f"{'a lower rate' if rising else 'more epochs'} (stages.{run.last}.{'lr' if rising else 'epochs'})"]
-    if run.recipe["head"]["kind"] == "ctc" and run.recipe["head"]["vocabulary"] == "from-train":
+    if run.new_ctc:
         tries.append("Whisper's decoder (head.kind=seq2seq) or a CTC checkpoint's own head (head.vocabulary=own)")
     told = f"dev {run.untouched:.1%} untouched, {after:.1%} {name}, best in epoch {run.best} of {len(run.devs)}"
     return Advice(f"nothing beat the untouched model: try {', or '.join(tries)}", told)

@@ -14,12 +14,13 @@ from speechxfer.config import Recipe
 from speechxfer.data.bad_rows import BadRow, bad_rows
 from speechxfer.data.parts import parts
 from speechxfer.data.read import read
+from speechxfer.decoding.ctc_beam import SHOWN
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, text_limits
 from speechxfer.report.progress import Narrator
 from speechxfer.text.normalise import Normaliser, get_normaliser
+from speechxfer.text.vocabulary import spell, vocabulary_of
 
-SHOWN = 12  # characters named in a message
 SEEN = 200  # as many as a small dev part has
 Teacher = Callable[[str], str]
 
@@ -99,7 +100,7 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
             raise UserError(f"normaliser '{normalise.name}' leaves no word of its texts", where=f"data.{name}")
         narrator.say(f"{name}: {len(part):,} utterances, {stated[name].get('from', 'as given')}")
     texts = [teach(text) for text in every["train"][reference]]
-    if recipe.head.kind == "ctc" and recipe.head.vocabulary == "from-train":
+    if recipe.head.new_ctc:
         warnings += _never_written(texts, {name: part for name, part in every.items() if name != "train"}, teach)
     for warning in warnings:
         narrator.say(f"warning: {warning}")
@@ -153,9 +154,9 @@ def _never_written(texts: Sequence[str], parts: dict[str, Dataset], teach: Teach
 
     Raises UserError for a part of which no text can be written: no model could be chosen, or measured, on it.
     """
-    known, found = set("".join(texts)) | {" "}, []
+    vocabulary, found = vocabulary_of(texts), []
     for name, part in parts.items():
-        lacking = [set(teach(text)) - known for text in part["text"]]
+        lacking = [spell(teach(text), vocabulary)[1] for text in part["text"]]
         count, characters = sum(map(bool, lacking)), " ".join(sorted(set().union(*lacking))[:SHOWN])
         if count == len(part):
             fix = "give a part in the training part's alphabet"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from speechxfer.adaptation import processes
-from speechxfer.adaptation.advice import when_stuck
+from speechxfer.adaptation.advice import STUCK_EPOCHS, when_stuck
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.caching import (
     CachedUtterances,
@@ -24,7 +22,7 @@ from speechxfer.adaptation.caching import (
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import in_bfloat16, train_stage, weights_kept
+from speechxfer.adaptation.trainer import epochs_of, in_bfloat16, train_stage, weights_kept
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
@@ -106,10 +104,7 @@ def _stage(
         with remembering(trainee.model, drawn):
             return judge.dev(trainee.model, f"{title}, dev")
 
-    head = judge.recipe.head
-    begins = number == 0 and head.kind == "ctc" and head.vocabulary == "from-train"
-    hint = partial(when_stuck, stage.train) if begins else lambda devs: None
-
+    begins = stage if number == 0 and judge.recipe.head.new_ctc else None
     with narrator.bar(title) as progress, disk_errors(folder.path):
         epochs, best = train_stage(
             trainee,
@@ -121,7 +116,7 @@ def _stage(
             logs=folder.logs / f"stage-{number}",
             seed=judge.recipe.seed + number,
             resume=resume,
-            callbacks=[_Telling(progress, narrator, title, judge.material.measure, hint)],
+            callbacks=[_Telling(progress, narrator, title, judge.material.measure, begins)],
             say=narrator.say,
             precision=judge.recipe.precision,
         )
@@ -147,16 +142,12 @@ def _stage(
 class _Telling(TrainerCallback):
     """Moves the bar at every step, and says each epoch's dev measure as it is known.
 
-    hint: what is to be said of the dev measures so far, if anything; it is said once.
+    begins: the stage, where a new CTC head begins in it: that it learns nothing is said as soon as it can be known.
     """
 
-    def __init__(
-        self, progress: Any, narrator: Narrator, title: str, measure: str, hint: Callable[[list[float]], str | None]
-    ) -> None:
-        self.progress, self.narrator, self.title, self.measure, self.hint = progress, narrator, title, measure, hint
+    def __init__(self, progress: Any, narrator: Narrator, title: str, measure: str, begins: Stage | None) -> None:
+        self.progress, self.narrator, self.title, self.measure, self.begins = progress, narrator, title, measure, begins
         self.loss = float("nan")
-        self.devs: list[float] = []
-        self.hinted = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress(state.global_step, state.max_steps)
@@ -169,10 +160,9 @@ class _Telling(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         error = kwargs["metrics"]["eval_error"]
-        self.devs.append(error)
         self.narrator.say(f"{self.title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.measure} {error:.1%}")
-        if not self.hinted and (said := self.hint(self.devs)):
-            self.hinted = True
+        devs = [epoch["dev"] for epoch in epochs_of(state)]  # those before an interruption too
+        if self.begins and len(devs) == STUCK_EPOCHS and (said := when_stuck(self.begins.train, devs)):
             self.narrator.say(f"hint: {said}. Ctrl-C stops here")
 
 

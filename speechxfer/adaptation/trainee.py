@@ -127,13 +127,13 @@ def split_of(stage: Stage, depth: int) -> int:
     if {"encoder", "all"} & set(stage.train):
         return FEATURES
     tops = [int(part.removeprefix("top-")) for part in stage.train if part.startswith("top-")]
-    if tops and max(tops) > depth:
+    if max(tops, default=0) > depth:
         raise UserError(
             f"top-{max(tops)} is more than the encoder's {depth} layers",
             where="stages.N.train",
             fix=f"say top-{depth} or fewer, or encoder",
         )
-    return max(0, depth - max(tops)) if tops else depth
+    return depth - max(tops, default=0)
 
 
 def parameter_counts(model: SpeechModel) -> dict[str, dict[str, int]]:

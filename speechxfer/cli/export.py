@@ -38,7 +38,7 @@ def export(
     """Write a model as other libraries open it. Exit code 1 when --check finds another model than ours.
 
     Other libraries pad Whisper's audio to 30 s, speechxfer does not. An ONNX graph (a CTC or classification head) takes
-    16 kHz samples of one utterance and pads nothing.
+    16 kHz samples of one utterance and pads as we do.
 
     Example: speechxfer export runs/accent-whisper --to ctranslate2 --quantization int8 --output accent-int8
     """

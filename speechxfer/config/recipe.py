@@ -66,6 +66,11 @@ class Head(Section):
     )
     ctc_weight: Share = Field(0.3, description="Joint: the CTC loss's share, the decoder's is the rest.")
 
+    @property
+    def new_ctc(self) -> bool:
+        """Whether it is a CTC head that starts from nothing, over the training text's characters."""
+        return self.kind == "ctc" and self.vocabulary == "from-train"
+
 
 class Stage(Section):
     train: Parts = Field(

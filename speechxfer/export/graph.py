@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechxfer.encoders.whisper import SHORTEST, UnpaddedWhisper
-from speechxfer.errors import MissingExtraError, UserError
+from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
-from speechxfer.shapes import RATE, Inputs
+from speechxfer.shapes import RATE, Frames, Inputs
 
 MODEL, MANIFEST = "model.onnx", "manifest.json"
 WEIGHTS = f"{MODEL}.data"  # beside a graph of more than 2 GB, which a protocol buffer cannot hold
@@ -39,13 +39,11 @@ _INT8 = ["MatMul", "Gemm", "LSTM"]  # never a convolution: those hear the wavefo
 def write_onnx(model: SpeechModel, folder: Path, quantization: str) -> None:
     """`model.onnx` and `manifest.json` in `folder`; quantization: float32 or int8 (weights of matrices and LSTMs).
 
-    Raises UserError for a model whose graph would not be whole, MissingExtraError without `onnx` and `onnxruntime`.
+    Raises UserError for a model whose graph would not be whole.
     """
-    try:
-        import onnx
-        import onnxruntime.quantization as quantizing
-    except ImportError as error:
-        raise MissingExtraError(error.name or "onnx", "export", "export --to onnx") from None
+    import onnx
+    import onnxruntime.quantization as quantizing
+
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".traced-") as scratch:
         traced = Path(scratch) / MODEL  # a large one has many files beside it
         _trace(_Whole(model).eval(), traced)
@@ -112,12 +110,20 @@ def longest_samples(encoder: Any) -> int | None:
     return encoder.shortest + further - 2 * round(encoder.silence * RATE)
 
 
+def log_probs(model: Any, frames: Frames) -> Tensor:
+    """(batch, frames, vocab) of a CTC head's symbols, or (batch, classes) of a classifier's labels."""
+    if isinstance(model, CtcRecogniser):
+        return model.emissions(frames).log_probs
+    return model.scores(frames).log_softmax(-1)
+
+
 class _Whole(nn.Module):
     """Samples (1, time) at 16 kHz to log-probabilities (1, frames, vocab) of symbols or (1, classes) of labels."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model, self.encoder, self.network = model, model.encoder, model.network  # the network: for its parameters
+        self.framed = isinstance(model, CtcRecogniser)
         self.silence = round(model.encoder.silence * RATE)
         if isinstance(self.encoder, UnpaddedWhisper):
             self.prepare: nn.Module = _LogMel(self.encoder)
@@ -132,10 +138,7 @@ class _Whole(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         features = self.prepare(self._in_silence(samples))
         lengths = torch._shape_as_tensor(features)[-1:]  # of this call, not of the one that was traced
-        frames = self.encoder(Inputs(features, lengths))
-        if isinstance(self.model, CtcRecogniser):
-            return self.model.emissions(frames).log_probs
-        return self.model.scores(frames).log_softmax(-1)
+        return log_probs(self.model, self.encoder(Inputs(features, lengths)))
 
     def _in_silence(self, samples: Tensor) -> Tensor:
         """As `SpeechEncoder.prepare` puts it around: less where the encoder holds no more."""
@@ -192,7 +195,7 @@ def _at_least(samples: Tensor, shortest: int) -> Tensor:
     return torch.cat([samples, samples.new_zeros(1, shortest)], dim=1)[:, :length]
 
 
-def _trace(whole: nn.Module, path: Path) -> None:
+def _trace(whole: _Whole, path: Path) -> None:
     """By torch's exporter that traces: the newer one writes an LSTM that takes the traced length alone (torch 2.14)."""
     example = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     with torch.no_grad(), warnings.catch_warnings():
@@ -205,9 +208,5 @@ def _trace(whole: nn.Module, path: Path) -> None:
             opset_version=OPSET,
             input_names=[SAMPLES],
             output_names=[LOG_PROBS],
-            dynamic_axes={SAMPLES: {1: "time"}, **({LOG_PROBS: {1: "frames"}} if _framed(whole) else {})},
+            dynamic_axes={SAMPLES: {1: "time"}, **({LOG_PROBS: {1: "frames"}} if whole.framed else {})},
         )
-
-
-def _framed(whole: Any) -> bool:
-    return isinstance(whole.model, CtcRecogniser)

@@ -20,7 +20,7 @@ from transformers import (
 from speechxfer.decoding.ctc import best_path
 from speechxfer.decoding.whisper import decode
 from speechxfer.errors import UserError
-from speechxfer.export.graph import LOG_PROBS, MODEL, SAMPLES, longest_samples
+from speechxfer.export.graph import LOG_PROBS, MODEL, SAMPLES, log_probs, longest_samples
 from speechxfer.models import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.opening import pretrained
@@ -121,10 +121,7 @@ class OurHead:
         model = self.model
         with nullcontext() if self.as_it_is else model.padded():
             frames = model.encoder(model.encoder.prepare([waveform]))
-        if isinstance(model, CtcRecogniser):
-            probabilities = model.emissions(frames).log_probs.exp()
-        else:
-            probabilities = model.scores(frames).softmax(-1)
+        probabilities = log_probs(model, frames).exp()
         return Heard(frames.states, probabilities, _most_probable(model, probabilities), [])
 
 
@@ -158,8 +155,8 @@ class OnnxHead:
         if self.longest is not None and len(waveform) > self.longest:
             held = self.longest / RATE
             raise UserError(f"{len(waveform) / RATE:.1f} s of audio in one utterance, and the graph holds {held:.1f} s")
-        (log_probs,) = self.session.run([LOG_PROBS], {SAMPLES: waveform[None]})
-        probabilities = torch.from_numpy(log_probs).exp()
+        (found,) = self.session.run([LOG_PROBS], {SAMPLES: waveform[None]})
+        probabilities = torch.from_numpy(found).exp()
         return Heard(None, probabilities, _most_probable(self.model, probabilities), [])
 
 

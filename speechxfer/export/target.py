@@ -12,14 +12,8 @@ from pathlib import Path
 from speechxfer.errors import UserError
 from speechxfer.export.graph import FORMAT, MANIFEST
 
-_MADE_BY_EXPORT = {
-    ".json",
-    ".safetensors",
-    ".bin",
-    ".onnx",
-    ".data",
-    ".txt",
-}  # .txt: merges and vocabularies of some tokenizers
+# .txt: merges and vocabularies of some tokenizers; .data: weights of a graph of more than 2 GB
+_MADE_BY_EXPORT = {".json", ".safetensors", ".bin", ".onnx", ".data", ".txt"}
 _A_RUN_S = "recipe.yaml"
 
 
