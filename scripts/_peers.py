@@ -10,13 +10,16 @@ _THEIRS = "transformers"
 
 
 def cache(bench: Document) -> Rows:
-    """An epoch of a head from kept frames, beside one that encodes again."""
-    seconds, ratios = bench["seconds_an_epoch"], bench["times_as_long"]
-    kept = next(name for name in seconds if name not in ratios)
-    beside = [f"{name} {timed(seconds[name])}, {timed(ratio, ' times')} as long" for name, ratio in ratios.items()]
-    what = f"an epoch of a new CTC head on {bench['audio_seconds'] / 60:.0f} min ({bench['corpus']}), {kept}"
-    filled = f"filling the store once {bench['filling_the_store_seconds']:.1f} s"
-    return [[what, timed(seconds[kept]), "; ".join([*beside, filled])]]
+    """A row a head: an epoch from kept frames, beside one that encodes again."""
+    rows = []
+    for head, of in bench["heads"].items():
+        seconds, ratios = of["seconds_an_epoch"], of["times_as_long"]
+        kept = next(name for name in seconds if name not in ratios)
+        beside = [f"{name} {timed(seconds[name])}, {timed(ratio, ' times')} as long" for name, ratio in ratios.items()]
+        what = f"an epoch of {head} on {bench['audio_seconds'] / 60:.0f} min ({bench['corpus']}), {kept}"
+        filled = f"filling the store once {of['filling_the_store_seconds']:.1f} s"
+        rows.append([what, timed(seconds[kept]), "; ".join([*beside, filled])])
+    return rows
 
 
 def against_transformers(bench: Document) -> Rows:
@@ -30,7 +33,9 @@ def against_transformers(bench: Document) -> Rows:
             if side != _THEIRS:
                 what = f"an epoch of {model} on {bench['corpus']}, {side}"
                 fast = f"{timed(of['times_as_fast'], ' times')} as fast"
-                rows.append([what, f"{timed(of['seconds_an_epoch'])}, {_gigabytes(of)}", f"{beside}: {fast}"])
+                before = of.get("seconds_beforehand", {"median": 0.0})
+                once = f", after {timed(before)} once" if before["median"] >= 1 else ""
+                rows.append([what, f"{timed(of['seconds_an_epoch'])}{once}, {_gigabytes(of)}", f"{beside}: {fast}"])
     return rows
 
 
@@ -68,6 +73,7 @@ def _gigabytes(of: Document) -> str:
 PEERS: dict[str, tuple[Callable[[Document], Rows], str]] = {
     "bench-cache": (cache, "an epoch from the cache beside encoding again"),
     "bench-against-transformers": (against_transformers, "training beside transformers' usual scripts"),
+    "bench-against-transformers-ctc": (against_transformers, "training a CTC head beside transformers' usual script"),
     "bench-until-dev": (until_dev, "wall time until the usual script's best dev WER"),
     "bench-against-faster-whisper": (against_faster_whisper, "transcribing beside faster-whisper"),
 }

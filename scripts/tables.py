@@ -244,8 +244,12 @@ def gpu(bench: Document) -> Rows:
     for name, of in bench["training"].items():
         what = f"{name}, an epoch of {of['audio_seconds'] / 60:.0f} min in {of['precision']} on {bench['machine']}"
         memory = f"{of['peak_memory_mb'] / 1000:.1f} GB of the GPU's memory"
-        trained = f"{of['parameters']['trained']:,} parameters train"
-        rows.append([what, f"{timed(of['seconds_an_epoch'])}, {memory}", trained])
+        beside = [f"{of['parameters']['trained']:,} parameters train"]
+        if of["utilisation"] is not None:
+            beside.append(f"GPU busy {of['utilisation']} %")
+        if of["seconds_beforehand"] is not None:
+            beside.append(f"frames kept once in {of['seconds_beforehand']:.1f} s")
+        rows.append([what, f"{timed(of['seconds_an_epoch'])}, {memory}", "; ".join(beside)])
     return rows
 
 
@@ -262,7 +266,7 @@ BENCHES: dict[str, tuple[Callable[[Document], Rows], str]] = {
     "bench-score": (score, "scoring beside jiwer and sclite"),
     **PEERS,
     "batch-invariance": (invariance, "transcripts at batch 1 and 32"),
-    "bench-gpu": (gpu, "training on a GPU"),
+    "bench-gpu": (gpu, "training on a GPU, by `python scripts/bench/gpu.py`"),
 }
 
 

@@ -3,9 +3,10 @@
 Seconds an epoch and peak memory on the same utterances, for Whisper with its decoder (`_fine_tuning.whisper` against
 the recipe accent-whisper), and for a CTC head on a random wav2vec2 of `CTC_SHAPE` (`_fine_tuning.ctc` against ours):
 the same threads, as many batches an epoch on both sides. Ours runs once in float32 without augmentation, as theirs
-does, and once as the recipe says, in bfloat16 where the processor is made for it. An epoch is its training steps alone;
-theirs has its features made beforehand, ours makes them as it goes. Every turn is a process; one batch goes before,
-uncounted.
+does, and once as the recipe says, in bfloat16 where the processor is made for it; wav2vec2 also with the output of its
+frozen convolutions kept (`cache.features`), in float32 and in bfloat16. An epoch is its training steps alone; theirs
+has Whisper's features made beforehand, ours makes them as it goes; what is kept is made before the epoch, in seconds
+stated apart. Every turn is a process; one batch goes before, uncounted.
 
 `--until-dev`, apart: one run of each with a measure on dev after every epoch, greedy, under one normaliser; wall time
 from the first line to theirs' best, and to the epoch in which ours is as good. Both with the recipe's peak rate.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -27,7 +29,8 @@ from _measuring import cores, corpus_table, machine, named, options, run, spread
 from _processes import measured, say
 
 OURS, RECIPES, THEIRS = "speechxfer", "speechxfer, as the recipe says", "transformers"
-SIDES = {"whisper": (OURS, RECIPES, THEIRS), "ctc": (OURS, THEIRS)}
+KEPT, KEPT_IN_BFLOAT16 = "speechxfer, convolutions kept", "speechxfer, convolutions kept, bfloat16"
+SIDES = {"whisper": (OURS, RECIPES, THEIRS), "ctc": (OURS, KEPT, KEPT_IN_BFLOAT16, THEIRS)}
 RECIPE = "accent-whisper"
 CTC_SHAPE = {  # half of wav2vec2-base's width and depth behind its own feature encoder
     "hidden_size": 384,
@@ -85,11 +88,13 @@ def ours(given: argparse.Namespace) -> Any:
     from _fine_tuning import Epochs
 
     from speechxfer.adaptation.batches import TrainingUtterances
+    from speechxfer.adaptation.caching import copies_of, from_cache
     from speechxfer.adaptation.trainee import Trainee
     from speechxfer.adaptation.trainer import train_stage
     from speechxfer.data import audio
     from speechxfer.data.augment import Augment
     from speechxfer.models import answers, to_adapt
+    from speechxfer.report.progress import Narrator
 
     spent = Epochs()
     train, dev = material(given)
@@ -102,16 +107,18 @@ def ours(given: argparse.Namespace) -> Any:
     trainee = Trainee(model, recipe.augment)
     trainee.begin(stage)
     score = dev_score(dev)
+    targets = [model.targets(text) for text in train["text"]]
+    augment = Augment(recipe.augment, longest=model.encoder.longest)
+    utterances = TrainingUtterances(train, targets, augment, recipe.seed)
+    utterances.copies = copies_of(recipe.cache, trainee.split)
     with tempfile.TemporaryDirectory() as work:
+        began = time.perf_counter()
+        drawn = from_cache(stage, trainee.split, model, utterances, seconds, recipe, Narrator(quiet=True), "kept")
+        spent.beforehand = time.perf_counter() - began
         train_stage(
             trainee,
             stage,
-            TrainingUtterances(
-                train,
-                [model.targets(text) for text in train["text"]],
-                Augment(recipe.augment, longest=model.encoder.longest),
-                recipe.seed,
-            ),
+            drawn,
             seconds,
             measure=lambda: score(answers(model, dev)) if given.until_dev else 1.0,
             folder=Path(work) / "checkpoints",
@@ -138,7 +145,8 @@ def recipe_of(given: argparse.Namespace) -> Any:
                 "head": {"kind": "ctc", "vocabulary": "own"},
                 "stages": stages,
                 "device": "cpu",
-                "precision": "float32",
+                "precision": "auto" if given.side == KEPT_IN_BFLOAT16 else "float32",
+                "cache": {"use": "never" if given.side == OURS else "always", "features": True},
             }
         )
     recipe = load_recipe(RECIPE, [f"encoder.name={encoder['name']}", "decoding.kind=greedy", "device=cpu"])
@@ -186,11 +194,18 @@ def one_turn(given: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(given.threads)
-    train = theirs if given.side == THEIRS else ours
+
+    def train(utterances: int) -> Any:
+        with tempfile.TemporaryDirectory(dir=given.folder) as kept:
+            os.environ["SPEECHXFER_FRAMES"] = kept
+            asked = argparse.Namespace(**{**vars(given), "utterances": utterances})
+            return theirs(asked) if given.side == THEIRS else ours(asked)
+
     if not given.until_dev:
-        train(argparse.Namespace(**{**vars(given), "utterances": given.batch}))
-    spent = train(given)
-    given.result.write_text(json.dumps({"epochs": spent.seconds, "measured": spent.measured}), encoding="utf-8")
+        train(given.batch)
+    spent = train(given.utterances)
+    result = {"beforehand": spent.beforehand, "epochs": spent.seconds, "measured": spent.measured}
+    given.result.write_text(json.dumps(result), encoding="utf-8")
 
 
 # -- the bench -------------------------------------------------------------------------------------------------------
@@ -218,6 +233,7 @@ def epochs(given: argparse.Namespace) -> dict[str, Any]:
     for (kind, side), turns in runs.items():
         found[kind][side] = {
             "seconds_an_epoch": spread([one["epochs"][-1] for one in turns], 2),
+            "seconds_beforehand": spread([one["beforehand"] for one in turns], 2),
             "peak_memory_mb": spread([one["peak_memory_mb"] for one in turns], None),
         }
         if side != THEIRS:
@@ -292,9 +308,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         checkpoint(given.model)  # converted once, before anything is timed
         smoke(given)
         found = {"until_dev": until_dev(given)} if given.until_dev else {"training": epochs(given)}
+    told = ["--until-dev"] if given.until_dev else []
+    if not given.until_dev and given.kinds != list(SIDES):
+        told = ["--kinds", *given.kinds]
     write(
         {
-            "command": "python scripts/bench/against_transformers.py" + " --until-dev" * given.until_dev,
+            "command": " ".join(["python scripts/bench/against_transformers.py", *told]),
             "machine": machine(),
             "versions": versions("torch", "transformers", "accelerate", "numpy"),
             "corpus": f"{len(train)} training utterances of {named(given.table)}",

@@ -1,15 +1,19 @@
 """Training on a GPU: python scripts/bench/gpu.py [TABLE] [--json recipes/results/bench-gpu.json]
 
-Seconds an epoch and peak memory, in bf16 where the GPU has it, of Whisper tiny.en with its own decoder on a table, and
-of a CTC head on a random model of wav2vec2-large's size (all but the feature extractor trained) on utterances of 15 s.
-Epochs after a first one that is not counted; data loading is part of them, scoring and saving are not.
-Without a GPU it says so and writes nothing.
+Seconds an epoch, peak memory and utilisation, in bf16 where the GPU has it, of Whisper tiny.en with its own decoder and
+jointly with a CTC head on a table, and of a CTC head on a random model of wav2vec2-large's size on utterances of 15 s:
+the head alone and the head with the upper six layers, from kept frames and without, and all but the feature extractor.
+Epochs after a first one that is not counted; data loading is part of them, scoring and saving are not. What is kept is
+encoded before, in seconds stated apart. Without a GPU it says so and writes nothing.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib.util
+import os
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +26,7 @@ from _measuring import corpus_table, machine, named, options, run, spread, versi
 from transformers import TrainerCallback, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from speechxfer.adaptation.batches import TrainingUtterances
+from speechxfer.adaptation.caching import from_cache
 from speechxfer.adaptation.evaluation import peak_memory_mb
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
 from speechxfer.adaptation.trainer import in_bfloat16, train_stage
@@ -30,6 +35,7 @@ from speechxfer.data import audio
 from speechxfer.data.augment import Augment
 from speechxfer.data.read import read
 from speechxfer.models import to_adapt
+from speechxfer.report.progress import Narrator
 from speechxfer.shapes import RATE
 
 LARGE = {  # facebook/wav2vec2-large-lv60's sizes
@@ -45,10 +51,18 @@ TINY_EN = {
     "head": {"kind": "seq2seq"},
     "stages": [{"train": "all", "epochs": 1, "lr": 1e-4, "batch_seconds": 80}],
 }
-CTC = {
-    "head": {"kind": "ctc"},
-    "stages": [{"train": ["head", "encoder"], "epochs": 1, "lr": 1e-4, "batch_seconds": 120}],
-}
+JOINT = TINY_EN | {"head": {"kind": "joint", "recurrent": 1}}
+STAGES: dict[str, Any] = {"the head": "head", "head and upper six layers": ["head", "top-6"]}  # kept, and not
+SAMPLED = 0.2  # s between two looks at the GPU
+
+
+def ctc(train: str | list[str]) -> dict[str, Any]:
+    """A CTC head, and a stage that trains this."""
+    return {
+        "head": {"kind": "ctc"},
+        "stages": [{"train": train, "epochs": 1, "lr": 1e-4, "batch_seconds": 120}],
+        "cache": {"use": "always", "dtype": "float16"},
+    }
 
 
 def random_wav2vec2(folder: Path, sizes: dict[str, Any]) -> Path:
@@ -74,22 +88,40 @@ def noise_table(folder: Path, utterances: int, seconds: float) -> Path:
 
 
 class _Epochs(TrainerCallback):
-    """Wall seconds of each epoch's training."""
+    """Wall seconds of each epoch's training; how busy the GPU was in them, per cent, with nvidia-ml-py installed."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.busy: list[int] = []
+        self._training = threading.Event()
+        if torch.cuda.is_available() and importlib.util.find_spec("pynvml"):
+            threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            self._training.wait()
+            self.busy.append(torch.cuda.utilization())
+            time.sleep(SAMPLED)
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
         self._began = time.perf_counter()
+        if self.seconds:  # the first is not counted
+            self._training.set()
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+        self._training.clear()
         self.seconds.append(time.perf_counter() - self._began)
 
 
-def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int, device: str) -> dict[str, Any]:
-    """Train `repeats` epochs and one before them; seconds an epoch, peak memory, and what was trained on what."""
+def epochs(
+    encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int, device: str, *, kept: bool = False
+) -> dict[str, Any]:
+    """Train `repeats` epochs and one before them; seconds an epoch, peak memory, and what was trained on what.
+
+    kept: what the stage leaves frozen is encoded before.
+    """
     recipe = load_recipe({**plan, "data": {"train": str(table)}, "encoder": {"name": str(encoder)}, "device": device})
     stage = recipe.stages[0]
     stage.epochs = repeats + 1
@@ -103,12 +135,20 @@ def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int,
     said: list[str] = []
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    lengths = [audio.seconds(row) for row in rows]
+    targets = [model.targets(text) for text in texts]
+    drawn: Any = TrainingUtterances(rows, targets, Augment(recipe.augment), recipe.seed)
     with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        if kept:
+            os.environ["SPEECHXFER_FRAMES"] = f"{folder}/frames"
+            drawn = from_cache(stage, trainee.split, model, drawn, lengths, recipe, Narrator(quiet=True), "kept")
+        beforehand = time.perf_counter() - began
         train_stage(
             trainee,
             stage,
-            TrainingUtterances(rows, [model.targets(text) for text in texts], Augment(recipe.augment), recipe.seed),
-            lengths := [audio.seconds(row) for row in rows],
+            drawn,
+            lengths,
             measure=lambda: 1.0,  # nothing is scored here
             folder=Path(folder) / "checkpoints",
             logs=Path(folder) / "logs",
@@ -121,6 +161,8 @@ def epochs(encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int,
     counts = parameter_counts(model).values()
     return {
         "seconds_an_epoch": spread(spent.seconds[-repeats:], 2),
+        "seconds_beforehand": round(beforehand, 2) if kept else None,
+        "utilisation": round(sum(spent.busy) / len(spent.busy)) if spent.busy else None,
         "peak_memory_mb": peak_memory_mb(model.device),
         "audio_seconds": round(sum(lengths), 1),
         "utterances": len(rows),
@@ -145,14 +187,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         noise = noise_table(Path(folder) / "noise", given.utterances, 15)
         found = {
             "whisper-tiny.en": epochs("whisper-tiny.en", table, TINY_EN, given.repeats, "cuda"),
-            "wav2vec2-large's size": epochs(large, noise, CTC, given.repeats, "cuda"),
+            "whisper-tiny.en, joint": epochs("whisper-tiny.en", table, JOINT, given.repeats, "cuda"),
+            "wav2vec2-large's size": epochs(large, noise, ctc(["head", "encoder"]), given.repeats, "cuda"),
         }
+        for name, train in STAGES.items():
+            for kept in (True, False):
+                title = f"wav2vec2-large's size, {name}, {'from kept frames' if kept else 'encoded again'}"
+                found[title] = epochs(large, noise, ctc(train), given.repeats, "cuda", kept=kept)
     write(
         {
             "command": "python scripts/bench/gpu.py",
             "machine": f"{torch.cuda.get_device_name()}, {machine()}",
             "versions": versions("torch", "transformers", "accelerate"),
-            "corpus": {"whisper-tiny.en": named(table), "wav2vec2-large's size": "noise, utterances of 15 s"},
+            "corpus": {"whisper": named(table), "wav2vec2-large's size": "noise, utterances of 15 s"},
             "training": found,
         },
         given.json,

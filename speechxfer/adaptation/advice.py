@@ -155,6 +155,20 @@ def of_data(run: _Run) -> Advice | None:
     return Advice("more data, of other speakers where there are any, or more augmentation (augment)", told)
 
 
+def of_size(run: _Run) -> Advice | None:
+    """Every layer was trained, and what was trained on is heard no better than dev: the encoder may be too small."""
+    known, dev, half = (run.report.get("seen") or {}).get("wer"), run.dev.get("wer"), len(run.devs) // 2
+    whole = {"all", "encoder"} & set(run.stages[-1]["train"])
+    if known is None or dev is None or not whole or len(run.devs) < HALVES or run.report["kept"] == UNTOUCHED:
+        return None
+    gained, noise = min(run.devs[:half]) - min(run.devs[half:]), run.noise(dev)
+    if dev - known > noise or gained > noise or of_overfitting(run):
+        return None
+    told = f"{known:.1%} on utterances it trained on, {dev:.1%} on dev; its last {len(run.devs) - half} epochs gave "
+    told += f"{max(gained, 0.0):.1%}, and {noise:.1%} may be chance"
+    return Advice("a larger encoder of the same family (encoder.name; whisper-base after whisper-tiny)", told)
+
+
 def of_the_curve(run: _Run) -> Advice | None:
     """What doubling the data brought."""
     if not {0.5, 1.0} <= run.points.keys() or not run.dev.get("reference_words"):
@@ -221,5 +235,5 @@ def of_dev(run: _Run) -> Advice | None:
 
 RULES: tuple[Callable[[_Run], Advice | None], ...] = (
     of_the_untouched, of_a_frozen_encoder, of_overfitting, of_epochs, of_data,
-    of_the_curve, of_mixtures, of_groups, of_dev,
+    of_size, of_the_curve, of_mixtures, of_groups, of_dev,
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from datasets import Dataset as Utterances
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from speechxfer import processes
 from speechxfer.data import audio
 from speechxfer.data.augment import Augment
 from speechxfer.data.pool import cores
@@ -100,7 +100,7 @@ def loading_workers(device: str) -> int:
     shared = Path("/dev/shm")
     if device != "cuda" or (shared.is_dir() and shutil.disk_usage(shared).free < _SHARED):
         return 0
-    return max(0, min(_WORKERS, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+    return max(0, min(_WORKERS, cores() // processes.on_this_machine()[1] - 1))
 
 
 def leave_ctrl_c_to_training(worker: int) -> None:

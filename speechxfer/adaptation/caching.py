@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from speechxfer.adaptation import processes
+from speechxfer import processes
 from speechxfer.adaptation.batches import Draw, Drawn, TrainingUtterances
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import Cache, Stage
@@ -138,6 +138,7 @@ def from_cache(
     if not can_keep(cache, split):
         return utterances
     store: FrameStore | None = None
+    batch_seconds = recipe.decoding.batch_seconds
     try:
         wanted = expected(stage, split, model, utterances, seconds, cache)
         found = FrameStore(
@@ -161,7 +162,8 @@ def from_cache(
                 store = found
         if store is not None:
             with narrator.bar(f"{title}, encoding") as progress:
-                encode(store, model, utterances, keys, seconds, recipe.decoding.batch_seconds, progress, shared=True)
+                every_process = (processes.rank(), processes.count())
+                encode(store, model, utterances, keys, seconds, batch_seconds, progress, every_process)
             if store.removed:
                 narrator.say(f"{title}: made room under cache.max_gb: {', '.join(store.removed)} removed")
     except UserError as error:
@@ -171,11 +173,15 @@ def from_cache(
             store.remove()  # a disk that filled: what training has yet to save comes first
         narrator.say(f"{title}: trains without kept frames: {error}")
         store = None
-    processes.wait()
-    if store is None:
+    kept = processes.together({processes.rank(): store is not None})
+    if store is None or not all(kept.values()):  # all train from kept frames, or none
         return utterances
-    store.look_again()  # what the other processes have encoded; that of another machine is not here
-    encode(store, model, utterances, keys, seconds, recipe.decoding.batch_seconds, lambda *_: None)
+    # what the other processes have encoded; where other machines keep theirs to themselves, it is missing here
+    for share in (processes.on_this_machine(), (0, 1)):
+        store.look_again()
+        with suppress(UserError):  # a disk that fills here: what is missing is encoded as it is drawn
+            encode(store, model, utterances, keys, seconds, batch_seconds, lambda *_: None, share)
+        processes.wait()
     return CachedUtterances(utterances, model, store)
 
 
@@ -187,12 +193,11 @@ def encode(
     seconds: Sequence[float],
     batch_seconds: float,
     progress: Progress,
-    *,
-    shared: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> None:
     """Encode and keep what the store lacks, copy by copy, longest first. keys: of each copy, one a row.
 
-    shared: each of several processes takes its share of the batches.
+    share: (k, n): every n-th batch, from the k-th: what is this process's to do.
 
     The batches follow from the whole part and not from what is missing, and a batch is encoded whole: a run that goes
     on after an interruption gets the very numbers that it would have got. Whatever ends it, what is encoded is kept.
@@ -200,8 +205,7 @@ def encode(
     done, of = 0, len(store.missing(key for named in keys for key in named))
     longest_first = sorted(range(len(utterances)), key=lambda row: -seconds[row])
     batches = list(cut_by_seconds(longest_first, _run(model, seconds), batch_seconds))
-    if shared:
-        batches = batches[processes.rank() :: processes.count()]
+    batches = batches[share[0] :: share[1]]
     try:
         for copy, named in enumerate(keys):
             for batch in batches:

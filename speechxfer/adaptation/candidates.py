@@ -37,6 +37,11 @@ class Candidate:
     dev: float
     dev_beam: float | None = None
 
+    @property
+    def as_used(self) -> float:
+        """The error rate as the model will decode, where that was measured."""
+        return self.dev if self.dev_beam is None else self.dev_beam
+
 
 def choose_weights(
     trainee: Trainee, stages: Sequence[dict[str, Any]], folder: RunFolder, judge: Judge, untouched: SpeechModel | None
@@ -79,7 +84,7 @@ def choose_weights(
             trainee.load_state_dict(make())
             candidate.dev_beam = judge.dev_by_beam(trainee.model, f"{candidate.name}, dev by beam")
             judge.narrator.say(f"{candidate.name}: dev by beam {candidate.dev_beam:.1%}")
-        chosen = min(finalists, key=lambda one: one[0].dev_beam or 0.0)
+        chosen = min(finalists, key=lambda one: one[0].as_used)
     trainee.load_state_dict(chosen[1]())
     return [chosen[0], *(candidate for candidate, _ in found if candidate is not chosen[0])]
 

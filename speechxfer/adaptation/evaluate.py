@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datasets import Dataset
 
@@ -44,6 +44,8 @@ def evaluate(
     device: str = "auto",
     beams: int | None = None,
     padded: bool | None = None,
+    lm: str | Path | None = None,
+    hot_words: Sequence[str] = (),
     batch_seconds: float | None = None,
     skip_bad: bool = False,
     progress: Progress | None = None,
@@ -51,7 +53,8 @@ def evaluate(
     """Transcribe (or classify) DATA with MODEL and score it.
 
     model: any MODEL, or one that `speechxfer.load` gave. normaliser, beams, padded (Whisper, to 30 s): as saved where
-    None. by: columns to break the result down by. skip_bad: leave unusable rows out. progress: (utterances done, of).
+    None. lm (an ARPA file), hot_words: for a CTC head's beams, in place of what was saved. by: columns to break the
+    result down by. skip_bad: leave unusable rows out. progress: (utterances done, of).
     Raises UserError naming every bad row, before any of them is transcribed.
     """
     utterances = read(data)
@@ -59,7 +62,8 @@ def evaluate(
     named = None if isinstance(model, SpeechModel) else model
     part = scorable(utterances, str(data), opened, named=named, language=language, skip_bad=skip_bad)
     scoring = Scoring(normaliser=normaliser or opened.settings.normaliser, by=by)
-    return measure(opened, part, scoring, beams=beams, padded=padded, batch_seconds=batch_seconds, progress=progress)
+    way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_words}
+    return measure(opened, part, scoring, **way, batch_seconds=batch_seconds, progress=progress)
 
 
 def scorable(
@@ -112,11 +116,14 @@ def measure(
     *,
     beams: int | None = None,
     padded: bool | None = None,
+    lm: str | Path | None = None,
+    hot_words: Sequence[str] = (),
     batch_seconds: float | None = None,
     progress: Progress | None = None,
+    shared: bool = False,
 ) -> Evaluation:
-    """`evaluate_part` with the model run as it was saved, but for `beams` and `padded` where they are given."""
-    with running(model, beams=beams, padded=padded):
+    """`evaluate_part` with the model run as it was saved, but for what of `running` is given."""
+    with running(model, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
         return evaluate_part(
             model,
             part.utterances,
@@ -124,6 +131,7 @@ def measure(
             reference=part.reference,
             batch_seconds=batch_seconds or Decoding.model_validate({}).batch_seconds,
             progress=progress,
+            shared=shared,
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from speechxfer import processes
 from speechxfer.config.recipe import Scoring
 from speechxfer.data import audio
 from speechxfer.models import SpeechModel, answers
@@ -43,16 +44,21 @@ def evaluate_part(
     reference: str = "text",
     batch_seconds: float = 120.0,
     progress: Progress | None = None,
+    shared: bool = False,
 ) -> Evaluation:
-    """Answer every utterance and score the answers against column `reference` (`text`, or `label` for a classifier)."""
+    """Answer every utterance and score the answers against column `reference` (`text`, or `label` for a classifier).
+
+    shared: among the processes, as `answers` has it.
+    """
     began = time.perf_counter()
-    said = answers(model, utterances, batch_seconds=batch_seconds, progress=progress)
+    said = answers(model, utterances, batch_seconds=batch_seconds, progress=progress, shared=shared)
     wall = time.perf_counter() - began
     speed = {
         "audio_seconds": round(sum(audio.seconds(row) for row in without(utterances, "text")), 2),
         "wall_seconds": round(wall, 2),
         "peak_memory_mb": peak_memory_mb(model.device),
         "device": model.device.type,
+        **({"processes": processes.count()} if shared and processes.count() > 1 else {}),
     }
     return Evaluation(score_part(utterances, said, scoring, reference=reference), said, speed)
 

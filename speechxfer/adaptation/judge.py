@@ -18,6 +18,8 @@ from speechxfer.scoring import Score
 class Judge:
     """One recipe's parts, scoring and decoding, the same for every model that is measured.
 
+    Several processes measure together, and each gets the whole result: all of them call the same, in the same order.
+
     scores: by title, what `dev` gave the rates of.
     """
 
@@ -64,4 +66,5 @@ class Judge:
                 reference=self.material.reference,
                 batch_seconds=self.recipe.decoding.batch_seconds,
                 progress=progress,
+                shared=True,
             )

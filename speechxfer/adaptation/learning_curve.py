@@ -17,7 +17,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import set_seed
 
-from speechxfer.adaptation import processes
+from speechxfer import processes
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.candidates import choose_weights
 from speechxfer.adaptation.evaluation import without
@@ -125,13 +125,12 @@ def _point(
         place.checkpoints.mkdir(parents=True, exist_ok=True)
     stages = train_stages(trainee, utterances, judge, place, resume=resume)
 
-    def measured() -> dict[str, Any]:
-        chosen, *_ = choose_weights(trainee, stages, place, judge, untouched)
-        point = portion.point(chosen.dev)
+    chosen, *_ = choose_weights(trainee, stages, place, judge, untouched)
+    point = portion.point(chosen.dev)
+    processes.wait()  # until each has read the last of the checkpoints
+    if processes.rank() == 0:
         with disk_errors(place.path):
             write_whole(place.path / POINT, json.dumps(point) + "\n")
             shutil.rmtree(place.checkpoints)
-        narrator.say(f"{title}: dev {chosen.dev:.1%}")
-        return point
-
-    return processes.by_main(measured)
+    narrator.say(f"{title}: dev {chosen.dev:.1%}")
+    return point

@@ -36,6 +36,7 @@ def choose_rescoring(model: JointRecogniser, judge: Judge) -> dict[str, Any] | N
             ask=lambda waveforms: model.listen(waveforms, model.hypotheses),
             batch_seconds=judge.recipe.decoding.batch_seconds,
             progress=progress,
+            shared=True,
         )
     normalise = get_normaliser(judge.recipe.scoring.normaliser)
     references = [tuple(normalise(text).split()) for text in dev[judge.material.reference]]

@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import set_seed
 
-from speechxfer.adaptation import lora, processes
+from speechxfer import processes
+from speechxfer.adaptation import lora
 from speechxfer.adaptation.advice import UNTOUCHED, advise
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.candidates import Candidate, choose_weights
@@ -41,6 +42,7 @@ from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.joint import JointRecogniser
 from speechxfer.report.html import write_report
 from speechxfer.report.progress import Narrator
+from speechxfer.report.run_facts import run_facts
 from speechxfer.scoring import Score
 
 UNTOUCHED_DEV = f"{UNTOUCHED}, dev"  # what the judge calls it
@@ -69,7 +71,8 @@ def adapt(
     recipe: a shipped recipe's name, a path, a mapping, or one that is checked already. overrides: as on the command
     line, "data.train=train.csv". name: for the default folder `runs/<name>`; else the recipe's own. resume: go on where
     an interrupted run stopped; a finished run is left as it is, and read again. learning_curve: train on a quarter and
-    on half of the training part too, to see what more speech would bring.
+    on half of the training part too, to see what more speech would bring. Where a launcher has started several
+    processes (torchrun), each calls this, and at its very end `speechxfer.processes.end`.
     Raises UserError before any work for every value, row or file that cannot be used, all named.
     """
     narrator = narrator or Narrator()
@@ -112,12 +115,13 @@ def adapt(
     judge = Judge(recipe, material, narrator)
     before: Evaluation | None = None
     candidates: list[Candidate] = []
-    if untouched is not None and processes.rank() == 0:
+    if untouched is not None:
         candidates.append(Candidate(UNTOUCHED, judge.dev(untouched, UNTOUCHED_DEV)))
         narrator.say(f"untouched {recipe.encoder.name}: {candidates[0].dev:.1%} {material.measure} on dev")
         before = judge.test(untouched, "untouched, test")
-        with disk_errors(folder.path):
-            write_jsonl(folder.before, material.test, before.hypotheses, reference=material.reference)
+        if processes.rank() == 0:
+            with disk_errors(folder.path):
+                write_jsonl(folder.before, material.test, before.hypotheses, reference=material.reference)
 
     # stages
     training_began = time.perf_counter()
@@ -125,9 +129,6 @@ def adapt(
     training_now = time.perf_counter() - training_began
     training_seconds = sum(stage["seconds"] for stage in stages)  # those of a run that is resumed too
     curve = train_portions(sizes[:-1], targets, judge, folder, untouched, resume=resume)
-    if processes.rank() > 0:
-        processes.wait()  # until the main one has chosen, measured and written
-        return _finished(folder, recipe)
 
     # the best weights on dev must beat the untouched model's
     chosen, *others = choose_weights(trainee, stages, folder, judge, untouched)
@@ -138,10 +139,10 @@ def adapt(
         lora.merge(model)
     weighed = choose_rescoring(model, judge) if isinstance(model, JointRecogniser) else None
     searched = choose_search(model, judge) if isinstance(model, CtcRecogniser) else None
-    if searched:
+    if searched and model.settings.beams > 1:
         chosen = Candidate(f"{chosen.name}, beam", searched["dev"])
     trained = judge.test(model, "adapted, test")
-    beaten = not candidates or chosen.dev < candidates[0].dev
+    beaten = not candidates or chosen.as_used < candidates[0].as_used
     candidates += [chosen, *others]
     kept, after = (model, trained) if beaten else (untouched, before)
     assert kept is not None and after is not None
@@ -150,7 +151,16 @@ def adapt(
     heard = judge.other(untouched, "untouched, other speech") if untouched is not None else None
     forgetting = {"before": heard, "after": judge.other(kept, "adapted, other speech") if beaten else heard}
 
+    # as plain transformers and faster-whisper will run it
+    padded: Evaluation | None = None
+    if beaten and model.kind in WITH_DECODER and not model.settings.pad_to_30s:
+        with model.padded():
+            padded = judge.test(model, "adapted, padded to 30 s")
+
     # what is left behind
+    if processes.rank() > 0:
+        processes.wait()  # until the main one has written it
+        return _finished(folder, recipe)
     folder.save_model(kept)
     report: dict[str, Any] = {
         "before": before.score.to_json() if before else None,
@@ -183,9 +193,8 @@ def adapt(
         report["rejected"] = trained.score.to_json()
         with disk_errors(folder.path):
             model.save(folder.checkpoints / "rejected")  # for whoever wants this head all the same
-    elif model.kind in WITH_DECODER and not model.settings.pad_to_30s:
-        with model.padded():  # as plain transformers and faster-whisper will run it
-            report["after_padded_to_30s"] = judge.test(model, "adapted, padded to 30 s").score.to_json()
+    if padded is not None:
+        report["after_padded_to_30s"] = padded.score.to_json()
     report["speed"] = {
         **after.speed,
         "training_seconds": round(training_seconds, 1),
@@ -207,7 +216,7 @@ def adapt(
             folder.html,
             f"{name}: {recipe.encoder.name}",
             {**({"before": before.score} if before else {}), "after": after.score},
-            facts=_facts(recipe, report),
+            facts=run_facts(report),
             warnings=report["warnings"],
             advice=report["advice"],
             curve=curve,
@@ -240,14 +249,3 @@ def _finished(folder: RunFolder, recipe: Recipe) -> Run:
     """A run that ended earlier, its scores made again from what it wrote."""
     before = score_jsonl(folder.before, recipe.scoring) if folder.before.is_file() else None
     return Run(folder, before, score_jsonl(folder.after, recipe.scoring), folder.report())
-
-
-def _facts(recipe: Recipe, report: dict[str, Any]) -> dict[str, str]:
-    return {
-        "encoder": recipe.encoder.name,
-        "head": recipe.head.kind,
-        "kept": report["kept"],
-        "normaliser": recipe.scoring.normaliser,
-        "training": f"{report['speed']['training_seconds']:.0f} s on {report['speed']['device']}",
-        "seed": str(recipe.seed),
-    }

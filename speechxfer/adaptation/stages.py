@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from speechxfer.adaptation import processes
+from speechxfer import processes
 from speechxfer.adaptation.advice import STUCK_EPOCHS, when_stuck
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.caching import (

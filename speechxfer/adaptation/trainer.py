@@ -19,7 +19,7 @@ from safetensors.torch import save_model
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
-from speechxfer.adaptation import processes
+from speechxfer import processes
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, leave_ctrl_c_to_training, loading_workers
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
@@ -218,7 +218,7 @@ def train_stage(
                 utterances=utterances,
                 data_collator=Collate(trainee.model),
                 batches=batches,
-                measure=lambda: processes.by_main(measure),
+                measure=measure,
                 callbacks=[*callbacks, *([_tensorboard(logs)] if processes.rank() == 0 else []), patience, stop],
             )
             trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar

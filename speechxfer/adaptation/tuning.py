@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
+from speechxfer import processes
 from speechxfer.adaptation.judge import Judge
 from speechxfer.decoding.ctc import best_path
 from speechxfer.decoding.ctc_beam import BeamSearch, LanguageModel, Search
@@ -28,8 +29,9 @@ MOST = 500  # utterances that the weights are chosen by, evenly from the dev par
 def choose_search(model: CtcRecogniser, judge: Judge) -> dict[str, Any] | None:
     """Set the weights in `model.settings.search` that the recipe leaves open to what makes the fewest errors on dev.
 
-    None for a model that decodes greedily. Returns what the report says of it: the search, and the dev part's error
-    rates with it (`dev`) and by the best path (`dev_greedy`).
+    A search that errs more than the best path is not used: the model then decodes greedily, unless the recipe names hot
+    words, of which dev may hold none. None for a model that decodes greedily. Returns what the report says of it: the
+    search, and the dev part's error rates with it (`dev`) and by the best path (`dev_greedy`).
     """
     if model.settings.beams == 1:
         return None
@@ -41,26 +43,36 @@ def choose_search(model: CtcRecogniser, judge: Judge) -> dict[str, Any] | None:
             ask=lambda waveforms: model.listen(waveforms, lambda frames: _emissions(model, frames)),
             batch_seconds=decoding.batch_seconds,
             progress=progress,
+            shared=True,
         )
     normalise = get_normaliser(judge.recipe.scoring.normaliser)
     references = [normalise(text) for text in dev[judge.material.reference]]
     step = -(-len(dev) // MOST)
-    search, dev_rate = tune(
-        emissions[::step],
-        references[::step],
-        model.symbols,
-        model.lm,
-        model.search,
-        normalise,
-        lm_weights=LM_WEIGHTS if decoding.lm_weight is None else (decoding.lm_weight,),
-        word_bonuses=WORD_BONUSES if decoding.word_bonus is None else (decoding.word_bonus,),
-    )
+
+    def tuned() -> tuple[Search, float]:
+        return tune(
+            emissions[::step],
+            references[::step],
+            model.symbols,
+            model.lm,
+            model.search,
+            normalise,
+            lm_weights=LM_WEIGHTS if decoding.lm_weight is None else (decoding.lm_weight,),
+            word_bonuses=WORD_BONUSES if decoding.word_bonus is None else (decoding.word_bonus,),
+        )
+
+    search, dev_rate = processes.by_main(tuned)
     stated = asdict(search) | {"hot_words": list(search.hot_words)}
     model.settings.search = {name: value for name, value in stated.items() if name != "beams"}
     if step > 1:
-        dev_rate = _rate([normalise(found[0].text) for found in model.beam_search().each(emissions)], references)
+        beam = BeamSearch(model.symbols, model.lm, search)
+        found = processes.by_main(lambda: [normalise(rows[0].text) for rows in beam.each(emissions)])
+        dev_rate = _rate(found, references)
     alone = _rate([normalise(_best_text(model, rows)) for rows in emissions], references)
     judge.narrator.say(f"best path: dev {alone:.1%}; beam {search.beams}: {dev_rate:.1%}")
+    if dev_rate > alone and not search.hot_words:
+        model.settings.beams = 1
+        judge.narrator.say("the beam errs more: the model decodes by the best path")
     return {**stated, "dev": dev_rate, "dev_greedy": alone}
 
 

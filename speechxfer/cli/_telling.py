@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from speechxfer.report.progress import Narrator
+from speechxfer.report.run_facts import outcome
 from speechxfer.report.terminal import before_after_table, curve_table, marked_examples, score_table
 
 if TYPE_CHECKING:  # the run's module imports torch
@@ -14,7 +15,7 @@ EXAMPLES = 4
 
 
 def tell(run: Run, narrator: Narrator, *, by: str | None = None) -> None:
-    """The WER table before and after, a few utterances with their errors marked, warnings, and where the files are."""
+    """The WER table before and after, a few utterances with their errors marked, warnings, what was kept, and where."""
     narrator.say()
     if run.before is None:
         narrator.say(score_table(run.after))
@@ -23,6 +24,8 @@ def tell(run: Run, narrator: Narrator, *, by: str | None = None) -> None:
         narrator.say(marked_examples(run.before, run.after, EXAMPLES))
     for warning in run.report["warnings"]:
         narrator.say(f"warning: {warning}")
+    for name, words in outcome(run.report).items():
+        narrator.say(f"{name}: {words}")
     narrator.say(f"model   {run.folder.model}")
     narrator.say(f"report  {run.folder.html}")
     narrator.say(

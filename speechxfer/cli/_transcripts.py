@@ -97,7 +97,8 @@ def webvtt(_: Sequence[str]) -> Form:
 
 
 SUBTITLES = {".srt": subrip, ".vtt": webvtt}
-_FORMS = {".jsonl": json_lines, ".ndjson": json_lines, ".csv": comma_separated, **SUBTITLES}
+JSONL = (".jsonl", ".ndjson")
+_FORMS = {**dict.fromkeys(JSONL, json_lines), ".csv": comma_separated, **SUBTITLES}
 _SUFFIXES = (*_FORMS, ".txt")
 
 

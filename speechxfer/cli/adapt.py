@@ -54,12 +54,14 @@ def adapt(
         planned = plan(checked, name=name, learning_curve=learning_curve, narrator=narrator)
         write_json(planned, json)
         return
-    from speechxfer.adaptation import processes
+    from speechxfer import processes
     from speechxfer.adaptation.run import adapt as run_recipe
     from speechxfer.cli._telling import tell, tell_next
 
     run = run_recipe(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
-    if processes.rank() > 0:  # torchrun started several; the main one tells
+    main = processes.rank() == 0
+    processes.end()
+    if not main:  # torchrun started several; one tells
         return
     tell(run, narrator)
     tell_next(run, narrator)

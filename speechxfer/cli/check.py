@@ -31,6 +31,7 @@ def check(
         bool,
         typer.Option("--align", help="List rows whose text does not match what --model hears, the worst first."),
     ] = False,
+    language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows as a table, say clean.csv.")
     ] = None,
@@ -62,7 +63,7 @@ def check(
     if model is not None:
         from speechxfer.models import text_limits
 
-        limits = text_limits(model)
+        limits = text_limits(model, language=language)
     with Narrator(quiet=quiet).bar("checking") as step:
         result = audit(dataset, limits, lambda done: step(done, len(dataset)))
     if not quiet:
@@ -73,7 +74,7 @@ def check(
             typer.echo(f"written  {output}: {len(result.usable)} rows")
     found = _as_json(dataset, result)
     if align:
-        found["matches"] = _matches(str(model), dataset, result, quiet=quiet)
+        found["matches"] = _matches(str(model), language, dataset, result, quiet=quiet)
     write_json(found, json)
     if result.errors:
         raise typer.Exit(1)
@@ -99,7 +100,9 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit) -> None:
     )
 
 
-def _matches(model: str, dataset: datasets.Dataset, result: Audit, *, quiet: bool) -> list[dict[str, Any]]:
+def _matches(
+    model: str, language: str | None, dataset: datasets.Dataset, result: Audit, *, quiet: bool
+) -> list[dict[str, Any]]:
     """Each usable row's text against its audio, the worst match first; the doubtful ones are told."""
     from speechxfer.encoders.weights import find
     from speechxfer.errors import UserError
@@ -113,7 +116,7 @@ def _matches(model: str, dataset: datasets.Dataset, result: Audit, *, quiet: boo
     if not len(usable):
         return []
     with Narrator(quiet=quiet).bar("aligning") as progress:
-        found = matches(load(find(model)), usable, progress=progress)
+        found = matches(load(find(model), language=language), usable, progress=progress)
     doubtful = [one for one in found if one.doubtful]
     if not quiet:
         for one in doubtful[:_SHOWN]:

@@ -42,6 +42,12 @@ def evaluate(
         bool | None,
         typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
     ] = None,
+    lm: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of a CTC head: search with this ARPA file; else as saved.")
+    ] = None,
+    hot_word: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Of a CTC head: prefer this name or term; repeatable.")
+    ] = None,
     batch_seconds: Annotated[float | None, typer.Option(min=0.1, help="Audio answered at once, seconds.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unusable rows out, and count them.")] = False,
@@ -54,6 +60,7 @@ def evaluate(
 
     Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
     """
+    from speechxfer import processes
     from speechxfer.adaptation.evaluate import measure, scorable
     from speechxfer.adaptation.evaluation import of_insertions, provenance
     from speechxfer.config.recipe import Scoring
@@ -64,7 +71,9 @@ def evaluate(
     from speechxfer.scoring import compare
     from speechxfer.text.normalise import get_normaliser
 
-    narrator = Narrator(quiet=silent(quiet, json))
+    processes.begin(device)
+    main = processes.rank() == 0
+    narrator = Narrator(quiet=not main or silent(quiet, json))
     if normalise is not None:
         get_normaliser(normalise)  # a wrong name is told before the work
     folder = _folder(output)
@@ -85,19 +94,24 @@ def evaluate(
     )
     scoring = Scoring(normaliser=normalise or adapted.settings.normaliser, by=columns)
 
+    run: dict[str, Any] = {"batch_seconds": batch_seconds, "shared": True}
     before: Evaluation | None = None
     if other is not None:
         with narrator.bar(f"before, {baseline}") as progress:
-            before = measure(other, part, scoring, batch_seconds=batch_seconds, progress=progress)
+            before = measure(other, part, scoring, progress=progress, **run)
     with narrator.bar(model if other is None else f"after, {model}") as progress:
-        after = measure(
-            adapted, part, scoring, beams=beams, padded=padded, batch_seconds=batch_seconds, progress=progress
-        )
+        way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
+        after = measure(adapted, part, scoring, **way, progress=progress, **run)
+    processes.end()
+    if not main:  # torchrun started several; one tells and writes
+        return
 
     names = {"model": model, "checkpoint": folder_fingerprint(locate(model))}
     if baseline is not None:
         names |= {"baseline": baseline, "baseline_checkpoint": folder_fingerprint(locate(baseline))}
     options = _options(adapted, beams, padded)
+    if lm is not None or hot_word:
+        options |= {"lm": lm and lm.name, "hot_words": hot_word or []}
     warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))
     for name, measured in (("the baseline", before), (model, after)):
         if measured is not None:

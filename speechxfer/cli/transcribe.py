@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
-from speechxfer.cli._transcripts import SUBTITLES, Form, KeptFile, check_output, form_of, plain
+from speechxfer.cli._transcripts import JSONL, SUBTITLES, Form, KeptFile, check_output, form_of, plain
+from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
     from speechxfer.models import SpeechModel
@@ -40,10 +41,19 @@ def transcribe(
         bool | None,
         typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
     ] = None,
+    lm: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of a CTC head: search with this ARPA file; else as saved.")
+    ] = None,
+    hot_word: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Of a CTC head: prefer this name or term; repeatable.")
+    ] = None,
     cut_seconds: Annotated[
         float | None,
         typer.Option(min=1.0, help="Cut longer audio at pauses into such lengths; else 28, for subtitles 7."),
     ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Each word's time and confidence, in JSON; of a model with a CTC head.")
+    ] = False,
     batch_seconds: Annotated[float | None, typer.Option(min=0.1, help="Audio answered at once, seconds.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: JsonFile = None,
@@ -58,7 +68,12 @@ def transcribe(
     from speechxfer.models import load
     from speechxfer.models.transcribe import kept_columns, running, transcripts
     from speechxfer.models.transcript import Unread
+    from speechxfer.models.words import with_ctc
 
+    if words and json is None and (output is None or output.suffix.lower() not in JSONL):
+        raise UserError(
+            "only JSON holds the words' times", where="--words", fix="say --output FILE.jsonl or --json FILE"
+        )
     utterances, missing = find_audio(audio)
     count = sum(len(dataset) for dataset in utterances)
     if output is not None:
@@ -66,6 +81,8 @@ def transcribe(
         if output.suffix.lower() in SUBTITLES and cut_seconds is None:
             cut_seconds = _CUE_SECONDS
     opened = load(model, device=device, language=language)
+    if words:
+        with_ctc(opened, "--words")
     names = [name for dataset in utterances for name in kept_columns(dataset.column_names, opened)]
     form = plain(count == 1, times=True) if output is None else form_of(output, list(dict.fromkeys(names)), count)
 
@@ -81,12 +98,14 @@ def transcribe(
     narrator = _narrator(silent(quiet, json), to_stderr=output is None)
     sink = _Printed(form, narrator) if output is None else KeptFile(output, form)
     began = time.perf_counter()
-    with running(opened, beams=beams, padded=padded), sink, narrator.bar("seconds of audio") as progress:
+    way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
+    with running(opened, **way), sink, narrator.bar("seconds of audio") as progress:
         for one in transcripts(
             opened,
             utterances,
             batch_seconds=batch_seconds,
             cut_seconds=cut_seconds,
+            words=words,
             on_bad=bad,
             progress=progress,
         ):
@@ -97,6 +116,8 @@ def transcribe(
             "language": language,
             "beams": opened.settings.beams,
             "padded_to_30s": getattr(opened.encoder, "pad_to_30s", None),
+            "lm": None if lm is None else lm.name,
+            "hot_words": hot_word or [],
             "cut_seconds": cut_seconds,
         }
     report = {**_result(heard, failed, opened, wall), **_origin(model, options)}

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from speechxfer import processes
 from speechxfer.data.pool import cores
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.shapes import Emissions
@@ -26,6 +27,7 @@ from speechxfer.text.ngram import words_of
 
 SPACE = " "
 NEVER = -1e4  # log-probability of what is never written
+LM_WEIGHT = 0.5  # of a language model for which no dev part has chosen one
 LEAST_SPELT = 0.5  # share of a language model's words that must be within the alphabet
 SHOWN = 12  # characters named in a message
 # Symbols less likely than this are not looked at in a frame, and prefixes that are so far behind the best are dropped.
@@ -93,7 +95,8 @@ class BeamSearch:
     """A search that is made once and called for every batch.
 
     symbols: the text of every place of the vocabulary: "" the blank, " " the space between words, None for what is
-    never written. lm, search: see there. jobs: threads; None is as many as there are cores for this process.
+    never written. lm, search: see there. jobs: threads; None is as many as there are cores for this process,
+    which those that a launcher started here divide.
     Raises MissingExtraError without the decoder's package, and UserError for a language model most of whose words the
     symbols cannot spell, or a hot word that they cannot spell. A language model in the other case is met in its case.
     """
@@ -102,7 +105,7 @@ class BeamSearch:
         self, symbols: Sequence[str | None], lm: LanguageModel | None, search: Search, *, jobs: int | None = None
     ) -> None:
         self.search = search
-        self._jobs = jobs or cores()
+        self._jobs = jobs or max(1, cores() // processes.on_this_machine()[1])
         self._fold, self._unfold = _folds(symbols, lm)
         written = [None if symbol is None else self._fold(symbol) for symbol in symbols]
         self._hot_words = [_spelt(word, set(filter(None, written))) for word in search.hot_words]

@@ -14,8 +14,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -135,13 +135,12 @@ class FrameStore:
             if not (self.path / _ABOUT).is_file():
                 self.path.mkdir(parents=True, exist_ok=True)
                 (self.path / _ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
-            descriptor, scratch = tempfile.mkstemp(dir=self.path, suffix=_SCRATCH)
+            scratch = self.path / f"{secrets.token_hex(8)}{_SCRATCH}"
             try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                Path(scratch).rename(shard)
+                scratch.write_bytes(content)
+                scratch.rename(shard)
             finally:
-                Path(scratch).unlink(missing_ok=True)
+                scratch.unlink(missing_ok=True)
         self._where.update(dict.fromkeys(self._waiting, shard))
         self._known.add(shard)
         self._waiting = {}
@@ -174,16 +173,23 @@ class FrameStore:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _take(self, shard: Path) -> None:
-        """Know a shard's utterances; a damaged one is removed, so that they are missing and encoded again."""
+        """Know a shard's utterances; a damaged one is removed, so that they are missing and encoded again.
+
+        One that cannot be read (another user's, or another process has made room) stays where it is.
+        """
         self._known.add(shard)
         try:
             content = shard.read_bytes()
+        except OSError:
+            return
+        try:
             if hashlib.sha256(content).hexdigest()[:32] != shard.stem:
                 raise ValueError("its content has changed")
             with safe_open(str(shard), framework="pt") as file:
                 self._where.update(dict.fromkeys(file.keys(), shard))
         except (OSError, ValueError, SafetensorError):
-            shard.unlink(missing_ok=True)
+            with suppress(OSError):
+                shard.unlink()
 
     def _make_room(self, wanted: int) -> None:
         """Remove the least recently used other stores, then this one's oldest shards of which nothing is needed, until
@@ -199,12 +205,13 @@ class FrameStore:
             self.removed.append(path.name)
             shutil.rmtree(path, ignore_errors=True)
         kept = {shard for key, shard in self._where.items() if key in self.needed}
-        shards = {shard: shard.stat() for shard in self.path.glob("*.safetensors") if shard not in kept}
-        for shard in sorted(shards, key=lambda shard: shards[shard].st_mtime):
+        shards = _shards(self.path)
+        for shard in sorted(shards.keys() - kept, key=lambda shard: shards[shard].st_mtime):
             if total + wanted <= self.max_bytes:
                 return
             total -= shards[shard].st_size
-            shard.unlink(missing_ok=True)
+            with suppress(OSError):
+                shard.unlink()
             self._forget(shard)
         if total + wanted > self.max_bytes:
             raise UserError(
@@ -269,7 +276,14 @@ def stores_in(root: Path | None = None) -> list[StoreSize]:
 def _folders(root: Path) -> list[Path]:
     """The stores: a folder of a user's own that stands beside them is never listed, and never removed."""
     found = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
-    return [path for path in found if path.is_dir() and not path.is_symlink() and all(map(_ours, path.iterdir()))]
+    return [path for path in found if _is_store(path)]
+
+
+def _is_store(path: Path) -> bool:
+    try:
+        return not path.is_symlink() and all(map(_ours, path.iterdir()))
+    except OSError:  # a file, or another process has just removed it
+        return False
 
 
 def _ours(path: Path) -> bool:
@@ -277,8 +291,10 @@ def _ours(path: Path) -> bool:
 
 
 def _last_used(path: Path) -> float:
-    used = path / _USED
-    return used.stat().st_mtime if used.exists() else 0.0
+    try:
+        return (path / _USED).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _store(path: Path) -> StoreSize:
@@ -305,7 +321,17 @@ def clear(root: Path | None = None, name: str | None = None) -> list[StoreSize]:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    return sum(stated.st_size for stated in _shards(path).values())
+
+
+def _shards(path: Path) -> dict[Path, os.stat_result]:
+    """A store's shards; those that another process removes meanwhile are left out."""
+    found: dict[Path, os.stat_result] = {}
+    with suppress(OSError):
+        for shard in path.glob("*.safetensors"):
+            with suppress(OSError):
+                found[shard] = shard.stat()
+    return found
 
 
 def _bytes(states: dict[str, Tensor]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from speechxfer import processes
 from speechxfer.data import audio
 from speechxfer.models.base import SpeechModel
 
@@ -22,10 +23,13 @@ def answers(
     ask: Callable[[list[Any]], Sequence[Any]] | None = None,
     batch_seconds: float = 120.0,
     progress: Progress | None = None,
+    shared: bool = False,
 ) -> list[Any]:
     """The model's text or label for every utterance, in the table's order.
 
-    ask: what is asked of each batch of waveforms in place of `model.answer`.
+    ask: what is asked of each batch of waveforms in place of `model.answer`. shared: every one of several processes is
+    here, with the same model and utterances; each answers its share of the batches, which are those of one process, and
+    all get all the answers. progress is then told of the share.
 
     Audio is decoded a batch at a time; a batch holds utterances of like length, at most `batch_seconds` together
     (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first. Where Whisper pads
@@ -35,16 +39,18 @@ def answers(
     seconds = [audio.seconds(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
     encoded = [model.encoder.seconds_run(one) for one in seconds]
-    said: list[Any] = [None] * len(rows)
-    done = 0
-    batches = cut_by_seconds(longest_first, encoded, batch_seconds)
+    batches = list(cut_by_seconds(longest_first, encoded, batch_seconds))
+    if shared:
+        batches = batches[processes.rank() :: processes.count()]
+    of = sum(map(len, batches))
+    said: dict[int, Any] = {}
     for batch, texts in in_turn(model, ((batch, [audio.load(rows[i]) for i in batch]) for batch in batches), ask):
-        for index, text in zip(batch, texts, strict=True):
-            said[index] = text
-        done += len(batch)
+        said.update(zip(batch, texts, strict=True))
         if progress:
-            progress(done, len(rows))
-    return said
+            progress(len(said), of)
+    if shared:
+        said = processes.together(said)
+    return [said[index] for index in range(len(rows))]
 
 
 def in_turn(

@@ -6,6 +6,8 @@ import gzip
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from speechxfer.config.recipe import Decoding, Head
+from speechxfer.config.recipe import CTC_BEAMS, Decoding, Head
 from speechxfer.decoding.ctc import best_path
-from speechxfer.decoding.ctc_beam import BeamSearch, LanguageModel, Search, read_lm
+from speechxfer.decoding.ctc_beam import LM_WEIGHT, BeamSearch, LanguageModel, Search, read_lm
 from speechxfer.encoders import encoder_of
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import UserError
@@ -147,6 +149,30 @@ class CtcRecogniser(SpeechModel):
             self.lm = read_lm(decoding.lm)
         self.settings.lm = LM if self.lm else None
         self.beam_search()
+
+    @contextmanager
+    def searching(self, lm: str | Path | None, hot_words: Sequence[str]) -> Iterator[None]:
+        """While open, beams are searched with this language model, or these hot words, in place of the saved ones.
+
+        Weights are those that were saved; where there are none, `LM_WEIGHT` and the recipes' for hot words. A model
+        that decodes by the best path is searched by as many beams as a recipe has. Raises as `take_search` does.
+        """
+        saved = self.settings.beams, self.settings.search, self.lm
+        stated, plain = dict(self.settings.search or {}), Decoding.model_validate({})
+        if hot_words:
+            normalise = get_normaliser(self.settings.normaliser)
+            stated["hot_words"] = [normalise(word) for word in hot_words]
+            stated["hot_word_weight"] = stated.get("hot_word_weight") or plain.hot_word_weight
+        if lm is not None:
+            stated["lm_weight"] = stated.get("lm_weight") or LM_WEIGHT
+        try:
+            self.lm = self.lm if lm is None else read_lm(lm)
+            self.settings.search = stated
+            self.settings.beams = CTC_BEAMS if self.settings.beams == 1 else self.settings.beams
+            self.beam_search()
+            yield
+        finally:
+            self.settings.beams, self.settings.search, self.lm = saved
 
     def save(self, folder: Path) -> None:
         super().save(folder)

@@ -21,7 +21,7 @@ from speechxfer.models.base import Settings
 from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.shapes import IGNORED, Emissions, Frames, padded_targets
 from speechxfer.text.normalise import get_normaliser
-from speechxfer.text.vocabulary import BLANK, spell, vocabulary_of
+from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, spell, vocabulary_of
 
 WEIGHTS, VOCABULARY = "ctc_head.safetensors", "ctc_vocabulary.json"  # beside Whisper's own files, which stay plain
 
@@ -54,6 +54,13 @@ class JointRecogniser(WhisperRecogniser):
     @property
     def new_head(self) -> list[nn.Module]:
         return [self.ctc]
+
+    @property
+    def symbols(self) -> list[str | None]:
+        """The text of every place of the CTC head's emissions; None for what is never written."""
+        meant = {BLANK: "", SPACE: " ", UNKNOWN: None}
+        in_order = sorted(self.vocabulary, key=lambda symbol: self.vocabulary[symbol])
+        return [meant.get(symbol, symbol) for symbol in in_order]
 
     def emissions(self, frames: Frames) -> Emissions:
         """Frames to the CTC head's log-probabilities (batch, frames, symbols)."""

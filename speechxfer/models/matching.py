@@ -1,7 +1,7 @@
 """Which transcripts do not match their audio: each compared with what the model hears.
 
 A CTC head lays the transcript over the audio, and gives every word its place. Whisper's own decoder says how likely it
-would have written the transcript, and gives no places.
+would have written the transcript, and gives no places; a CTC head beside it does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 
 from speechxfer.data import audio
-from speechxfer.decoding.alignment import Word, align, best_log_prob
+from speechxfer.decoding.alignment import Word, best_log_prob
 from speechxfer.decoding.ctc import best_path
 from speechxfer.decoding.whisper import n_best
 from speechxfer.errors import UserError
@@ -23,8 +23,10 @@ from speechxfer.models.answering import Progress, answers, cut_by_seconds
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.fast import FastRecogniser
+from speechxfer.models.joint import JointRecogniser
 from speechxfer.models.seq2seq import WhisperRecogniser
-from speechxfer.shapes import RATE, Emissions, Frames, padded_targets
+from speechxfer.models.words import aligned, word_times
+from speechxfer.shapes import Emissions, Frames, padded_targets
 from speechxfer.text.normalise import get_normaliser
 
 FAR = 4.0  # robust standard deviations above the median gap: such a row is doubtful
@@ -38,7 +40,8 @@ class Match:
     gap: how much likelier the model holds its own text than the transcript, natural logarithm for each character (each
     token, by Whisper's decoder); 0 where it says the same, None where the text has more characters than frames, more
     tokens than the decoder writes, or none that can be written.
-    words: where each word stands, by a CTC head. doubtful: the gap is far above the other rows', or there is none.
+    words: where each word stands, by the CTC head, if there is one. doubtful: the gap is far above the other rows', or
+    there is none.
     """
 
     index: int
@@ -84,21 +87,27 @@ def _by_decoder(
         texts = [str(row["text"] or "") for row in rows]
         written = [[model.tokens(text), model.tokens(normalise(text))] for text in texts]
 
-        def scored(frames: Frames, written: list[list[list[int]]] = written) -> list[tuple[list[int], list[float]]]:
+        def scored(
+            frames: Frames, texts: list[str] = texts, written: list[list[list[int]]] = written
+        ) -> list[tuple[list[int], list[float], list[Word]]]:
             own = [said for (said,) in n_best(model.whisper, frames, model.prompt, beams=1, no_loops=True)]
             columns = [own, *([pair[way][: model.longest_text] for pair in written] for way in (0, 1))]
             scores = [
                 decoder_log_probs(model.whisper, frames, padded_targets(rows).to(model.device), model.prompt).tolist()
                 for rows in columns
             ]
-            return list(zip(own, map(list, zip(*scores, strict=True)), strict=True))
+            words: list[list[Word]] = [[] for _ in texts]
+            if isinstance(model, JointRecogniser):
+                words = word_times(model, model.emissions(frames), texts)
+            return list(zip(own, map(list, zip(*scores, strict=True)), words, strict=True))
 
         answered = model.listen([audio.load(row) for row in rows], scored)
-        for index, row, text, ways, (own, scores) in zip(batch, rows, texts, written, answered, strict=True):
+        for index, row, text, ways, (own, scores, words) in zip(batch, rows, texts, written, answered, strict=True):
             heard = model.processor.tokenizer.decode(own, skip_special_tokens=True).strip()
             fits = [way for way in (0, 1) if 1 < len(ways[way]) <= model.longest_text]
             gaps = [(scores[0] - scores[1 + way]) / len(ways[way]) for way in fits]
-            found[index] = Match(index, row["id"], max(0.0, min(gaps)) if gaps and text.strip() else None, heard)
+            gap = max(0.0, min(gaps)) if gaps and text.strip() else None
+            found[index] = Match(index, row["id"], gap, heard, words)
         if progress:
             progress(len(found), len(order))
     return [found[index] for index in range(len(order))]
@@ -124,18 +133,11 @@ def _emissions(model: CtcRecogniser, frames: Frames) -> list[Emissions]:
 def _match(model: CtcRecogniser, index: int, name: str, text: str | None, emissions: Emissions) -> Match:
     heard = model.text(best_path(emissions, model.blank)[0])
     places = model.spelling(text or "")
-    (aligned,) = align(
-        emissions,
-        [places],
-        model.symbols,
-        blank=model.blank,
-        frame_seconds=10 / model.encoder.frames_of(10 * RATE),
-        offset=-model.settings.silence,
-    )
-    if aligned is None or not places:
+    (found,) = aligned(model, emissions, [places])
+    if found is None or not places:
         return Match(index, name, None, heard)
-    gap = (best_log_prob(emissions)[0] - aligned.log_prob) / len(places)
-    return Match(index, name, max(0.0, gap), heard, aligned.words)
+    gap = (best_log_prob(emissions)[0] - found.log_prob) / len(places)
+    return Match(index, name, max(0.0, gap), heard, found.words)
 
 
 def _doubted(found: list[Match]) -> list[Match]:

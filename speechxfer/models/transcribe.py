@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,17 +19,20 @@ from speechxfer.config.recipe import Decoding
 from speechxfer.data.audio_files import find_audio
 from speechxfer.data.long_audio import Cut, cuts, stated_seconds
 from speechxfer.data.pool import over_rows
+from speechxfer.decoding.alignment import Word
 from speechxfer.errors import UserError
 from speechxfer.models.answering import Progress, cut_by_seconds, in_turn
 from speechxfer.models.base import SpeechModel
+from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.loading import load
 from speechxfer.models.transcript import Segment, Transcript, Unread, commonest, join
+from speechxfer.models.words import WithCtc, timed_answers, with_ctc
 from speechxfer.shapes import RATE
 
 WHOLE = 30.0  # seconds answered in one piece by a model that states no limit of its own (Whisper's is 30 s)
 CUT_SHARE = 28 / 30  # of that, the longest cut of a longer file
 _POOL = 4  # batches of audio in memory at once, so that like lengths meet
-_NOT_KEPT = ("id", "audio", "path", "bytes", "hypothesis", "segments", "complete")
+_NOT_KEPT = ("id", "audio", "path", "bytes", "hypothesis", "segments", "words", "complete")
 
 OnBad = Callable[[Unread], None]
 
@@ -41,17 +45,22 @@ def transcribe(
     device: str = "auto",
     beams: int | None = None,
     padded: bool | None = None,
+    lm: str | Path | None = None,
+    hot_words: Sequence[str] = (),
     batch_seconds: float | None = None,
     cut_seconds: float | None = None,
+    words: bool = False,
     on_bad: OnBad | None = None,
     progress: Progress | None = None,
 ) -> list[Transcript]:
     """What is said in every utterance, in order: `transcribe("whisper-tiny.en", "talk.mp3")[0].text`.
 
     model: any MODEL, or one that `speechxfer.load` gave; a classifier answers labels. audio: files, folders, tables
-    (`find_audio`), of any length. beams, padded (Whisper, to 30 s): as saved where None. cut_seconds: what is longer is
-    cut at its pauses into such lengths; None cuts what the model does not take at once (30 s) into 28 s and less.
-    on_bad: given each file that cannot be read, which is then left out. progress: (seconds of audio done, of how many).
+    (`find_audio`), of any length. beams, padded (Whisper, to 30 s): as saved where None. lm (an ARPA file), hot_words:
+    for a CTC head's beams, in place of what was saved. cut_seconds: what is longer is cut at its pauses into such
+    lengths; None cuts what the model does not take at once (30 s) into 28 s and less.
+    words: with the time and confidence of each, by the CTC head of a model that has one (`Segment.words`). on_bad:
+    given each file that cannot be read, which is then left out. progress: (seconds of audio done, of how many).
     Raises UserError: no such model, nothing found, and the first file that cannot be read unless there is `on_bad`.
     """
     utterances, missing = find_audio([audio] if isinstance(audio, str | Path) else audio)
@@ -59,13 +68,27 @@ def transcribe(
         _report(Unread(str(error.where), str(error.where), error), on_bad)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
     lengths = {"batch_seconds": batch_seconds, "cut_seconds": cut_seconds}
-    with running(opened, beams=beams, padded=padded):
-        return list(transcripts(opened, utterances, **lengths, on_bad=on_bad, progress=progress))
+    with running(opened, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
+        return list(transcripts(opened, utterances, **lengths, words=words, on_bad=on_bad, progress=progress))
 
 
 @contextmanager
-def running(model: SpeechModel, *, beams: int | None = None, padded: bool | None = None) -> Iterator[None]:
+def running(
+    model: SpeechModel,
+    *,
+    beams: int | None = None,
+    padded: bool | None = None,
+    lm: str | Path | None = None,
+    hot_words: Sequence[str] = (),
+) -> Iterator[None]:
     """While open, the model runs as it was saved, but for what is given. Raises UserError where it has no such way."""
+    search = {"lm": lm, "hot_words": hot_words}
+    if asked := [name for name, value in search.items() if value]:
+        if not isinstance(model, CtcRecogniser):
+            problem = f"only a CTC head is searched so, and this is a model of kind {model.kind}"
+            raise UserError(problem, where=asked[0], fix="leave it out")
+        if beams == 1:
+            raise UserError("the best path takes neither", where=asked[0], fix="give more beams, or leave it out")
     if beams is not None and beams > 1 and model.kind == "classify":
         raise UserError("a classifier has no beam search", where="beams", fix="leave it out")
     if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
@@ -73,7 +96,11 @@ def running(model: SpeechModel, *, beams: int | None = None, padded: bool | None
     saved = model.settings.beams
     model.settings.beams = saved if beams is None else beams
     try:
-        with nullcontext() if padded is None else model.padded(padded):
+        with ExitStack() as ways:
+            if padded is not None:
+                ways.enter_context(model.padded(padded))
+            if isinstance(model, CtcRecogniser) and asked:
+                ways.enter_context(model.searching(lm, hot_words))
             yield
     finally:
         model.settings.beams = saved
@@ -85,6 +112,7 @@ def transcripts(
     *,
     batch_seconds: float | None = None,
     cut_seconds: float | None = None,
+    words: bool = False,
     on_bad: OnBad | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Transcript]:
@@ -95,7 +123,8 @@ def transcripts(
     The other arguments are those of `transcribe`.
     """
     longest, whole = _lengths(model, cut_seconds)
-    job = _Job(model, batch_seconds or Decoding.model_validate({}).batch_seconds, on_bad, progress)
+    answer = partial(_with_times, with_ctc(model, "words")) if words else None
+    job = _Job(model, batch_seconds or Decoding.model_validate({}).batch_seconds, on_bad, progress, answer)
     if progress:
         job.total = _total(utterances)
     try:
@@ -115,6 +144,14 @@ def transcripts(
     yield from job.finished()
 
 
+class _Said(NamedTuple):
+    text: str
+    words: list[Word] | None = None  # times from the start of the cut
+
+
+Answer = Callable[[list[np.ndarray]], list[_Said]]
+
+
 class _Utterance:
     """One utterance while its cuts are being answered."""
 
@@ -122,7 +159,7 @@ class _Utterance:
         self.id, self.audio, self.stated = row["id"], row["audio"], 0.0
         self.columns, self.classify = _columns(row, model), model.kind == "classify"
         self.times: list[tuple[float, float]] = []  # of its cuts
-        self.said: list[str | None] = []  # None: not yet answered
+        self.said: list[_Said | None] = []  # None: not yet answered
         self.read, self.whole = False, False
         self.error: UserError | None = None
 
@@ -141,8 +178,9 @@ class _Utterance:
         if self.error is not None or not (self.done or known):
             return None
         segments = [
-            Segment(round(start, 3), round(end, 3), text or "")
-            for (start, end), text in zip(self.times[:known], self.said[:known], strict=True)
+            _segment(start, end, said)
+            for (start, end), said in zip(self.times[:known], self.said[:known], strict=True)
+            if said is not None
         ]
         return Transcript(
             id=self.id,
@@ -160,9 +198,17 @@ class _Job:
     """The utterances begun and not yet given back, in order, and the cuts of them that wait for their answer."""
 
     def __init__(
-        self, model: SpeechModel, batch_seconds: float, on_bad: OnBad | None, progress: Progress | None
+        self,
+        model: SpeechModel,
+        batch_seconds: float,
+        on_bad: OnBad | None,
+        progress: Progress | None,
+        answer: Answer | None = None,
     ) -> None:
         self.model, self.batch_seconds, self.on_bad, self.progress = model, batch_seconds, on_bad, progress
+        self.ask: Answer | None = partial(_said, answer or partial(_without_times, model))
+        if model.ahead and answer is None:
+            self.ask = None  # its workers are kept busy
         self.begun: deque[_Utterance] = deque()
         self.waiting: list[tuple[_Utterance, int, np.ndarray]] = []
         self.held = 0.0  # seconds that wait
@@ -194,11 +240,10 @@ class _Job:
         longest_first = sorted(range(len(costs)), key=lambda place: -len(self.waiting[place][2]))
         batches = cut_by_seconds(longest_first, costs, self.batch_seconds)
         heard = ((batch, [self.waiting[place][2] for place in batch]) for batch in batches)
-        ask = None if self.model.ahead else partial(_said, self.model)
-        for batch, texts in in_turn(self.model, heard, ask):
-            for place, text in zip(batch, texts, strict=True):
+        for batch, answers in in_turn(self.model, heard, self.ask):
+            for place, said in zip(batch, answers, strict=True):
                 one, number, _ = self.waiting[place]
-                one.said[number] = text
+                one.said[number] = said if isinstance(said, _Said) else _Said(said)
             self._show()
         self.waiting, self.held = [], 0.0
 
@@ -236,16 +281,32 @@ def _read(one: _Utterance, row: Mapping[str, Any], longest: float, whole: float)
     one.read = True
 
 
-def _said(model: SpeechModel, waveforms: list[np.ndarray]) -> list[str]:
+def _segment(start: float, end: float, said: _Said) -> Segment:
+    """A cut and what was said in it; the words' times are moved to those of the file."""
+    moved = None
+    if said.words is not None:
+        moved = [replace(word, start=start + word.start, end=min(end, start + word.end)) for word in said.words]
+    return Segment(round(start, 3), round(end, 3), said.text, moved)
+
+
+def _without_times(model: SpeechModel, waveforms: list[np.ndarray]) -> list[_Said]:
+    return [_Said(text) for text in model.answer(waveforms)]
+
+
+def _with_times(model: WithCtc, waveforms: list[np.ndarray]) -> list[_Said]:
+    return [_Said(*said) for said in timed_answers(model, waveforms)]
+
+
+def _said(answer: Answer, waveforms: list[np.ndarray]) -> list[_Said]:
     """The model's answers; a GPU that has no room for the batch gets half of it at a time."""
     try:
-        return model.answer(waveforms)
+        return answer(waveforms)
     except torch.cuda.OutOfMemoryError:
         if len(waveforms) == 1:
             raise
     torch.cuda.empty_cache()  # not in the handler, whose error holds on to the failed call's tensors
     half = len(waveforms) // 2
-    return _said(model, waveforms[:half]) + _said(model, waveforms[half:])
+    return _said(answer, waveforms[:half]) + _said(answer, waveforms[half:])
 
 
 def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:

@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 from unicodedata import east_asian_width
 
+from speechxfer.decoding.alignment import Word
 from speechxfer.errors import UserError
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a file and what is said in it. start, end: seconds of the file."""
+    """A stretch of a file and what is said in it. start, end: seconds of the file; so are those of its words."""
 
     start: float
     end: float
     text: str
+    words: list[Word] | None = None  # where they were asked for
+
+    def to_json(self) -> dict[str, Any]:
+        line: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
+        return line if self.words is None else line | {"words": _stated(self.words)}
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,23 @@ class Transcript:
     complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """A line of our JSONL: id, audio, hypothesis, the columns, and `segments` of audio that was cut."""
+        """A line of our JSONL: id, audio, hypothesis, the columns, and `segments` of audio that was cut.
+
+        `words`, where they were asked for, are the segments', or the line's own where the audio was answered whole.
+        """
         line: dict[str, Any] = {"id": self.id, "audio": self.audio, "hypothesis": self.text, **self.columns}
         if not self.whole:
-            line["segments"] = [{"start": s.start, "end": s.end, "text": s.text} for s in self.segments]
+            line["segments"] = [segment.to_json() for segment in self.segments]
+        elif self.segments and self.segments[0].words is not None:
+            line["words"] = _stated(self.segments[0].words)
         return line if self.complete else {**line, "complete": False}
+
+
+def _stated(words: Iterable[Word]) -> list[dict[str, Any]]:
+    return [
+        {"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}
+        for w in words
+    ]
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,17 @@ def test_known_by_heart():
     assert "not the next step" in advice.what
 
 
+def test_too_small_an_encoder():
+    """Every layer trained, to the end, and what was trained on is heard no better than dev."""
+    what, why = the_only(report(seen=score(0.195, 1_000)))
+    assert what.startswith("a larger encoder") and why == (
+        "19.5% on utterances it trained on, 20.0% on dev; its last 4 epochs gave 0.4%, and 0.8% may be chance"
+    )
+    for train, devs in ((["head"], [0.2, 0.2, 0.2, 0.2]), (["all"], [0.4, 0.3, 0.25, 0.2])):
+        found = advise(report(seen=score(0.195, 1_000), stages=stages(train, devs)))
+        assert not any("larger encoder" in advice.what for advice in found)
+
+
 @pytest.mark.parametrize(
     ("half", "words"), [(0.25, "is the next step"), (0.203, "not the next step"), (0.17, "half of the data did better")]
 )

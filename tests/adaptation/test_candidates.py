@@ -108,3 +108,13 @@ def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, qui
     dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.3)
     run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
     assert run.report["kept"] == "stage 0, mean of its last 3 epochs, 25% untouched"  # the last of two equals
+
+
+def test_a_beam_that_is_worse_than_the_untouched_model_is_not_kept(tiny_recipe, quiet, dev_says, monkeypatch):
+    """Right greedily, and looping under the beam that it would be used with: nothing is won."""
+    from speechxfer.adaptation.judge import Judge
+
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.95)
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert run.report["kept"] == "untouched" and run.report["after"] == run.report["before"]

@@ -99,6 +99,21 @@ def test_a_run_keeps_its_language_model_beside_the_model(tiny_recipe, corpus_tab
         load(where)
 
 
+@pytest.mark.parametrize("hot_words, beams", [("[]", 1), ("[six]", 12)])
+def test_a_beam_that_errs_more_than_the_best_path_is_not_used(tiny_recipe, monkeypatch, hot_words, beams):
+    from speechxfer.adaptation import tuning
+
+    def worse(emissions, references, symbols, lm, search, *_, **__):
+        return search, 9.0
+
+    monkeypatch.setattr(tuning, "tune", worse)
+    run = adapt(tiny_recipe(*BEAMS, f"decoding.hot_words={hot_words}"))
+    where = run.folder.model if run.report["kept"] != "untouched" else run.folder.checkpoints / "rejected"
+    assert load(where, device="cpu").settings.beams == beams
+    assert run.report["search"]["dev"] == 9.0 > run.report["search"]["dev_greedy"]
+    assert any(one["name"].endswith(", beam") for one in run.report["candidates"]) == (beams > 1)
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

@@ -19,6 +19,7 @@ RANKS = {
     "scoring": 2,
     "report": 3,
     "shapes": 3,
+    "processes": 3,
     "data": 3,
     "encoders": 4,
     "heads": 5,

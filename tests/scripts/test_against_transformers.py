@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,8 @@ TINY |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "laye
 
 
 @pytest.fixture
-def given(tiny_whisper, corpus_table, tmp_path):
+def given(tiny_whisper, corpus_table, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPEECHXFER_FRAMES", str(tmp_path / "frames"))
     values = {"table": corpus_table, "folder": tmp_path, "model": str(tiny_whisper), "threads": 1}
     values |= {"utterances": 8, "dev": 2, "batch": 3, "epochs": 2, "until_dev": False, "kind": "whisper"}
     return argparse.Namespace(**values)
@@ -36,7 +39,7 @@ def test_every_side_trains_whisper_and_measures_dev(script, given):
         assert all(one["dev"] >= 0.5 for one in spent.measured), side  # random weights know nothing
 
 
-def test_both_sides_train_a_ctc_head(script, given, monkeypatch):
+def test_every_side_trains_a_ctc_head(script, given, monkeypatch):
     bench = script("bench/against_transformers.py")
     monkeypatch.setattr(bench, "CTC_SHAPE", TINY)
     given.kind = "ctc"
@@ -45,6 +48,8 @@ def test_both_sides_train_a_ctc_head(script, given, monkeypatch):
     bench.make_ctc(given.folder / "ctc", train["text"])
     for side, spent in sides(bench, given, "ctc"):
         assert len(spent.seconds) == 2 and all(seconds > 0 for seconds in spent.seconds), side
+        assert spent.beforehand > 0, side
+    assert sum(1 for _ in Path(os.environ["SPEECHXFER_FRAMES"]).iterdir()) == 1  # the two that keep keep the same
 
 
 def test_an_epoch_has_as_many_batches_as_theirs(script):
@@ -76,7 +81,7 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
     script, tiny_whisper, corpus_table, tmp_path, monkeypatch, capsys
 ):
     bench = script("bench/against_transformers.py")
-    asked = []
+    asked: list[argparse.Namespace] = []
     monkeypatch.setattr(bench, "CTC_SHAPE", TINY)
     monkeypatch.setattr(bench, "one_turn", asked.append)
 
@@ -84,7 +89,7 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
         bench.main([*words[1:], "--result", str(tmp_path / "result.json")])
         times = 5 if asked[-1].side == bench.THEIRS else 1
         on_dev = [{"epoch": 1.0, "seconds": 6.0 * times, "dev": 0.4}]
-        return {"epochs": [2.0 * times], "measured": on_dev, "peak_memory_mb": 500.0 * times}
+        return {"beforehand": times - 1.0, "epochs": [2.0 * times], "measured": on_dev, "peak_memory_mb": 500.0 * times}
 
     monkeypatch.setattr(bench, "measured", measured)
     words = [str(corpus_table), "--model", str(tiny_whisper), "--utterances", "8", "--threads", "1"]
@@ -94,10 +99,10 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
         assert found["training"][kind][bench.OURS]["times_as_fast"]["median"] == 5.0
         assert found["training"][kind][bench.THEIRS]["peak_memory_mb"]["high"] == 2500
     assert [(one.kind, one.utterances, one.epochs) for one in asked[:2]] == [("whisper", 4, 1)] * 2  # to fail early
-    assert len(asked) == 5 + 2 * 5 and {one.utterances for one in asked[5:]} == {8}
+    assert len(asked) == 7 + 2 * 7 and {one.utterances for one in asked[7:]} == {8}
     assert str(tmp_path) not in (tmp_path / "out.json").read_text()
     table = script("_peers.py").against_transformers(found)
-    assert len(table) == 3 and table[0][1].endswith("0.5 GB")
+    assert len(table) == 2 + 3 and table[0][1].endswith("0.5 GB")
     assert all(row[2].endswith("10.0 s (10.0 to 10.0), 2.5 GB: 5.00 times (5.00 to 5.00) as fast") for row in table)
 
     asked.clear()

@@ -34,11 +34,15 @@ def test_epochs_of_a_decoder_of_its_own(script, tiny_whisper, corpus_table):
     assert row[0] == "tiny, an epoch of 0 min in float32 on a card"
 
 
-def test_epochs_of_a_random_wav2vec2_on_noise(script, tmp_path):
+def test_epochs_of_a_random_wav2vec2_on_noise(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # so that what the bench sets is taken back
     bench = script("bench/gpu.py")
     large = bench.random_wav2vec2(tmp_path / "model", bench.LARGE | SMALL)
     table = bench.noise_table(tmp_path / "noise", 3, 1.5)
-    found = bench.epochs(large, table, bench.CTC, 1, "cpu")
+    found = bench.epochs(large, table, bench.ctc(["head", "encoder"]), 1, "cpu")
+    again, kept = (bench.epochs(large, table, bench.ctc("head"), 1, "cpu", kept=kept) for kept in (False, True))
+    assert again["seconds_beforehand"] is None and kept["seconds_beforehand"] > 0
+    assert kept["parameters"] == again["parameters"] and kept["parameters"]["trained"] < found["parameters"]["trained"]
     assert found["audio_seconds"] == 4.5
     assert found["seconds_an_epoch"]["repeats"] == 1
     extractor = 16 * 10 + 16 * 16 * (3 * 4 + 2 * 2) + 7 * (16 + 2 * 16)  # kernels, biases, layer norms

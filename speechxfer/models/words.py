@@ -1,0 +1,91 @@
+"""When each word of a text is spoken, and how surely: by the CTC head of a model that has one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from speechxfer.decoding.alignment import Alignment, Word, align
+from speechxfer.errors import UserError
+from speechxfer.models.base import SpeechModel
+from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.models.joint import JointRecogniser
+from speechxfer.shapes import RATE, Emissions, Frames
+
+WithCtc = CtcRecogniser | JointRecogniser
+
+
+def with_ctc(model: SpeechModel, where: str) -> WithCtc:
+    """The model, if it has a CTC head. Raises UserError, about `where`, if it has none."""
+    if isinstance(model, WithCtc):
+        return model
+    raise UserError(
+        f"a model of kind {model.kind} has no CTC head, by which words are found in time",
+        where=where,
+        fix="train one beside Whisper's decoder: speechxfer adapt accent-best",
+    )
+
+
+def aligned(model: WithCtc, emissions: Emissions, targets: Sequence[Sequence[int]]) -> list[Alignment | None]:
+    """Each utterance's alignment with its text (`decoding.alignment.align`), times from the start of its audio.
+
+    emissions: log_probs (batch, frames, symbols), on any device. targets: places of each text's symbols.
+    """
+    return align(
+        Emissions(emissions.log_probs.cpu(), emissions.lengths.cpu()),
+        targets,
+        model.symbols,
+        blank=model.blank,
+        frame_seconds=10 / model.encoder.frames_of(10 * RATE),
+        offset=-model.settings.silence,
+    )
+
+
+def word_times(model: WithCtc, emissions: Emissions, texts: Sequence[str]) -> list[list[Word]]:
+    """The words of each text as it is written, with their times and confidences.
+
+    emissions: as for `aligned`. A word of which the CTC head can write nothing (a number in figures, say) has no time;
+    nor has any word of a text that has more symbols than the utterance has frames. Where the head knows no space, the
+    whole text counts as one word.
+    """
+    space = model.symbols.index(" ") if " " in model.symbols else None
+    spelt: list[list[tuple[str, list[int]]]] = []
+    for text in texts:
+        words = text.split() if space is not None else [text]
+        every = ((word, model.spelling(word)) for word in words)
+        spelt.append([(word, places) for word, places in every if set(places) - {space}])
+    targets = [_joined([places for _, places in words], space) for words in spelt]
+    return [
+        [] if found is None else _as_written(words, found.words, space)
+        for words, found in zip(spelt, aligned(model, emissions, targets), strict=True)
+    ]
+
+
+def timed_answers(model: WithCtc, waveforms: Sequence[np.ndarray]) -> list[tuple[str, list[Word]]]:
+    """What the model answers to each waveform, (time,) float32 at 16 kHz, and the times of its words."""
+
+    def read(frames: Frames) -> list[tuple[str, list[Word]]]:
+        texts = model.read(frames)
+        return list(zip(texts, word_times(model, model.emissions(frames), texts), strict=True))
+
+    return model.listen(waveforms, read)
+
+
+def _joined(words: Sequence[list[int]], space: int | None) -> list[int]:
+    joined: list[int] = []
+    for places in words:
+        joined += ([space] if joined and space is not None else []) + places
+    return joined
+
+
+def _as_written(words: Sequence[tuple[str, list[int]]], found: Sequence[Word], space: int | None) -> list[Word]:
+    """A word that the normaliser makes two of lasts from the first's start to the last's end."""
+    parts, timed = iter(found), []
+    for word, places in words:
+        own = list(islice(parts, 1 + sum(place == space for place in places)))
+        sure = math.prod(part.confidence for part in own) ** (1 / len(own))
+        timed.append(Word(word, own[0].start, own[-1].end, sure))
+    return timed

@@ -1,0 +1,103 @@
+"""A CTC head that is asked for another language model, or other words, than it was saved with."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("ctc_beam_decoder", reason="the extra 'lm' is not installed")
+
+import speechxfer
+from speechxfer.cli import build_app
+from speechxfer.data import audio
+from speechxfer.data.read import read
+from speechxfer.decoding.ctc_beam import LM_WEIGHT, BeamSearch, Search, read_lm
+from speechxfer.errors import UserError
+from speechxfer.models import load
+from speechxfer.models.transcribe import running, transcribe
+from speechxfer.text.ngram import estimate
+
+
+@pytest.fixture
+def ctc(make_encoder):
+    return make_encoder("wav2vec2", words="one two six")
+
+
+@pytest.fixture
+def arpa(tmp_path):
+    estimate(["one two six", "two one"], 2).write(tmp_path / "lm.arpa")
+    return tmp_path / "lm.arpa"
+
+
+def truth(model, table, lm, search) -> list[str]:
+    """By the search itself, from emissions of each utterance alone."""
+    rows: list[np.ndarray] = []
+    for row in read(table):
+        rows += model.listen([audio.load(row)], lambda frames: [r.numpy() for r in model.emissions(frames).rows()])
+    return [found[0].text for found in BeamSearch(model.symbols, lm, search).each(rows)]
+
+
+def test_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
+    model = load(ctc, device="cpu")
+    before = model.settings.model_dump()
+    plain = [one.text for one in transcribe(model, corpus_table)]
+    hot = [one.text for one in transcribe(model, corpus_table, hot_words=["Two"])]
+    assert hot == truth(model, corpus_table, None, Search(50, hot_words=("two",), hot_word_weight=10.0)) != plain
+    both = [one.text for one in transcribe(model, corpus_table, lm=arpa, hot_words=["six"], beams=8)]
+    search = Search(8, LM_WEIGHT, 0.0, ("six",), 10.0)
+    assert both == truth(model, corpus_table, read_lm(arpa), search) != hot
+    assert model.settings.model_dump() == before and model.lm is None
+    assert speechxfer.evaluate(model, corpus_table, hot_words=["Two"]).hypotheses == hot
+    with pytest.raises(KeyError), running(model, hot_words=["two"]):
+        raise KeyError
+    assert [one.text for one in transcribe(model, corpus_table)] == plain
+
+
+def test_saved_weights_are_kept(ctc, arpa):
+    model = load(ctc, device="cpu")
+    model.settings.beams = 7
+    model.settings.search = {"lm_weight": 0.9, "word_bonus": 2.0, "hot_words": ["one"], "hot_word_weight": 3.0}
+    with running(model, lm=arpa):
+        assert model.search == Search(7, 0.9, 2.0, ("one",), 3.0) and model.lm.path == arpa
+    with running(model, hot_words=["six"]):
+        assert model.search == Search(7, 0.9, 2.0, ("six",), 3.0)
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"hot_words": ["naïve"]}, "hot word 'naïve' has"),
+        ({"lm": "nowhere.arpa"}, "no such language model"),
+        ({"hot_words": ["one"], "beams": 1}, "the best path takes neither"),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_nothing_is_changed(ctc, asked, message):
+    model = load(ctc, device="cpu")
+    before = model.settings.model_dump()
+    with pytest.raises(UserError, match=message), running(model, **asked):
+        pytest.fail("it ran")
+    assert model.settings.model_dump() == before and model.lm is None
+
+
+def test_the_commands_take_them(ctc, tiny_whisper, corpus_table, arpa, tmp_path):
+    def run(command: str, *words: object, code: int = 0) -> str:
+        done = CliRunner().invoke(build_app(), [command, *map(str, words), "--device", "cpu"])
+        assert done.exit_code == code, done.output
+        return done.stderr
+
+    said = tmp_path / "said.jsonl"
+    search = ("--lm", arpa, "--hot-word", "two", "--hot-word", "six")
+    run("transcribe", ctc, corpus_table, *search, "--output", said, "--json", tmp_path / "t.json")
+    run("evaluate", ctc, corpus_table, *search, "--output", tmp_path / "report")
+    files = (said, tmp_path / "report/after.jsonl")
+    lines = [[json.loads(line)["hypothesis"] for line in path.open()] for path in files]
+    model = load(ctc, device="cpu")
+    expected = truth(model, corpus_table, read_lm(arpa), Search(50, LM_WEIGHT, 0.0, ("two", "six"), 10.0))
+    assert lines == [expected, expected]
+    for stated in (tmp_path / "t.json", tmp_path / "report/report.json"):
+        options = json.loads(stated.read_text())["provenance"]["options"]
+        assert (options["lm"], options["hot_words"]) == ("lm.arpa", ["two", "six"])
+    assert "only a CTC head" in run("transcribe", tiny_whisper, corpus_table, "--hot-word", "two", code=2)
