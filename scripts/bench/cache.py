@@ -33,6 +33,7 @@ from speechxfer.text.normalise import get_normaliser
 
 CACHED, UNPADDED, PADDED = "from the cache", "encoded again, unpadded", "encoded again, padded to 30 s"
 WINDOW = 30.0  # s
+EVERY = 6
 HEADS = {"a new linear CTC head": 0, "accent-ctc's own head, two LSTMs": 2}  # name to LSTMs
 
 
@@ -122,7 +123,7 @@ def _difference(trainee: Trainee, stage: Stage, cached: Any, utterances: Any, ba
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
-    parser.add_argument("--every", type=int, default=6, help="use every N-th utterance; default %(default)s")
+    parser.add_argument("--every", type=int, default=EVERY, help="use every N-th utterance; default %(default)s")
     parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default %(default)s")
     parser.add_argument("--dtype", default="float32", help="number type on disk; default %(default)s")
     parser.add_argument("--batch-seconds", type=float, default=80.0, help="default %(default)s")
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found[name] = measure(chosen, rows, given.repeats)
     write(
         {
-            "command": "python scripts/bench/cache.py",
+            "command": "python scripts/bench/cache.py" + f" --every {given.every}" * (given.every != EVERY),
             "machine": machine(),
             "versions": versions("torch", "transformers", "numpy"),
             "corpus": f"one utterance in {given.every} of {named(table)}",

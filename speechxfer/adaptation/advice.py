@@ -162,7 +162,7 @@ def of_size(run: _Run) -> Advice | None:
     if known is None or dev is None or not whole or len(run.devs) < HALVES or run.report["kept"] == UNTOUCHED:
         return None
     gained, noise = min(run.devs[:half]) - min(run.devs[half:]), run.noise(dev)
-    if dev - known > noise or gained > noise or of_overfitting(run):
+    if noise > HIDES * dev or dev - known > noise or gained > noise or of_overfitting(run):
         return None
     told = f"{known:.1%} on utterances it trained on, {dev:.1%} on dev; its last {len(run.devs) - half} epochs gave "
     told += f"{max(gained, 0.0):.1%}, and {noise:.1%} may be chance"

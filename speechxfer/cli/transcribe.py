@@ -112,14 +112,14 @@ def transcribe(
             sink.write(one)
             heard.append(one)
         wall = time.perf_counter() - began
-        options = {
+        options: dict[str, Any] = {
             "language": language,
             "beams": opened.settings.beams,
             "padded_to_30s": getattr(opened.encoder, "pad_to_30s", None),
-            "lm": None if lm is None else lm.name,
-            "hot_words": hot_word or [],
             "cut_seconds": cut_seconds,
         }
+    if lm is not None or hot_word:
+        options |= {"lm": lm and lm.name, "hot_words": hot_word or []}
     report = {**_result(heard, failed, opened, wall), **_origin(model, options)}
     if output is not None:
         narrator.say(_summary(report, output))

@@ -38,6 +38,8 @@ SHARD_BYTES = 64 << 20
 _USED = "used"  # a file whose time of change says when the store was last opened
 _ABOUT = "about.json"  # what a person wants to know of a store
 _SCRATCH = ".part"
+_UNREADABLE = (OSError, RuntimeError, SafetensorError)  # safetensors raises any of these for a file that is gone
+_TRIES = 5  # to write a shard, while others make room
 _NAME = re.compile(r"[0-9a-f]{32}")  # of a store's folder; others in the same place are someone else's
 _STALE = 3600.0  # s after which a scratch file is one that a stopped process left
 # of a checkpoint's configuration, what changes the states of the same weights; its head's size and dropouts do not
@@ -132,19 +134,29 @@ class FrameStore:
         content = save(self._waiting)
         shard = self.path / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
         with _disk(self.root):
-            if not (self.path / _ABOUT).is_file():
-                self.path.mkdir(parents=True, exist_ok=True)
-                (self.path / _ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
-            scratch = self.path / f"{secrets.token_hex(8)}{_SCRATCH}"
-            try:
-                scratch.write_bytes(content)
-                scratch.rename(shard)
-            finally:
-                scratch.unlink(missing_ok=True)
+            for left in reversed(range(_TRIES)):
+                try:
+                    self._write(content, shard)
+                    break
+                except FileNotFoundError:  # another process has made room of this store meanwhile
+                    if not left:
+                        raise
         self._where.update(dict.fromkeys(self._waiting, shard))
         self._known.add(shard)
         self._waiting = {}
         self.used()
+
+    def _write(self, content: bytes, shard: Path) -> None:
+        """Beside, under a name of its own, and then into place."""
+        if not (self.path / _ABOUT).is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / _ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
+        scratch = self.path / f"{secrets.token_hex(8)}{_SCRATCH}"
+        try:
+            scratch.write_bytes(content)
+            scratch.rename(shard)
+        finally:
+            scratch.unlink(missing_ok=True)
 
     def get(self, keys: Sequence[str]) -> Hidden:
         """The states of `keys`, padded together: (batch, frames, dim) in float32. Raises KeyError for one not held."""
@@ -159,7 +171,7 @@ class FrameStore:
             if shard not in self._open:
                 self._open[shard] = safe_open(str(shard), framework="pt")
             return self._open[shard].get_tensor(key)
-        except (OSError, SafetensorError):  # another process made room
+        except _UNREADABLE:  # another process made room
             self._forget(shard)
             raise KeyError(key) from None
 
@@ -187,7 +199,7 @@ class FrameStore:
                 raise ValueError("its content has changed")
             with safe_open(str(shard), framework="pt") as file:
                 self._where.update(dict.fromkeys(file.keys(), shard))
-        except (OSError, ValueError, SafetensorError):
+        except (*_UNREADABLE, ValueError):
             with suppress(OSError):
                 shard.unlink()
 
@@ -303,7 +315,7 @@ def _store(path: Path) -> StoreSize:
         try:
             with safe_open(str(shard), framework="pt") as file:
                 utterances += len(list(file.keys()))
-        except (OSError, SafetensorError):
+        except _UNREADABLE:
             continue  # damaged: it is removed when the store is opened
     try:
         stated = json.loads((path / _ABOUT).read_text(encoding="utf-8"))

@@ -167,6 +167,43 @@ def test_epochs_read_and_do_not_encode(make, watcher, tmp_path, monkeypatch):
     assert calls == []
 
 
+def test_a_file_that_has_changed_is_encoded_again_and_no_other(make, watcher, tmp_path, monkeypatch):
+    """The paths and the table are as they were; of nine utterances one was recorded anew."""
+    setting = make()
+    moved = tmp_path / "audio"
+    moved.mkdir()
+    for row in setting.rows:
+        (moved / Path(row["path"]).name).write_bytes(Path(row["path"]).read_bytes())
+    paths = [str(moved / Path(path).name) for path in setting.rows["path"]]
+    rows = setting.rows.remove_columns("path").add_column("path", paths)
+
+    def encoded() -> int:
+        again = make()
+        again.utterances = TrainingUtterances(
+            rows, again.utterances.targets, again.utterances.augment, again.recipe.seed, again.utterances.copies
+        )
+        with monkeypatch.context() as counting:
+            counting.setattr(cache.FrameStore, "add", _counting(counts := [], cache.FrameStore.add))
+            again.kept(watcher())
+        return sum(counts)
+
+    assert encoded() == 18  # two copies of each
+    assert encoded() == 0
+    content = Path(paths[4]).read_bytes()
+    Path(paths[4]).write_bytes(content[:-2] + b"\x01\x02")
+    assert encoded() == 2
+
+
+def _counting(counts: list[int], add: Callable[..., None]) -> Callable[..., None]:
+    """`FrameStore.add`, which notes how many states it was given."""
+
+    def counted(store: Any, keys: Any, hidden: Any) -> None:
+        counts.append(len(keys))
+        add(store, keys, hidden)
+
+    return counted
+
+
 def test_the_size_is_told_and_is_right(make, watcher, frames):
     for dtype, width in (("float32", 4), ("float16", 2)):
         narrator = watcher()
@@ -276,7 +313,7 @@ def test_a_disk_that_fills_while_encoding(make, watcher, frames, monkeypatch, tm
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.tempfile, "mkstemp", full)
+    monkeypatch.setattr(cache.Path, "write_bytes", full)
     with pytest.raises(UserError, match="No space left"):
         make().kept(watcher())
     narrator = watcher()

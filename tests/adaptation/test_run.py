@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jiwer
 import pytest
@@ -12,6 +14,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
+from speechxfer.adaptation.evaluation import of_forgetting
 from speechxfer.adaptation.run import adapt
 from speechxfer.cli import build_app
 from speechxfer.config import load_recipe
@@ -257,3 +260,11 @@ def test_what_was_forgotten_is_measured(tiny_recipe, quiet, corpus_table, learns
     assert before["utterances"] == after["utterances"] == 18
     assert after["wer"] < before["wer"]
     assert not [warning for warning in run.report["warnings"] if "other speech" in warning]
+    (warning,) = of_forgetting(heard(0.1), heard(0.125))
+    assert warning.startswith("other speech is heard worse: 10.0% before, 12.5% after; a share of untouched weights")
+    assert of_forgetting(heard(0.1), heard(0.1)) == of_forgetting(None, heard(0.1)) == []
+
+
+def heard(wer: float) -> Any:
+    """An evaluation of which only the error rate is asked."""
+    return SimpleNamespace(score=SimpleNamespace(wer=wer))

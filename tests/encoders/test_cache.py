@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from speechxfer.encoders import cache
 from speechxfer.encoders.cache import FrameStore, clear, fingerprint, stores_in, utterance_key
@@ -118,6 +121,61 @@ def test_two_processes_that_keep_the_same_do_no_harm(store: Any) -> None:
     assert store().get(["b"]).states.equal(states(2, 3).states[1:])
 
 
+KEEPING = """
+import sys
+from pathlib import Path
+
+import torch
+
+from speechxfer.encoders import cache
+from speechxfer.shapes import Hidden
+
+cache.fingerprint = lambda *_: sys.argv[2]  # as many checkpoints as processes
+encoder = type("Encoder", (), {"family": "made up"})()
+store = cache.FrameStore(encoder, 1, root=Path(sys.argv[1]), max_bytes=4_000)
+for number in range(200):
+    name = f"{sys.argv[3]}-{number}"
+    store.add([name], Hidden(torch.full((1, 10, 4), float(number)), torch.tensor([10]), 1))
+    store.flush()
+    store.look_again()
+    try:
+        assert store.get([name]).states.eq(number).all()
+    except KeyError:
+        pass  # the other has made room
+"""
+
+
+@pytest.mark.parametrize("stores", ["one", "two"])
+def test_processes_at_once_that_make_room_do_each_other_no_harm(tmp_path: Path, stores: str) -> None:
+    """Four thousand bytes hold a few shards of one store, so that every write removes what another may be reading."""
+    names = ["0" * 32, "0" * 32 if stores == "one" else "1" * 32]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", KEEPING, str(tmp_path), name, str(number)], stderr=subprocess.PIPE, text=True
+        )
+        for number, name in enumerate(names)
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    held = [shard for shard in tmp_path.rglob("*.safetensors") if load_file(shard)]  # each whole
+    assert 0 < sum(shard.stat().st_size for shard in held) <= 2 * 4_000
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_shard_that_cannot_be_read_is_not_removed(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another user's, in a folder that a group shares."""
+    one = store()
+    one.add(["a"], states(2))
+    one.flush()
+    (shard,) = one.path.glob("*.safetensors")
+    assert shard.stat().st_mode == (one.path / "about.json").stat().st_mode  # as the user's umask has it
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError("not yours")))
+        assert store().missing(["a"]) == ["a"]
+    assert shard.is_file() and store().missing(["a"]) == []
+
+
 def test_the_fingerprint_covers_what_lies_below_and_nothing_above(encoder: UnpaddedWhisper) -> None:
     def now(layer: int = 1) -> str:
         return fingerprint(encoder, layer, torch.float32)
@@ -194,7 +252,7 @@ def test_a_full_disk_is_one_message(store: Any, monkeypatch: pytest.MonkeyPatch,
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.tempfile, "mkstemp", full)
+    monkeypatch.setattr(cache.Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"cannot be kept there .*No space left") as caught:
         one.flush()
     assert caught.value.where == str(tmp_path)
@@ -268,8 +326,15 @@ def test_the_fingerprint_knows_what_no_weight_tells(encoder: UnpaddedWhisper) ->
     config = encoder.module.config
     config.vocab_size, config.dropout = config.vocab_size + 1, 0.3  # folds have other vocabularies
     assert fingerprint(encoder, 1, torch.float32) == before
-    config.encoder_attention_heads = 4
-    assert fingerprint(encoder, 1, torch.float32) != before
+    for change in (
+        lambda: setattr(config, "encoder_attention_heads", 4),
+        lambda: setattr(encoder, "silence", 0.5),
+        lambda: setattr(encoder.extractor, "n_fft", 512),
+    ):
+        change()
+        after = fingerprint(encoder, 1, torch.float32)
+        assert after != before
+        before = after
 
 
 def test_a_user_s_own_folders_beside_the_stores_are_neither_listed_nor_removed(

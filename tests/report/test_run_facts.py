@@ -55,6 +55,6 @@ def test_a_run_without_anything_to_compare():
 
 def test_every_stage_is_stated():
     found = run_facts(REPORT)
-    assert found["stage 0"] == "head: 123 parameters, 6 epochs in 61 s, from kept frames, dev 30.0%"
+    assert found["stage 0"] == "head: 1,234 parameters, 6 epochs in 61 s, from kept frames, dev 30.0%"
     assert found["stage 1"] == "head, top-2: 5,000,000 parameters, 4 epochs in 1,200 s, dev 21.0%"
     assert (found["seed"], found["training"]) == ("7", "1,261 s on cpu")
