@@ -289,24 +289,26 @@ def methods_table(recipes: list[Header], results: Results) -> str:
     if METHODS not in results.found:
         return markdown(("what", "measured"), [["ways of adapting", NOT_MEASURED]])
     found = results.found[METHODS]
-    under = "under " if found["busy"] else ""
     rows = [
         [
             name,
             f"`{of['settings']}`",
             rated(of["after"], "WER"),
             f"{of['trained_parameters'] / 1e6:.2f} M",
-            f"{under}{of['training_seconds'] / 60:.1f}",
+            f"{'under ' if of['busy'] else ''}{of['training_seconds'] / 60:.1f}",
             f"{of['peak_memory_mb'] / 1000:.1f} GB",
         ]
         for name, of in found["methods"].items()
     ]
-    before = next(iter(found["methods"].values()))["before"]
+    rows += [[name, NOT_MEASURED, "", "", "", ""] for name in found["missing"]]
+    of_one = next(iter(found["methods"].values()))
+    before = of_one["before"]
+    machines = "; ".join(dict.fromkeys(of["machine"] for of in found["methods"].values()))
     share = f"one training speaker in {found['every']}" if found["every"] > 1 else "every training speaker"
     said = (
         "\nWER on the reported speakers, decoded greedily, "
-        f"trained on {found['train_utterances']} utterances ({share}); "
-        f"untouched {rated(before, 'WER')}. Memory is the whole command's, on {found['machine']}. "
+        f"trained on {of_one['train_utterances']} utterances ({share}); "
+        f"untouched {rated(before, 'WER')}. Memory is the whole command's, on {machines}. "
         f"By `{found['command']}`.\n"
     )
     return markdown(("method", "recipe", "WER", "trained", "minutes of training", "memory"), rows) + said

@@ -6,7 +6,8 @@ as it is shipped, decoded greedily. WER on the reported speakers of what dev cho
 training, and the peak memory of the whole command.
 
 TRAIN has a column `split` that says which rows are dev, as scripts/prepare_speechocean762.py --hold-out writes it.
---every takes one training speaker in so many. A run that stands in --work is not done again.
+--every takes one training speaker in so many. A run that stands in --work, or in the file that --json names, is not
+done again; that file is written after every method.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def measured(name: str, table: Path, test: Path, work: Path, settings: Sequence[
             "trained_parameters": max(stage["trained_parameters"] for stage in report["stages"]),
             "training_seconds": report["speed"]["training_seconds"],
             "peak_memory_mb": round(memory),
-            "train": report["parts"]["train"],
+            "train_utterances": report["parts"]["train"]["utterances"],
         }
         (folder / KEPT).write_text(json.dumps(found), encoding="utf-8")
     return json.loads((folder / KEPT).read_text(encoding="utf-8"))
@@ -83,22 +84,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     table = given.work.absolute() / "train.csv"
     fewer_speakers(given.train, given.every, table)
-    found = {
-        name: measured(name, table, given.test.absolute(), given.work.absolute(), given.set) for name in given.methods
+    document: dict[str, Any] = {
+        "command": f"python scripts/bench/methods.py {named(given.train)} {named(given.test)} --work runs/methods",
+        "every": given.every,
+        "methods": _known(given.json, given.every),
     }
-    parts = {name: of.pop("train") for name, of in found.items()}
-    write(
-        {
-            "command": f"python scripts/bench/methods.py {named(given.train)} {named(given.test)} --work runs/methods",
-            "machine": machine(),
-            "versions": versions("torch", "transformers"),
-            "busy": given.busy,
-            "every": given.every,
-            "train_utterances": max(part["utterances"] for part in parts.values()),
-            "methods": found,
-        },
-        given.json,
-    )
+    for name in given.methods:
+        if name not in document["methods"]:
+            of = measured(name, table, given.test.absolute(), given.work.absolute(), given.set)
+            here = {"machine": machine(), "busy": given.busy, "versions": versions("torch", "transformers")}
+            document["methods"][name] = of | here
+            document["missing"] = [other for other in METHODS if other not in document["methods"]]
+            if given.json:
+                given.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(document, given.json)
+
+
+def _known(file: Path | None, every: int) -> dict[str, Any]:
+    """The methods that a file holds already, of the same training speakers."""
+    if file is None or not file.is_file():
+        return {}
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return kept["methods"] if kept["every"] == every else {}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -54,13 +55,18 @@ def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper,
     assert head["before"] == full["before"] and head["trained_parameters"] < full["trained_parameters"]
     chosen = sorted({row["speaker"] for row in rows if row["split"] == "train"})[::2]
     wanted = sum(row["split"] == "train" and row["speaker"] in chosen for row in rows)
-    assert found["train_utterances"] == wanted < 9 and found["every"] == 2
+    assert head["train_utterances"] == wanted < 9 and found["every"] == 2
+    assert found["missing"] == ["LoRA", "staged", "joint"]
     bench.main([*words, "--json", str(target), "--set", "no_such=1"])  # nothing runs again
+    assert json.loads(target.read_text()) == found
+    shutil.rmtree(tmp_path / "work")  # nor with the file alone
+    bench.main([*words, "--json", str(target), "--set", "no_such=1"])
     assert json.loads(target.read_text()) == found
     results = script("tables.py").Results(tmp_path)
     results.found = {"bench-methods": found}
     table = script("tables.py").methods_table([], results)
     assert "| head | `accent-whisper stages.0.train=head` |" in table and "one training speaker in 2" in table
+    assert "| joint | not measured yet |" in table
     capfd.readouterr()
 
 
