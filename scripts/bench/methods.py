@@ -84,17 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     table = given.work.absolute() / "train.csv"
     fewer_speakers(given.train, given.every, table)
+    known = _known(given.json, given.every)
     document: dict[str, Any] = {
         "command": f"python scripts/bench/methods.py {named(given.train)} {named(given.test)} --work runs/methods",
         "every": given.every,
-        "methods": _known(given.json, given.every),
+        "methods": known,
+        "missing": [name for name in METHODS if name not in known],
     }
     for name in given.methods:
         if name not in document["methods"]:
             of = measured(name, table, given.test.absolute(), given.work.absolute(), given.set)
             here = {"machine": machine(), "busy": given.busy, "versions": versions("torch", "transformers")}
             document["methods"][name] = of | here
-            document["missing"] = [other for other in METHODS if other not in document["methods"]]
+            document["missing"].remove(name)
             if given.json:
                 given.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     write(document, given.json)
