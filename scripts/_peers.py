@@ -1,4 +1,4 @@
-"""The rows that scripts/tables.py makes of what scripts/bench/cache.py and scripts/bench/against_*.py measured."""
+"""The rows that scripts/tables.py makes of what scripts/bench/cache.py, gpu.py and against_*.py measured."""
 
 from __future__ import annotations
 
@@ -63,6 +63,20 @@ def against_faster_whisper(bench: Document) -> Rows:
         rate = f"WER {per_cent(of['wer'])}{between(of['interval'])}"
         fast = f"{timed(of['throughput'], ' s')} of speech a second, {_gigabytes(of)}"
         rows.append([what, fast, "; ".join([rate, *(ratios if not rows else [])])])
+    return rows
+
+
+def gpu(bench: Document) -> Rows:
+    rows = []
+    for name, of in bench["training"].items():
+        what = f"{name}, an epoch of {of['audio_seconds'] / 60:.0f} min in {of['precision']} on {bench['machine']}"
+        memory = f"{of['peak_memory_mb'] / 1000:.1f} GB of the GPU's memory"
+        beside = [f"{of['parameters']['trained']:,} parameters train"]
+        if of["utilisation"] is not None:
+            beside.append(f"GPU busy {of['utilisation']} %")
+        if of["seconds_beforehand"] is not None:
+            beside.append(f"frames kept once in {of['seconds_beforehand']:.1f} s")
+        rows.append([what, f"{timed(of['seconds_an_epoch'])}, {memory}", "; ".join(beside)])
     return rows
 
 

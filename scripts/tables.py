@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from _cells import Document, Rows, between, markdown, per_cent, rated, timed
 from _keys import keys_table
-from _peers import PEERS
+from _peers import PEERS, gpu
 from _wake_words import FOLDS, WAKE_WORDS, by_folds, means, taken
 
 from speechxfer.errors import UserError, nearest
@@ -237,20 +237,6 @@ def invariance(bench: Document) -> Rows:
     counts = "; ".join(f"{name}: {of['equal']} of {of['utterances']} equal" for name, of in transcripts)
     largest = f"largest difference of a frame {bench['largest_frame_difference']:.0e}"
     return [[f"transcripts at batch 1 and {bench['batch']}", counts, largest]]
-
-
-def gpu(bench: Document) -> Rows:
-    rows = []
-    for name, of in bench["training"].items():
-        what = f"{name}, an epoch of {of['audio_seconds'] / 60:.0f} min in {of['precision']} on {bench['machine']}"
-        memory = f"{of['peak_memory_mb'] / 1000:.1f} GB of the GPU's memory"
-        beside = [f"{of['parameters']['trained']:,} parameters train"]
-        if of["utilisation"] is not None:
-            beside.append(f"GPU busy {of['utilisation']} %")
-        if of["seconds_beforehand"] is not None:
-            beside.append(f"frames kept once in {of['seconds_beforehand']:.1f} s")
-        rows.append([what, f"{timed(of['seconds_an_epoch'])}, {memory}", "; ".join(beside)])
-    return rows
 
 
 def coverage(bench: Document) -> Rows:

@@ -58,6 +58,18 @@ class _Run:
         rate = min(max(rate, 1 / words), 0.5)  # none at all, and more than all, are found by chance too
         return NOISE * math.sqrt(rate * (1 - rate) / words)
 
+    @property
+    def gained(self) -> float:
+        """By how much the last stage's later half is better than its earlier one."""
+        half = len(self.devs) // 2
+        return min(self.devs[:half]) - min(self.devs[half:])
+
+    def known_and_dev(self, known: float, dev: float) -> str:
+        """The evidence of a stage that stands still: the rate on what it was trained on, and that on dev."""
+        late = len(self.devs) - len(self.devs) // 2
+        told = f"{known:.1%} on utterances it trained on, {dev:.1%} on dev; its last {late} epochs gave "
+        return told + f"{max(self.gained, 0.0):.1%}, and {self.noise(dev):.1%} may be chance"
+
 
 def of_silence(run: _Run) -> Advice | None:
     """A model that writes nothing: a CTC head that has collapsed to blanks, or a decoder that ends at once."""
@@ -144,29 +156,26 @@ def of_epochs(run: _Run) -> Advice | None:
 
 def of_data(run: _Run) -> Advice | None:
     """What was trained on is known by heart, and dev stands still. A learning curve says this better."""
-    known, dev, half = (run.report.get("seen") or {}).get("wer"), run.dev.get("wer"), len(run.devs) // 2
+    known, dev = (run.report.get("seen") or {}).get("wer"), run.dev.get("wer")
     if known is None or dev is None or len(run.devs) < HALVES or run.points or of_overfitting(run):
         return None
-    gained = min(run.devs[:half]) - min(run.devs[half:])
-    if known > LEARNT * dev or dev - known <= run.noise(dev) or gained > run.noise(dev):
+    if known > LEARNT * dev or dev - known <= run.noise(dev) or run.gained > run.noise(dev):
         return None
-    told = f"{known:.1%} on utterances it trained on, {dev:.1%} on dev; its last {len(run.devs) - half} epochs gave "
-    told += f"{max(gained, 0.0):.1%}, and {run.noise(dev):.1%} may be chance"
-    return Advice("more data, of other speakers where there are any, or more augmentation (augment)", told)
+    what = "more data, of other speakers where there are any, or more augmentation (augment)"
+    return Advice(what, run.known_and_dev(known, dev))
 
 
 def of_size(run: _Run) -> Advice | None:
     """Every layer was trained, and what was trained on is heard no better than dev: the encoder may be too small."""
-    known, dev, half = (run.report.get("seen") or {}).get("wer"), run.dev.get("wer"), len(run.devs) // 2
+    known, dev = (run.report.get("seen") or {}).get("wer"), run.dev.get("wer")
     whole = {"all", "encoder"} & set(run.stages[-1]["train"])
     if known is None or dev is None or not whole or len(run.devs) < HALVES or run.report["kept"] == UNTOUCHED:
         return None
-    gained, noise = min(run.devs[:half]) - min(run.devs[half:]), run.noise(dev)
-    if noise > HIDES * dev or dev - known > noise or gained > noise or of_overfitting(run):
+    noise = run.noise(dev)
+    if noise > HIDES * dev or dev - known > noise or run.gained > noise or of_overfitting(run):
         return None
-    told = f"{known:.1%} on utterances it trained on, {dev:.1%} on dev; its last {len(run.devs) - half} epochs gave "
-    told += f"{max(gained, 0.0):.1%}, and {noise:.1%} may be chance"
-    return Advice("a larger encoder of the same family (encoder.name; whisper-base after whisper-tiny)", told)
+    what = "a larger encoder of the same family (encoder.name; whisper-base after whisper-tiny)"
+    return Advice(what, run.known_and_dev(known, dev))
 
 
 def of_the_curve(run: _Run) -> Advice | None:

@@ -1,4 +1,4 @@
-"""Options that every verb takes, and the console that `--quiet` silences."""
+"""Options that several verbs take, and the console that `--quiet` silences."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from speechxfer.errors import UserError
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE ('-': standard output)."),
+]
+LmFile = Annotated[
+    Path | None,
+    typer.Option("--lm", metavar="FILE", help="Of a CTC head: search with this ARPA file; else as saved."),
+]
+HotWords = Annotated[
+    list[str] | None,
+    typer.Option("--hot-word", metavar="WORD", help="Of a CTC head: prefer this name or term; repeatable."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and the JSON asked for.")]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
+from speechxfer.cli._options import HotWords, JsonFile, LmFile, Quiet, silent, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,12 +42,8 @@ def evaluate(
         bool | None,
         typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
     ] = None,
-    lm: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of a CTC head: search with this ARPA file; else as saved.")
-    ] = None,
-    hot_word: Annotated[
-        list[str] | None, typer.Option(metavar="WORD", help="Of a CTC head: prefer this name or term; repeatable.")
-    ] = None,
+    lm: LmFile = None,
+    hot_word: HotWords = None,
     batch_seconds: Annotated[float | None, typer.Option(min=0.1, help="Audio answered at once, seconds.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unusable rows out, and count them.")] = False,

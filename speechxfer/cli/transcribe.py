@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
+from speechxfer.cli._options import HotWords, JsonFile, LmFile, Quiet, silent, write_json
 from speechxfer.cli._transcripts import JSONL, SUBTITLES, Form, KeptFile, check_output, form_of, plain
 from speechxfer.errors import UserError
 
@@ -41,12 +41,8 @@ def transcribe(
         bool | None,
         typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
     ] = None,
-    lm: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of a CTC head: search with this ARPA file; else as saved.")
-    ] = None,
-    hot_word: Annotated[
-        list[str] | None, typer.Option(metavar="WORD", help="Of a CTC head: prefer this name or term; repeatable.")
-    ] = None,
+    lm: LmFile = None,
+    hot_word: HotWords = None,
     cut_seconds: Annotated[
         float | None,
         typer.Option(min=1.0, help="Cut longer audio at pauses into such lengths; else 28, for subtitles 7."),

@@ -149,7 +149,7 @@ class _Said(NamedTuple):
     words: list[Word] | None = None  # times from the start of the cut
 
 
-Answer = Callable[[list[np.ndarray]], list[_Said]]
+Answer = Callable[[list[np.ndarray]], Sequence[_Said | str]]
 
 
 class _Utterance:
@@ -206,7 +206,7 @@ class _Job:
         answer: Answer | None = None,
     ) -> None:
         self.model, self.batch_seconds, self.on_bad, self.progress = model, batch_seconds, on_bad, progress
-        self.ask: Answer | None = partial(_said, answer or partial(_without_times, model))
+        self.ask: Answer | None = partial(_said, answer or model.answer)
         if model.ahead and answer is None:
             self.ask = None  # its workers are kept busy
         self.begun: deque[_Utterance] = deque()
@@ -289,15 +289,11 @@ def _segment(start: float, end: float, said: _Said) -> Segment:
     return Segment(round(start, 3), round(end, 3), said.text, moved)
 
 
-def _without_times(model: SpeechModel, waveforms: list[np.ndarray]) -> list[_Said]:
-    return [_Said(text) for text in model.answer(waveforms)]
-
-
 def _with_times(model: WithCtc, waveforms: list[np.ndarray]) -> list[_Said]:
     return [_Said(*said) for said in timed_answers(model, waveforms)]
 
 
-def _said(answer: Answer, waveforms: list[np.ndarray]) -> list[_Said]:
+def _said(answer: Answer, waveforms: list[np.ndarray]) -> Sequence[_Said | str]:
     """The model's answers; a GPU that has no room for the batch gets half of it at a time."""
     try:
         return answer(waveforms)
@@ -306,7 +302,7 @@ def _said(answer: Answer, waveforms: list[np.ndarray]) -> list[_Said]:
             raise
     torch.cuda.empty_cache()  # not in the handler, whose error holds on to the failed call's tensors
     half = len(waveforms) // 2
-    return _said(answer, waveforms[:half]) + _said(answer, waveforms[half:])
+    return [*_said(answer, waveforms[:half]), *_said(answer, waveforms[half:])]
 
 
 def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
