@@ -17,6 +17,8 @@ from speechxfer.errors import Problems, UserError, nearest
 Schema = TypeVar("Schema", bound=BaseModel)
 ADAPT, WAKE_WORD = "adapt", "wakeword train"  # the commands that a recipe may be for
 _BY_HEAD = {"seq2seq": "accent-whisper", "joint": "accent-best", "ctc": "accent-ctc", "classify": "spoken-commands"}
+_SEVERAL = {"seq2seq": "staged"}  # instead, for a recipe of several stages
+_LENGTH, _RATES = ("epochs", "patience"), ("lr", "encoder_lr", "decoder_lr", "layer_decay")  # of a stage
 _OWN_KEYS = {ADAPT: "stages", WAKE_WORD: "word"}  # what a recipe for the one has, and for no other
 
 
@@ -74,8 +76,9 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
 
     source: a path, a shipped recipe's name, or a mapping. overrides: `encoder.name=...`, `stages.0.epochs=2`; the value
     is read as YAML. A recipe without stages gets those of the shipped recipe for its head (`head.kind`), and a stage
-    without epochs or a rate gets theirs. Raises UserError that gathers every unknown key (with the nearest known one),
-    wrong type and missing value, each with its line where it stands in a file.
+    without epochs (with their patience) or a rate (with the others and their decay) gets theirs, one of several stages
+    those of `staged`. Raises UserError that gathers every unknown key (with the nearest known one), wrong type and
+    missing value, each with its line where it stands in a file.
     """
     if isinstance(source, dict):
         path, text, values = None, "", copy.deepcopy(source)
@@ -100,7 +103,7 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     if values.get("stages") is None and shipped:
         values["stages"] = copy.deepcopy(shipped)
     override([word for word in overrides if word.startswith("stages")])
-    _complete(values.get("stages"), shipped)
+    _complete(values.get("stages"), _shipped_stages(values))
     return _checked(Recipe, values, problems, typed, text)
 
 
@@ -199,22 +202,32 @@ def _checked(schema: type[Schema], values: dict[str, Any], problems: Problems, t
 
 
 def _shipped_stages(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """The stages of the shipped recipe for this head; none for one that will be refused."""
-    head = values.get("head") or {}
+    """The stages of the shipped recipe for this head and so many stages; none for a head that will be refused."""
+    head, stages = values.get("head") or {}, values.get("stages")
     kind = head.get("kind", Head().kind) if isinstance(head, dict) else None
-    path = shipped_recipes().get(_BY_HEAD.get(kind, "")) if isinstance(kind, str) else None
+    if not isinstance(kind, str) or kind not in _BY_HEAD:
+        return []
+    several = isinstance(stages, list) and len(stages) > 1
+    path = shipped_recipes().get(_SEVERAL.get(kind, _BY_HEAD[kind]) if several else _BY_HEAD[kind])
     return _parse(_text_of(path), path)["stages"] if path else []
 
 
 def _complete(stages: Any, shipped: list[dict[str, Any]]) -> None:
-    """Give a stage without epochs or a rate those of the shipped stage that trains the same, else of the last."""
+    """Give a stage without epochs or a rate those of the shipped stage that trains the like, else of the last.
+
+    With the epochs comes their patience, and with the rate those that differ from it: they were chosen together.
+    """
     for stage in stages if isinstance(stages, list) and shipped else []:
         if isinstance(stage, dict):
-            like = next((one for one in shipped if one["train"] == stage.get("train")), shipped[-1])
-            rates = () if "lr" in stage else ("lr", "encoder_lr", "decoder_lr")
-            for key in ("epochs", *rates):
-                if key in like:
-                    stage.setdefault(key, like[key])
+            like = next((one for one in shipped if _alike(one["train"]) == _alike(stage.get("train"))), shipped[-1])
+            for keys in (_LENGTH, _RATES):
+                if keys[0] not in stage:
+                    stage.update({key: like[key] for key in keys if key in like and key not in stage})
+
+
+def _alike(train: Any) -> set[str]:
+    """What a stage trains, whatever number of upper layers, in whatever order."""
+    return {re.sub(r"^top-\d+$", "top", str(part)) for part in (train if isinstance(train, list) else [train])}
 
 
 def _refuse_other(values: dict[str, Any], source: str | Path, command: str) -> None:

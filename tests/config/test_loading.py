@@ -62,6 +62,22 @@ def test_a_stage_gets_the_epochs_and_rates_that_it_leaves_out(write):
     assert encoder.batch_seconds == 9
 
 
+def test_stages_of_their_own_number_take_lengths_patience_and_rates_of_the_staged_recipe(write):
+    text = "head: {kind: seq2seq}\nstages: [{train: head}, {train: [top-4, head], epochs: 2}, {train: all, lr: 1e-5}]"
+    head, upper, every = load_recipe(write(text)).stages
+    first, middle, last = load_recipe("staged").stages
+    assert head == first.model_copy(update={"batch_seconds": head.batch_seconds})
+    assert (upper.epochs, upper.patience) == (2, None)  # a length of its own, so no patience that belongs to another
+    assert (upper.lr, upper.layer_decay) == (middle.lr, middle.layer_decay) and middle.layer_decay < 1
+    assert (every.epochs, every.patience) == (last.epochs, last.patience) and last.patience
+    assert (every.lr, every.layer_decay) == (1e-5, 1.0)
+    # one stage alone is not a transfer in stages, wherever it was written
+    alone = load_recipe(write("head: {kind: seq2seq}\n"), ["stages=[{train: head}]"]).stages
+    assert alone[0].epochs == load_recipe("accent-whisper").stages[0].epochs
+    typed = load_recipe(write("head: {kind: seq2seq}\n"), ["stages=[{train: head}, {train: all}]"]).stages
+    assert typed[1].epochs == last.epochs
+
+
 @pytest.mark.parametrize("written", ["1e-4", "1E-4", "1.0e-4", "1.e-4", ".1e-3", "+1e-4", "0.0001"])
 def test_a_rate_is_a_number_however_it_is_written(write, written):
     by_file = load_recipe(write(SMALLEST.replace("1.0e-3", written)))
