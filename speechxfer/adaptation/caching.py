@@ -16,10 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from speechxfer import processes
-from speechxfer.adaptation.batches import Draw, Drawn, TrainingUtterances
+from speechxfer.adaptation.batches import (
+    Draw,
+    Drawn,
+    TrainingUtterances,
+    leave_ctrl_c_to_training,
+    loading_workers,
+)
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import Cache, Stage
 from speechxfer.encoders.base import FEATURES
@@ -28,7 +34,7 @@ from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel, cut_by_seconds
 from speechxfer.models.answering import Progress
 from speechxfer.report.progress import Narrator
-from speechxfer.shapes import RATE, Frames, Hidden
+from speechxfer.shapes import RATE, Frames, Hidden, Inputs
 
 PAYS = 1.5  # times that each state must be read for each that has yet to be encoded
 SPARE_BYTES = 1 << 30  # of the disk, for checkpoints and for others
@@ -51,7 +57,8 @@ class CachedUtterances(Dataset):
         try:
             states = self.store.read(self.utterances.key(draw.row, copy))
         except KeyError:  # another process made room: encoded once more, and not lost
-            states = lower(self.model, [self.utterances.waveform(draw.row, copy)], self.store.layer).states[0].cpu()
+            inputs = self.model.encoder.prepare([self.utterances.waveform(draw.row, copy)])
+            states = lower(self.model, inputs, self.store.layer).states[0].cpu()
         return states, self.utterances.targets[draw.row], False
 
 
@@ -83,7 +90,8 @@ def expected(
     """Size and use of a stage's frozen frames, from a probe of `_PROBE_SECONDS` of silence."""
     epochs = math.ceil(stage.epochs)
     copies = min(epochs, utterances.copies or epochs) if utterances.changes else 1
-    probe = lower(model, [np.zeros(round(_PROBE_SECONDS * RATE), np.float32)], split).states
+    silence = np.zeros(round(_PROBE_SECONDS * RATE), np.float32)
+    probe = lower(model, model.encoder.prepare([silence]), split).states
     width = 2 if cache.dtype == "float16" else 4
     a_second = probe.numel() * width / model.encoder.seconds_run(_PROBE_SECONDS)
     speeds = utterances.augment.settings.speed or [1.0]
@@ -206,19 +214,50 @@ def encode(
     longest_first = sorted(range(len(utterances)), key=lambda row: -seconds[row])
     batches = list(cut_by_seconds(longest_first, _run(model, seconds), batch_seconds))
     batches = batches[share[0] :: share[1]]
+    lacking = [
+        _Batch(copy, batch)
+        for copy, named in enumerate(keys)
+        for batch in batches
+        if store.missing(named[row] for row in batch)
+    ]
+    loader = DataLoader(
+        _Prepared(model, utterances, lacking),
+        batch_size=None,  # they are batches already
+        num_workers=loading_workers(model.device.type) if lacking else 0,
+        worker_init_fn=leave_ctrl_c_to_training,
+        generator=torch.Generator(),  # it draws a seed, not from where dropout draws
+    )
     try:
-        for copy, named in enumerate(keys):
-            for batch in batches:
-                missing = store.missing(named[row] for row in batch)
-                if missing:
-                    hidden = lower(model, [utterances.waveform(row, copy) for row in batch], store.layer)
-                    place = {named[row]: place for place, row in enumerate(batch)}
-                    lacking = [place[key] for key in missing]
-                    store.add(missing, Hidden(hidden.states[lacking], hidden.lengths[lacking], hidden.layer))
-                    done += len(missing)
-                    progress(done, of)
+        for (copy, batch), inputs in zip(lacking, loader, strict=True):
+            missing = store.missing(keys[copy][row] for row in batch)  # fewer, where another process was here meanwhile
+            if missing:
+                hidden = lower(model, inputs, store.layer)
+                place = {keys[copy][row]: place for place, row in enumerate(batch)}
+                rows = [place[key] for key in missing]
+                store.add(missing, Hidden(hidden.states[rows], hidden.lengths[rows], hidden.layer))
+                done += len(missing)
+                progress(done, of)
     finally:
         store.flush()
+
+
+class _Batch(NamedTuple):
+    copy: int
+    rows: list[int]
+
+
+class _Prepared(Dataset):
+    """Batches decoded, augmented and prepared: beside a GPU by processes that run ahead of it."""
+
+    def __init__(self, model: SpeechModel, utterances: TrainingUtterances, batches: list[_Batch]) -> None:
+        self.model, self.utterances, self.batches = model, utterances, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, place: int) -> Inputs:
+        copy, rows = self.batches[place]
+        return self.model.encoder.prepare([self.utterances.waveform(row, copy) for row in rows])
 
 
 @contextmanager
@@ -237,7 +276,7 @@ def remembering(model: SpeechModel, drawn: TrainingUtterances | CachedUtterances
         try:
             hidden = store.get(keys)
         except KeyError:
-            hidden = lower(model, waveforms, store.layer)
+            hidden = lower(model, model.encoder.prepare(waveforms), store.layer)
             with suppress(UserError):  # a disk that fills here costs time, and nothing else
                 store.add(keys, hidden)
         on_device = Hidden(hidden.states.to(model.device), hidden.lengths.to(model.device), hidden.layer)
@@ -253,12 +292,12 @@ def remembering(model: SpeechModel, drawn: TrainingUtterances | CachedUtterances
 
 
 @torch.no_grad()
-def lower(model: SpeechModel, waveforms: Sequence[np.ndarray], split: int) -> Hidden:
+def lower(model: SpeechModel, inputs: Inputs, split: int) -> Hidden:
     """Hidden states at a split, in float32 on every device.
 
     The model is one that a stage has begun with (`Trainee.begin`): what lies below the split is in eval mode.
     """
-    return model.encoder.lower(model.encoder.prepare(waveforms).to(model.device), split)
+    return model.encoder.lower(inputs.to(model.device), split)
 
 
 def _run(model: SpeechModel, seconds: Sequence[float]) -> list[float]:

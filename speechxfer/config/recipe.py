@@ -81,14 +81,19 @@ class Stage(Section):
     encoder_lr: float | None = Field(None, gt=0, description="Another peak for the encoder's layers.")
     decoder_lr: float | None = Field(None, gt=0, description="Another peak for Whisper's own decoder.")
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="Each of the encoder's layers has this times the rate of the one above it; or as lr."
+        1.0,
+        gt=0,
+        le=1,
+        description="Each of the encoder's layers has this times the rate of the one above it; or as lr.",
     )
     warmup: Share = Field(0.1, description="Share of the steps in which the rate rises; it falls linearly after.")
     batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
     accumulate: int = Field(1, ge=1, description="Batches to one step.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, of all but norms and biases.")
-    patience: int | None = Field(None, ge=1, description="Stop after so many epochs without a better dev WER; or as epochs.")
+    patience: int | None = Field(
+        None, ge=1, description="Stop after so many epochs without a better dev WER; or as epochs."
+    )
 
 
 class Decoding(Section):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from speechxfer.adaptation import caching
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.caching import CachedUtterances, copies_of, expected, from_cache, remembering
 from speechxfer.adaptation.run import adapt
@@ -307,6 +308,22 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
     shard.write_bytes(content)
     again = states(make("whisper", *batches).kept(watcher()))
     assert all(again[key].equal(truth[key]) for key in truth)
+
+
+def test_batches_prepared_by_other_processes_are_the_same(make, watcher, monkeypatch):
+    def states() -> list[torch.Tensor]:
+        kept = make("whisper", "decoding.batch_seconds=2").kept(watcher())
+        return [kept.store.read(kept.utterances.key(row, copy)) for copy in (0, 1) for row in range(9)]
+
+    truth = states()
+    clear()
+    here: list[int] = []  # what a forked process adds stays with it
+    waveform = TrainingUtterances.waveform
+    monkeypatch.setattr(TrainingUtterances, "waveform", lambda *given: here.append(1) or waveform(*given))
+    monkeypatch.setattr(caching, "loading_workers", lambda device: 2)
+    found = states()
+    assert not here
+    assert all(one.equal(other) for one, other in zip(found, truth, strict=True))
 
 
 def test_a_disk_that_fills_while_encoding(make, watcher, frames, monkeypatch, tmp_path):
