@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from speechxfer.adaptation import lora
 from speechxfer.config.recipe import Augment, Lora, Stage
@@ -16,6 +17,8 @@ from speechxfer.encoders.base import FEATURES
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.shapes import IGNORED, RATE, Hidden, Inputs
+
+_MOST_STATES = 60_000_000  # values that the training layers put out for what goes through them together
 
 
 class Trainee(nn.Module):
@@ -114,9 +117,31 @@ class Trainee(nn.Module):
                 freq_width=self.augment.freq_width,
                 generator=torch.default_generator,  # the one that a resumed run gets back
             )
-        total = self.model.loss(self.model.encoder.upper(hidden), labels)
+        size = self._at_once(hidden)
+        if size >= len(labels):
+            total = self._loss(hidden.states, hidden.lengths, labels, hidden.extra)
+        else:  # each part runs again for its gradient, so that no two parts' activations are held together
+            parts = zip(hidden.states.split(size), hidden.lengths.split(size), labels.split(size), strict=True)
+            total = torch.stack([checkpoint(self._loss, *part, use_reentrant=False) for part in parts]).sum()
         count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         return {"loss": total / count}
+
+    def _loss(self, states: Tensor, lengths: Tensor, labels: Tensor, extra: dict[str, Any] | None = None) -> Tensor:
+        return self.model.loss(self.model.encoder.upper(Hidden(states, lengths, self.split, extra or {})), labels)
+
+    def _at_once(self, hidden: Hidden) -> int:
+        """Utterances that go through the layers together: all, but of a batch that is padded to 30 s.
+
+        That one holds ten times the frames that `batch_seconds` stands for, and would set the memory that training
+        takes.
+        """
+        batch, frames, _ = hidden.states.shape
+        usual = 2 * self.stage.batch_seconds * self._frames_a_second
+        if not self.training or hidden.extra or batch * frames <= usual:
+            return batch
+        layers = max(1, self.model.encoder.depth - max(0, self.split))
+        parts = min(batch, -(-hidden.states.numel() * layers // _MOST_STATES))
+        return -(-batch // parts)
 
 
 def split_of(stage: Stage, depth: int) -> int:
