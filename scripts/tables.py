@@ -141,7 +141,8 @@ def result_cells(result: Document) -> list[str]:
     if rejected:
         after += f": the untouched model, kept, since the trained one had {rated(rejected, measure)}"
     others = [rated(side, measure) if side else "–" for side in (before, padded)]
-    return [result["corpus"], others[0], after, others[1], minutes]
+    untouched = f"{result['settings']['encoder']['name']} {others[0]}" if before else others[0]
+    return [result["corpus"], untouched, after, others[1], minutes]
 
 
 def results_table(recipes: list[Header], results: Results) -> str:

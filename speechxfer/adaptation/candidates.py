@@ -39,8 +39,8 @@ class Candidate:
 
     @property
     def as_used(self) -> float:
-        """The error rate as the model will decode, where that was measured."""
-        return self.dev if self.dev_beam is None else self.dev_beam
+        """The error rate as the model will decode: greedily, where the beam errs more or was not heard."""
+        return self.dev if self.dev_beam is None else min(self.dev, self.dev_beam)
 
 
 def choose_weights(
@@ -50,7 +50,8 @@ def choose_weights(
 
     stages: the report's entries. Of equals the later stage, the mean and the mixture are preferred: they have adapted
     more, or forgotten less, for the same figure. Where Whisper's decoder is to search by beam, the `FINALISTS` best
-    are heard so too, and the best of those is chosen: what is right greedily is not always what a beam finds.
+    are heard so too, and the best of those is chosen: what is right greedily is not always what a beam finds. A beam
+    that errs more than the same weights do greedily is not used.
     """
     best = min(reversed(range(len(stages))), key=lambda number: stages[number]["dev"])
     found: list[tuple[Candidate, Callable[[], Weights]]] = [
@@ -85,6 +86,9 @@ def choose_weights(
             candidate.dev_beam = judge.dev_by_beam(trainee.model, f"{candidate.name}, dev by beam")
             judge.narrator.say(f"{candidate.name}: dev by beam {candidate.dev_beam:.1%}")
         chosen = min(finalists, key=lambda one: one[0].as_used)
+        if chosen[0].dev_beam != chosen[0].as_used:
+            trainee.model.settings.beams = 1
+            judge.narrator.say("the beam errs more: the model decodes greedily")
     trainee.load_state_dict(chosen[1]())
     return [chosen[0], *(candidate for candidate, _ in found if candidate is not chosen[0])]
 

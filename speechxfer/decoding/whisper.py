@@ -18,6 +18,9 @@ LEAST_TOKENS = 24
 LONGEST_LOOP = 12
 ROUNDS = 3
 ROUNDS_OF_ONE = 6
+# A loop may have two tunes ("that was the thing, there was that was the thing"): the same few tokens, so many times.
+REFRAIN = 4
+REFRAINS = 4
 FRAMES_PER_SECOND = 50
 
 
@@ -33,7 +36,8 @@ def decode(
     """Token ids of each utterance, those after the prompt.
 
     frames: (batch, frames, dim). prompt: start, language, task and no-timestamps tokens. beams: 1 is greedy.
-    no_loops: no stretch of up to `LONGEST_LOOP` tokens is said a third time running, no single token a sixth.
+    no_loops: no stretch of up to `LONGEST_LOOP` tokens is said a third time running, no single token a sixth, and no
+    four tokens together a fourth time, running or not.
     The suppressed tokens are those of the model's generation config, as its authors decode.
     """
     sequences = _sequences(network, frames, prompt, beams=beams, no_loops=no_loops)
@@ -97,13 +101,17 @@ def _sequences(
 
 
 class _NoLoop(LogitsProcessor):
-    """Forbids the token that would say the last stretch of tokens for the `ROUNDS`-th time running."""
+    """Forbids the token with which a stretch of tokens would be said for the `ROUNDS`-th time running.
+
+    And the one with which `REFRAIN` tokens would be said for the `REFRAINS`-th time.
+    """
 
     def __init__(self, prompt: int) -> None:
         self.prompt = prompt
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         said = input_ids[:, self.prompt :]
+        forbidden: list[tuple[int, int]] = []
         for stretch in range(1, LONGEST_LOOP + 1):
             rounds = ROUNDS_OF_ONE if stretch == 1 else ROUNDS
             size = stretch * rounds - 1
@@ -111,9 +119,17 @@ class _NoLoop(LogitsProcessor):
                 continue
             last = said[:, -size:]
             looping = (last[:, stretch:] == last[:, :-stretch]).all(1)
-            if bool(looping.any()):
-                scores = scores.clone()
-                scores[looping, last[looping, -stretch]] = float("-inf")
+            forbidden += [(row, int(last[row, -stretch])) for row in looping.nonzero().flatten().tolist()]
+        if said.shape[1] >= REFRAIN:
+            each = said.unfold(1, REFRAIN, 1)  # (rows, places, REFRAIN)
+            again = (each[:, :, :-1] == said[:, None, 1 - REFRAIN :]).all(-1)
+            for row in (again.sum(1) >= REFRAINS - 1).nonzero().flatten().tolist():
+                tokens, counts = each[row, again[row], -1].unique(return_counts=True)
+                forbidden += [(row, int(token)) for token in tokens[counts >= REFRAINS - 1]]
+        if forbidden:
+            scores = scores.clone()
+            for row, token in forbidden:
+                scores[row, token] = float("-inf")
         return scores
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,15 @@ from torch import Tensor, nn
 from transformers import WhisperProcessor
 
 from speechxfer.decoding.hybrid import Hypothesis, Rescoring, choose
-from speechxfer.decoding.whisper import LEAST_TOKENS, LONGEST_LOOP, ROUNDS, ROUNDS_OF_ONE, TOKENS_PER_SECOND
+from speechxfer.decoding.whisper import (
+    LEAST_TOKENS,
+    LONGEST_LOOP,
+    REFRAIN,
+    REFRAINS,
+    ROUNDS,
+    ROUNDS_OF_ONE,
+    TOKENS_PER_SECOND,
+)
 from speechxfer.encoders.ctranslate2 import Described, describe
 from speechxfer.encoders.whisper import UnpaddedWhisper
 from speechxfer.errors import MissingExtraError, UserError
@@ -220,13 +229,14 @@ def open_fast(folder: Path, settings: Settings, language: str | None) -> FastRec
 
 
 def loop_in(tokens: Sequence[int]) -> int:
-    """The length of the shortest stretch that is said too often running, by `decoding.whisper`'s rule; 0 if none is."""
+    """The length of the shortest stretch that is said too often, by `decoding.whisper`'s rules; 0 if none is."""
     for stretch in range(1, LONGEST_LOOP + 1):
         again = (ROUNDS_OF_ONE - 1) if stretch == 1 else (ROUNDS - 1) * stretch  # tokens that repeat those before
         as_before = (one == other for one, other in zip(tokens, tokens[stretch:], strict=False))
         if any(same and len(list(run)) >= again for same, run in itertools.groupby(as_before)):
             return stretch
-    return 0
+    refrains = Counter(zip(*(tokens[place:] for place in range(REFRAIN)), strict=False))
+    return REFRAIN if max(refrains.values(), default=0) >= REFRAINS else 0
 
 
 def _refuse(what: str) -> NoReturn:

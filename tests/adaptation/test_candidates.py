@@ -110,11 +110,15 @@ def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, qui
     assert run.report["kept"] == "stage 0, mean of its last 3 epochs, 25% untouched"  # the last of two equals
 
 
-def test_a_beam_that_is_worse_than_the_untouched_model_is_not_kept(tiny_recipe, quiet, dev_says, monkeypatch):
-    """Right greedily, and looping under the beam that it would be used with: nothing is won."""
+def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeypatch):
+    """Right greedily, and looping under the recipe's beam: the weights are kept, and the beam is not."""
     from speechxfer.adaptation.judge import Judge
 
     monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.95)
     dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
-    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
-    assert run.report["kept"] == "untouched" and run.report["after"] == run.report["before"]
+    run = adapt(tiny_recipe(*EPOCHS, "head.kind=joint", "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0, mean of its last 3 epochs" and "rescoring" not in run.report
+    model = load(run.folder.model, device="cpu")
+    assert model.settings.beams == 1 and model.settings.rescoring is None
+    kept = run.report["candidates"][1]
+    assert (kept["dev"], kept["dev_beam"]) == (0.3, 0.95)

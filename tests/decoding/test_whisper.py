@@ -9,7 +9,16 @@ import pytest
 import torch
 from transformers import WhisperProcessor
 
-from speechxfer.decoding.whisper import LONGEST_LOOP, ROUNDS, ROUNDS_OF_ONE, decode, n_best
+from speechxfer.decoding.whisper import (
+    LONGEST_LOOP,
+    REFRAIN,
+    REFRAINS,
+    ROUNDS,
+    ROUNDS_OF_ONE,
+    _NoLoop,
+    decode,
+    n_best,
+)
 from speechxfer.errors import UserError
 from speechxfer.models import load
 from speechxfer.models.seq2seq import WhisperRecogniser
@@ -177,6 +186,28 @@ def test_no_loop_is_said(tiny_whisper, waveforms, beams):
     for row in held:
         runs = longest_run(ended(untaught, row))
         assert runs.pop(1) < ROUNDS_OF_ONE and max(runs.values()) < ROUNDS
+        said = ended(untaught, row)
+        together = [tuple(said[place : place + REFRAIN]) for place in range(len(said) - REFRAIN + 1)]
+        assert max(map(together.count, together), default=0) < REFRAINS
+
+
+@pytest.mark.parametrize(
+    ("said", "forbidden"),
+    [
+        ([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 5, 5, 1, 2, 3], set()),  # four tokens together, for the third time
+        ([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 7, 1, 2, 3], {4}),  # for the fourth
+        ([1, 2, 3, 4, 9, 1, 2, 3, 5, 8, 1, 2, 3, 4, 7, 1, 2, 3], set()),
+        ([1, 2, 1, 2, 1], {2}),  # running
+        ([5, 5, 5, 5, 5], {5}),
+    ],
+)
+def test_what_may_not_be_said_next(said, forbidden):
+    prompt = [6, 6, 6]
+    scores = _NoLoop(len(prompt))(
+        torch.tensor([prompt + said, [*prompt, *range(20, 20 + len(said))]]), torch.zeros(2, 50)
+    )
+    assert set(scores[0].isinf().nonzero().flatten().tolist()) == forbidden
+    assert not scores[1].isinf().any()
 
 
 def test_n_best_begins_with_what_decode_says(taught, waveforms):

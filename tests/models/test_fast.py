@@ -14,7 +14,7 @@ import torch
 
 from speechxfer.config import load_recipe
 from speechxfer.data.read import read
-from speechxfer.decoding.whisper import ROUNDS, ROUNDS_OF_ONE
+from speechxfer.decoding.whisper import REFRAIN, ROUNDS, ROUNDS_OF_ONE
 from speechxfer.encoders.weights import find, fingerprint, folder_fingerprint, locate
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.export import export
@@ -148,6 +148,8 @@ def test_an_english_model_is_not_taken_for_a_multilingual_one(make_whisper, tmp_
         ([*range(12)] * ROUNDS, 12),
         ([*range(13)] * ROUNDS, 0),
         ([1, 2, 9, 1, 2, 8, 1, 2], 0),
+        ([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 9], 0),
+        ([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 9, 1, 2, 3, 4], REFRAIN),
     ],
 )
 def test_loops_are_found(tokens, stretch):

@@ -36,6 +36,7 @@ def run_result(**changes: object) -> dict:
         "after_padded_to_30s": rates(0.2251, 0.2, 0.25),
         "speed": {"total_seconds": 2_888.0},
         "busy": False,
+        "settings": {"encoder": {"name": "whisper-small"}},
         **changes,
     }
 
@@ -77,7 +78,7 @@ def test_a_run(script, project):
     assert rows(written(script, project))[2] == [
         "[accent](recipes/accent.yaml)",
         "25 unheard speakers",
-        "39.6 % (35.0 to 44.0)",
+        "whisper-small 39.6 % (35.0 to 44.0)",
         "21.5 % (19.8 to 23.4)",
         "22.5 % (20.0 to 25.0)",
         "48.1",
@@ -118,7 +119,10 @@ def test_the_recipes_page(script, project):
     keep(project, "accent", run_result())
     written(script, project)
     text = (project / "recipes" / "README.md").read_text()
-    assert "| [accent](accent.yaml) | When an accent is heard \\| anywhere. | 39.6 % (35.0 to 44.0) → 21.5 %" in text
+    assert (
+        "| [accent](accent.yaml) | When an accent is heard \\| anywhere. | whisper-small 39.6 % (35.0 to 44.0) → 21.5 %"
+        in text
+    )
     assert "\n    speechxfer adapt accent data.train=train.csv\n" in text
     assert "To change: `seed=1`, `stages.0.epochs=3`." in text
     assert "(an hour) It wants half an hour of speech." in text
