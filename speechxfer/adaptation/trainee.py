@@ -136,8 +136,9 @@ class Trainee(nn.Module):
         takes.
         """
         batch, frames, _ = hidden.states.shape
-        usual = 2 * self.stage.batch_seconds * self._frames_a_second
-        if not self.training or hidden.extra or batch * frames <= usual:
+        if not self.training or hidden.extra:
+            return batch
+        if batch * frames <= 2 * self.stage.batch_seconds * self._frames_a_second:
             return batch
         layers = max(1, self.model.encoder.depth - max(0, self.split))
         parts = min(batch, -(-hidden.states.numel() * layers // _MOST_STATES))
