@@ -33,6 +33,7 @@ def end() -> None:
     Not for a process that fails: its launcher stops the others, and parting could wait for them.
     """
     if dist.is_initialized():
+        wait()  # one that leaves earlier breaks the connection on which another may still wait
         dist.destroy_process_group()
 
 
