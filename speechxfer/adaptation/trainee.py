@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +120,16 @@ class Trainee(nn.Module):
             )
         size = self._at_once(hidden)
         if size >= len(labels):
-            total = self._loss(hidden.states, hidden.lengths, labels, hidden.extra)
+            total = self._loss(hidden, labels)
         else:  # each part runs again for its gradient, so that no two parts' activations are held together
-            parts = zip(hidden.states.split(size), hidden.lengths.split(size), labels.split(size), strict=True)
-            total = torch.stack([checkpoint(self._loss, *part, use_reentrant=False) for part in parts]).sum()
+            parts = map(Hidden, hidden.states.split(size), hidden.lengths.split(size), repeat(self.split))
+            each = zip(parts, labels.split(size), strict=True)
+            total = torch.stack([checkpoint(self._loss, *part, use_reentrant=False) for part in each]).sum()
         count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         return {"loss": total / count}
 
-    def _loss(self, states: Tensor, lengths: Tensor, labels: Tensor, extra: dict[str, Any] | None = None) -> Tensor:
-        return self.model.loss(self.model.encoder.upper(Hidden(states, lengths, self.split, extra or {})), labels)
+    def _loss(self, hidden: Hidden, labels: Tensor) -> Tensor:
+        return self.model.loss(self.model.encoder.upper(hidden), labels)
 
     def _at_once(self, hidden: Hidden) -> int:
         """Utterances that go through the layers together: all, but of a batch that is padded to 30 s.

@@ -111,7 +111,7 @@ class _NoLoop(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         said = input_ids[:, self.prompt :]
-        forbidden: list[tuple[int, int]] = []
+        forbidden: list[tuple[Tensor, Tensor]] = []  # rows, and a token of each
         for stretch in range(1, LONGEST_LOOP + 1):
             rounds = ROUNDS_OF_ONE if stretch == 1 else ROUNDS
             size = stretch * rounds - 1
@@ -119,17 +119,21 @@ class _NoLoop(LogitsProcessor):
                 continue
             last = said[:, -size:]
             looping = (last[:, stretch:] == last[:, :-stretch]).all(1)
-            forbidden += [(row, int(last[row, -stretch])) for row in looping.nonzero().flatten().tolist()]
+            if bool(looping.any()):
+                forbidden.append((looping.nonzero().flatten(), last[looping, -stretch]))
         if said.shape[1] >= REFRAIN:
             each = said.unfold(1, REFRAIN, 1)  # (rows, places, REFRAIN)
             again = (each[:, :, :-1] == said[:, None, 1 - REFRAIN :]).all(-1)
-            for row in (again.sum(1) >= REFRAINS - 1).nonzero().flatten().tolist():
-                tokens, counts = each[row, again[row], -1].unique(return_counts=True)
-                forbidden += [(row, int(token)) for token in tokens[counts >= REFRAINS - 1]]
+            often = (again.sum(1) >= REFRAINS - 1).nonzero().flatten()
+            if len(often):
+                again, next_ones = again[often], each[often, :, -1]
+                times = ((next_ones[:, :, None] == next_ones[:, None, :]) & again[:, None, :]).sum(-1)
+                rows, places = (again & (times >= REFRAINS - 1)).nonzero(as_tuple=True)
+                forbidden.append((often[rows], next_ones[rows, places]))
         if forbidden:
             scores = scores.clone()
-            for row, token in forbidden:
-                scores[row, token] = float("-inf")
+            for rows, tokens in forbidden:
+                scores[rows, tokens] = float("-inf")
         return scores
 
 

@@ -8,7 +8,6 @@ import torch
 from speechxfer.adaptation import trainee as trainee_module
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config import load_recipe
-from speechxfer.config.recipe import Stage
 from speechxfer.models import to_adapt
 
 TEXTS = ["one", "two", "six"]
@@ -29,7 +28,7 @@ def test_a_padded_batch_in_parts_is_the_batch_as_a_whole(tiny_whisper, spoken, m
     for module in trainee.network.modules():  # their draws would come in another order
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
-    trainee.begin(Stage.model_validate(recipe.stages[0].model_dump()))
+    trainee.begin(recipe.stages[0])
     waveforms = [spoken(text, 0, 0.5 + 0.1 * place) for place, text in enumerate(TEXTS)]
     targets = [trainee.model.targets(text) for text in TEXTS]
     widest = max(map(len, targets))
