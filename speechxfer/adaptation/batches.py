@@ -7,12 +7,13 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from datasets import Dataset as Utterances
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from speechxfer import processes
 from speechxfer.data import audio
@@ -103,7 +104,23 @@ def loading_workers(device: str) -> int:
     return max(0, min(_WORKERS, cores() // processes.on_this_machine()[1] - 1))
 
 
-def leave_ctrl_c_to_training(worker: int) -> None:
+def loader(utterances: Dataset, device: str, **how: Any) -> DataLoader:
+    """What loads the batches of a run on `device` ("cuda", "cpu"), beside a GPU in processes of its own.
+
+    how: what becomes a batch (`batch_sampler` and `collate_fn`, or `batch_size=None` where items are batches already).
+    """
+    workers = loading_workers(device) if len(utterances) else 0  # type: ignore[arg-type]
+    return DataLoader(
+        utterances,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_ctrl_c_to_training,
+        generator=torch.Generator(),  # workers' seeds are drawn here, and not from where dropout draws
+        **how,
+    )
+
+
+def _leave_ctrl_c_to_training(worker: int) -> None:
     """In a loading process: a first Ctrl-C lets the step end, and its batch is still wanted."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

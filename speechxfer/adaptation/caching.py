@@ -16,16 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from speechxfer import processes
-from speechxfer.adaptation.batches import (
-    Draw,
-    Drawn,
-    TrainingUtterances,
-    leave_ctrl_c_to_training,
-    loading_workers,
-)
+from speechxfer.adaptation.batches import Draw, Drawn, TrainingUtterances, loader
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import Cache, Stage
 from speechxfer.encoders.base import FEATURES
@@ -220,15 +214,9 @@ def encode(
         for batch in batches
         if store.missing(named[row] for row in batch)
     ]
-    loader = DataLoader(
-        _Prepared(model, utterances, lacking),
-        batch_size=None,  # they are batches already
-        num_workers=loading_workers(model.device.type) if lacking else 0,
-        worker_init_fn=leave_ctrl_c_to_training,
-        generator=torch.Generator(),  # it draws a seed, not from where dropout draws
-    )
+    prepared = loader(_Prepared(model, utterances, lacking), model.device.type, batch_size=None)  # batches already
     try:
-        for (copy, batch), inputs in zip(lacking, loader, strict=True):
+        for (copy, batch), inputs in zip(lacking, prepared, strict=True):
             missing = store.missing(keys[copy][row] for row in batch)  # fewer, where another process was here meanwhile
             if missing:
                 hidden = lower(model, inputs, store.layer)

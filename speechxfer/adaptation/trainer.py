@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from speechxfer import processes
-from speechxfer.adaptation.batches import BatchesBySeconds, Collate, leave_ctrl_c_to_training, loading_workers
+from speechxfer.adaptation.batches import BatchesBySeconds, Collate, loader
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
 from speechxfer.encoders.base import SpeechEncoder
@@ -51,20 +51,10 @@ class StageTrainer(Trainer):
         self.utterances, self.batches, self.measure = utterances, batches, measure
 
     def get_train_dataloader(self) -> DataLoader:
-        workers = loading_workers(self.accelerator.device.type)
-        loader = DataLoader(
-            self.utterances,
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=leave_ctrl_c_to_training,
-            generator=torch.Generator(),  # an epoch draws its workers' seed: not from where dropout draws
-        )
+        device = self.accelerator.device
+        batches = loader(self.utterances, device.type, batch_sampler=self.batches, collate_fn=self.data_collator)
         # the batches are this process's own already: `num_processes=1` keeps them from being shared out again
-        return prepare_data_loader(
-            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
-        )
+        return prepare_data_loader(batches, device, num_processes=1, process_index=0, put_on_device=True)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         metrics = {"eval_error": self.measure()}

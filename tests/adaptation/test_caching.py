@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from speechxfer.adaptation import caching
+from speechxfer.adaptation import batches
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.caching import CachedUtterances, copies_of, expected, from_cache, remembering
 from speechxfer.adaptation.run import adapt
@@ -320,7 +320,7 @@ def test_batches_prepared_by_other_processes_are_the_same(make, watcher, monkeyp
     here: list[int] = []  # what a forked process adds stays with it
     waveform = TrainingUtterances.waveform
     monkeypatch.setattr(TrainingUtterances, "waveform", lambda *given: here.append(1) or waveform(*given))
-    monkeypatch.setattr(caching, "loading_workers", lambda device: 2)
+    monkeypatch.setattr(batches, "loading_workers", lambda device: 2)
     found = states()
     assert not here
     assert all(one.equal(other) for one, other in zip(found, truth, strict=True))

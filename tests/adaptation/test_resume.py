@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from speechxfer.adaptation import batches
 from speechxfer.adaptation import trainer as trainer_module
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.run import adapt
@@ -95,7 +96,7 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
 def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
     uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, monkeypatch
 ):
-    monkeypatch.setattr(trainer_module, "loading_workers", lambda device: 2)
+    monkeypatch.setattr(batches, "loading_workers", lambda device: 2)
 
     def ctrl_c_for_all() -> None:  # as a terminal sends it to its whole foreground
         children = multiprocessing.active_children()
