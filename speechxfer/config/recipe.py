@@ -104,6 +104,13 @@ class Decoding(Section):
         le=1000,
         description="Width, where kind is beam; 0 becomes 5 with Whisper's decoder and 50 with a CTC head.",
     )
+    length_penalty: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="Whisper, beam: a hypothesis's log-probability is divided by its tokens to this power. 0 takes the "
+        "likeliest; 1, which others take, prefers what goes on surely, a loop above all.",
+    )
     lm: str | None = Field(
         None, description="CTC, beam: an ARPA file (`speechxfer lm`), or from-train: made of the training part's text."
     )

@@ -31,26 +31,37 @@ def decode(
     prompt: list[int],
     *,
     beams: int = 1,
+    length_penalty: float = 1.0,
     no_loops: bool = False,
 ) -> list[list[int]]:
     """Token ids of each utterance, those after the prompt.
 
     frames: (batch, frames, dim). prompt: start, language, task and no-timestamps tokens. beams: 1 is greedy.
+    length_penalty: a hypothesis's log-probability is divided by its tokens to this power. 1, as Whisper's authors have
+    it, prefers a hypothesis that goes on surely, a loop above all; 0 takes the likeliest as a whole.
     no_loops: no stretch of up to `LONGEST_LOOP` tokens is said a third time running, no single token a sixth, and no
     four tokens together a fourth time, running or not.
     The suppressed tokens are those of the model's generation config, as its authors decode.
     """
-    sequences = _sequences(network, frames, prompt, beams=beams, no_loops=no_loops)
+    sequences = _sequences(network, frames, prompt, beams=beams, length_penalty=length_penalty, no_loops=no_loops)
     return [row[len(prompt) :].tolist() for row in sequences]
 
 
 @torch.no_grad()
 def n_best(
-    network: WhisperForConditionalGeneration, frames: Frames, prompt: list[int], *, beams: int, no_loops: bool = False
+    network: WhisperForConditionalGeneration,
+    frames: Frames,
+    prompt: list[int],
+    *,
+    beams: int,
+    length_penalty: float = 1.0,
+    no_loops: bool = False,
 ) -> list[list[list[int]]]:
     """The token ids of each utterance's `beams` hypotheses, best first, each with its end token and nothing after."""
     end = _end_token(network)
-    sequences = _sequences(network, frames, prompt, beams=beams, returned=beams, no_loops=no_loops)
+    sequences = _sequences(
+        network, frames, prompt, beams=beams, returned=beams, length_penalty=length_penalty, no_loops=no_loops
+    )
     rows = sequences[:, len(prompt) :].tolist()
     whole = [[*(row[: row.index(end)] if end in row else row), end] for row in rows]
     return [whole[start : start + beams] for start in range(0, len(whole), beams)]
@@ -62,6 +73,7 @@ def _sequences(
     prompt: list[int],
     *,
     beams: int,
+    length_penalty: float,
     no_loops: bool,
     returned: int = 1,
 ) -> Tensor:
@@ -73,6 +85,7 @@ def _sequences(
     settings = GenerationConfig(
         num_beams=beams,
         num_return_sequences=returned,
+        length_penalty=length_penalty if beams > 1 else None,
         do_sample=False,
         max_length=len(prompt) + int(limits.max()),
         suppress_tokens=stated.suppress_tokens,

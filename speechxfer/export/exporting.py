@@ -151,10 +151,7 @@ def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> 
     network: Any = model.network
     if isinstance(model, WhisperRecogniser):
         network = model.whisper
-        stated = network.generation_config
-        stated.num_beams = model.settings.beams  # else transformers' pipeline takes five
-        if getattr(stated, "is_multilingual", False):
-            stated.language, stated.task = model.settings.language, "transcribe"
+        model.state_decoding()
         tokenizer = model.processor.tokenizer
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as in OpenAI's own: collators ask for it
     if quantization == "float16":

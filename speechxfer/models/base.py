@@ -35,6 +35,7 @@ class Settings(BaseModel):
     pad_to_30s: bool = False  # Whisper: run on utterances padded to 30 s
     silence: float = 0.0  # seconds put before and after every utterance
     beams: int = 1  # 1 is greedy
+    length_penalty: float = 1.0  # with its decoder and a beam: `decoding.whisper.decode`
     no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
     rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.hybrid.Rescoring`
     lm: str | None = None  # ctc: the ARPA file beside the weights

@@ -122,6 +122,7 @@ class FastRecogniser(SpeechModel):
             [self.prompt] * len(features),
             beam_size=beams,
             patience=PATIENCE,
+            length_penalty=self.settings.length_penalty,
             num_hypotheses=beams if self.settings.rescoring else 1,
             return_scores=True,
             max_length=max(2 * limit, limit + len(self.prompt)),  # it halves this, and counts the prompt
@@ -138,7 +139,7 @@ class FastRecogniser(SpeechModel):
         hypotheses = []
         for tokens, score in zip(found.sequences_ids, found.scores, strict=True):
             text = self._text(tokens)
-            decoder = score * max(1, len(tokens))  # it gives the mean of the tokens'
+            decoder = score * max(1, len(tokens)) ** self.settings.length_penalty  # it gives them divided so
             hypotheses.append(Hypothesis(text, tuple(self._normalise(text).split()), decoder, 0.0))
         chosen = choose(hypotheses, Rescoring(**self.settings.rescoring))
         return found.sequences_ids[next(place for place, one in enumerate(hypotheses) if one is chosen)]

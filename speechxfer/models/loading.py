@@ -69,6 +69,7 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
         kind=recipe.head.kind,
         pad_to_30s=recipe.encoder.pad_to_30s,
         silence=recipe.encoder.silence,
+        length_penalty=recipe.decoding.length_penalty if recipe.head.kind in WITH_DECODER else 1.0,
         no_loops=recipe.head.kind in WITH_DECODER,
         beams=recipe.decoding.beams if recipe.decoding.kind == "beam" else 1,
         language=recipe.encoder.language or _settings(folder, recipe.encoder.name, strict=False).language,

@@ -64,14 +64,33 @@ class WhisperRecogniser(SpeechModel):
         ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
         return [*ids, self.processor.tokenizer.eos_token_id]
 
+    def state_decoding(self) -> None:
+        """Write into Whisper's own generation config how it is decoded here, for whoever opens it elsewhere.
+
+        Left alone, transformers' pipeline takes five beams and prefers loops (`decode`).
+        """
+        stated, beams = self.whisper.generation_config, self.settings.beams
+        stated.num_beams = beams
+        stated.length_penalty = self.settings.length_penalty if beams > 1 else None
+        if getattr(stated, "is_multilingual", False):
+            stated.language, stated.task = self.settings.language, "transcribe"
+
     def _save_network(self, folder: Path) -> None:
+        self.state_decoding()
         self.whisper.save_pretrained(folder)
 
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
         return decoder_loss(self.whisper, frames, labels, self.prompt)
 
     def read(self, frames: Frames) -> list[str]:
-        rows = decode(self.whisper, frames, self.prompt, beams=self.settings.beams, no_loops=self.settings.no_loops)
+        rows = decode(
+            self.whisper,
+            frames,
+            self.prompt,
+            beams=self.settings.beams,
+            length_penalty=self.settings.length_penalty,
+            no_loops=self.settings.no_loops,
+        )
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

@@ -20,8 +20,10 @@ from speechxfer.decoding.whisper import (
     n_best,
 )
 from speechxfer.errors import UserError
+from speechxfer.heads.whisper_decoder import decoder_log_probs
 from speechxfer.models import load
 from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.shapes import Frames, padded_targets
 
 SAID = ("one", "two six", "six one two", "two two one six six", "one one two one two six one")
 BEAMS = (1, 4)
@@ -54,10 +56,13 @@ def taught(tiny_whisper, waveforms) -> WhisperRecogniser:
     return model
 
 
-def say(model: WhisperRecogniser, waveforms: list[np.ndarray], *, padded: bool, beams: int = 1) -> list[list[int]]:
+def say(
+    model: WhisperRecogniser, waveforms: list[np.ndarray], *, padded: bool, beams: int = 1, length_penalty: float = 1.0
+) -> list[list[int]]:
     """Token ids of each, up to its end token."""
     with torch.no_grad(), model.padded(padded):
-        rows = decode(model.network, model.encoder(model.encoder.prepare(waveforms)), model.prompt, beams=beams)
+        frames = model.encoder(model.encoder.prepare(waveforms))
+        rows = decode(model.network, frames, model.prompt, beams=beams, length_penalty=length_penalty)
     return [ended(model, row) for row in rows]
 
 
@@ -79,13 +84,33 @@ def test_a_beam_looks_further_than_greedy(tiny_whisper, waveforms):
     assert say(untaught, waveforms[:3], padded=True, beams=4) != say(untaught, waveforms[:3], padded=True)
 
 
-@pytest.mark.parametrize("beams", BEAMS)
-def test_padded_it_is_what_transformers_generates(taught, tiny_whisper, waveforms, beams):
+@pytest.mark.parametrize(
+    ("beams", "length_penalty"), [(1, 1.0), *((beams, p) for beams in BEAMS[1:] for p in (1.0, 0.0))]
+)
+def test_padded_it_is_what_transformers_generates(taught, tiny_whisper, waveforms, beams, length_penalty):
     extractor = WhisperProcessor.from_pretrained(tiny_whisper).feature_extractor
-    for waveform, found in zip(waveforms, say(taught, waveforms, padded=True, beams=beams), strict=True):
+    said = say(taught, waveforms, padded=True, beams=beams, length_penalty=length_penalty)
+    asked = {"num_beams": beams, "length_penalty": length_penalty if beams > 1 else None}
+    for waveform, found in zip(waveforms, said, strict=True):
         features = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
-        truth = taught.network.generate(features, num_beams=beams, max_new_tokens=40)[0].tolist()
+        truth = taught.network.generate(features, max_new_tokens=40, **asked)[0].tolist()
         assert found == ended(taught, truth)
+
+
+def test_hypotheses_are_ordered_by_log_probability_over_length_to_the_penalty(taught, waveforms):
+    """Their log-probabilities come from a pass of their own. 0 orders them otherwise than 1 does."""
+    with torch.no_grad():
+        frames = taught.encoder(taught.encoder.prepare(waveforms))
+    found = {
+        power: n_best(taught.network, frames, taught.prompt, beams=4, length_penalty=power) for power in (0.0, 1.0)
+    }
+    for power, utterances in found.items():
+        for place, rows in enumerate(utterances):
+            alone = Frames(frames.states[place : place + 1].expand(4, -1, -1), frames.lengths[place].expand(4))
+            log_probs = decoder_log_probs(taught.network, alone, padded_targets(rows), taught.prompt).tolist()
+            scores = [score / len(row) ** power for score, row in zip(log_probs, rows, strict=True)]
+            assert scores == pytest.approx(sorted(scores, reverse=True), abs=1e-3)
+    assert found[0.0] != found[1.0]
 
 
 @pytest.mark.parametrize("beams", BEAMS)

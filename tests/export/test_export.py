@@ -91,11 +91,16 @@ def test_beams_and_language_go_with_it(make_whisper, tmp_path):
     padded = tokenizer.pad([{"input_ids": [3, 4]}, {"input_ids": [5]}])  # what a collator does to train it further
     assert padded["input_ids"] == [[3, 4], [5, tokenizer.eos_token_id]]
     saved = load(many, device="cpu", language="zh")
-    saved.settings.beams = 3
+    saved.settings.beams, saved.settings.length_penalty = 3, 0.0
     saved.save(tmp_path / "saved")
+    plain = GenerationConfig.from_pretrained(tmp_path / "saved")
+    assert (plain.language, plain.num_beams, plain.length_penalty) == ("zh", 3, 0.0)
     export(tmp_path / "saved", "transformers", tmp_path / "again")
     stated = GenerationConfig.from_pretrained(tmp_path / "again")
-    assert (stated.language, stated.num_beams) == ("zh", 3)
+    assert (stated.language, stated.num_beams, stated.length_penalty) == ("zh", 3, 0.0)
+    saved.settings.beams = 1  # a greedy one has no such thing, and transformers refuses to write it
+    saved.save(tmp_path / "greedy")
+    assert GenerationConfig.from_pretrained(tmp_path / "greedy").length_penalty in (None, 1.0)
 
 
 def test_half_precision_is_half_the_file(tiny_whisper, utterances, tmp_path):

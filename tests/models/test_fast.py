@@ -53,9 +53,11 @@ def filled(waveform: np.ndarray) -> np.ndarray:
 
 
 # -- the same texts --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize(("beams", "length_penalty"), [(1, 1.0), (4, 1.0), (4, 0.0)])
 @pytest.mark.parametrize("padded", [False, True])
-def test_it_says_what_the_model_in_torch_says(model, in_torch, words, beams, padded):
+def test_it_says_what_the_model_in_torch_says(model, in_torch, words, beams, length_penalty, padded, monkeypatch):
+    for either in (model, in_torch):
+        monkeypatch.setattr(either.settings, "length_penalty", length_penalty)
     with running(model, beams=beams, padded=padded), running(in_torch, beams=beams, padded=padded):
         said = model.answer(words)
         assert said == in_torch.answer([filled(word) for word in words])
@@ -231,6 +233,7 @@ def test_the_export_carries_how_it_was_adapted(make_whisper, tmp_path):
         kind="seq2seq",
         silence=0.1,
         beams=3,
+        length_penalty=0.0,
         no_loops=True,
         rescoring={"ctc": 0.0, "word": 0.5, "risk": 0.0},
         normaliser="basic",
