@@ -37,14 +37,16 @@ def measured(words: Sequence[str], threads: int, settings: Mapping[str, str] | N
 def adapted(recipe: str, words: Sequence[str], output: Path) -> tuple[dict[str, Any], float, float]:
     """Run `speechxfer adapt RECIPE WORDS...` into `output`: its report, wall seconds, peak memory in MB.
 
-    Its words stand in a log beside `output`. Ends the program with them where it fails.
+    Nothing that an earlier run has kept is read. Its words stand in a log beside `output`. Ends the program with them
+    where it fails.
     """
     speechxfer = str(Path(sys.executable).with_name("speechxfer"))
     log = output.with_suffix(".log")
     began = time.perf_counter()
-    with log.open("w", encoding="utf-8") as said:
+    with log.open("w", encoding="utf-8") as said, tempfile.TemporaryDirectory() as kept:
         command = [speechxfer, "adapt", recipe, *words, f"output={output}"]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        environment = {**os.environ, "SPEECHXFER_FRAMES": kept}
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +125,24 @@ def _leave_ctrl_c_to_training(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+class Contents:
+    """Digests of utterances' audio, which say whether it is the same audio. A file that holds many is read once."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, str] = {}
+
+    def of(self, utterance: Mapping[str, Any]) -> str:
+        """Of its audio's bytes and its cut."""
+        source = audio.source_of(utterance)
+        content = utterance_key(source, None, None) if isinstance(source, bytes) else self._file(source)
+        return utterance_key(content.encode(), utterance.get("start"), utterance.get("end"))
+
+    def _file(self, path: str) -> str:
+        if path not in self._files:
+            self._files[path] = utterance_key(Path(path).read_bytes(), None, None)
+        return self._files[path]
+
+
 class TrainingUtterances(Dataset):
     """Waveform and targets of a `Draw`. What augmentation does follows from the seed, the copy and the audio alone.
 
@@ -146,8 +164,7 @@ class TrainingUtterances(Dataset):
         # whether copies differ
         self.changes = any((settings.pitch, settings.speed, settings.gain, settings.noise, settings.room))
         self._facts = [settings.model_dump(mode="json", include=_OF_WAVEFORMS), augment.longest, seed]
-        self._contents: dict[int, str] = {}
-        self._files: dict[str, str] = {}
+        self._contents, self._of_rows = Contents(), dict[int, str]()
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -174,19 +191,9 @@ class TrainingUtterances(Dataset):
         return utterance_key(content.encode(), None, None, json.dumps([*self._facts, copy]))
 
     def _content(self, row: int) -> str:
-        """Digest of the audio and its cut."""
-        if row not in self._contents:
-            found = self.utterances[row]
-            source = audio.source_of(found)
-            content = utterance_key(source, None, None) if isinstance(source, bytes) else self._digest(source)
-            self._contents[row] = utterance_key(content.encode(), found.get("start"), found.get("end"))
-        return self._contents[row]
-
-    def _digest(self, path: str) -> str:
-        """Of a file, which may hold many utterances: read once."""
-        if path not in self._files:
-            self._files[path] = utterance_key(Path(path).read_bytes(), None, None)
-        return self._files[path]
+        if row not in self._of_rows:
+            self._of_rows[row] = self._contents.of(self.utterances[row])
+        return self._of_rows[row]
 
 
 class Collate:

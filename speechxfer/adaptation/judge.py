@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from datasets import Dataset
 
+from speechxfer.adaptation.baseline import answered_once
 from speechxfer.adaptation.evaluation import Evaluation, evaluate_part
 from speechxfer.adaptation.material import Material
 from speechxfer.config import Recipe
@@ -20,13 +21,16 @@ class Judge:
 
     Several processes measure together, and each gets the whole result: all of them call the same, in the same order.
 
-    scores: by title, what `dev` gave the rates of.
+    untouched: the checkpoint as its authors run it, whose answers are kept from run to run. scores: by title, what
+    `dev` gave the rates of. read_seconds: what the answers that were read took to make.
     """
 
     recipe: Recipe
     material: Material
     narrator: Narrator
+    untouched: SpeechModel | None = None
     scores: dict[str, Score] = field(default_factory=dict, repr=False)
+    read_seconds: float = 0.0
 
     def dev(self, model: SpeechModel, title: str) -> float:
         """The dev part's error rate, greedy, which is what every candidate is compared by."""
@@ -58,6 +62,17 @@ class Judge:
         return None if self.material.other is None else self._evaluate(model, self.material.other, title)
 
     def _evaluate(self, model: SpeechModel, part: Dataset, title: str) -> Evaluation:
+        if model is not self.untouched:
+            return self._heard(model, part, title)
+        found, read = answered_once(
+            model, part, self.recipe, self.material.reference, lambda: self._heard(model, part, title)
+        )
+        if read:
+            self.narrator.say(f"{title}: answered before")
+            self.read_seconds += found.speed["wall_seconds"]
+        return found
+
+    def _heard(self, model: SpeechModel, part: Dataset, title: str) -> Evaluation:
         with self.narrator.bar(title) as progress:
             return evaluate_part(
                 model,

@@ -112,7 +112,7 @@ def adapt(
     processes.by_main(lambda: folder.open(recipe, resume=resume))
 
     # the untouched model comes first, as its authors run it
-    judge = Judge(recipe, material, narrator)
+    judge = Judge(recipe, material, narrator, untouched)
     before: Evaluation | None = None
     candidates: list[Candidate] = []
     if untouched is not None:
@@ -198,7 +198,9 @@ def adapt(
     report["speed"] = {
         **after.speed,
         "training_seconds": round(training_seconds, 1),
-        "total_seconds": round(time.perf_counter() - began - training_now + training_seconds, 1),
+        "total_seconds": round(
+            time.perf_counter() - began - training_now + training_seconds + judge.read_seconds, 1
+        ),  # as if nothing had been kept: neither by a run that is resumed nor of the untouched model
         "peak_memory_mb": peak_memory_mb(model.device),
     }
     report["provenance"] = provenance(

@@ -1,8 +1,9 @@
-"""`speechxfer cache`: shows the frozen frames that training has kept, or clears them."""
+"""`speechxfer cache`: shows the frozen frames and answers that runs have kept, or clears them."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,13 +22,13 @@ def register(app: typer.Typer) -> None:
 
 
 def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -> None:
-    """Show what training keeps of frozen layers, or clear it.
+    """Show what runs keep for the next one: frozen layers' frames, untouched models' answers. Or clear it.
 
     Example: speechxfer cache clear --all
     """
     if context.invoked_subcommand is not None:
         return
-    from speechxfer.encoders.cache import frames_folder, stores_in
+    from speechxfer.encoders.cache import answer_files, frames_folder, stores_in
 
     stores = stores_in()
     if not silent(quiet, json):
@@ -39,6 +40,8 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
             )
         total = sum(store.megabytes for store in stores)
         typer.echo(f"{len(stores)} stores, {total:,.0f} MB in {frames_folder()}")
+        answers = answer_files()
+        typer.echo(f"{len(answers)} parts' answers by untouched models, {_megabytes(answers):,.1f} MB beside them")
         if stores:
             typer.echo("\nspeechxfer cache clear NAME removes one (its first letters are enough), --all every one.")
     listed = [
@@ -54,16 +57,16 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
         }
         for store in stores
     ]
-    write_json({"path": str(frames_folder()), "stores": listed}, json)
+    write_json({"path": str(frames_folder()), "stores": listed, "answers": len(answer_files())}, json)
 
 
 def clear(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A store's name, or how it begins.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Remove every store.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Remove kept frames; training encodes anew what it needs of them."""
+    """Remove kept frames, and with --all the untouched models' answers; a run makes anew what it needs of them."""
     from speechxfer.encoders import cache as frames
 
     if (name is None) == (not every):
@@ -75,10 +78,17 @@ def clear(
             problem = f"{len(meant)} stores begin so" if meant else f"no such store{nearest(name, known)}"
             raise UserError(problem, where=name, fix="`speechxfer cache` lists them")
     removed = frames.clear(name=name)
-    freed = sum(store.megabytes for store in removed)
+    answers = frames.answer_files() if every else []
+    freed = sum(store.megabytes for store in removed) + _megabytes(answers)
+    for path in answers:
+        path.unlink(missing_ok=True)
     if not silent(quiet, json):
         typer.echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
     write_json({"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
+
+
+def _megabytes(files: list[Path]) -> float:
+    return sum(path.stat().st_size for path in files) / 1e6
 
 
 def _date(seconds: float) -> str:

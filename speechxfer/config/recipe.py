@@ -147,7 +147,9 @@ class Augment(Section):
 
 class Cache(Section):
     use: Literal["auto", "always", "never"] = Field(
-        "auto", description="Hidden states below the lowest trained layer are computed once and kept; auto: if it pays."
+        "auto",
+        description="Hidden states below the lowest trained layer are computed once and kept; auto: if it pays. Unless "
+        "never, the untouched model's answers are kept too.",
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="Number type on disk.")
     copies: int = Field(

@@ -279,6 +279,16 @@ def frames_folder() -> Path:
     return Path(os.environ.get("SPEECHXFER_FRAMES") or cache_folder() / "frames")
 
 
+def answers_folder() -> Path:
+    """Where untouched models' answers are kept, beside the stores."""
+    return frames_folder() / "answers"
+
+
+def answer_files() -> list[Path]:
+    """What is kept of untouched models' answers, the most recently used first."""
+    return sorted(answers_folder().glob("[0-9a-f]*.json"), key=lambda path: -path.stat().st_mtime)
+
+
 def stores_in(root: Path | None = None) -> list[StoreSize]:
     """Every store, the most recently used first."""
     found = [_store(path) for path in _folders(root or frames_folder())]

@@ -92,3 +92,14 @@ def test_nothing_kept_is_no_mistake(frames):
     assert code == 0 and f"0 stores, 0 MB in {frames}" in said
     assert run("--quiet") == (0, "", "")
     assert not frames.exists()
+
+
+def test_answers_are_counted_and_go_with_all(stores, frames):
+    (frames / "answers").mkdir()
+    for name in ("0a.json", "1b.json", "notes.txt"):
+        (frames / "answers" / name).write_text("{}" * 100)
+    assert "2 parts' answers by untouched models" in run()[1]
+    assert json.loads(run("--json", "-")[1])["answers"] == 2
+    assert run("clear", stores[2].name)[0] == 0 and len(list((frames / "answers").iterdir())) == 3
+    assert run("clear", "--all")[0] == 0
+    assert [path.name for path in (frames / "answers").iterdir()] == ["notes.txt"]
