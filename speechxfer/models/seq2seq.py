@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
@@ -69,7 +69,8 @@ class WhisperRecogniser(SpeechModel):
 
         Left alone, transformers' pipeline takes five beams and prefers loops (`decode`).
         """
-        stated, beams = self.whisper.generation_config, self.settings.beams
+        stated: Any = self.whisper.generation_config
+        beams = self.settings.beams
         stated.num_beams = beams
         stated.length_penalty = self.settings.length_penalty if beams > 1 else None
         if getattr(stated, "is_multilingual", False):
