@@ -106,7 +106,7 @@ def _stage(
 
     begins = stage if number == 0 and judge.recipe.head.new_ctc else None
     with narrator.bar(title) as progress, disk_errors(folder.path):
-        epochs, best = train_stage(
+        epochs, best, took = train_stage(
             trainee,
             stage,
             drawn,
@@ -119,13 +119,14 @@ def _stage(
             callbacks=[_Telling(progress, narrator, title, judge.material.measure, begins)],
             say=narrator.say,
             precision=judge.recipe.precision,
+            spent=encoding,
         )
         entry = {
             "train": stage.train,
             "epochs": epochs,
             "dev": min(epoch["dev"] for epoch in epochs),
             "best": best,
-            "seconds": round(time.perf_counter() - began, 1),
+            "seconds": took,
             "encoding_seconds": round(encoding, 1),
             "cached": isinstance(drawn, CachedUtterances),
             "bfloat16": in_bfloat16(judge.recipe.precision, trainee.model.device.type),

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +32,16 @@ _SIZE = "batches.json"  # in a stage's folder, once memory was short
 EPOCHS, MOST_EPOCHS = "epochs", 5  # in a stage's folder: the weights alone of its last epochs
 WEIGHTS = "model.safetensors"
 _STATE = "trainer_state.json"  # in a checkpoint: Trainer's own
+_SECONDS = "seconds.json"  # in a checkpoint: how long the stage took to come there
 _SEEDS = 1_000_003  # between the seeds of two processes
 LEAST_SECONDS = 2.0  # below this there is nothing left to halve when memory runs out
 
 
 class StageTrainer(Trainer):
-    """Trains a `Trainee` through one stage. measure() gives the dev part's error rate, the lower the better."""
+    """Trains a `Trainee` through one stage. measure() gives the dev part's error rate, the lower the better.
+
+    before: seconds that the stage took before this trainer began.
+    """
 
     def __init__(
         self,
@@ -44,11 +49,18 @@ class StageTrainer(Trainer):
         utterances: Dataset,
         batches: BatchesBySeconds,
         measure: Callable[[], float],
+        before: float,
         **kwargs: Any,
     ) -> None:
         # Trainer asks for an eval set; `evaluate` measures the dev part
         super().__init__(**kwargs, train_dataset=utterances, eval_dataset=utterances)
         self.utterances, self.batches, self.measure = utterances, batches, measure
+        self._began = time.perf_counter() - before
+
+    @property
+    def seconds(self) -> float:
+        """That the stage has taken so far."""
+        return time.perf_counter() - self._began
 
     def get_train_dataloader(self) -> DataLoader:
         device = self.accelerator.device
@@ -94,6 +106,7 @@ class StageTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self.accelerator.unwrap_model(self.model), str(folder / WEIGHTS))
+        (folder / _SECONDS).write_text(json.dumps(round(self.seconds, 1)), encoding="utf-8")
         if float(self.state.epoch or 0).is_integer():
             _keep_weights(folder / WEIGHTS, Path(str(self.args.output_dir)) / EPOCHS / folder.name)
 
@@ -163,6 +176,17 @@ class Patience(TrainerCallback):
         return bool(self.epochs and errors and len(errors) - 1 - errors.index(min(errors)) >= self.epochs)
 
 
+class Trained(NamedTuple):
+    """A stage's epochs, `{"epoch": 1.0, "dev": 0.31}` each, the name of the best one's checkpoint, and its seconds.
+
+    The seconds are those of an interrupted run too, up to the checkpoint from which it was taken up.
+    """
+
+    epochs: list[dict[str, float]]
+    best: str
+    seconds: float
+
+
 def train_stage(
     trainee: Trainee,
     stage: Stage,
@@ -177,19 +201,21 @@ def train_stage(
     callbacks: list[TrainerCallback],
     say: Callable[[str], None],
     precision: str = "auto",
-) -> tuple[list[dict[str, float]], str]:
+    spent: float = 0.0,
+) -> Trained:
     """Train one stage; the trainee ends with the weights of its best epoch on the dev part.
 
     utterances: `TrainingUtterances`, or `CachedUtterances` of theirs. seconds: each one's length. folder: where the
-    stage's checkpoints go. precision: as the recipe says. Returns the log of epochs, `{"epoch": 1.0, "dev": 0.31}`,
-    and the name of the best one's checkpoint. Out of memory on a GPU: half the seconds a batch, twice the accumulation,
-    from the stage's start. Raises UserError where the smallest batch does not fit.
+    stage's checkpoints go. precision: as the recipe says. spent: seconds that went before, on frozen frames. Out of
+    memory on a GPU: half the seconds a batch, twice the accumulation, from the stage's start. Raises UserError where
+    the smallest batch does not fit.
     """
     size = processes.by_main(lambda: _batch_size(folder, stage))
     start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
     patience = Patience(stage.patience)
     checkpoint = processes.by_main(lambda: last_whole_checkpoint(folder) if resume else None)
     state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
+    spent += _seconds_to(checkpoint)
     while state is None or not patience.exhausted(state):
         set_seed(seed)
         batches = BatchesBySeconds(
@@ -209,19 +235,20 @@ def train_stage(
                 data_collator=Collate(trainee.model),
                 batches=batches,
                 measure=measure,
+                before=spent,
                 callbacks=[*callbacks, *([_tensorboard(logs)] if processes.rank() == 0 else []), patience, stop],
             )
             trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
             try:
                 trainer.train(resume_from_checkpoint=checkpoint)
-                state = trainer.state
+                state, spent = trainer.state, trainer.seconds
                 break
             except torch.cuda.OutOfMemoryError as error:
                 words = str(error).partition(". ")[0]
                 if processes.count() > 1:  # the others are in the middle of the step
                     raise _too_little(words, "say a smaller stages.N.batch_seconds, or train fewer layers") from None
         # only here, without the traceback, is the failed step's memory free
-        size = _halved(size, words, folder, say)
+        size, spent = _halved(size, words, folder, say), trainer.seconds
         del trainer
         torch.cuda.empty_cache()
         trainee.load_state_dict(start)
@@ -230,7 +257,16 @@ def train_stage(
     processes.wait()  # until the main one has written the last checkpoint
     best = f"checkpoint-{state.best_global_step}"
     trainee.restore(folder / best)
-    return epochs_of(state), best
+    return Trained(epochs_of(state), best, round(spent, 1))
+
+
+def _seconds_to(checkpoint: str | None) -> float:
+    """What the stage took up to a checkpoint, in whichever runs; 0 where it does not say."""
+    path = Path(checkpoint or "") / _SECONDS
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))) if checkpoint else 0.0
+    except (OSError, ValueError, TypeError):
+        return 0.0
 
 
 def _keep_weights(weights: Path, beside: Path) -> None:

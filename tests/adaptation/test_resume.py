@@ -93,6 +93,18 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
     assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
 
 
+def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher, quiet, ctrl_c):
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(FIRST, 2): ctrl_c}))
+    checkpoint = Path(str(last_whole_checkpoint(Path(str(recipe.output)) / "checkpoints" / "stage-0")))
+    took = json.loads((checkpoint / "seconds.json").read_text())
+    assert 0 < took < 900
+    (checkpoint / "seconds.json").write_text("1000.5")
+    report = adapt(recipe, resume=True, narrator=quiet).report
+    assert 1000.5 < report["stages"][0]["seconds"] < 1900 and report["stages"][1]["seconds"] < 900
+    assert report["speed"]["total_seconds"] > report["speed"]["training_seconds"] > 1000.5
+
+
 def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
     uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, monkeypatch
 ):
