@@ -43,7 +43,8 @@ def answered_once(
         return measure(), False
     path, kept = processes.by_main(lambda: _look(model, part, recipe))
     if kept is not None:
-        score = score_part(part, kept["hypotheses"], recipe.scoring, reference=reference)
+        labels = model.kind == "classify"
+        score = score_part(part, kept["hypotheses"], recipe.scoring, reference=reference, labels=labels)
         return Evaluation(score, **kept), True
     found = measure()
     if processes.rank() == 0:

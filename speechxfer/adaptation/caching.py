@@ -51,6 +51,7 @@ class CachedUtterances(Dataset):
         try:
             states = self.store.read(self.utterances.key(draw.row, copy))
         except KeyError:  # another process made room: encoded once more, and not lost
+            self.model.network.eval()  # until the step that this batch is for begins
             inputs = self.model.encoder.prepare([self.utterances.waveform(draw.row, copy)])
             states = lower(self.model, inputs, self.store.layer).states[0].cpu()
         return states, self.utterances.targets[draw.row], False
@@ -184,6 +185,11 @@ def from_cache(
         with suppress(UserError):  # a disk that fills here: what is missing is encoded as it is drawn
             encode(store, model, utterances, keys, seconds, batch_seconds, lambda *_: None, share)
         processes.wait()
+    # beside a GPU batches are made by processes that cannot encode what is missing
+    whole = model.device.type != "cuda" or store.hold(store.needed)
+    if not all(processes.together({processes.rank(): whole}).values()):
+        narrator.say(f"{title}: trains without kept frames: not all could be kept")
+        return utterances
     return CachedUtterances(utterances, model, store)
 
 

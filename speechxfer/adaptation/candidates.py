@@ -78,7 +78,7 @@ def choose_weights(
         before = _pretrained(trainee, trainee.model, untouched)
         for share in judge.recipe.candidates.untouched:
             measure(f"{name}, {share:.0%} untouched", partial(mixture, adapted, before, share))
-    if isinstance(trainee.model, WhisperRecogniser) and trainee.model.settings.beams > 1 and len(found) > 1:
+    if isinstance(trainee.model, WhisperRecogniser) and trainee.model.settings.beams > 1:
         latest_first = found[::-1]
         finalists = sorted(latest_first, key=lambda one: one[0].dev)[:FINALISTS]
         for candidate, make in finalists:
@@ -124,5 +124,6 @@ def _weights_of(trainee: Trainee) -> Weights:
 def _pretrained(trainee: Trainee, model: WhisperRecogniser, untouched: SpeechModel) -> Weights:
     """The untouched Whisper's weights under the names that the trainee gives its own."""
     place = next(name for name, module in trainee.named_modules() if module is model.whisper)
-    weights = untouched.network.state_dict()
+    assert isinstance(untouched, WhisperRecogniser)
+    weights = untouched.whisper.state_dict()
     return {f"{place}.{name}": weight.detach().cpu() for name, weight in weights.items()}

@@ -60,22 +60,36 @@ def evaluate_part(
         "device": model.device.type,
         **({"processes": processes.count()} if shared and processes.count() > 1 else {}),
     }
-    return Evaluation(score_part(utterances, said, scoring, reference=reference), said, speed)
+    labels = model.kind == "classify"
+    return Evaluation(score_part(utterances, said, scoring, reference=reference, labels=labels), said, speed)
 
 
-def score_part(utterances: Dataset, said: Sequence[str], scoring: Scoring, *, reference: str = "text") -> Score:
-    """Score answers against the part's own column, by its speakers and by every column that `scoring.by` asks for."""
+def score_part(
+    utterances: Dataset, said: Sequence[str], scoring: Scoring, *, reference: str = "text", labels: bool = False
+) -> Score:
+    """Score answers against the part's own column, by its speakers and by every column that `scoring.by` asks for.
+
+    labels: they are a classifier's, each right or wrong as a whole, whatever words it has, and as it is written.
+    """
     kept = [name for name in utterances.column_names if name not in (*OURS, reference)]
     speakers = utterances["speaker"] if "speaker" in kept else None
+    meant, heard, normaliser = list(utterances[reference]), list(said), scoring.normaliser
+    if labels:
+        meant, heard, normaliser = as_one_word(meant), as_one_word(heard), "none"
     return score(
-        list(utterances[reference]),
-        list(said),
+        meant,
+        heard,
         ids=list(utterances["id"]),
         speakers=list(speakers) if speakers is not None else None,
         columns={name: list(utterances[name]) for name in kept},
         by=scoring.by,
-        normaliser=scoring.normaliser,
+        normaliser=normaliser,
     )
+
+
+def as_one_word(labels: Sequence[str]) -> list[str]:
+    """Each label as a word that no other label becomes."""
+    return ["_".join(label.replace("_", "__").split()) for label in labels]
 
 
 def of_insertions(name: str, measured: Score) -> list[str]:
@@ -124,12 +138,12 @@ def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, referen
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def score_jsonl(path: Path, scoring: Scoring) -> Score:
-    """The score of a JSONL that `write_jsonl` wrote with its references."""
+def score_jsonl(path: Path, scoring: Scoring, *, labels: bool = False) -> Score:
+    """The score of a JSONL that `write_jsonl` wrote with its references; labels: as for `score_part`."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     names = dict.fromkeys(name for line in lines for name in line)
     rows = Dataset.from_dict({name: [line.get(name) for line in lines] for name in names})
-    return score_part(rows, rows["hypothesis"], scoring, reference="reference")
+    return score_part(rows, rows["hypothesis"], scoring, reference="reference", labels=labels)
 
 
 def played(utterances: Dataset) -> dict[str, str]:

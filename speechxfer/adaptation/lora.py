@@ -10,6 +10,7 @@ from speechxfer.config.recipe import Lora
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.models import SpeechModel
 
+_WAVLM_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _MARK = "lora_"  # in the name of every weight that peft adds
 
 
@@ -30,6 +31,12 @@ def inject(model: SpeechModel, lora: Lora) -> None:
             f"no layer is called {', '.join(unknown)}",
             where="lora.targets",
             fix=f"this model's linear layers are called {', '.join(sorted(called))}",
+        )
+    if model.encoder.family == "wavlm" and (unheard := [one for one in lora.targets if one in _WAVLM_ATTENTION]):
+        raise UserError(
+            f"WavLM's attention takes the weights of {', '.join(unheard)} alone: adapters beside them learn nothing",
+            where="lora.targets",
+            fix="say lora.targets=[intermediate_dense, output_dense]",
         )
     try:
         from peft import LoraConfig, inject_adapter_in_model

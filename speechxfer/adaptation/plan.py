@@ -172,7 +172,7 @@ def _measured(recipe: Recipe, model: SpeechModel) -> int:
     whisper, stated = isinstance(model, WhisperRecogniser), recipe.candidates
     more = len(stated.means) + (len(stated.untouched) if whisper and not recipe.lora.rank else 0)
     finalists = min(FINALISTS, len(recipe.stages) + more) if whisper and model.settings.beams > 1 else 0
-    return more + (finalists if finalists > 1 else 0)
+    return more + finalists
 
 
 def _kept(wanted: Expected, split: int, cache: Cache) -> Expected | None:

@@ -118,6 +118,8 @@ def adapt(
     if untouched is not None:
         candidates.append(Candidate(UNTOUCHED, judge.dev(untouched, UNTOUCHED_DEV)))
         narrator.say(f"untouched {recipe.encoder.name}: {candidates[0].dev:.1%} {material.measure} on dev")
+        if untouched.settings.beams > 1:  # adapted here before, and saved with its search
+            candidates[0].dev_beam = judge.dev_by_beam(untouched, "untouched, dev by beam")
         before = judge.test(untouched, "untouched, test")
         if processes.rank() == 0:
             with disk_errors(folder.path):
@@ -174,7 +176,7 @@ def adapt(
         "dev": in_short(on_dev, judge.scores.get(UNTOUCHED_DEV)),
         "seen": in_short(seen),
         "measure": material.measure,
-        "normaliser": recipe.scoring.normaliser,
+        "normaliser": "none" if model.kind == "classify" else recipe.scoring.normaliser,
         "parts": material.stated,
         "warnings": [
             *material.warnings,
@@ -249,5 +251,6 @@ def untouched_model(recipe: Recipe, narrator: Narrator | None = None) -> SpeechM
 
 def _finished(folder: RunFolder, recipe: Recipe) -> Run:
     """A run that ended earlier, its scores made again from what it wrote."""
-    before = score_jsonl(folder.before, recipe.scoring) if folder.before.is_file() else None
-    return Run(folder, before, score_jsonl(folder.after, recipe.scoring), folder.report())
+    labels = recipe.head.kind == "classify"
+    before = score_jsonl(folder.before, recipe.scoring, labels=labels) if folder.before.is_file() else None
+    return Run(folder, before, score_jsonl(folder.after, recipe.scoring, labels=labels), folder.report())

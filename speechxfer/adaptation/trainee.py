@@ -17,7 +17,7 @@ from speechxfer.data.augment import spec_augment
 from speechxfer.encoders.base import FEATURES
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
-from speechxfer.shapes import IGNORED, RATE, Hidden, Inputs
+from speechxfer.shapes import IGNORED, Hidden, Inputs
 
 _MOST_STATES = 60_000_000  # values that the training layers put out for what goes through them together
 
@@ -42,7 +42,7 @@ class Trainee(nn.Module):
         self.network = model.network  # registers the weights
         self.augment = augment
         self.split = FEATURES
-        self._frames_a_second = model.encoder.frames_of(RATE * 10) / 10
+        self._frames_a_second = 1 / model.encoder.frame_seconds
 
     def begin(self, stage: Stage) -> None:
         """Freeze and unfreeze for `stage`; gradients only where it trains."""
@@ -125,8 +125,8 @@ class Trainee(nn.Module):
             parts = map(Hidden, hidden.states.split(size), hidden.lengths.split(size), repeat(self.split))
             each = zip(parts, labels.split(size), strict=True)
             total = torch.stack([checkpoint(self._loss, *part, use_reentrant=False) for part in each]).sum()
-        count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        return {"loss": total / count}
+        count = (labels != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        return {"loss": total / count.to(total.device).clamp(min=1)}  # a text may be nothing once it is normalised
 
     def _loss(self, hidden: Hidden, labels: Tensor) -> Tensor:
         return self.model.loss(self.model.encoder.upper(hidden), labels)

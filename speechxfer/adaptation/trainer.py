@@ -362,7 +362,7 @@ def _arguments(
 ) -> TrainingArguments:
     device = trainee.model.device.type
     steps = math.ceil(math.ceil(batches / accumulate) * stage.epochs)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=stage.epochs,
         learning_rate=stage.lr,
@@ -388,6 +388,9 @@ def _arguments(
         label_names=["labels"],
         seed=seed + _SEEDS * processes.rank(),  # no two drop and mask alike
     )
+    assert arguments.device is not None  # asked for, it counts the GPUs
+    arguments._n_gpu = min(1, arguments.n_gpu)  # a process is one GPU's: more are torchrun's, not DataParallel's
+    return arguments
 
 
 def _tensorboard(logs: Path) -> TrainerCallback:

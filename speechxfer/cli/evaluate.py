@@ -117,7 +117,7 @@ def evaluate(
         **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
         "comparison": None if before is None else compare(before.score, after.score).to_json(),
         "measure": "error rate" if part.reference == "label" else "WER",
-        "normaliser": scoring.normaliser,
+        "normaliser": "none" if adapted.kind == "classify" else scoring.normaliser,
         "skipped": part.skipped,
         "warnings": warnings,
         "speed": after.speed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, WhisperForConditionalGeneration
@@ -12,16 +14,29 @@ from speechxfer.heads.whisper_decoder import attending_only_to
 from speechxfer.shapes import Frames
 
 # Words come at up to about 5 a second; a decoder that goes on much longer than that is repeating itself.
-TOKENS_PER_SECOND = 12
+WORDS_PER_SECOND = 5
+TOKENS_PER_SECOND = 12  # at least, whatever the script
+TOKENS_PER_WORD = 1.5  # of English; Whisper's tokens are bytes in many scripts, and a Georgian word takes seventeen
 LEAST_TOKENS = 24
 # A stretch of tokens said so many times running is a loop, not speech; one token ("no, no, no") may come more often.
 LONGEST_LOOP = 12
 ROUNDS = 3
 ROUNDS_OF_ONE = 6
 # A loop may have two tunes ("that was the thing, there was that was the thing"): the same few tokens, so many times.
-REFRAIN = 4
+REFRAIN = 4  # at least, and never less than so many words
+REFRAIN_WORDS = 2.5
 REFRAINS = 4
 FRAMES_PER_SECOND = 50
+
+
+def most_tokens(tokens_per_word: float) -> int:
+    """That a second of speech is written with."""
+    return max(TOKENS_PER_SECOND, math.ceil(WORDS_PER_SECOND * tokens_per_word))
+
+
+def refrain_of(tokens_per_word: float) -> int:
+    """How many tokens together may not come a `REFRAINS`-th time."""
+    return max(REFRAIN, math.ceil(REFRAIN_WORDS * tokens_per_word))
 
 
 @torch.no_grad()
@@ -32,6 +47,7 @@ def decode(
     *,
     beams: int = 1,
     length_penalty: float = 1.0,
+    tokens_per_word: float = TOKENS_PER_WORD,
     no_loops: bool = False,
 ) -> list[list[int]]:
     """Token ids of each utterance, those after the prompt.
@@ -39,11 +55,20 @@ def decode(
     frames: (batch, frames, dim). prompt: start, language, task and no-timestamps tokens. beams: 1 is greedy.
     length_penalty: a hypothesis's log-probability is divided by its tokens to this power. 1, as Whisper's authors have
     it, prefers a hypothesis that goes on surely, a loop above all; 0 takes the likeliest as a whole.
+    tokens_per_word: of the text that it writes, from which follow how long an utterance's may be and what is a loop.
     no_loops: no stretch of up to `LONGEST_LOOP` tokens is said a third time running, no single token a sixth, and no
-    four tokens together a fourth time, running or not.
+    `refrain_of` tokens together (four, in English) a fourth time, running or not.
     The suppressed tokens are those of the model's generation config, as its authors decode.
     """
-    sequences = _sequences(network, frames, prompt, beams=beams, length_penalty=length_penalty, no_loops=no_loops)
+    sequences = _sequences(
+        network,
+        frames,
+        prompt,
+        beams=beams,
+        length_penalty=length_penalty,
+        tokens_per_word=tokens_per_word,
+        no_loops=no_loops,
+    )
     return [row[len(prompt) :].tolist() for row in sequences]
 
 
@@ -55,12 +80,20 @@ def n_best(
     *,
     beams: int,
     length_penalty: float = 1.0,
+    tokens_per_word: float = TOKENS_PER_WORD,
     no_loops: bool = False,
 ) -> list[list[list[int]]]:
     """The token ids of each utterance's `beams` hypotheses, best first, each with its end token and nothing after."""
     end = _end_token(network)
     sequences = _sequences(
-        network, frames, prompt, beams=beams, returned=beams, length_penalty=length_penalty, no_loops=no_loops
+        network,
+        frames,
+        prompt,
+        beams=beams,
+        returned=beams,
+        length_penalty=length_penalty,
+        tokens_per_word=tokens_per_word,
+        no_loops=no_loops,
     )
     rows = sequences[:, len(prompt) :].tolist()
     whole = [[*(row[: row.index(end)] if end in row else row), end] for row in rows]
@@ -74,6 +107,7 @@ def _sequences(
     *,
     beams: int,
     length_penalty: float,
+    tokens_per_word: float,
     no_loops: bool,
     returned: int = 1,
 ) -> Tensor:
@@ -81,7 +115,8 @@ def _sequences(
     stated = network.generation_config
     device = frames.states.device
     room = network.config.max_target_positions - len(prompt)
-    limits = (LEAST_TOKENS + frames.lengths * TOKENS_PER_SECOND // FRAMES_PER_SECOND).clamp(max=room)
+    rate = most_tokens(tokens_per_word)
+    limits = (LEAST_TOKENS + frames.lengths * rate // FRAMES_PER_SECOND).clamp(max=room)
     settings = GenerationConfig(
         num_beams=beams,
         num_return_sequences=returned,
@@ -106,7 +141,7 @@ def _sequences(
             generation_config=settings,
             logits_processor=LogitsProcessorList(
                 [
-                    *([_NoLoop(len(prompt))] if no_loops else []),
+                    *([_NoLoop(len(prompt), refrain_of(tokens_per_word))] if no_loops else []),
                     _EndAtLimit(limits + len(prompt), beams, _end_token(network)),
                 ]
             ),
@@ -116,11 +151,11 @@ def _sequences(
 class _NoLoop(LogitsProcessor):
     """Forbids the token with which a stretch of tokens would be said for the `ROUNDS`-th time running.
 
-    And the one with which `REFRAIN` tokens would be said for the `REFRAINS`-th time.
+    And the one with which `refrain` tokens would be said for the `REFRAINS`-th time.
     """
 
-    def __init__(self, prompt: int) -> None:
-        self.prompt = prompt
+    def __init__(self, prompt: int, refrain: int = REFRAIN) -> None:
+        self.prompt, self.refrain = prompt, refrain
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         said = input_ids[:, self.prompt :]
@@ -134,9 +169,9 @@ class _NoLoop(LogitsProcessor):
             looping = (last[:, stretch:] == last[:, :-stretch]).all(1)
             if bool(looping.any()):
                 forbidden.append((looping.nonzero().flatten(), last[looping, -stretch]))
-        if said.shape[1] >= REFRAIN:
-            each = said.unfold(1, REFRAIN, 1)  # (rows, places, REFRAIN)
-            again = (each[:, :, :-1] == said[:, None, 1 - REFRAIN :]).all(-1)
+        if said.shape[1] >= self.refrain:
+            each = said.unfold(1, self.refrain, 1)  # (rows, places, refrain)
+            again = (each[:, :, :-1] == said[:, None, 1 - self.refrain :]).all(-1)
             often = (again.sum(1) >= REFRAINS - 1).nonzero().flatten()
             if len(often):
                 again, next_ones = again[often], each[often, :, -1]

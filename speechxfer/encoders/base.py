@@ -102,6 +102,11 @@ class SpeechEncoder(ABC):
         return max(seconds + 2 * self.silence, padded)
 
     @property
+    def frame_seconds(self) -> float:
+        """From one frame to the next."""
+        return 10 / (self.frames_of(20 * RATE) - self.frames_of(10 * RATE))
+
+    @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 

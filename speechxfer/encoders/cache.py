@@ -175,6 +175,20 @@ class FrameStore:
             self._forget(shard)
             raise KeyError(key) from None
 
+    def hold(self, keys: Iterable[str]) -> bool:
+        """Open what holds `keys`: another process may then make room, and they are read all the same. Whether all are.
+
+        Processes that are forked afterwards read them too.
+        """
+        if self.missing(keys := list(keys)):
+            return False
+        try:
+            for shard in {self._where[key] for key in keys if key not in self._waiting} - self._open.keys():
+                self._open[shard] = safe_open(str(shard), framework="pt")
+        except _UNREADABLE:
+            return False
+        return True
+
     def _forget(self, shard: Path) -> None:
         self._where = {held: place for held, place in self._where.items() if place != shard}
         self._open.pop(shard, None)

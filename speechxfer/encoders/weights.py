@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from speechxfer.encoders import ctranslate2
 from speechxfer.errors import MissingExtraError, UserError, nearest
 
+SETTINGS = "speechxfer.json"  # ours, beside the weights; plain transformers does not look at it
+
 
 @dataclass(frozen=True)
 class Installed:
@@ -200,7 +202,7 @@ def _inside(name: str, package: str, weights: Installed) -> Path:
 def _content(folder: Path) -> str:
     """SHA-256 over a CTranslate2 folder's weights, tokenizer and settings: everything that the conversion reads."""
     digest = hashlib.sha256()
-    for name in ("model.bin", "tokenizer.json", "config.json"):
+    for name in ("model.bin", "tokenizer.json", "config.json", SETTINGS):
         if (folder / name).is_file():
             digest.update(f"{name} {fingerprint(folder / name)}\n".encode())
     return digest.hexdigest()
@@ -222,6 +224,8 @@ def _converted(folder: Path, content: str) -> Path:
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
         model.save_pretrained(scratch)
         processor.save_pretrained(scratch)
+        if (folder / SETTINGS).is_file():  # it was exported from here: how it was adapted goes with it
+            shutil.copyfile(folder / SETTINGS, scratch / SETTINGS)
         scratch.rename(target)
     except (OSError, SafetensorError) as error:
         if not (target / "model.safetensors").is_file():  # else another process was first

@@ -65,6 +65,10 @@ class UnpaddedWhisper(SpeechEncoder):
             return int(self.module.config.max_source_positions)
         return (max(samples, SHORTEST) // self.extractor.hop_length + 1) // 2
 
+    @property
+    def frame_seconds(self) -> float:
+        return 2 * self.extractor.hop_length / RATE  # padded to 30 s too
+
     def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         return pad_together([self.log_mel(waveform) for waveform in waveforms])
 

@@ -14,10 +14,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from speechxfer.decoding.whisper import TOKENS_PER_WORD
 from speechxfer.encoders.base import SpeechEncoder
+from speechxfer.encoders.weights import SETTINGS
 from speechxfer.shapes import Frames
 
-SETTINGS = "speechxfer.json"  # beside the weights; plain transformers does not look at it
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
 WITH_DECODER: tuple[Kind, ...] = ("seq2seq", "joint")  # they write with Whisper's own decoder
 
@@ -37,6 +38,7 @@ class Settings(BaseModel):
     beams: int = 1  # 1 is greedy
     length_penalty: float = 1.0  # with its decoder and a beam: `decoding.whisper.decode`
     no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
+    tokens_per_word: float = TOKENS_PER_WORD  # with its decoder: of the training text
     rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.hybrid.Rescoring`
     lm: str | None = None  # ctc: the ARPA file beside the weights
     search: dict[str, Any] | None = None  # ctc: `decoding.ctc_beam.Search`, but for its beams

@@ -29,7 +29,8 @@ from speechxfer.decoding.whisper import (
     REFRAINS,
     ROUNDS,
     ROUNDS_OF_ONE,
-    TOKENS_PER_SECOND,
+    most_tokens,
+    refrain_of,
 )
 from speechxfer.encoders.ctranslate2 import Described, describe
 from speechxfer.encoders.whisper import UnpaddedWhisper
@@ -116,7 +117,9 @@ class FastRecogniser(SpeechModel):
 
     def _decode(self, features: np.ndarray, length: int, beams: int, *, no_repeat: int = 0) -> list[Any]:
         """features: (batch, mels, steps) of utterances of `length` samples. The results of each, not yet there."""
-        limit = min(self.longest_text, LEAST_TOKENS + length * TOKENS_PER_SECOND // RATE) - 1  # the end token
+        limit = (
+            min(self.longest_text, LEAST_TOKENS + length * most_tokens(self.settings.tokens_per_word) // RATE) - 1
+        )  # the end token
         found: list[Any] = self._engine.generate(
             self._storage.from_array(np.ascontiguousarray(features)),
             [self.prompt] * len(features),
@@ -150,8 +153,9 @@ class FastRecogniser(SpeechModel):
 
     def _unlooped(self, tokens: list[int], features: np.ndarray, length: int, beams: int) -> list[int]:
         """The tokens, or what is said in their place without a loop. features: (1, mels, steps)."""
-        no_repeat = ROUNDS * LONGEST_LOOP
-        while (stretch := loop_in(tokens)) and no_repeat > 1:
+        refrain = refrain_of(self.settings.tokens_per_word)
+        no_repeat = max(ROUNDS * LONGEST_LOOP, refrain + 1)
+        while (stretch := loop_in(tokens, refrain)) and no_repeat > 1:
             # so many tokens may not come twice: a round that is one too many would end with them
             no_repeat = min(no_repeat - 1, ROUNDS_OF_ONE - 1 if stretch == 1 else (ROUNDS - 1) * stretch)
             found = self._decode(features, length, beams, no_repeat=no_repeat)[0].result()
@@ -229,15 +233,18 @@ def open_fast(folder: Path, settings: Settings, language: str | None) -> FastRec
         raise UserError(f"CTranslate2 cannot open it ({words})", where=str(folder), fix="export it again") from None
 
 
-def loop_in(tokens: Sequence[int]) -> int:
-    """The length of the shortest stretch that is said too often, by `decoding.whisper`'s rules; 0 if none is."""
+def loop_in(tokens: Sequence[int], refrain: int = REFRAIN) -> int:
+    """The length of the shortest stretch that is said too often, by `decoding.whisper`'s rules; 0 if none is.
+
+    refrain: `refrain_of` the model's text.
+    """
     for stretch in range(1, LONGEST_LOOP + 1):
         again = (ROUNDS_OF_ONE - 1) if stretch == 1 else (ROUNDS - 1) * stretch  # tokens that repeat those before
         as_before = (one == other for one, other in zip(tokens, tokens[stretch:], strict=False))
         if any(same and len(list(run)) >= again for same, run in itertools.groupby(as_before)):
             return stretch
-    refrains = Counter(zip(*(tokens[place:] for place in range(REFRAIN)), strict=False))
-    return REFRAIN if max(refrains.values(), default=0) >= REFRAINS else 0
+    refrains = Counter(zip(*(tokens[place:] for place in range(refrain)), strict=False))
+    return refrain if max(refrains.values(), default=0) >= REFRAINS else 0
 
 
 def _refuse(what: str) -> NoReturn:

@@ -93,6 +93,7 @@ class JointRecogniser(WhisperRecogniser):
             self.prompt,
             beams=beams,
             length_penalty=self.settings.length_penalty,
+            tokens_per_word=self.settings.tokens_per_word,
             no_loops=self.settings.no_loops,
         )
         tokens = [row for rows in found for row in rows]

@@ -11,10 +11,11 @@ from transformers import Wav2Vec2CTCTokenizer, WhisperConfig, WhisperForConditio
 
 from speechxfer.config.recipe import Head, Recipe
 from speechxfer.data.bad_rows import Limits
+from speechxfer.decoding.whisper import TOKENS_PER_WORD
 from speechxfer.encoders.ctranslate2 import describe, is_ctranslate2
-from speechxfer.encoders.weights import find, locate
+from speechxfer.encoders.weights import SETTINGS, find, locate
 from speechxfer.errors import UserError
-from speechxfer.models.base import SETTINGS, WITH_DECODER, Settings, SpeechModel
+from speechxfer.models.base import WITH_DECODER, Settings, SpeechModel
 from speechxfer.models.classifier import new_classifier, open_classifier
 from speechxfer.models.ctc import new_ctc, open_ctc
 from speechxfer.models.fast import open_fast
@@ -86,11 +87,20 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
     else:
         whisper, processor = _with_decoder(folder)
         if settings.kind == "joint":
-            model = new_joint(whisper, processor, settings, recipe.head, texts)
+            recogniser: WhisperRecogniser = new_joint(whisper, processor, settings, recipe.head, texts)
         else:
-            model = WhisperRecogniser(whisper, processor, settings)
+            recogniser = WhisperRecogniser(whisper, processor, settings)
+        settings.tokens_per_word = _tokens_per_word(recogniser, texts)
+        model = recogniser
     model.network.to(pick_device(recipe.device))
     return model
+
+
+def _tokens_per_word(model: WhisperRecogniser, texts: list[str]) -> float:
+    """Of some of the texts, evenly. Where no spaces part the words, a dozen characters count as one."""
+    some = [text for text in texts[:: 1 + len(texts) // 1000] if text and text.strip()]
+    words = sum(max(len(text.split()), len(text) / 12) for text in some)
+    return round(sum(len(model.tokens(text)) - 1 for text in some) / words, 2) if words else TOKENS_PER_WORD
 
 
 def text_limits(model: str | Path, *, head: Head | None = None, language: str | None = None) -> Limits:

@@ -15,6 +15,8 @@ from speechxfer.heads.whisper_decoder import decoder_loss
 from speechxfer.models.base import Kind, Settings, SpeechModel
 from speechxfer.shapes import Frames
 
+_OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_OF_BEAMS = ("early_stopping", "num_beam_groups", "diversity_penalty")
 PROMPT = 4  # tokens before the text: start, language, task, no timestamps (English-only checkpoints use two)
 
 
@@ -73,6 +75,9 @@ class WhisperRecogniser(SpeechModel):
         beams = self.settings.beams
         stated.num_beams = beams
         stated.length_penalty = self.settings.length_penalty if beams > 1 else None
+        stated.do_sample = stated.num_return_sequences = None
+        for name in _OF_SAMPLING if beams > 1 else (*_OF_SAMPLING, *_OF_BEAMS):
+            setattr(stated, name, None)  # transformers writes no config with what its way of decoding does not use
         if getattr(stated, "is_multilingual", False):
             stated.language, stated.task = self.settings.language, "transcribe"
 
@@ -90,6 +95,7 @@ class WhisperRecogniser(SpeechModel):
             self.prompt,
             beams=self.settings.beams,
             length_penalty=self.settings.length_penalty,
+            tokens_per_word=self.settings.tokens_per_word,
             no_loops=self.settings.no_loops,
         )
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)

@@ -13,7 +13,7 @@ from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.joint import JointRecogniser
-from speechxfer.shapes import RATE, Emissions, Frames
+from speechxfer.shapes import Emissions, Frames
 
 WithCtc = CtcRecogniser | JointRecogniser
 
@@ -39,7 +39,7 @@ def aligned(model: WithCtc, emissions: Emissions, targets: Sequence[Sequence[int
         targets,
         model.symbols,
         blank=model.blank,
-        frame_seconds=10 / model.encoder.frames_of(10 * RATE),
+        frame_seconds=model.encoder.frame_seconds,
         offset=-model.settings.silence,
     )
 
@@ -55,8 +55,8 @@ def word_times(model: WithCtc, emissions: Emissions, texts: Sequence[str]) -> li
     spelt: list[list[tuple[str, list[int]]]] = []
     for text in texts:
         words = text.split() if space is not None else [text]
-        every = ((word, model.spelling(word)) for word in words)
-        spelt.append([(word, places) for word, places in every if set(places) - {space}])
+        every = ((word, _parted(model.spelling(word), space)) for word in words)
+        spelt.append([(word, places) for word, places in every if places])
     targets = [_joined([places for _, places in words], space) for words in spelt]
     return [
         [] if found is None else _as_written(words, found.words, space)
@@ -72,6 +72,15 @@ def timed_answers(model: WithCtc, waveforms: Sequence[np.ndarray]) -> list[tuple
         return list(zip(texts, word_times(model, model.emissions(frames), texts), strict=True))
 
     return model.listen(waveforms, read)
+
+
+def _parted(places: list[int], space: int | None) -> list[int]:
+    """Without the spaces that what cannot be written leaves: at the ends, and beside others ("7,yes" is " yes")."""
+    kept: list[int] = []
+    for place in places:
+        if place != space or (kept and kept[-1] != space):
+            kept.append(place)
+    return kept[:-1] if kept and kept[-1] == space else kept
 
 
 def _joined(words: Sequence[list[int]], space: int | None) -> list[int]:

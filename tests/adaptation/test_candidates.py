@@ -55,8 +55,11 @@ def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
     assert all(weight.equal(adapted[f"network.{name}"]) for name, weight in kept.items())
 
 
-def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quiet, dev_says, corpus_table):
+def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quiet, dev_says, corpus_table, monkeypatch):
+    from speechxfer.adaptation.judge import Judge
+
     dev_says(0.9, 0.5, 0.4)
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.4)
     run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
     chosen = run.report["rescoring"]
     model = load(run.folder.model, device="cpu")
@@ -122,3 +125,45 @@ def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeyp
     assert model.settings.beams == 1 and model.settings.rescoring is None
     kept = run.report["candidates"][1]
     assert (kept["dev"], kept["dev_beam"]) == (0.3, 0.95)
+
+
+@pytest.mark.parametrize(("first", "second"), [("joint", "joint"), ("joint", "seq2seq")])
+def test_a_model_adapted_before_is_mixed_with_what_it_was(tiny_recipe, quiet, dev_says, tmp_path, first, second):
+    dev_says(0.9, 0.5, 0.4)
+    base = adapt(tiny_recipe(f"head.kind={first}", f"output={tmp_path / 'base'}"), narrator=quiet).folder.model
+    dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
+    again = tiny_recipe(*EPOCHS, f"head.kind={second}", f"encoder.name={base}", f"output={tmp_path / 'again'}")
+    run = adapt(again, narrator=quiet)
+    assert run.report["kept"] == "stage 0, 25% untouched"
+    adapted = weights(run.folder.checkpoints / "stage-0" / run.report["stages"][0]["best"])
+    before, kept = weights(base), weights(run.folder.model)
+    prefix = "network.whisper." if second == "joint" else "network."
+    for name, weight in kept.items():
+        torch.testing.assert_close(weight, 0.75 * adapted[prefix + name] + 0.25 * before[name])
+
+
+def test_a_base_that_was_saved_with_a_beam_competes_with_it(tiny_recipe, quiet, dev_says, monkeypatch, tmp_path):
+    """Greedily the trained one is better, and by the beam that the base was saved with it is not: the base stays."""
+    from speechxfer.adaptation.judge import Judge
+
+    dev_says(0.9, 0.5, 0.4)
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.3)
+    beam = "decoding={kind: beam, beams: 2}"
+    base = adapt(tiny_recipe(beam, f"output={tmp_path / 'base'}"), narrator=quiet).folder.model
+    assert load(base, device="cpu").settings.beams == 2
+    dev_says(0.5, 0.4, 0.35)
+    again = tiny_recipe(beam, f"encoder.name={base}", f"output={tmp_path / 'again'}")
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda _, __, title: 0.3 if title.startswith("untouched") else 0.32)
+    run = adapt(again, narrator=quiet)
+    assert run.report["kept"] == "untouched" and run.report["candidates"][0]["dev_beam"] == 0.3
+
+
+def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, dev_says, monkeypatch):
+    from speechxfer.adaptation.judge import Judge
+
+    dev_says(0.9, 0.5)
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.7)
+    given = ("stages.0.epochs=1", "candidates={means: [], untouched: []}", "decoding={kind: beam, beams: 2}")
+    run = adapt(tiny_recipe(*given), narrator=quiet)
+    assert load(run.folder.model, device="cpu").settings.beams == 1
+    assert run.report["candidates"][1]["dev_beam"] == 0.7

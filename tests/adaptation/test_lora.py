@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -82,3 +83,16 @@ def test_targets_that_match_nothing(tiny_whisper):
     with pytest.raises(UserError, match=r"lora\.targets.*no layer is called query") as caught:
         trainee_for(tiny_whisper, "seq2seq", targets=["q_proj", "query"])
     assert "q_proj" in str(caught.value) and "fc1" in str(caught.value)
+
+
+def test_wavlm_s_attention_takes_no_adapters(make_encoder):
+    """It reads the layers' weights, so that what stands beside them would never be asked."""
+    with pytest.raises(UserError, match=r"lora\.targets.*q_proj, v_proj alone"):
+        trainee_for(make_encoder("wavlm"), "ctc")
+    trainee = trainee_for(make_encoder("wavlm"), "ctc", targets=["intermediate_dense", "output_dense"])
+    model = trainee.model
+    waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    frames = model.encoder(model.encoder.prepare([waveform]))
+    model.loss(frames, torch.tensor([model.targets("one")])).backward()
+    adapters = [(name, weight) for name, weight in trainee.named_parameters() if "lora_B" in name]
+    assert adapters and all(weight.grad is not None and weight.grad.abs().max() > 0 for _, weight in adapters)

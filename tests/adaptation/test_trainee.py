@@ -66,3 +66,25 @@ def test_a_padded_batch_in_parts_is_the_batch_as_a_whole(tiny_whisper, spoken, m
         inputs = trainee.model.encoder.prepare(waveforms)
         assert float(trainee(inputs.lengths, labels, inputs.features)["loss"]) > 0
     assert together == [3, 3]
+
+
+def test_texts_that_are_nothing_once_normalised_leave_the_weights_as_they_are(tiny_whisper, spoken):
+    values = {
+        "encoder": {"name": str(tiny_whisper)},
+        "head": {"kind": "ctc"},
+        "device": "cpu",
+        "stages": [{"train": "all", "epochs": 1, "lr": 1}],
+    }
+    recipe = load_recipe(values)
+    trainee = Trainee(to_adapt(recipe, TEXTS), recipe.augment)
+    trainee.begin(recipe.stages[0])
+    inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.5)])
+    labels = torch.full((1, 1), -100)
+    for count in (None, 0, torch.tensor(0)):
+        trainee.zero_grad()
+        loss = trainee(features=inputs.features, labels=labels, lengths=inputs.lengths, num_items_in_batch=count)[
+            "loss"
+        ]
+        loss.backward()
+        assert loss.isfinite()
+        assert all(weight.grad is None or weight.grad.isfinite().all() for weight in trainee.parameters())

@@ -17,7 +17,9 @@ from speechxfer.decoding.whisper import (
     ROUNDS_OF_ONE,
     _NoLoop,
     decode,
+    most_tokens,
     n_best,
+    refrain_of,
 )
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import decoder_log_probs
@@ -242,3 +244,33 @@ def test_n_best_begins_with_what_decode_says(taught, waveforms):
     for row, hypotheses in zip(best, n_best(taught.network, frames, taught.prompt, beams=4), strict=True):
         assert len(hypotheses) == 4 and len({*map(tuple, hypotheses)}) == 4
         assert hypotheses[0][:-1] == ended(taught, row)
+
+
+GEORGIAN = 17.0  # tokens a word
+
+
+@pytest.mark.parametrize(
+    ("tokens_per_word", "a_second", "refrain"), [(1.0, 12, 4), (1.5, 12, 4), (3.0, 15, 8), (GEORGIAN, 85, 43)]
+)
+def test_scripts_of_many_tokens_have_room_for_their_words(tokens_per_word, a_second, refrain):
+    assert (most_tokens(tokens_per_word), refrain_of(tokens_per_word)) == (a_second, refrain)
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+def test_an_utterance_s_limit_follows_its_script(tiny_whisper, waveforms, beams):
+    """The untaught model says one token for ever."""
+    model = load(tiny_whisper, device="cpu")
+    with torch.no_grad():
+        frames = model.encoder(model.encoder.prepare(waveforms[-1:]))
+        sizes = [
+            len(ended(model, decode(model.network, frames, model.prompt, beams=beams, tokens_per_word=each)[0]))
+            for each in (1.5, 4.0)
+        ]
+    assert sizes[0] < sizes[1] <= 24 + 20 * 1.9
+
+
+def test_the_same_bytes_in_many_words_are_no_refrain():
+    said = [1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 7, 1, 2, 3]
+    scores = _NoLoop(0, refrain_of(GEORGIAN))(torch.tensor([said]), torch.zeros(1, 50))
+    assert not scores.isinf().any()
+    assert _NoLoop(0)(torch.tensor([said]), torch.zeros(1, 50)).isinf().any()

@@ -293,6 +293,23 @@ def test_what_another_process_removes_is_missing(store: Any) -> None:
     assert store().missing(["a"]) == []
 
 
+def test_what_is_held_outlives_another_process_s_making_room(store: Any) -> None:
+    one = store()
+    one.add(["a", "b"], states(2, 3))
+    one.flush()
+    one.add(["c"], states(4))
+    truth = {key: one.read(key).clone() for key in "abc"}
+    held = store()
+    held.add(["c"], states(4))
+    assert held.hold(["a", "b", "c"]) and not held.hold(["a", "d"])
+    clear(one.root)
+    assert all(held.read(key).equal(truth[key]) for key in "abc")
+    assert not store().hold(["a"])
+    gone = store()
+    gone._where["a"] = one.path / "0.safetensors"
+    assert not gone.hold(["a"])
+
+
 def test_what_another_process_adds_is_found(store: Any) -> None:
     one, two = store(), store()
     two.add(["a"], states(2))

@@ -15,7 +15,7 @@ import torch
 from speechxfer.config import load_recipe
 from speechxfer.data.read import read
 from speechxfer.decoding.whisper import REFRAIN, ROUNDS, ROUNDS_OF_ONE
-from speechxfer.encoders.weights import find, fingerprint, folder_fingerprint, locate
+from speechxfer.encoders.weights import SETTINGS, find, fingerprint, folder_fingerprint, locate
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.export import export
 from speechxfer.models import Settings, answers, fast, load, text_limits, to_adapt
@@ -235,6 +235,7 @@ def test_the_export_carries_how_it_was_adapted(make_whisper, tmp_path):
         beams=3,
         length_penalty=0.0,
         no_loops=True,
+        tokens_per_word=joint.settings.tokens_per_word,
         rescoring={"ctc": 0.0, "word": 0.5, "risk": 0.0},
         normaliser="basic",
         base=base,
@@ -355,3 +356,14 @@ def test_long_audio_is_cut_and_answered(folder, spoken: Callable[..., np.ndarray
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
     (heard,) = transcribe(folder, tmp_path / "long.wav", device="cpu", batch_seconds=1)
     assert not heard.whole and len(heard.segments) > 2 and heard.complete and heard.text
+
+
+def test_an_export_is_exported_and_adapted_as_it_was_adapted(wide, tmp_path):
+    stated = Settings(kind="seq2seq", beams=4, length_penalty=0.0, no_loops=True, silence=0.1, normaliser="basic")
+    stated.write(wide)
+    again = export(wide, "transformers", tmp_path / "plain")
+    assert "0.1 s of silence" in again.warnings[0]
+    opened = load(find(str(wide)), device="cpu")
+    assert isinstance(opened, WhisperRecogniser) and opened.settings == stated
+    (wide / SETTINGS).unlink()  # another program's
+    assert load(find(str(wide)), device="cpu").settings == Settings(kind="seq2seq", pad_to_30s=True)

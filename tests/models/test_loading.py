@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from speechxfer.config import load_recipe
 from speechxfer.config.recipe import Head
 from speechxfer.data.read import read
 from speechxfer.errors import UserError
-from speechxfer.models import answers, cut_by_seconds, load, pick_device, text_limits
+from speechxfer.models import answers, cut_by_seconds, load, pick_device, text_limits, to_adapt
 
 
 @pytest.fixture
@@ -163,3 +164,19 @@ def test_a_language_of_mms_is_not_silently_another(copy_of, make_encoder):
     (folder / "config.json").write_text(json.dumps(config | {"adapter_attn_dim": 8}))
     with pytest.raises(UserError, match=r"a language of an MMS checkpoint is not chosen here[\s\S]*load_adapter"):
         load(folder, device="cpu", language="fra")
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "joint"])
+def test_how_many_tokens_a_word_of_the_training_text_takes(make_whisper, kind):
+    values = {
+        "encoder": {"name": str(make_whisper(seconds=2, multilingual=True)), "language": "en"},
+        "head": {"kind": kind},
+        "stages": [{"train": "all", "epochs": 1, "lr": 1}],
+        "device": "cpu",
+    }
+    for texts in (["one two six", "", "two"], ["one" * 12, "one two"], ["", " "]):
+        model = to_adapt(load_recipe(values), texts)
+        said = [text for text in texts if text.strip()]
+        count = sum(len(model.tokens(text)) - 1 for text in said)
+        words = sum(max(len(text.split()), len(text) / 12) for text in said)
+        assert model.settings.tokens_per_word == (round(count / words, 2) if said else 1.5)

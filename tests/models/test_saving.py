@@ -202,3 +202,18 @@ def test_weights_may_be_read_by_whoever_may_read_the_rest(saved, tiny_whisper, k
     _, folder = saved(tiny_whisper, kind=kind)
     modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
     assert len(set(modes.values())) == 1, modes
+
+
+def test_a_checkpoint_whose_config_samples_or_stops_early_is_saved(tiny_whisper, tmp_path):
+    """transformers writes no generation config with what its way of decoding does not use."""
+    from transformers import GenerationConfig
+
+    model = load(tiny_whisper, device="cpu")
+    stated = model.network.generation_config
+    stated.early_stopping, stated.num_return_sequences, stated.temperature, stated.top_k = True, 3, 0.6, 9
+    for beams in (1, 3):
+        model.settings.beams = beams
+        model.save(tmp_path / str(beams))
+        found = GenerationConfig.from_pretrained(tmp_path / str(beams))
+        assert found.num_beams == beams and found.suppress_tokens == stated.suppress_tokens
+        stated.early_stopping, stated.temperature = True, 0.6

@@ -61,6 +61,26 @@ def test_a_word_of_which_the_normaliser_makes_two_is_one(joint):
     assert (found[1].start, found[1].end) == pytest.approx((12 * STRIDE, 32 * STRIDE))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"), [("one 7—two six", "one two six"), ("3-one two (4) six", "one two six"), ("six-5 two", "six two")]
+)
+def test_what_cannot_be_written_takes_no_other_word_s_time(joint, text, said):
+    """A normaliser that parts "7—two" leaves a space before what the head can write."""
+    joint.spelling = lambda text: [
+        joint.vocabulary["|" if c in " —-" else c] for c in text if c in " —-" or c in joint.vocabulary
+    ]
+    (found,) = word_times(joint, saying(joint, said), [text])
+    starts = [3 * place * STRIDE for place, c in enumerate(said) if place == 0 or said[place - 1] == " "]
+    assert [word.start for word in found] == pytest.approx(starts) and len(found) == len(said.split())
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_frame_lasts_as_long_padded(joint, padded):
+    with joint.padded(padded):
+        (found,) = word_times(joint, saying(joint, "six one"), ["six one"])
+    assert [word.start for word in found] == pytest.approx([0.0, 12 * STRIDE])
+
+
 def test_what_does_not_fit_has_no_words(joint):
     assert word_times(joint, saying(joint, "on"), ["two two two"]) == [[]]
     assert word_times(joint, saying(joint, "on"), [""]) == word_times(joint, saying(joint, "on"), ["7, 8!"]) == [[]]

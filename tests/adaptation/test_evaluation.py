@@ -1,0 +1,48 @@
+"""A label is right or wrong as a whole; a transcript by its words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from speechxfer.adaptation.evaluation import as_one_word, score_jsonl, score_part, write_jsonl
+from speechxfer.config.recipe import Scoring
+
+
+def part(*labels: str) -> Dataset:
+    rows = [{"id": f"{n}", "audio": f"{n}.wav", "label": label} for n, label in enumerate(labels)]
+    return Dataset.from_list(rows)
+
+
+@pytest.mark.parametrize(
+    ("meant", "said", "wrong"),
+    [
+        (["volume up", "volume down"], ["volume down", "volume down"], 1),
+        (["volume up", "volume_up", "volume__up"], ["volume_up", "volume up", "volume up"], 3),
+        (["?", "!"], ["?", "?"], 1),
+        (["On", "on"], ["on", "on"], 1),
+        (["go", "stop"], ["go", "stop"], 0),
+    ],
+)
+def test_a_label_is_one_word(meant, said, wrong, tmp_path):
+    found = score_part(part(*meant), said, Scoring(), reference="label", labels=True)
+    counts = found.total.counts
+    assert (counts.substitutions, counts.insertions, counts.deletions) == (wrong, 0, 0)
+    assert found.wer == wrong / len(meant)
+    write_jsonl(tmp_path / "after.jsonl", part(*meant), said, reference="label")
+    assert score_jsonl(tmp_path / "after.jsonl", Scoring(), labels=True).wer == found.wer
+    lines = [json.loads(line) for line in (tmp_path / "after.jsonl").read_text().splitlines()]
+    assert [line["hypothesis"] for line in lines] == said  # as it is written
+
+
+def test_no_two_labels_become_the_same_word():
+    labels = ["a b", "a_b", "a__b", "a  b c", "a_b c", "_", "__", "a _b"]
+    words = as_one_word(labels)
+    assert len({*words}) == len(labels) and all(len(word.split()) == 1 for word in words)
+
+
+def test_a_transcript_is_scored_by_its_words():
+    rows = part("volume up", "volume down").rename_column("label", "text")
+    assert score_part(rows, ["volume down", "volume down"], Scoring()).wer == 0.25
