@@ -79,7 +79,8 @@ class BatchesBySeconds(Sampler[list[Draw]]):
             batch = plan[fullest]
             plan[fullest] = batch[::2]
             plan.append(batch[1::2])
-        plan += plan[: self._count - len(plan)]  # fewer utterances than processes: some are met twice
+        several = len(plan)
+        plan += [plan[place % several] for place in range(self._count - several)]  # fewer utterances than processes
         rng = np.random.default_rng([self.seed, self.epoch, 1])
         rng.shuffle(plan)
         padded = rng.random(len(plan)) < self.padded_share

@@ -35,7 +35,8 @@ def answers(
     (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first. Where Whisper pads
     to 30 s, an utterance counts as that.
     """
-    rows = list(utterances.select_columns([c for c in utterances.column_names if c != "text"]))
+    # row by row: audio that is embedded in the table need not be in memory all at once
+    rows = utterances.select_columns([c for c in utterances.column_names if c != "text"])
     seconds = [audio.seconds(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
     encoded = [model.encoder.seconds_run(one) for one in seconds]

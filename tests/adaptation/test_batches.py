@@ -221,6 +221,19 @@ def test_who_prepares_batches(monkeypatch, device, cores, processes, free, worke
     assert loading_workers(device) == (workers if Path("/dev/shm").is_dir() or free > 1e9 else 8)
 
 
+@pytest.mark.parametrize("utterances", [1, 2, 3, 7])
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_every_process_has_as_many_batches(utterances, processes):
+    """Else one would wait for ever for another, which has none left."""
+    ranks = [
+        BatchesBySeconds([1.0] * utterances, most=1, epochs=2, seed=0, processes=processes, rank=rank)
+        for rank in range(processes)
+    ]
+    plans = [list(one) for one in ranks]
+    assert {len(plan) for plan in plans} == {len(one) for one in ranks} == {-(-utterances // processes)}
+    assert {draw.row for plan in plans for batch in plan for draw in batch} == set(range(utterances))
+
+
 def test_preparing_a_batch_touches_nothing_on_the_model_s_device(recipe_values, corpus_table):
     """A process beside a GPU's may not use it: on `meta` any use would show."""
     rows = read(corpus_table)
