@@ -49,7 +49,7 @@ class StageTrainer(Trainer):
         utterances: Dataset,
         batches: BatchesBySeconds,
         measure: Callable[[], float],
-        before: float,
+        before: float = 0.0,
         **kwargs: Any,
     ) -> None:
         # Trainer asks for an eval set; `evaluate` measures the dev part
