@@ -139,7 +139,11 @@ def result_cells(result: Document) -> list[str]:
     before, padded, rejected = (result.get(side) for side in ("before", "after_padded_to_30s", "rejected"))
     after = rated(result["after"], measure)
     if rejected:
-        after += f": the untouched model, kept, since the trained one had {rated(rejected, measure)}"
+        dev = [min(filter(None, (one["dev"], one.get("dev_beam")))) for one in result["candidates"][:2]]
+        after += (
+            f": the untouched model, kept by dev ({per_cent(dev[0])} against {per_cent(dev[1])}); "
+            f"here the trained one has {rated(rejected, measure)}"
+        )
     others = [rated(side, measure) if side else "–" for side in (before, padded)]
     untouched = f"{result['settings']['encoder']['name']} {others[0]}" if before else others[0]
     return [result["corpus"], untouched, after, others[1], minutes]

@@ -200,7 +200,10 @@ def of_mixtures(run: _Run) -> Advice | None:
     if not offered or offered[-1] >= MOST_UNTOUCHED or not run.report["kept"].endswith(f" {offered[-1]:.0%} untouched"):
         return None
     named = [(n, d, f"{share:.0%}") for share in offered for n, d in run.trained.items()]
-    devs = (f"{dev:.1%} with {share}" for name, dev, share in named if name.endswith(f" {share} untouched"))
+    found = [(dev, share) for name, dev, share in named if name.endswith(f" {share} untouched")]
+    if len(found) > 1 and found[-1][0] >= found[-2][0]:
+        return None  # it was taken among equals, and no more was better
+    devs = (f"{dev:.1%} with {share}" for dev, share in found)
     more = ", ".join(f"{share:g}" for share in [*offered, round(offered[-1] + 0.1, 3), round(offered[-1] + 0.2, 3)])
     told = f"dev {', '.join(devs)}: the highest share offered was the best"
     return Advice(f"offer more of the untouched weights: candidates.untouched=[{more}]", told)

@@ -67,7 +67,10 @@ class RunFolder:
             if self.begun and not resume:
                 for name in OURS:
                     _remove(self.path / name)
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            try:
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # a place where nobody may make folders, as in /proc
+                raise PermissionError(error.errno, error.strerror) from None
             write_whole(self.path / RECIPE, dump_recipe(recipe))
 
     def portion(self, name: str) -> RunFolder:

@@ -10,9 +10,24 @@ import typer
 
 from speechxfer.errors import UserError
 
+
+def _no_one_s_input(target: Path | None) -> Path | None:
+    """Before any work: a recording, a table or a recipe that was named by mistake is not written over."""
+    if target is not None and target.is_file() and target.suffix.lower() != ".json":
+        error = UserError("is there already, and is no .json file", where=f"--json {target}", fix="name another file")
+        typer.echo(f"speechxfer: {error}", err=True)  # no command has begun that would say it
+        raise typer.Exit(2)
+    return target
+
+
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE ('-': standard output)."),
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Write the result as JSON to FILE ('-': standard output).",
+        callback=_no_one_s_input,
+    ),
 ]
 LmFile = Annotated[
     Path | None,

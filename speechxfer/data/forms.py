@@ -32,11 +32,15 @@ def find_form(source: str | Path) -> Found:
     """Tell the form of DATA and read its text. Raises UserError for what is none of the contract's forms."""
     if str(source).startswith(HUB):
         return _folder(download(str(source)), str(source))
-    path = Path(source)
+    path = Path(source).expanduser()  # a shell leaves the ~ of KEY=~/VALUE to us
     if path.is_dir():
         return _folder(path, str(source))
     if not path.exists():
-        raise UserError("no such file or folder", where=str(source))
+        raise UserError(
+            "no such file or folder",
+            where=str(source),
+            fix="name a table, a folder or hub:owner/name (for data.dev and data.test auto, or COLUMN=VALUE, too)",
+        )
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return Found(path.parent, parquet={"": [path]})

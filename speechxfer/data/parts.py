@@ -13,6 +13,7 @@ import datasets
 from speechxfer.data.read import read
 from speechxfer.errors import UserError, nearest
 
+_GROUP = "speaker"  # by which parts are carved where the table has it; another column was asked for, and must be there
 _KNOWN = {
     "train": {"train", "training"},
     "dev": {"dev", "valid", "val", "validation", "eval", "development"},
@@ -50,6 +51,9 @@ def parts(
     Raises UserError where train cannot be read, a named column or value is not there, or a part has no rows.
     """
     whole = read(train, need=need)
+    if group not in whole.column_names and group != _GROUP:
+        problem = f"{train} has no column '{group}'{nearest(group, whole.column_names)}"
+        raise UserError(problem, where=f"data.group={group}", fix=f"its columns are {', '.join(whole.column_names)}")
     asked = {"dev": dev, "test": test}
     others = {name: read(how, need=need) for name, how in asked.items() if _is_data(how)}
     rows: dict[str, Rows] = {}

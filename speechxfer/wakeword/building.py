@@ -158,7 +158,7 @@ def _portable(settings: Settings) -> dict[str, Any]:
 
 
 def _refuse(settings: Settings) -> None:
-    """Raise UserError where the output folder is taken, before any work."""
+    """Raise UserError where the output folder is taken or cannot be written, before any work."""
     folder = settings.output
     if folder.exists() and not folder.is_dir():
         raise UserError("is a file", where=str(folder), fix="name another folder with --output")
@@ -167,6 +167,12 @@ def _refuse(settings: Settings) -> None:
             raise UserError("holds other files", where=str(folder), fix="name another folder with --output")
         if not settings.overwrite:
             raise UserError("holds a detector already", where=str(folder), fix="say --overwrite, or another --output")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-").cleanup()
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise UserError(problem, where=str(folder), fix="name another folder with --output") from None
 
 
 def _need_runtime() -> None:

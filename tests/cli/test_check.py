@@ -174,3 +174,14 @@ def test_many_errors_are_counted(table: Path) -> None:
     assert code == 1
     assert out.count("error    row") == 50
     assert "… and 20 more errors" in out
+
+
+@pytest.mark.parametrize("named", ["table", "audio"])
+def test_json_is_written_over_nothing_but_json(table: Path, tmp_path: Path, named: str) -> None:
+    target = table if named == "table" else next((tmp_path / "audio").iterdir())
+    before = target.read_bytes()
+    code, _, error = run(table, "-q", "--json", target)
+    assert code == 2 and f"--json {target}: is there already, and is no .json file" in error
+    assert target.read_bytes() == before
+    codes = {run(table, "-q", "--json", tmp_path / "found.json")[0] for _ in range(2)}
+    assert len(codes) == 1 and json.loads((tmp_path / "found.json").read_text())

@@ -175,3 +175,10 @@ def test_rows_without_speaker_stay_in_train(tmp_path: Path) -> None:
     made = parts(table(tmp_path / "t.csv", rows))
     assert sum(not speaker for speaker in made.train["speaker"]) == 5
     assert "5 rows have no speaker" in made.warnings[0]
+
+
+def test_a_column_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    """Else a misspelt one would quietly let speakers stand on both sides."""
+    source = table(tmp_path / "t.csv", rows_of(12, 2))
+    with pytest.raises(UserError, match=r"data\.group=spaeker.*no column 'spaeker' \(did you mean 'speaker'\?\)"):
+        parts(source, group="spaeker")

@@ -93,11 +93,13 @@ def test_several_results_of_a_recipe_stand_in_the_order_of_their_names(script, p
 
 
 def test_an_untouched_model_that_was_kept_is_said(script, project):
-    result = run_result(after=rates(0.3956, 0.35, 0.44), rejected=rates(0.5, 0.4, 0.6))
+    tried = [{"dev": 0.31, "dev_beam": None}, {"dev": 0.36, "dev_beam": 0.34}, {"dev": 0.2}]
+    result = run_result(after=rates(0.3956, 0.35, 0.44), rejected=rates(0.5, 0.4, 0.6), candidates=tried)
     del result["after_padded_to_30s"]
     keep(project, "accent", result)
     row = rows(written(script, project))[2]
-    assert row[3] == "39.6 % (35.0 to 44.0): the untouched model, kept, since the trained one had 50.0 % (40.0 to 60.0)"
+    kept = "the untouched model, kept by dev (31.0 % against 34.0 %); here the trained one has 50.0 % (40.0 to 60.0)"
+    assert row[3] == f"39.6 % (35.0 to 44.0): {kept}"
     assert row[4] == "–"
 
 

@@ -132,6 +132,12 @@ def test_what_lies_in_the_folder_is_never_lost(detector: Path, small: Small, tun
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
+def test_a_place_that_cannot_be_written_is_told_before_any_work(small: Small, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/detector: cannot be written"):
+        build(small(tmp_path / "file" / "detector"), QUIET)
+
+
 def test_a_failed_training_leaves_the_old_detector(
     small: Small, tunes: Path, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
