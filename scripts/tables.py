@@ -139,7 +139,8 @@ def result_cells(result: Document) -> list[str]:
     before, padded, rejected = (result.get(side) for side in ("before", "after_padded_to_30s", "rejected"))
     after = rated(result["after"], measure)
     if rejected:
-        dev = [min(filter(None, (one["dev"], one.get("dev_beam")))) for one in result["candidates"][:2]]
+        heard = [(one["dev"], one.get("dev_beam")) for one in result["candidates"][:2]]
+        dev = [min(rate for rate in rates if rate is not None) for rates in heard]
         after += (
             f": the untouched model, kept by dev ({per_cent(dev[0])} against {per_cent(dev[1])}); "
             f"here the trained one has {rated(rejected, measure)}"

@@ -117,9 +117,8 @@ class FastRecogniser(SpeechModel):
 
     def _decode(self, features: np.ndarray, length: int, beams: int, *, no_repeat: int = 0) -> list[Any]:
         """features: (batch, mels, steps) of utterances of `length` samples. The results of each, not yet there."""
-        limit = (
-            min(self.longest_text, LEAST_TOKENS + length * most_tokens(self.settings.tokens_per_word) // RATE) - 1
-        )  # the end token
+        said = LEAST_TOKENS + length * most_tokens(self.settings.tokens_per_word) // RATE
+        limit = min(self.longest_text, said) - 1  # the end token
         found: list[Any] = self._engine.generate(
             self._storage.from_array(np.ascontiguousarray(features)),
             [self.prompt] * len(features),

@@ -87,15 +87,7 @@ class JointRecogniser(WhisperRecogniser):
     def hypotheses(self, frames: Frames) -> list[list[Hypothesis]]:
         """Each utterance's `settings.beams` hypotheses, the decoder's best first, scored by decoder and CTC head."""
         beams = self.settings.beams
-        found = n_best(
-            self.whisper,
-            frames,
-            self.prompt,
-            beams=beams,
-            length_penalty=self.settings.length_penalty,
-            tokens_per_word=self.settings.tokens_per_word,
-            no_loops=self.settings.no_loops,
-        )
+        found = n_best(self.whisper, frames, self.prompt, beams=beams, **self._rules)
         tokens = [row for rows in found for row in rows]
         repeated = Frames(frames.states.repeat_interleave(beams, 0), frames.lengths.repeat_interleave(beams))
         decoder = decoder_log_probs(

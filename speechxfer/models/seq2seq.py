@@ -88,16 +88,13 @@ class WhisperRecogniser(SpeechModel):
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
         return decoder_loss(self.whisper, frames, labels, self.prompt)
 
+    @property
+    def _rules(self) -> dict[str, Any]:
+        """By which hypotheses are searched: `decoding.whisper.decode`'s words for them are the settings' own."""
+        return self.settings.model_dump(include={"length_penalty", "tokens_per_word", "no_loops"})
+
     def read(self, frames: Frames) -> list[str]:
-        rows = decode(
-            self.whisper,
-            frames,
-            self.prompt,
-            beams=self.settings.beams,
-            length_penalty=self.settings.length_penalty,
-            tokens_per_word=self.settings.tokens_per_word,
-            no_loops=self.settings.no_loops,
-        )
+        rows = decode(self.whisper, frames, self.prompt, beams=self.settings.beams, **self._rules)
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
