@@ -21,7 +21,7 @@ from datasets import Dataset
 import speechxfer
 from speechxfer import processes
 from speechxfer.adaptation.batches import Contents
-from speechxfer.adaptation.evaluation import Evaluation, score_part, without
+from speechxfer.adaptation.evaluation import Evaluation, scored, without
 from speechxfer.adaptation.folder import write_whole
 from speechxfer.config import Recipe
 from speechxfer.encoders.cache import answer_files, answers_folder
@@ -43,9 +43,7 @@ def answered_once(
         return measure(), False
     path, kept = processes.by_main(lambda: _look(model, part, recipe))
     if kept is not None:
-        labels = model.kind == "classify"
-        score = score_part(part, kept["hypotheses"], recipe.scoring, reference=reference, labels=labels)
-        return Evaluation(score, **kept), True
+        return scored(model, part, kept["hypotheses"], kept["speed"], recipe.scoring, reference=reference), True
     found = measure()
     if processes.rank() == 0:
         with suppress(OSError):  # a disk that is full or read-only costs the next run its time, and this one nothing

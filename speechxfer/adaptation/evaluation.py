@@ -60,6 +60,19 @@ def evaluate_part(
         "device": model.device.type,
         **({"processes": processes.count()} if shared and processes.count() > 1 else {}),
     }
+    return scored(model, utterances, said, speed, scoring, reference=reference)
+
+
+def scored(
+    model: SpeechModel,
+    utterances: Dataset,
+    said: list[str],
+    speed: dict[str, Any],
+    scoring: Scoring,
+    *,
+    reference: str = "text",
+) -> Evaluation:
+    """A model's answers, made now or kept from an earlier run, with their score."""
     labels = model.kind == "classify"
     return Evaluation(score_part(utterances, said, scoring, reference=reference, labels=labels), said, speed)
 
