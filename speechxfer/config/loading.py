@@ -6,16 +6,18 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from speechxfer.config.mistakes import all_typed, explain, field_type
 from speechxfer.config.recipe import REQUIRED, Head, Recipe
 from speechxfer.errors import Problems, UserError, nearest
 
 Schema = TypeVar("Schema", bound=BaseModel)
 ADAPT, WAKE_WORD = "adapt", "wakeword train"  # the commands that a recipe may be for
+_TYPED = "values on the command line cannot be used"
 _BY_HEAD = {"seq2seq": "accent-whisper", "joint": "accent-best", "ctc": "accent-ctc", "classify": "spoken-commands"}
 _SEVERAL = {"seq2seq": "staged"}  # instead, for a recipe of several stages
 _LENGTH, _RATES = ("epochs", "patience"), ("lr", "encoder_lr", "decoder_lr", "layer_decay")  # of a stage
@@ -87,8 +89,7 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
         text = _text_of(path)
         values = _parse(text, path)
         _refuse_other(values, source, ADAPT)
-    where = str(path) if path else "recipe"
-    problems = Problems(f"{where} is not a usable recipe", fix="see `speechxfer recipes` for working ones")
+    problems = Problems(_TYPED)
     typed: set[str] = set()
 
     def override(words: Sequence[str]) -> None:
@@ -104,7 +105,7 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
         values["stages"] = copy.deepcopy(shipped)
     override([word for word in overrides if word.startswith("stages")])
     _complete(values.get("stages"), _shipped_stages(values))
-    return _checked(Recipe, values, problems, typed, text)
+    return _checked(Recipe, values, text, f"{path or 'recipe'} is not a usable recipe", typed, problems)
 
 
 def load_settings(
@@ -126,7 +127,7 @@ def load_settings(
         title, text = f"{path} is not a usable recipe", _text_of(path)
         values = _parse(text, path)
         _refuse_other(values, source, command)
-    return _checked(schema, {**absent, **values, **given}, Problems(title), set(given), text)
+    return _checked(schema, {**absent, **values, **given}, text, title, set(given), Problems(_TYPED))
 
 
 def command_of(path: Path) -> str:
@@ -183,18 +184,20 @@ def _read_yaml(text: str) -> Any:
         loader.dispose()
 
 
-def _checked(schema: type[Schema], values: dict[str, Any], problems: Problems, typed: set[str], text: str) -> Schema:
-    """The values as `schema` has them, or every mistake in one UserError. text: the YAML that they stand in, if any."""
+def _checked(
+    schema: type[Schema], values: dict[str, Any], text: str, title: str, typed: set[str], problems: Problems
+) -> Schema:
+    """The values as `schema` has them, or every mistake in one UserError.
+
+    text: the YAML that they stand in, if any. title: heads the message unless all mistakes, those in `problems` too,
+    were typed.
+    """
     try:
         found = schema.model_validate(values)
     except ValidationError as error:
-        lines = _lines(text) if text else {}
-        if all(_typed(_key(detail), typed) for detail in error.errors()) and not problems.found:
-            problems = Problems("values on the command line cannot be used")
-        explained: dict[str, str] = {}  # one line for a key, which pydantic names once for each type it might have
-        for detail in error.errors():
-            explained.setdefault(_key(detail), _explain(detail, lines, typed, schema))
-        problems.found.extend(explained.values())
+        if not all_typed(error, typed):
+            problems.title, problems.fix = title, "see `speechxfer recipes` for working ones"
+        problems.found.extend(explain(error, _lines(text) if text else {}, typed, schema))
         problems.stop()
         raise
     problems.stop()
@@ -292,21 +295,8 @@ def _index(place: list, name: str, word: str) -> int:
     raise UserError(f"'{word}': there is no item {name}; the list has {len(place)}, counted from 0")
 
 
-def _field_type(key: str, schema: type[BaseModel] = Recipe) -> Any:
-    model: Any = schema
-    for part in key.split("."):
-        if part.isdigit():
-            continue
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            return None
-        inner = [a for a in get_args(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
-        model = inner[0] if inner else field.annotation
-    return model
-
-
 def _is_text(key: str, value: Any) -> bool:
-    kind = _field_type(key)
+    kind = field_type(key, Recipe)
     return kind is str or (kind == (str | None) and value is not None)
 
 
@@ -342,32 +332,3 @@ def _lines(text: str) -> dict[str, int]:
     finally:
         loader.dispose()
     return found
-
-
-def _key(detail: Any) -> str:
-    return ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal[")))
-
-
-def _typed(key: str, typed: set[str]) -> bool:
-    """Whether the key, or what it stands in, is one of the command line's."""
-    return any(f"{key}.".startswith(f"{word}.") for word in typed)
-
-
-def _explain(detail: Any, lines: dict[str, int], typed: set[str], schema: type[BaseModel]) -> str:
-    key = _key(detail)
-    parent, _, last = key.rpartition(".")
-    kind = detail["type"]
-    # what is missing is looked for where its section stands
-    line = lines.get(parent if kind == "missing" else key)
-    place = "" if line is None or _typed(key, typed) else f"line {line}: "
-    if kind == "extra_forbidden":
-        owner = _field_type(parent, schema) if parent else schema
-        known = list(owner.model_fields) if hasattr(owner, "model_fields") else []
-        return f"{place}unknown key '{key}'{nearest(last, known)}; known here: {', '.join(known)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if not key:
-        return message
-    found = detail.get("input")
-    shown = "" if kind == "missing" or isinstance(found, (dict, list, BaseModel)) else f" (found {found!r})"
-    return f"{place}{key}: {message}{shown}"

@@ -15,7 +15,12 @@ _TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    """One value is a list of one: `augment.speed=0.9`, `train: head`."""
+    return [value] if isinstance(value, (str, int, float)) else value
+
+
+def _as_columns(value: Any) -> Any:
+    return [value] if isinstance(value, str) and value != "auto" else value
 
 
 def _known_parts(parts: list[str]) -> list[str]:
@@ -25,7 +30,8 @@ def _known_parts(parts: list[str]) -> list[str]:
     return parts
 
 
-Parts = Annotated[list[str], BeforeValidator(_as_list), AfterValidator(_known_parts), Field(min_length=1)]
+OneOrMore = BeforeValidator(_as_list)
+Parts = Annotated[list[str], OneOrMore, AfterValidator(_known_parts), Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -117,7 +123,7 @@ class Decoding(Section):
     lm_order: int = Field(4, ge=2, le=6, description="Words to an n-gram, where lm is from-train.")
     lm_weight: float | None = Field(None, ge=0, description="Times its log-probabilities; chosen on dev when absent.")
     word_bonus: float | None = Field(None, description="Added for every word with lm; chosen on dev when absent.")
-    hot_words: list[Annotated[str, Field(min_length=1)]] = Field(
+    hot_words: Annotated[list[Annotated[str, Field(min_length=1)]], OneOrMore] = Field(
         [], description="CTC, beam: names and terms that are to be preferred."
     )
     hot_word_weight: float = Field(10.0, ge=0, description="How much, as a natural logarithm for each of their words.")
@@ -126,12 +132,16 @@ class Decoding(Section):
 
 class Scoring(Section):
     normaliser: str = Field("default", description="Applied to both sides: none, basic, default, english.")
-    by: list[str] | Literal["auto"] = Field("auto", description="Columns to break the result down by.")
+    by: Annotated[list[str] | Literal["auto"], BeforeValidator(_as_columns)] = Field(
+        "auto", description="Columns to break the result down by."
+    )
 
 
 class Augment(Section):
-    speed: list[float] = Field([], description="Speeds drawn from, say [0.9, 1.0, 1.1].")
-    pitch: list[float] = Field([], description="How many times as high, drawn from, say [0.85, 1.0, 1.2]; tempo stays.")
+    speed: Annotated[list[float], OneOrMore] = Field([], description="Speeds drawn from, say [0.9, 1.0, 1.1].")
+    pitch: Annotated[list[float], OneOrMore] = Field(
+        [], description="How many times as high, drawn from, say [0.85, 1.0, 1.2]; tempo stays."
+    )
     gain: float = Field(0.0, ge=0, description="Loudness changes by up to this many dB.")
     noise: Share = Field(0.0, description="Share of utterances that get noise.")
     noise_snr: tuple[float, float] = Field((5.0, 25.0), description="Signal-to-noise ratio, dB, lowest and highest.")
@@ -163,14 +173,16 @@ class Lora(Section):
     rank: int = Field(0, ge=0, description="Of the adapters that train in place of pretrained weights; 0: none.")
     alpha: int | None = Field(None, gt=0, description="Their scale is alpha / rank; twice the rank where absent.")
     dropout: Share = Field(0.0, description="On what the adapters are given.")
-    targets: list[str] = Field(["q_proj", "v_proj"], min_length=1, description="Names of the layers that get one.")
+    targets: Annotated[list[str], OneOrMore] = Field(
+        ["q_proj", "v_proj"], min_length=1, description="Names of the layers that get one."
+    )
 
 
 class Candidates(Section):
-    means: list[Annotated[int, Field(ge=1)]] = Field(
+    means: Annotated[list[Annotated[int, Field(ge=1)]], OneOrMore] = Field(
         [2, 3, 5], description="Means of so many last epochs' weights are measured on dev too."
     )
-    untouched: list[Share] = Field(
+    untouched: Annotated[list[Share], OneOrMore] = Field(
         [0.1, 0.2, 0.3, 0.4, 0.5],
         description="Whisper with its decoder: so are mixtures with this share of untouched weights.",
     )

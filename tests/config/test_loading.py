@@ -151,18 +151,18 @@ def test_every_problem_is_named_at_once_with_its_line(write):
     lines = said.splitlines()
     assert lines[0] == f"{path} is not a usable recipe:"
     assert [line for line in lines if line.startswith("  - line 1: ") and "data.trian" in line and "'train'?" in line]
-    assert "line 1: data.limit: input should be a valid integer" in said and "(found 'many')" in said
-    assert "line 2: head.kind: input should be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in said
+    assert "line 1: data.limit: must be a whole number" in said and "(found 'many')" in said
+    assert "line 2: head.kind: must be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in said
     assert "line 4: stages.0.train: 'top-0' is not one of head, top-N" in said
-    assert "line 4: stages.0.lr: input should be a valid number" in said
-    assert "line 5: stages.1.lr: field required" in said
-    assert "line 6: scoring.by: input should be a valid list (found 3)" in said
+    assert "line 4: stages.0.lr: must be a number" in said
+    assert "line 5: stages.1.lr: is missing" in said
+    assert "line 6: scoring.by: must be a list, as in [a, b] (found 3)" in said
     assert "line 7: unknown key 'sede' (did you mean 'seed'?)" in said
     # what was typed has no line
     assert "  - 'nonsense' is not key=value" in said
     assert "  - 'stages.7.lr=1': there is no item 7; the list has 2" in said
     assert "  - unknown key 'encoder.langauge' (did you mean 'language'?)" in said
-    assert "  - device: input should be 'auto', 'cpu', 'cuda' or 'mps' (found 'gpu')" in said
+    assert "  - device: must be 'auto', 'cpu', 'cuda' or 'mps' (found 'gpu')" in said
     assert sum(line.startswith("  - ") for line in lines) == 12
     assert lines[-1].startswith("  fix: ")
 
@@ -184,10 +184,10 @@ def test_every_problem_is_named_at_once_with_its_line(write):
         ("{[a]: b}", "not readable as YAML: found unhashable key"),
         ("a: 1\n---\nb: 2\n", "not readable as YAML"),
         ("a: \x07\n", "not readable as YAML"),
-        ("stages: []\n", "stages: list should have at least 1 item"),
+        ("stages: []\n", "stages: must not be empty"),
         (
             SMALLEST.replace("epochs: 1", "epochs: 0"),
-            "line 2: stages.0.epochs: input should be greater than 0 (found 0)",
+            "line 2: stages.0.epochs: must be greater than 0 (found 0)",
         ),
         (SMALLEST + "head: {kind: classify}\ndecoding: {kind: beam}\n", "a classifier has no beam search"),
         (SMALLEST + "encoder: {pad_to_30s: true}\naugment: {pad_to_30s: 0.1}\n", "pads every batch already"),
@@ -205,14 +205,14 @@ def test_a_byte_order_mark_is_taken(write):
 @pytest.mark.parametrize(
     "word, said",
     [
-        ("seed=-1", "seed: input should be greater than or equal to 0"),
-        ("stages.0.epochs=.inf", "stages.0.epochs: input should be a finite number"),
-        ("stages.0.lr=.nan", "stages.0.lr: input should be"),
+        ("seed=-1", "seed: must be greater than or equal to 0"),
+        ("stages.0.epochs=.inf", "stages.0.epochs: must be a finite number"),
+        ("stages.0.lr=.nan", "stages.0.lr: must be"),
         ("augment.noise_snr=[.nan, .nan]", "augment.noise_snr"),
-        ("decoding.beams=100000", "decoding.beams: input should be less than"),
-        ("candidates.means=[0]", "candidates.means.0: input should be greater"),
+        ("decoding.beams=100000", "decoding.beams: must be less than"),
+        ("candidates.means=[0]", "candidates.means.0: must be greater"),
         ("decoding.hot_words=['']", "decoding.hot_words.0"),
-        ("stages.0.epochs=-1", "stages.0.epochs: input should be greater than 0"),
+        ("stages.0.epochs=-1", "stages.0.epochs: must be greater than 0"),
     ],
 )
 def test_what_was_typed_is_not_blamed_on_the_file(write, word, said):
@@ -273,3 +273,35 @@ def test_a_dumped_recipe_reads_back_equal(tmp_path_factory, train, output, lr, e
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize(
+    "word, key, value",
+    [
+        ("scoring.by=accent", "scoring.by", ["accent"]),
+        ("scoring.by=auto", "scoring.by", "auto"),
+        ("augment.speed=0.9", "augment.speed", [0.9]),
+        ("candidates.means=3", "candidates.means", [3]),
+        ("lora.targets=out_proj", "lora.targets", ["out_proj"]),
+    ],
+)
+def test_one_value_is_a_list_of_one(write, word, key, value):
+    section, name = key.split(".")
+    assert getattr(getattr(load_recipe(write(SMALLEST), [word]), section), name) == value
+
+
+@pytest.mark.parametrize(
+    "word, said",
+    [
+        ("encoder=whisper-base", "encoder holds keys of its own, as in encoder.name=...; known here: name, language"),
+        ("stages=head", "stages holds keys of its own, as in stages.0.train=..."),
+        ("epochs=2", "unknown key 'epochs' (did you mean 'stages.0.epochs'?)"),
+        ("lr=1", "(did you mean 'stages.0.lr'?)"),  # not the nearest word, lora
+        ("kind=ctc", "(did you mean 'head.kind' or 'decoding.kind'?)"),
+        ("stages.4.lr=1", "there is no item 4; the list has 1"),
+        ("decoding.hot_words=Kafka", "decoding.hot_words: "),  # a rule of several keys
+    ],
+)
+def test_a_key_without_its_section_is_shown_the_way(write, word, said):
+    message = refusal(write(SMALLEST.replace("ctc", "seq2seq")), word)
+    assert message.startswith("values on the command line cannot be used:") and said in message
