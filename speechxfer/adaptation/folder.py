@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,12 @@ class RunFolder:
                 fix="--resume goes on with it, overwrite=true replaces it, output=DIR writes elsewhere",
             )
 
+    def can_be_made(self) -> None:
+        """Raise UserError where `open` could not write; what is tried is taken away again."""
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.is_dir())
+        with disk_errors(self.path), _made(), tempfile.TemporaryDirectory(dir=there):
+            pass
+
     def open(self, recipe: Recipe, *, resume: bool) -> None:
         """Make the folder, or take it up again, as `check` allows. `--resume` goes before `overwrite`."""
         self.check(recipe, resume=resume)
@@ -67,10 +74,8 @@ class RunFolder:
             if self.begun and not resume:
                 for name in OURS:
                     _remove(self.path / name)
-            try:
+            with _made():
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
-            except FileNotFoundError as error:  # a place where nobody may make folders, as in /proc
-                raise PermissionError(error.errno, error.strerror) from None
             write_whole(self.path / RECIPE, dump_recipe(recipe))
 
     def portion(self, name: str) -> RunFolder:
@@ -81,12 +86,14 @@ class RunFolder:
         """A run is resumed with the recipe it was begun with; only where it runs and lies may differ."""
         path = self.path / RECIPE
         try:
-            stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            now = recipe.model_dump(mode="json")
+            # checked, so that a key which the program had not when the run was begun has its default
+            stored = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump()
+            now = recipe.model_dump()
             free = ("output", "overwrite", "device")
-            changed = [key for key in now if key not in free and now[key] != stored.get(key)]
-        except (OSError, ValueError, yaml.YAMLError, AttributeError):
-            raise UserError("not readable as a run's recipe", where=str(path), fix="say overwrite=true") from None
+            changed = [key for key in now if key not in free and now[key] != stored[key]]
+        except (OSError, ValueError, yaml.YAMLError):  # a ValidationError is a ValueError
+            fix = "say overwrite=true in place of --resume to begin anew"
+            raise UserError("not readable as a run's recipe", where=str(path), fix=fix) from None
         if changed:
             raise UserError(
                 f"the run there was begun with other values under {', '.join(changed)}",
@@ -141,6 +148,15 @@ def disk_errors(where: Path) -> Iterator[None]:
         if isinstance(error, OSError) and (refused or error.errno == errno.EROFS):
             raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="say output=DIR") from None
         raise
+
+
+@contextmanager
+def _made() -> Iterator[None]:
+    """A place where nobody may make folders, as /proc is, says that they are not found."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise PermissionError(error.errno, error.strerror) from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -102,6 +102,8 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
     texts = [teach(text) for text in every["train"][reference]]
     if recipe.head.new_ctc:
         warnings += _never_written(texts, {name: part for name, part in every.items() if name != "train"}, teach)
+    if recipe.head.kind == "classify":
+        warnings += _never_answered(texts, {name: part[reference] for name, part in every.items() if name != "train"})
     for warning in warnings:
         narrator.say(f"warning: {warning}")
     if remark:
@@ -165,6 +167,17 @@ def _never_written(texts: Sequence[str], parts: dict[str, Dataset], teach: Teach
             )
         if count:
             found.append(f"{count} of {len(part)} texts of {name} hold what the training part lacks: {characters}")
+    return found
+
+
+def _never_answered(texts: Sequence[str], parts: dict[str, Sequence[str]]) -> list[str]:
+    """Warnings of parts that hold labels which the training part lacks, and a classifier never answers."""
+    known, found = set(texts), []
+    for name, labels in parts.items():
+        lacking = [label for label in labels if label not in known]
+        if lacking:
+            some = ", ".join(sorted(set(lacking))[:SHOWN])
+            found.append(f"{len(lacking)} of {len(labels)} labels of {name} are none of the training part's: {some}")
     return found
 
 

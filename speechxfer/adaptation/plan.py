@@ -44,14 +44,15 @@ def plan(
     """Check everything that `adapt` checks, time a few batches and answers, and train nothing.
 
     Returns and prints `hours` of each part, `steps`, `minutes`, `disk_mb` of the run folder and `cache_mb` of frozen
-    frames, by stage and in all, as if no frames were kept yet; with `learning_curve` what its portions add. Writes
-    nothing.
+    frames, by stage and in all, as if no frames were kept yet; with `learning_curve` what its portions add. Leaves
+    nothing behind.
     Raises UserError as `adapt` does.
     """
     narrator = narrator or Narrator()
     require_values(recipe)
     folder = RunFolder(Path(recipe.output or Path("runs") / name))
     folder.check(recipe, resume=False)
+    folder.can_be_made()
     material = gather(recipe, narrator)
     model = to_adapt(recipe, material.texts)
     targets = material.targets(model)

@@ -39,7 +39,7 @@ def find_form(source: str | Path) -> Found:
         raise UserError(
             "no such file or folder",
             where=str(source),
-            fix="name a table, a folder or hub:owner/name (for data.dev and data.test auto, or COLUMN=VALUE, too)",
+            fix="name a table, a folder or hub:owner/name",
         )
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -82,6 +82,11 @@ def rename_aliases(names: list[str]) -> dict[str, str]:
         if ours not in names
     }
     return {alias: ours for ours, alias in chosen.items() if alias}
+
+
+def ours_for(name: str) -> str:
+    """The name under which a column that other data sets call `name` is read; `name` where it is no alias."""
+    return _COMMON_VOICE.get(name) or next((ours for ours, aliases in _ALIASES.items() if name in aliases), name)
 
 
 def _folder(folder: Path, where: str) -> Found:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import datasets
 
+from speechxfer.data.forms import ours_for
 from speechxfer.data.read import read
 from speechxfer.errors import UserError, nearest
 
@@ -52,10 +53,9 @@ def parts(
     """
     whole = read(train, need=need)
     if group not in whole.column_names and group != _GROUP:
-        problem = f"{train} has no column '{group}'{nearest(group, whole.column_names)}"
-        raise UserError(problem, where=f"data.group={group}", fix=f"its columns are {', '.join(whole.column_names)}")
+        raise UserError(_no_column(train, group, whole), where=f"data.group={group}")
     asked = {"dev": dev, "test": test}
-    others = {name: read(how, need=need) for name, how in asked.items() if _is_data(how)}
+    others = {name: read(_there(how, name), need=need) for name, how in asked.items() if _is_data(how)}
     rows: dict[str, Rows] = {}
     made: dict[str, str] = {name: f"DATA {asked[name]}" for name in others}
     warnings: list[str] = []
@@ -86,13 +86,35 @@ def _is_data(how: str) -> bool:
     return how != "auto" and (how.startswith("hub:") or "=" not in how or Path(how).exists())
 
 
+def _there(how: str, name: str) -> str:
+    """`how`, which is neither auto nor COLUMN=VALUE. Raises UserError, by its key, where there is no such thing."""
+    if how.startswith("hub:") or Path(how).expanduser().exists():
+        return how
+    fix = "name a table, a folder or hub:owner/name, rows of data.train as COLUMN=VALUE, or say auto"
+    if _is_number(how):
+        fix = f"parts are of whole speakers: auto takes {_SHARE[name]:.0%} of those in data.train; else {fix}"
+    raise UserError("no such file or folder", where=f"data.{name}={how}", fix=fix)
+
+
+def _is_number(how: str) -> bool:
+    try:
+        float(how.rstrip("%"))
+    except ValueError:
+        return False
+    return True
+
+
+def _no_column(train: str, column: str, whole: datasets.Dataset) -> str:
+    ours = ours_for(column)
+    read_as = f" (it is read as '{ours}')" if ours in whole.column_names else nearest(column, whole.column_names)
+    return f"{train} has no column '{column}'{read_as}; its columns are {', '.join(whole.column_names)}"
+
+
 def _rows_where(whole: datasets.Dataset, how: str, train: str, where: str) -> Rows:
     """Rows of `COLUMN=VALUE[,VALUE]`."""
     column, _, wanted = how.partition("=")
     if column not in whole.column_names:
-        known = ", ".join(whole.column_names)
-        problem = f"{train} has no column '{column}'{nearest(column, whole.column_names)}; its columns are {known}"
-        raise UserError(problem, where=f"{where}={how}")
+        raise UserError(_no_column(train, column, whole), where=f"{where}={how}")
     values = [str(value) for value in whole[column]]
     for value in wanted.split(","):
         if value not in values:

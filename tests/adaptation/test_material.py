@@ -151,6 +151,13 @@ def test_labels_before_texts(recipe, table, quiet):
     assert material.measure == "error rate"
 
 
+def test_labels_that_a_classifier_never_answers_are_told(recipe, table, quiet):
+    strange = table("x,x.wav,words,s9,north,eight,test")
+    soundfile.write(strange.parent / "x.wav", np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
+    material = gather(recipe(strange, "head.kind=classify"), quiet)
+    assert "1 of 7 labels of test are none of the training part's: eight" in material.warnings
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

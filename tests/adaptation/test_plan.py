@@ -79,6 +79,11 @@ def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path
         plan(tiny_recipe(), narrator=Narrator(quiet=True))
 
 
+def test_a_folder_that_nobody_can_make_is_told_before_training(tiny_recipe: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"^/proc/run: cannot be written"):
+        plan(tiny_recipe("output=/proc/run"), narrator=Narrator(quiet=True))
+
+
 def test_a_disk_too_small_is_told(tiny_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechxfer.adaptation.plan.shutil.disk_usage", lambda _: type("Usage", (), {"free": -1})())
     with pytest.raises(UserError, match=r"would not fit on the disk"):

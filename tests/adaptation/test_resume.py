@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import SafetensorError
 
 from speechxfer.adaptation import batches
@@ -181,6 +182,22 @@ def test_resume_with_other_values_is_refused(recipe, watcher, ctrl_c):
         adapt(recipe, narrator=watcher({(FIRST, 1): ctrl_c}))
     recipe.stages[0].lr = 1.0
     with pytest.raises(UserError, match="begun with other values under stages"):
+        adapt(recipe, resume=True, narrator=watcher())
+
+
+def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, watcher, ctrl_c):
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, narrator=watcher({(FIRST, 1): ctrl_c}))
+    stored = Path(recipe.output) / "recipe.yaml"
+    values = yaml.safe_load(stored.read_text())
+    del values["decoding"]["length_penalty"], values["lora"]
+    stored.write_text(yaml.safe_dump(values))
+    narrator = watcher()
+    adapt(recipe, resume=True, narrator=narrator)
+    assert not narrator.heard("this one begins")
+    stored.write_text("stages: 7")
+    Path(recipe.output, "report.json").unlink()
+    with pytest.raises(UserError, match="not readable as a run's recipe"):
         adapt(recipe, resume=True, narrator=watcher())
 
 

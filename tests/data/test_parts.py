@@ -108,7 +108,11 @@ def test_column_values(tmp_path: Path) -> None:
         ({"test": "speaker=3"}, "no row of .* has speaker '3'"),
         ({"dev": "speaker=001", "test": "speaker=001,002"}, "take the same rows"),
         ({"dev": "speaker=000,001,002", "test": "speaker=003"}, "the train part has no rows"),
-        ({"test": "nowhere.csv"}, "no such file"),
+        ({"test": "nowhere.csv"}, r"^data\.test=nowhere\.csv: no such file or folder"),
+        ({"dev": "0.1"}, r"(?s)^data\.dev=0\.1: no such.*auto takes 10% of those in data\.train"),
+        ({"test": "20%"}, r"(?s)^data\.test=20%: no such.*auto takes 20%"),
+        ({"group": "client_id"}, r"no column 'client_id' \(it is read as 'speaker'\)"),
+        ({"test": "speaker_id=003"}, r"no column 'speaker_id' \(it is read as 'speaker'\)"),
         ({"need": ["label"]}, "has no column 'label'"),
     ],
 )
