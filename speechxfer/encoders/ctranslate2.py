@@ -25,6 +25,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
+from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY
 from speechxfer.errors import UserError
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
@@ -277,7 +278,7 @@ def _config(shapes: Mapping[str, tuple[int, ...]], tokenizer: WhisperTokenizer) 
 def _generation(config: WhisperConfig, stated: dict, tokenizer: WhisperTokenizer) -> GenerationConfig:
     """What transformers' `generate` needs to decode as Whisper's authors do."""
     languages = stated.get("lang_ids", [])
-    multilingual = config.vocab_size >= 51_865  # 51,864 are the English-only ones (openai/whisper, model.py)
+    multilingual = config.vocab_size >= MULTILINGUAL_VOCABULARY
     token: Any = tokenizer.convert_tokens_to_ids
     more: dict[str, Any] = {"alignment_heads": stated["alignment_heads"]} if stated.get("alignment_heads") else {}
     if multilingual:

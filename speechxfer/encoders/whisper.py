@@ -19,6 +19,7 @@ from speechxfer.encoders.base import FEATURES, SpeechEncoder, additive_mask, pad
 from speechxfer.errors import UserError
 from speechxfer.shapes import RATE, Frames, Hidden, Inputs, length_mask
 
+MULTILINGUAL_VOCABULARY = 51_865  # tokens, or more; the English-only ones have 51,864 (openai/whisper, model.py)
 SHORTEST = 1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
 
 

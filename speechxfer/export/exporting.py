@@ -24,7 +24,7 @@ from speechxfer.heads.classify import AttentiveClassifier
 from speechxfer.heads.whisper_ctc import WhisperForCTC
 from speechxfer.models import Settings, SpeechModel, load
 from speechxfer.models.base import readable
-from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.models.seq2seq import WhisperRecogniser, is_multilingual
 
 # what each form can hold its weights as; the first is the default
 QUANTIZATIONS = {
@@ -183,11 +183,10 @@ def _settings(model: Any) -> Settings:
 
     The language is that of a multilingual one, which is known by it.
     """
-    multilingual = bool(getattr(model.whisper.generation_config, "is_multilingual", False))
     return model.settings.model_copy(
         update={
             "kind": "seq2seq",
             "rescoring": model.settings.rescoring and {**model.settings.rescoring, "ctc": 0.0},
-            "language": model.settings.language if multilingual else None,
+            "language": model.settings.language if is_multilingual(model.whisper) else None,
         }
     )

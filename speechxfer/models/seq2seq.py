@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
 
 from speechxfer.decoding.whisper import decode
-from speechxfer.encoders.whisper import UnpaddedWhisper
+from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY, UnpaddedWhisper
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import decoder_loss
 from speechxfer.models.base import Kind, Settings, SpeechModel
@@ -40,8 +40,7 @@ class WhisperRecogniser(SpeechModel):
         encoder = UnpaddedWhisper(whisper.model.encoder, processor.feature_extractor, pad_to_30s=settings.pad_to_30s)
         super().__init__(network or whisper, encoder, processor, settings)
         self.whisper = whisper
-        multilingual = bool(getattr(whisper.generation_config, "is_multilingual", False))
-        self.prompt = prompt_of(processor.tokenizer, settings.language, multilingual=multilingual)
+        self.prompt = prompt_of(processor.tokenizer, settings.language, multilingual=is_multilingual(whisper))
         self.longest_text = whisper.config.max_target_positions - len(self.prompt)
 
     @property
@@ -99,6 +98,12 @@ class WhisperRecogniser(SpeechModel):
         return [text.strip() for text in texts]
 
 
+def is_multilingual(whisper: WhisperForConditionalGeneration) -> bool:
+    """Whether it must be told a language: as its generation config says, or (older checkpoints) by its vocabulary."""
+    stated = getattr(whisper.generation_config, "is_multilingual", None)
+    return whisper.config.vocab_size >= MULTILINGUAL_VOCABULARY if stated is None else bool(stated)
+
+
 def prompt_of(tokenizer: WhisperTokenizer, language: str | None, *, multilingual: bool) -> list[int]:
     """Start, language, task and no-timestamps tokens; an English-only checkpoint has neither language nor task.
 
@@ -112,7 +117,7 @@ def prompt_of(tokenizer: WhisperTokenizer, language: str | None, *, multilingual
         raise UserError(
             "this Whisper checkpoint is multilingual and must be told the language",
             where="encoder.language",
-            fix="say encoder.language=en (adapt) or --language en (evaluate, transcribe)",
+            fix="say encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
         )
     try:
         tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)

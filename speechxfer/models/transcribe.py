@@ -82,7 +82,7 @@ def running(
     hot_words: Sequence[str] = (),
 ) -> Iterator[None]:
     """While open, the model runs as it was saved, but for what is given. Raises UserError where it has no such way."""
-    search = {"lm": lm, "hot_words": hot_words}
+    search = {"lm (--lm)": lm, "hot_words (--hot-word)": hot_words}
     if asked := [name for name, value in search.items() if value]:
         if not isinstance(model, CtcRecogniser):
             problem = f"only a CTC head is searched so, and this is a model of kind {model.kind}"

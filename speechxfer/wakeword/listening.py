@@ -86,7 +86,8 @@ def file_blocks(path: Path | str) -> Iterator[Block]:
     """A file's sound, of any rate; channels are averaged. Raises UserError for one that is no readable audio."""
     where = str(path)
     if not Path(path).is_file():
-        raise UserError("no such file", where=where, fix="give a WAV, FLAC, Ogg, Opus or MP3 file, or - for raw sound")
+        problem = "is a folder" if Path(path).is_dir() else "no such file"
+        raise UserError(problem, where=where, fix="give a WAV, FLAC, Ogg, Opus or MP3 file, or - for raw sound")
     try:
         with soundfile.SoundFile(where) as file:
             resampler = Resampler(file.samplerate)

@@ -19,7 +19,7 @@ from speechxfer.config import load_recipe
 from speechxfer.config.recipe import Head
 from speechxfer.data.read import read
 from speechxfer.errors import UserError
-from speechxfer.models import answers, cut_by_seconds, load, pick_device, text_limits, to_adapt
+from speechxfer.models import answers, cut_by_seconds, load, pick_device, seq2seq, text_limits, to_adapt
 
 
 @pytest.fixture
@@ -156,6 +156,17 @@ def test_a_saved_language_needs_no_telling(make_whisper, tmp_path):
     assert json.loads((tmp_path / "saved/speechxfer.json").read_text())["language"] == "de"
     assert load(tmp_path / "saved", device="cpu").prompt == load(tmp_path / "saved", device="cpu", language="de").prompt
     assert load(tmp_path / "saved", device="cpu", language="en").prompt != load(tmp_path / "saved", device="cpu").prompt
+
+
+def test_a_multilingual_checkpoint_that_does_not_say_so(make_whisper, copy_of, monkeypatch):
+    """Early fine-tunings have no generation_config.json; the vocabulary tells the English-only ones (OpenAI's rule)."""
+    folder = copy_of(make_whisper(seconds=2, multilingual=True))
+    (folder / "generation_config.json").unlink()
+    load(folder, device="cpu")  # a small vocabulary
+    monkeypatch.setattr(seq2seq, "MULTILINGUAL_VOCABULARY", 10)
+    with pytest.raises(UserError, match=r"multilingual and must be told the language"):
+        load(folder, device="cpu")
+    assert len(load(folder, device="cpu", language="de").prompt) == 4
 
 
 def test_a_language_of_mms_is_not_silently_another(copy_of, make_encoder):
