@@ -185,8 +185,8 @@ class CtcRecogniser(SpeechModel):
                 shutil.copyfileobj(source, file)
 
     def text(self, places: list[int]) -> str:
-        symbols = (self._symbols[place] for place in places)
-        return " ".join("".join(" " if s == self.space else s for s in symbols if s not in self._silent).split())
+        symbols = (self._symbols.get(place) for place in places)  # a head may be wider than its vocabulary
+        return " ".join("".join(" " if s == self.space else s for s in symbols if s and s not in self._silent).split())
 
 
 class _Both:
