@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from speechxfer.adaptation.evaluation import fingerprint
 from speechxfer.config import Recipe
-from speechxfer.data.bad_rows import BadRow, bad_rows
+from speechxfer.data.bad_rows import BadRow, Limits, bad_rows
 from speechxfer.data.parts import parts
 from speechxfer.data.read import read
 from speechxfer.decoding.ctc_beam import SHOWN
@@ -130,11 +130,27 @@ def _bad_rows(
     for name, part in every.items():
         with narrator.bar(f"checking {name}") as progress:
             bad[name] = bad_rows(part, text=reference, limits=limits, progress=partial(_step, progress, len(part)))
+        if name == "train" and limits.characters is not None:
+            known = {row.index for row in bad[name]}
+            bad[name] += [row for row in _unspellable(part, limits, teach) if row.index not in known]
         for row in bad[name]:
             problems.add(f"data.{name}, {row}")
     if not recipe.data.skip_bad:
         problems.stop()
     return bad
+
+
+def _unspellable(part: Dataset, limits: Limits, teach: Teacher) -> list[BadRow]:
+    """Rows whose text a CTC head that keeps its vocabulary cannot be taught."""
+    found = []
+    for index, (name, text) in enumerate(zip(part["id"], part["text"], strict=True)):
+        words = teach(text or "")
+        written = words.upper() if limits.case == "upper" else words
+        lacking = {character for character in written if not character.isspace()} - (limits.characters or set())
+        if lacking:
+            problem = f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks"
+            found.append(BadRow(index, name, problem, "spell it out, or say head.vocabulary=from-train"))
+    return found
 
 
 def _teacher(texts: Sequence[str | None], recipe: Recipe, normalise: Normaliser) -> tuple[Teacher, str]:

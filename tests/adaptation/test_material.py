@@ -205,3 +205,8 @@ def test_texts_that_a_vocabulary_cannot_write_are_all_named(recipe, table, quiet
         adapt(recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}"), narrator=quiet)
     said = str(caught.value)
     assert said.count("holds i s x, which the vocabulary lacks") == 3 and "0-six" in said and "2-six" in said
+    skipping = gather(
+        recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}", "data.skip_bad=true"), quiet
+    )
+    assert "six" not in skipping.texts and skipping.stated["train"]["skipped"] == 3
+    assert "six" in skipping.test["text"]  # what it cannot write is scored all the same

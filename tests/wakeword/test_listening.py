@@ -170,7 +170,9 @@ def test_the_level_line_fits_a_terminal() -> None:
         assert len(line) <= 82 and ("*" in line) == (score >= 0.5)
 
 
-@pytest.mark.parametrize(("path", "words"), [("nowhere.wav", "no such file"), ("text.wav", "cannot be read as audio"), ("", "is a folder")])
+@pytest.mark.parametrize(
+    ("path", "words"), [("nowhere.wav", "no such file"), ("text.wav", "cannot be read as audio"), ("", "is a folder")]
+)
 def test_a_file_that_is_no_audio(tmp_path: Path, path: str, words: str) -> None:
     (tmp_path / "text.wav").write_text("hello")
     with pytest.raises(UserError, match=words):
