@@ -64,6 +64,18 @@ class _Run:
         half = len(self.devs) // 2
         return min(self.devs[:half]) - min(self.devs[half:])
 
+    @property
+    def slower_decoder(self) -> str:
+        """To slow Whisper's decoder down, where it learns as fast as its encoder: it knows texts by heart first."""
+        stage = self.recipe["stages"][-1]
+        encoder, decoder = (stage[f"{part}_lr"] or stage["lr"] for part in ("encoder", "decoder"))
+        has_one = self.recipe["head"]["kind"] in ("seq2seq", "joint") and {"all", "head"} & set(stage["train"])
+        return (
+            f"a slower decoder (stages.{self.last}.decoder_lr={encoder / 10:g}), "
+            if has_one and decoder >= encoder
+            else ""
+        )
+
     def known_and_dev(self, known: float, dev: float) -> str:
         """The evidence of a stage that stands still: the rate on what it was trained on, and that on dev."""
         late = len(self.devs) - len(self.devs) // 2
@@ -162,7 +174,7 @@ def of_data(run: _Run) -> Advice | None:
     if known > LEARNT * dev or dev - known <= run.noise(dev) or run.gained > run.noise(dev):
         return None
     what = "more data, of other speakers where there are any, or more augmentation (augment)"
-    return Advice(what, run.known_and_dev(known, dev))
+    return Advice(run.slower_decoder + what, run.known_and_dev(known, dev))
 
 
 def of_size(run: _Run) -> Advice | None:

@@ -19,7 +19,7 @@ def score(wer: float, words: int, **others: Any) -> dict[str, Any]:
 
 def report(**changes: Any) -> dict[str, Any]:
     """A run about which there is nothing to say: 10,000 dev words tell 0.8 points apart at 20 %."""
-    stage = {"train": ["all"], "epochs": 8, "lr": 1e-4}
+    stage = {"train": ["all"], "epochs": 8, "lr": 1e-4, "encoder_lr": None, "decoder_lr": 1e-5}
     recipe = {"stages": [stage], "head": {"kind": "seq2seq", "vocabulary": "from-train"}}
     found = {
         "kept": "stage 0",
@@ -137,6 +137,24 @@ def test_known_by_heart():
     curve = [{"share": share, "hours": share, "utterances": 9, "dev": 0.2} for share in (0.25, 0.5, 1.0)]
     (advice,) = advise(report(**still, learning_curve=curve))
     assert "not the next step" in advice.what
+
+
+@pytest.mark.parametrize(
+    ("stage", "advised"),
+    [
+        ({"decoder_lr": None}, "a slower decoder (stages.0.decoder_lr=1e-05), more data"),
+        ({"decoder_lr": 1e-4, "encoder_lr": 5e-5}, "a slower decoder (stages.0.decoder_lr=5e-06), more data"),
+        ({"decoder_lr": 1e-4, "encoder_lr": 1e-3}, "more data"),
+        ({"decoder_lr": None, "train": ["encoder"]}, "more data"),  # it is frozen
+    ],
+)
+def test_a_decoder_as_fast_as_its_encoder_is_slowed_first(stage, advised):
+    """Where what was trained on is known by heart; a CTC head alone has no decoder."""
+    heart = report(seen=score(0.02, 1_000))
+    heart["provenance"]["recipe"]["stages"][0] |= stage
+    assert the_only(heart)[0].startswith(advised)
+    heart["provenance"]["recipe"]["head"] = {"kind": "ctc", "vocabulary": "own"}
+    assert the_only(heart)[0].startswith("more data")
 
 
 def test_too_small_an_encoder():
