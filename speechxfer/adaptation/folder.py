@@ -63,7 +63,7 @@ class RunFolder:
 
     def can_be_made(self) -> None:
         """Raise UserError where `open` could not write; what is tried is taken away again."""
-        there = next(place for place in (self.path, *self.path.absolute().parents) if place.is_dir())
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         with disk_errors(self.path), _made(), tempfile.TemporaryDirectory(dir=there):
             pass
 

@@ -159,7 +159,9 @@ def _no_duplicates(transcript: Transcript) -> None:
     for u in transcript.utterances:
         if u.id in lines:
             raise UserError(
-                f"utterance '{u.id}' stands twice, on lines {lines[u.id]} and {u.line}", where=str(transcript.path)
+                f"utterance '{u.id}' stands twice, on lines {lines[u.id]} and {u.line}",
+                where=str(transcript.path),
+                fix="give every utterance its own id",
             )
         lines[u.id] = u.line
 

@@ -82,6 +82,8 @@ def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path
 def test_a_folder_that_nobody_can_make_is_told_before_training(tiny_recipe: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match=r"^/proc/run: cannot be written"):
         plan(tiny_recipe("output=/proc/run"), narrator=Narrator(quiet=True))
+    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
+        plan(tiny_recipe(f"output={__file__}/run"), narrator=Narrator(quiet=True))
 
 
 def test_a_disk_too_small_is_told(tiny_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
