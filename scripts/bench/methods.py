@@ -25,8 +25,8 @@ from speechxfer.data.read import read
 from speechxfer.data.tables import write_table
 
 METHODS: dict[str, tuple[str, list[str]]] = {
-    "head": ("accent-whisper", ["stages.0.train=head"]),
-    "LoRA": ("accent-whisper", ["lora.rank=8", "stages.0.lr=1e-3"]),
+    "head": ("accent-whisper", ["stages.0.train=head", "stages.0.decoder_lr=1e-4"]),
+    "LoRA": ("accent-whisper", ["lora.rank=8", "stages.0.lr=1e-3", "stages.0.decoder_lr=1e-3"]),
     "staged": ("staged", []),
     "full": ("accent-whisper", []),
     "joint": ("accent-best", []),
