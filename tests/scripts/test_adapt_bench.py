@@ -65,7 +65,10 @@ def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper,
     results = script("tables.py").Results(tmp_path)
     results.found = {"bench-methods": found}
     table = script("tables.py").methods_table([], results)
-    assert "| head | `accent-whisper stages.0.train=head` |" in table and "one training speaker in 2" in table
+    assert (
+        "| head | `accent-whisper stages.0.train=head stages.0.decoder_lr=1e-4` |" in table
+        and "one training speaker in 2" in table
+    )
     assert "| joint | not measured yet |" in table
     capfd.readouterr()
 
