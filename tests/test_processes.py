@@ -23,6 +23,7 @@ from types import SimpleNamespace
 import torch
 
 from speechxfer import processes
+from speechxfer.adaptation import trainer
 from speechxfer.adaptation.batches import TrainingUtterances
 from speechxfer.adaptation.folder import RunFolder
 from speechxfer.adaptation.stages import train_stages
@@ -55,8 +56,10 @@ material = SimpleNamespace(measure="WER")
 judge = SimpleNamespace(recipe=recipe, narrator=Narrator(quiet=True), material=material, dev=dev)
 utterances = TrainingUtterances(part, [model.targets(text) for text in part["text"]], Augment(recipe.augment), 0)
 trainee = Trainee(model, recipe.augment)
+keep, kept = trainer._keep_weights, []
+trainer._keep_weights = lambda *paths: kept.append(paths) or keep(*paths)
 entries = train_stages(trainee, utterances, judge, RunFolder(output), resume=False)
-(output / f"entries-{processes.rank()}.json").write_text(json.dumps([entries, measured]))
+(output / f"entries-{processes.rank()}.json").write_text(json.dumps([entries, measured, len(kept)]))
 processes.end()
 """
 
@@ -88,7 +91,9 @@ def start(launcher: list[str], *words: object, **settings: str) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
     command = [sys.executable, *launcher, *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, (
+        f"{done.stderr[:6000]}\n...\n{done.stderr[-3000:]}"
+    )  # a process's words, its launcher's
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -131,9 +136,9 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
         words = [tmp_path / "train.py", given, corpus_table, rows, tmp_path / name]
         start(launcher, *words, SPEECHXFER_FRAMES=str(tmp_path / f"frames-{name}"))
     told = [json.loads((tmp_path / name).read_text()) for name in ("one/entries-0.json", "two/entries-0.json")]
-    entries = [one for one, _ in told]
+    entries = [one for one, *_ in told]
     # each measures after every epoch, and all know of the same
-    others, measured = json.loads((tmp_path / "two/entries-1.json").read_text())
+    others, measured, written = json.loads((tmp_path / "two/entries-1.json").read_text())
     assert [entry["epochs"] for entry in others] == [entry["epochs"] for entry in entries[1]]
     assert measured == told[1][1] == told[0][1] and len(measured) == 4
     for number, (one, two) in enumerate(zip(*entries, strict=True)):
@@ -142,7 +147,8 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
         weights = [weights_of(folder) for folder in folders]
         for key, tensor in weights[0].items():
             torch.testing.assert_close(weights[1][key], tensor, atol=1e-5, rtol=1e-5, msg=key)
-    # the main process alone writes the log
+    # the main process alone writes weights, and the log
+    assert [told[0][2], told[1][2], written] == [4, 4, 0]
     assert len(list((tmp_path / "two/logs/stage-0").iterdir())) == 1
 
 

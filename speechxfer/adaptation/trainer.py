@@ -103,6 +103,8 @@ class StageTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Weights only, as safetensors: `save_model` knows tied weights, and nothing of ours is pickled."""
+        if not self.args.should_save:  # Trainer asks every process; two that write one file spoil it
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self.accelerator.unwrap_model(self.model), str(folder / WEIGHTS))
