@@ -142,11 +142,10 @@ def _bad_rows(
 
 def _unspellable(part: Dataset, limits: Limits, teach: Teacher) -> list[BadRow]:
     """Rows whose text a CTC head that keeps its vocabulary cannot be taught."""
-    found = []
+    found, vocabulary = [], dict.fromkeys(limits.characters or (), 0)
     for index, (name, text) in enumerate(zip(part["id"], part["text"], strict=True)):
         words = teach(text or "")
-        written = words.upper() if limits.case == "upper" else words
-        lacking = {character for character in written if not character.isspace()} - (limits.characters or set())
+        _, lacking = spell(words.upper() if limits.case == "upper" else words, vocabulary)
         if lacking:
             problem = f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks"
             found.append(BadRow(index, name, problem, "spell it out, or say head.vocabulary=from-train"))
