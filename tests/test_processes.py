@@ -56,8 +56,8 @@ material = SimpleNamespace(measure="WER")
 judge = SimpleNamespace(recipe=recipe, narrator=Narrator(quiet=True), material=material, dev=dev)
 utterances = TrainingUtterances(part, [model.targets(text) for text in part["text"]], Augment(recipe.augment), 0)
 trainee = Trainee(model, recipe.augment)
-keep, kept = trainer._keep_weights, []
-trainer._keep_weights = lambda *paths: kept.append(paths) or keep(*paths)
+keep, kept = trainer.keep_weights, []
+trainer.keep_weights = lambda *paths: kept.append(paths) or keep(*paths)
 entries = train_stages(trainee, utterances, judge, RunFolder(output), resume=False)
 (output / f"entries-{processes.rank()}.json").write_text(json.dumps([entries, measured, len(kept)]))
 processes.end()

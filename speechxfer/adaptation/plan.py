@@ -15,13 +15,14 @@ from datasets import Dataset
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
 from speechxfer.adaptation.caching import Expected, can_keep, copies_of, expected, fits
 from speechxfer.adaptation.candidates import FINALISTS
+from speechxfer.adaptation.checkpoints import MOST_EPOCHS
 from speechxfer.adaptation.folder import RunFolder
 from speechxfer.adaptation.learning_curve import Portion, portions
 from speechxfer.adaptation.material import gather
 from speechxfer.adaptation.run import untouched_model
 from speechxfer.adaptation.stages import training_seconds
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import MOST_EPOCHS, in_bfloat16
+from speechxfer.adaptation.trainer import in_bfloat16
 from speechxfer.config import Recipe, require_values
 from speechxfer.config.recipe import Cache, Stage
 from speechxfer.data import audio

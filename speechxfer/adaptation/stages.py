@@ -19,10 +19,11 @@ from speechxfer.adaptation.caching import (
     refuse_what_cannot_be_kept,
     remembering,
 )
+from speechxfer.adaptation.checkpoints import weights_kept
 from speechxfer.adaptation.folder import RunFolder, disk_errors
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import epochs_of, in_bfloat16, train_stage, weights_kept
+from speechxfer.adaptation.trainer import epochs_of, in_bfloat16, train_stage
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from accelerate.data_loader import prepare_data_loader
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_model
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from speechxfer import processes
 from speechxfer.adaptation.batches import BatchesBySeconds, Collate, loader
+from speechxfer.adaptation.checkpoints import STATE, keep_weights, last_whole_checkpoint, seconds_to, write_weights
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
 from speechxfer.encoders.base import SpeechEncoder
@@ -29,10 +26,6 @@ from speechxfer.errors import UserError
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 _SIZE = "batches.json"  # in a stage's folder, once memory was short
-EPOCHS, MOST_EPOCHS = "epochs", 5  # in a stage's folder: the weights alone of its last epochs
-WEIGHTS = "model.safetensors"
-_STATE = "trainer_state.json"  # in a checkpoint: Trainer's own
-_SECONDS = "seconds.json"  # in a checkpoint: how long the stage took to come there
 _SEEDS = 1_000_003  # between the seeds of two processes
 LEAST_SECONDS = 2.0  # below this there is nothing left to halve when memory runs out
 
@@ -105,12 +98,11 @@ class StageTrainer(Trainer):
         """Weights only, as safetensors: `save_model` knows tied weights, and nothing of ours is pickled."""
         if not self.args.should_save:  # Trainer asks every process; two that write one file spoil it
             return
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.accelerator.unwrap_model(self.model), str(folder / WEIGHTS))
-        (folder / _SECONDS).write_text(json.dumps(round(self.seconds, 1)), encoding="utf-8")
+        stage = Path(str(self.args.output_dir))
+        checkpoint = Path(output_dir or stage)
+        write_weights(self.accelerator.unwrap_model(self.model), checkpoint, self.seconds)
         if float(self.state.epoch or 0).is_integer():
-            _keep_weights(folder / WEIGHTS, Path(str(self.args.output_dir)) / EPOCHS / folder.name)
+            keep_weights(checkpoint, stage)
 
 
 def _slower(encoder: SpeechEncoder, decay: float) -> dict[torch.nn.Parameter, float]:
@@ -216,8 +208,8 @@ def train_stage(
     start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
     patience = Patience(stage.patience)
     checkpoint = processes.by_main(lambda: last_whole_checkpoint(folder) if resume else None)
-    state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / _STATE))
-    spent += _seconds_to(checkpoint)
+    state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / STATE))
+    spent += seconds_to(checkpoint)
     while state is None or not patience.exhausted(state):
         set_seed(seed)
         batches = BatchesBySeconds(
@@ -262,54 +254,9 @@ def train_stage(
     return Trained(epochs_of(state), best, round(spent, 1))
 
 
-def _seconds_to(checkpoint: str | None) -> float:
-    """What the stage took up to a checkpoint, in whichever runs; 0 where it does not say."""
-    path = Path(checkpoint or "") / _SECONDS
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))) if checkpoint else 0.0
-    except (OSError, ValueError, TypeError):
-        return 0.0
-
-
-def _keep_weights(weights: Path, beside: Path) -> None:
-    """A second name for an epoch's weights, which outlives its checkpoint: means of late epochs are made of them."""
-    beside.mkdir(parents=True, exist_ok=True)
-    (beside / WEIGHTS).unlink(missing_ok=True)
-    try:
-        os.link(weights, beside / WEIGHTS)
-    except OSError:  # a file system without links
-        shutil.copyfile(weights, beside / WEIGHTS)
-    for old in weights_kept(beside.parent.parent)[:-MOST_EPOCHS]:
-        shutil.rmtree(old)
-
-
-def weights_kept(folder: Path) -> list[Path]:
-    """A stage's folders `epochs/checkpoint-STEP`, each with an epoch's weights, oldest first."""
-    return sorted((folder / EPOCHS).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-
-
 def epochs_of(state: TrainerState) -> list[dict[str, float]]:
     """`{"epoch": 1.0, "dev": 0.31}` of each epoch that was measured."""
     return [{"epoch": e["epoch"], "dev": e["eval_error"]} for e in state.log_history if "eval_error" in e]
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end (Trainer writes its state last), None where there is none.
-
-    Any other is removed: the machine stopped, or the disk filled, while it was written, or a file is cut short.
-    """
-    whole = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            json.loads((path / _STATE).read_text(encoding="utf-8"))
-            with safe_open(str(path / WEIGHTS), framework="pt"):
-                pass  # it compares the file's length with its header
-            if not all(map(zipfile.is_zipfile, path.glob("*.pt*"))):  # torch's files: optimiser, random numbers
-                raise ValueError
-            whole.append(path)
-        except (OSError, ValueError, SafetensorError):
-            shutil.rmtree(path)
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 class _BatchSize(NamedTuple):

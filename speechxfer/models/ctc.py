@@ -35,7 +35,7 @@ from speechxfer.models.opening import UNUSED, bare_encoder, config_of, encoder_c
 from speechxfer.shapes import Emissions, Frames
 from speechxfer.text.ngram import estimate
 from speechxfer.text.normalise import get_normaliser
-from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, spell, vocabulary_of
+from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, case_of, spell, vocabulary_of
 
 LM = "lm.arpa"  # beside the weights
 FROM_TRAIN = "from-train"
@@ -84,8 +84,8 @@ class CtcRecogniser(SpeechModel):
 
     def _cased(self, text: str) -> str:
         """A vocabulary of capitals alone (many English checkpoints) is given capitals."""
-        letters = [s for s in self.vocabulary if len(s) == 1 and s.isalpha()]
-        return text.upper() if letters and all(s == s.upper() != s.lower() for s in letters) else text
+        characters = {symbol for symbol in self.vocabulary if len(symbol) == 1}  # `<pad>` is none that is written
+        return text.upper() if case_of(characters) == "upper" else text
 
     def emissions(self, frames: Frames) -> Emissions:
         """Frames to log-probabilities (batch, frames, vocab)."""

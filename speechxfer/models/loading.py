@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from speechxfer.models.fast import open_fast
 from speechxfer.models.joint import new_joint, open_joint
 from speechxfer.models.opening import config_of, encoder_config, pretrained
 from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
+from speechxfer.text.vocabulary import case_of
 
 FRAMES_PER_SECOND = 50.0  # of every family here; adapters make fewer
 
@@ -128,7 +129,9 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
             and not (head and head.vocabulary != "own")
         ):
             written = {symbol for symbol in pretrained(Wav2Vec2CTCTokenizer, folder).get_vocab() if len(symbol) == 1}
-        return Limits(max_seconds=longest, frames_per_second=FRAMES_PER_SECOND, characters=written, case=_case(written))
+        return Limits(
+            max_seconds=longest, frames_per_second=FRAMES_PER_SECOND, characters=written, case=case_of(written or ())
+        )
     return Limits(max_seconds=longest)
 
 
@@ -144,15 +147,6 @@ def _decoder_limits(config: WhisperConfig, processor: WhisperProcessor) -> Limit
 def _is_exported(folder: Path) -> bool:
     """Whether it is a CTranslate2 folder that our export wrote its settings into."""
     return (folder / SETTINGS).is_file() and is_ctranslate2(folder)
-
-
-def _case(characters: set[str] | None) -> Literal["upper", "lower", "mixed"] | None:
-    letters = {c for c in characters or () if c.upper() != c.lower()}
-    if not letters:
-        return None
-    if all(c == c.lower() for c in letters):
-        return "lower"
-    return "upper" if all(c == c.upper() for c in letters) else "mixed"
 
 
 def _open(folder: Path, settings: Settings) -> SpeechModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 BLANK, UNKNOWN, SPACE = "<pad>", "<unk>", "|"  # the names that transformers' Wav2Vec2CTCTokenizer gives them
 
@@ -21,3 +22,13 @@ def spell(text: str, vocabulary: dict[str, int]) -> tuple[list[int], set[str]]:
     characters = SPACE.join(text.split())
     lacking = {character for character in characters if character not in vocabulary}
     return [vocabulary[character] for character in characters if character in vocabulary], lacking
+
+
+def case_of(characters: Iterable[str]) -> Literal["upper", "lower", "mixed"] | None:
+    """The case in which a model's characters are written; None where none of them has case, or where there are none."""
+    letters = {character for character in characters if character.upper() != character.lower()}
+    if not letters:
+        return None
+    if all(letter == letter.lower() for letter in letters):
+        return "lower"
+    return "upper" if all(letter == letter.upper() for letter in letters) else "mixed"

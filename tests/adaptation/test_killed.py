@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from speechxfer.adaptation import checkpoints as checkpoints_module
 from speechxfer.adaptation import stages as stages_module
-from speechxfer.adaptation import trainer as trainer_module
 from speechxfer.adaptation.run import adapt
 from speechxfer.config import load_recipe
 from speechxfer.encoders import cache
@@ -110,7 +110,7 @@ def test_between_stages(uninterrupted, killed, watcher, same_weights, monkeypatc
 
 @pytest.mark.parametrize("which", [0, 1, 4])
 def test_while_a_checkpoint_is_saved(uninterrupted, killed, watcher, same_weights, monkeypatch, which):
-    whole, saved = trainer_module.save_model, []
+    whole, saved = checkpoints_module.save_model, []
 
     def save(model: Any, path: str) -> None:
         saved.append(path)
@@ -120,7 +120,7 @@ def test_while_a_checkpoint_is_saved(uninterrupted, killed, watcher, same_weight
         whole(model, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "save_model", save)
+        patch.setattr(checkpoints_module, "save_model", save)
         recipe = killed(watcher())
     resumed(recipe, uninterrupted, same_weights)
 

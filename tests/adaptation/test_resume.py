@@ -16,10 +16,10 @@ import yaml
 from safetensors import SafetensorError
 
 from speechxfer.adaptation import batches
-from speechxfer.adaptation import trainer as trainer_module
+from speechxfer.adaptation import checkpoints as checkpoints_module
+from speechxfer.adaptation.checkpoints import last_whole_checkpoint
 from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.run import adapt
-from speechxfer.adaptation.trainer import last_whole_checkpoint
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel
 
@@ -231,7 +231,7 @@ def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(tiny_recipe, wa
 )
 def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_weights, monkeypatch, error):
     truth, each = uninterrupted
-    whole, count = trainer_module.save_model, iter(range(9))
+    whole, count = checkpoints_module.save_model, iter(range(9))
 
     def save(model, path):
         if next(count) == 1:
@@ -239,7 +239,7 @@ def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_we
             raise error
         whole(model, path)
 
-    monkeypatch.setattr(trainer_module, "save_model", save)
+    monkeypatch.setattr(checkpoints_module, "save_model", save)
     with pytest.raises(UserError, match="the disk is full") as caught:
         adapt(recipe, narrator=quiet)
     assert "--resume" in str(caught.value) and str(recipe.output) in str(caught.value)

@@ -4,7 +4,7 @@ import json
 
 from transformers import Wav2Vec2CTCTokenizer
 
-from speechxfer.text.vocabulary import spell, vocabulary_of
+from speechxfer.text.vocabulary import case_of, spell, vocabulary_of
 
 TEXTS = ["the cat", "नमस्ते दुनिया", "a|b  c\u00a0d"]
 
@@ -31,3 +31,9 @@ def test_what_the_vocabulary_lacks_is_named_and_left_out():
     found = vocabulary_of(["the cat"])
     places, lacking = spell("the zoo  hat", found)
     assert lacking == {"z", "o"} and places == [found[symbol] for symbol in "the||hat"]
+
+
+def test_case_is_that_of_the_letters_that_have_one():
+    assert case_of("abc '1") == "lower" and case_of("ABC '1") == "upper" and case_of("aB") == "mixed"
+    assert case_of("Aनम") == "upper"  # Devanagari has no case
+    assert case_of("नम'1") is None and case_of("") is None
