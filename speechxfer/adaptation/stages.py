@@ -27,6 +27,7 @@ from speechxfer.adaptation.trainer import epochs_of, in_bfloat16, train_stage
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import Stage
 from speechxfer.data import audio
+from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.report.progress import Narrator
 
 DONE = "stage_done.json"  # in a stage's folder once it has ended: what `--resume` skips
@@ -41,6 +42,8 @@ def train_stages(
     (its checkpoint), `seconds` (in them `encoding_seconds`, before the first epoch, of frames that are `cached`),
     `trained_parameters`, `parameters` by part of the model.
     """
+    if judge.recipe.head.new_ctc and isinstance(trainee.model, CtcRecogniser):
+        trainee.model.standardise([audio.load(row) for row in judge.material.some_of_train(judge.recipe.seed)])
     seconds = training_seconds(trainee, utterances)
     return [
         _stage(number, stage, trainee, utterances, seconds, judge, folder, resume)

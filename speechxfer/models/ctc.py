@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import (
     AutoFeatureExtractor,
@@ -94,6 +96,22 @@ class CtcRecogniser(SpeechModel):
         else:
             logits = self.network.lm_head(self.network.dropout(frames.states))
         return Emissions(logits.float().log_softmax(-1), frames.lengths)
+
+    @torch.no_grad()
+    def standardise(self, waveforms: Sequence[np.ndarray]) -> None:
+        """Give each dimension of Whisper's frames mean 0 and deviation 1 over `waveforms`, by the encoder's last norm.
+
+        Whisper's dimensions differ tenfold in size, and a new head hears little but the largest; no decoder reads these
+        frames any more. The other families' frames are of a size as they are.
+        """
+        if not isinstance(self.network, WhisperForCTC):
+            return
+        frames = torch.cat([self.listen([one], lambda frames: frames.states[0]) for one in waveforms])
+        norm = self.network.encoder.layer_norm
+        deviation, mean = torch.std_mean(frames, 0, correction=0)
+        deviation.clamp_(min=1e-3)  # a dimension that says nothing is not blown up
+        norm.bias.copy_((norm.bias - mean) / deviation)
+        norm.weight.div_(deviation)
 
     def loss(self, frames: Frames, labels: Tensor) -> Tensor:
         return ctc_loss(self.emissions(frames), labels, self.blank)

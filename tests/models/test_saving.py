@@ -167,6 +167,24 @@ def test_lstm_layers_are_for_whispers_frames_and_see_an_utterance_alone(saved, m
         saved(make_encoder("wav2vec2"), kind="ctc", recurrent=1)
 
 
+@torch.no_grad()
+def test_a_new_heads_frames_are_standardised_and_stay_so_in_the_saved_model(
+    saved, make_encoder, tiny_whisper, spoken, tmp_path
+):
+    said = [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
+    model, _ = saved(tiny_whisper, kind="ctc", recurrent=1)
+    model.standardise(said)
+    model.save(tmp_path / "again")
+    for mine in (model, speechxfer.load(tmp_path / "again")):
+        frames = torch.cat([mine.listen([one], lambda frames: frames.states[0]) for one in said])
+        torch.testing.assert_close(frames.mean(0), torch.zeros(frames.shape[1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(frames.std(0, correction=0), torch.ones(frames.shape[1]), atol=1e-4, rtol=0)
+    other, _ = saved(make_encoder("wav2vec2"), kind="ctc")
+    before = {name: weight.clone() for name, weight in other.network.state_dict().items()}
+    other.standardise(said)
+    assert all(torch.equal(weight, before[name]) for name, weight in other.network.state_dict().items())
+
+
 HEADS = [
     ("whisper", {"kind": "seq2seq"}),
     ("whisper", {"kind": "ctc"}),
