@@ -49,7 +49,7 @@ def keep_weights(checkpoint: Path, stage: Path) -> None:
 
 def weights_kept(folder: Path) -> list[Path]:
     """A stage's folders `epochs/checkpoint-STEP`, each with an epoch's weights, oldest first."""
-    return sorted((folder / EPOCHS).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted((folder / EPOCHS).glob("checkpoint-*"), key=_step)
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -68,4 +68,8 @@ def last_whole_checkpoint(folder: Path) -> str | None:
             whole.append(path)
         except (OSError, ValueError, SafetensorError):
             shutil.rmtree(path)
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    return str(max(whole, key=_step)) if whole else None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -43,7 +43,7 @@ def train_stages(
     `trained_parameters`, `parameters` by part of the model.
     """
     if judge.recipe.head.new_ctc and isinstance(trainee.model, CtcRecogniser):
-        trainee.model.standardise([audio.load(row) for row in judge.material.some_of_train(judge.recipe.seed)])
+        trainee.model.standardise(audio.load(row) for row in judge.material.some_of_train(judge.recipe.seed))
     seconds = training_seconds(trainee, utterances)
     return [
         _stage(number, stage, trainee, utterances, seconds, judge, folder, resume)

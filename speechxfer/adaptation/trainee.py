@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from speechxfer.adaptation import lora
+from speechxfer.adaptation.checkpoints import WEIGHTS
 from speechxfer.config.recipe import Augment, Lora, Stage
 from speechxfer.data.augment import spec_augment
 from speechxfer.encoders.base import FEATURES
@@ -85,7 +86,7 @@ class Trainee(nn.Module):
 
     def restore(self, checkpoint: Path) -> None:
         """Take the weights that a checkpoint of an earlier stage or epoch holds."""
-        load_model(self, str(checkpoint / "model.safetensors"))
+        load_model(self, str(checkpoint / WEIGHTS))
 
     def forward(
         self,

@@ -95,7 +95,7 @@ class StageTrainer(Trainer):
         ]
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Weights only, as safetensors: `save_model` knows tied weights, and nothing of ours is pickled."""
+        """Weights only, as safetensors: nothing of ours is pickled."""
         if not self.args.should_save:  # Trainer asks every process; two that write one file spoil it
             return
         stage = Path(str(self.args.output_dir))

@@ -6,7 +6,7 @@ import gzip
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,11 @@ class CtcRecogniser(SpeechModel):
         return Emissions(logits.float().log_softmax(-1), frames.lengths)
 
     @torch.no_grad()
-    def standardise(self, waveforms: Sequence[np.ndarray]) -> None:
+    def standardise(self, waveforms: Iterable[np.ndarray]) -> None:
         """Give each dimension of Whisper's frames mean 0 and deviation 1 over `waveforms`, by the encoder's last norm.
 
         Whisper's dimensions differ tenfold in size, and a new head hears little but the largest; no decoder reads these
-        frames any more. The other families' frames are of a size as they are.
+        frames any more. The other families' frames are of a size as they are: no waveform is asked for.
         """
         if not isinstance(self.network, WhisperForCTC):
             return
