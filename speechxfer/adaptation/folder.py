@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from speechxfer.models import SpeechModel
 RECIPE, REPORT, HTML, MODEL = "recipe.yaml", "report.json", "report.html", "model"
 BEFORE, AFTER, CHECKPOINTS, LOGS = "before.jsonl", "after.jsonl", "checkpoints", "logs"
 PORTIONS = "learning-curve"  # only where one was asked for
-OURS = (RECIPE, REPORT, HTML, MODEL, BEFORE, AFTER, CHECKPOINTS, LOGS, PORTIONS)
+# as they are removed: first what says that the run is finished, last what says that the folder is a run's
+OURS = (REPORT, HTML, MODEL, BEFORE, AFTER, CHECKPOINTS, LOGS, PORTIONS, RECIPE)
+SOURCES = "sources.json"  # in checkpoints/: fingerprints of the data and the checkpoint that the run was begun with
 
 
 class RunFolder:
@@ -31,6 +35,7 @@ class RunFolder:
         self.path = path
         self.model, self.checkpoints, self.logs = path / MODEL, path / CHECKPOINTS, path / LOGS
         self.before, self.after, self.html = path / BEFORE, path / AFTER, path / HTML
+        self._held: int | None = None  # the descriptor by which `open` holds the folder
 
     @property
     def begun(self) -> bool:
@@ -60,6 +65,8 @@ class RunFolder:
                 where=str(self.path),
                 fix="--resume goes on with it, overwrite=true replaces it, output=DIR writes elsewhere",
             )
+        elif self.begun:
+            self._keeps_what_it_starts_from(recipe)
 
     def can_be_made(self) -> None:
         """Raise UserError where `open` could not write; what is tried is taken away again."""
@@ -67,16 +74,49 @@ class RunFolder:
         with disk_errors(self.path), _made(), tempfile.TemporaryDirectory(dir=there):
             pass
 
-    def open(self, recipe: Recipe, *, resume: bool) -> None:
-        """Make the folder, or take it up again, as `check` allows. `--resume` goes before `overwrite`."""
+    def open(self, recipe: Recipe, sources: Mapping[str, str], *, resume: bool) -> None:
+        """Make the folder, or take it up again, as `check` allows, and hold it until `close`.
+
+        sources: fingerprints by the recipe's key (`data.train`), which must be those that a resumed run was begun with.
+        `--resume` goes before `overwrite`. Raises UserError where another process holds the folder.
+        """
         self.check(recipe, resume=resume)
         with disk_errors(self.path):
-            if self.begun and not resume:
+            with _made():
+                self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            self.check(recipe, resume=resume)  # whoever held it may have begun, or ended, a run meanwhile
+            if self.begun and resume:
+                self._same_sources(sources)
+            elif self.begun:
                 for name in OURS:
                     _remove(self.path / name)
-            with _made():
-                self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
             write_whole(self.path / RECIPE, dump_recipe(recipe))
+            write_whole(self.checkpoints / SOURCES, json.dumps(dict(sources), indent=2) + "\n")
+
+    def close(self) -> None:
+        """Let go of the folder; without effect where it is not held."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _hold(self) -> None:
+        """Two processes that train in one folder remove each other's checkpoints. A killed one holds it no longer."""
+        held = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise UserError(
+                "another process is working in this run",
+                where=str(self.path),
+                fix="wait for it or stop it, or say output=DIR with a new folder",
+            ) from None
+        except OSError:  # a file system that knows no locks
+            os.close(held)
+        else:
+            self._held = held
 
     def portion(self, name: str) -> RunFolder:
         """Where the same recipe is trained on a portion of the training part: checkpoints and logs only."""
@@ -100,6 +140,36 @@ class RunFolder:
                 where=str(path),
                 fix="resume with the same values, or say overwrite=true in place of --resume",
             )
+
+    def _same_sources(self, sources: Mapping[str, str]) -> None:
+        """A stage's epochs are comparable, and its batches the same, only on the same utterances."""
+        path = self.checkpoints / SOURCES
+        try:
+            begun = json.loads(path.read_text(encoding="utf-8"))
+            changed = [key for key, found in sources.items() if begun[key] != found]
+        except (OSError, ValueError, LookupError, TypeError):  # stopped before it was written, or damaged
+            return
+        if changed:
+            raise UserError(
+                f"the run there was begun with another content of {', '.join(changed)}",
+                where=str(self.path),
+                fix="put back what it was begun with, or say overwrite=true in place of --resume",
+            )
+
+    def _keeps_what_it_starts_from(self, recipe: Recipe) -> None:
+        data, here = recipe.data, self.path.resolve()
+        sources = {"encoder.name": recipe.encoder.name, "decoding.lm": recipe.decoding.lm}
+        sources |= {f"data.{name}": getattr(data, name) for name in ("train", "dev", "test", "other")}
+        for key, source in sources.items():
+            if source and Path(source).exists():
+                place = Path(source).resolve()
+                inside = place.is_relative_to(here) and place.relative_to(here).parts
+                if place == here or (inside and inside[0] in OURS):
+                    raise UserError(
+                        f"overwrite=true would remove what this run starts from: {source}",
+                        where=key,
+                        fix="say output=DIR with a new folder",
+                    )
 
     def checkpoint_bytes(self) -> int:
         """What `checkpoints/` takes on disk; weights that have two names there count once."""

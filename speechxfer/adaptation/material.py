@@ -47,7 +47,8 @@ class Material:
     @property
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of each part's ids and texts."""
-        return {name: fingerprint(getattr(self, name), self.reference) for name in ("train", "dev", "test")}
+        parts = {"train": self.train, "dev": self.dev, "test": self.test, "other": self.other}
+        return {name: fingerprint(part, self.reference) for name, part in parts.items() if part is not None}
 
     def some_of_train(self, seed: int) -> Dataset:
         """Up to `SEEN` utterances of the training part, to tell what is known by heart from what was learnt."""

@@ -91,6 +91,15 @@ def adapt(
     if resume and folder.finished and not (learning_curve and "learning_curve" not in folder.report()):
         narrator.say(f"{folder.path} holds a finished run; nothing is left to do")
         return _finished(folder, recipe)
+    try:
+        return _adapt(recipe, name, folder, narrator, resume=resume, learning_curve=learning_curve)
+    finally:
+        folder.close()
+
+
+def _adapt(
+    recipe: Recipe, name: str, folder: RunFolder, narrator: Narrator, *, resume: bool, learning_curve: bool
+) -> Run:
     began = time.perf_counter()
     set_seed(recipe.seed)
 
@@ -109,7 +118,9 @@ def adapt(
     if resume and not folder.begun:
         narrator.say(f"{folder.path} holds no run to go on with: this one begins")
     processes.wait()  # until each has looked at the folder as it was
-    processes.by_main(lambda: folder.open(recipe, resume=resume))
+    checkpoint = folder_fingerprint(find(recipe.encoder.name))
+    sources = {"encoder.name": checkpoint, **{f"data.{part}": of for part, of in material.fingerprints.items()}}
+    processes.by_main(lambda: folder.open(recipe, sources, resume=resume))
 
     # the untouched model comes first, as its authors run it
     judge = Judge(recipe, material, narrator, untouched)
@@ -209,7 +220,7 @@ def adapt(
         {
             "recipe": recipe.model_dump(mode="json"),
             "seed": recipe.seed,
-            "checkpoint": folder_fingerprint(find(recipe.encoder.name)),
+            "checkpoint": checkpoint,
             "data": material.fingerprints,
         }
     )
