@@ -13,8 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,14 +41,13 @@ class Inputs:
 class Hidden:
     """Hidden states at a split: the input of transformer layer `layer` (-1: the feature extractor's output).
 
-    states: (batch, frames, dim). lengths: (batch,) int64 frames. extra: whatever else the layers above need
-    (WavLM's position bias, conformer's relative positions), so that `upper(lower(x))` is the whole encoder.
+    states: (batch, frames, dim). lengths: (batch,) int64 frames. Whatever else the layers above need (WavLM's position
+    bias, conformer's relative positions) follows from these, so that `upper(lower(x))` is the whole encoder.
     """
 
     states: Tensor
     lengths: Tensor
     layer: int
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

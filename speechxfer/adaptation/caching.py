@@ -210,7 +210,7 @@ def encode(
     The batches follow from the whole part and not from what is missing, and a batch is encoded whole: a run that goes
     on after an interruption gets the very numbers that it would have got. Whatever ends it, what is encoded is kept.
     """
-    done, of = 0, len(store.missing(key for named in keys for key in named))
+    done = 0
     longest_first = sorted(range(len(utterances)), key=lambda row: -seconds[row])
     batches = list(cut_by_seconds(longest_first, _run(model, seconds), batch_seconds))
     batches = batches[share[0] :: share[1]]
@@ -220,6 +220,7 @@ def encode(
         for batch in batches
         if store.missing(named[row] for row in batch)
     ]
+    of = len(store.missing(keys[copy][row] for copy, batch in lacking for row in batch))
     prepared = loader(_Prepared(model, utterances, lacking), model.device.type, batch_size=None)  # batches already
     try:
         for (copy, batch), inputs in zip(lacking, prepared, strict=True):

@@ -30,7 +30,8 @@ FINALISTS = 3  # candidates that are heard once more, by the decoding that the m
 class Candidate:
     """A model that may be kept, with its error rates on the dev part.
 
-    dev: greedy, as every candidate is heard. dev_beam: by the recipe's beam, of the few best; None of the others.
+    dev: greedy, as every candidate is heard. dev_beam: by the recipe's beam, of the few best; None of the others. Of a
+    joint model that was chosen, the beam is the one weighed with its CTC head.
     """
 
     name: str
@@ -88,7 +89,7 @@ def choose_weights(
         chosen = min(finalists, key=lambda one: one[0].as_used)
         if chosen[0].dev_beam != chosen[0].as_used:
             trainee.model.settings.beams = 1
-            judge.narrator.say("the beam errs more: the model decodes greedily")
+            judge.narrator.say("the beam errs more than the best path")
     trainee.load_state_dict(chosen[1]())
     return [chosen[0], *(candidate for candidate, _ in found if candidate is not chosen[0])]
 

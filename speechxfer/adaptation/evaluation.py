@@ -16,8 +16,10 @@ import torch
 from datasets import Dataset
 
 from speechxfer import processes
+from speechxfer.adaptation.folder import write_whole
 from speechxfer.config.recipe import Scoring
 from speechxfer.data import audio
+from speechxfer.data.tables import as_json
 from speechxfer.models import SpeechModel, answers
 from speechxfer.models.answering import Progress
 from speechxfer.scoring import Score, compare, score
@@ -142,13 +144,14 @@ def write_jsonl(path: Path, utterances: Dataset, said: Sequence[str], *, referen
     """One line an utterance: id, audio (as in the input), hypothesis, reference where known, the other columns; raw."""
     taken = ("id", "audio", "path", "bytes", "hypothesis", "reference", reference)
     others = [name for name in utterances.column_names if name not in taken]
-    with path.open("w", encoding="utf-8") as file:
-        for row, text in zip(without(utterances, "bytes"), said, strict=True):
-            line: dict[str, Any] = {"id": row["id"], "audio": row["audio"], "hypothesis": text}
-            if reference in row:
-                line["reference"] = row[reference]
-            line.update({name: row[name] for name in others if row[name] is not None})
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = []
+    for row, text in zip(without(utterances, "bytes"), said, strict=True):
+        line: dict[str, Any] = {"id": row["id"], "audio": row["audio"], "hypothesis": text}
+        if reference in row:
+            line["reference"] = row[reference]
+        line.update({name: value for name in others if (value := as_json(row[name])) is not None})
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_whole(path, "".join(lines))
 
 
 def score_jsonl(path: Path, scoring: Scoring, *, labels: bool = False) -> Score:

@@ -124,8 +124,8 @@ def _bad_rows(
 ) -> dict[str, list[BadRow]]:
     """Each part's rows to leave out. Raises UserError naming all of them, unless the recipe says `data.skip_bad`."""
     limits = text_limits(recipe.encoder.name, head=recipe.head, language=recipe.encoder.language)
-    if (count := limits.count_tokens) is not None:
-        limits = replace(limits, count_tokens=lambda text: count(teach(text)))  # capitals take more tokens
+    # capitals take more tokens, what normalising takes away no frames
+    limits = replace(limits, taught=teach, silence=recipe.encoder.silence)
     problems = Problems("some utterances cannot be used", fix="mend them, or say data.skip_bad=true to leave them out")
     bad: dict[str, list[BadRow]] = {}
     for name, part in every.items():

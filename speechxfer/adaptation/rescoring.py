@@ -21,20 +21,23 @@ WORD = (0.0, 0.5, 1.0)
 RISK = (0.0, 0.5, 0.25, 0.1)
 
 
-def choose_rescoring(model: JointRecogniser, judge: Judge) -> dict[str, Any] | None:
-    """Set `model.settings.rescoring` to what makes the fewest errors on dev; None for a model that decodes greedily.
+def choose_rescoring(model: JointRecogniser, judge: Judge, greedy: float) -> dict[str, Any] | None:
+    """Set `model.settings.rescoring` to what makes the fewest errors on dev; None where the model decodes greedily.
 
-    Returns what the report says of it: the weights, and the dev error rates with them and by the decoder alone.
+    greedy: its error rate on dev so. A beam that errs more even when it is weighed is not used; one that erred more by
+    the decoder alone may be saved by the CTC head. Returns what the report says: the weights, and the dev error rates
+    with them and by the decoder alone.
     """
-    if model.settings.beams == 1:
+    decoding, dev = judge.recipe.decoding, judge.material.dev
+    if decoding.kind != "beam":
         return None
-    dev = judge.material.dev
+    model.settings.beams = decoding.beams
     with judge.narrator.bar("hypotheses, dev") as progress:
         found: list[list[Hypothesis]] = answers(
             model,
             dev,
             ask=lambda waveforms: model.listen(waveforms, model.hypotheses),
-            batch_seconds=judge.recipe.decoding.batch_seconds,
+            batch_seconds=decoding.batch_seconds,
             progress=progress,
             shared=True,
         )
@@ -45,8 +48,12 @@ def choose_rescoring(model: JointRecogniser, judge: Judge) -> dict[str, Any] | N
     best = min(settings, key=lambda weights: errors(found, references, weights))
     alone = errors(found, references, Rescoring(ctc=0.0)) / words
     dev_rate = errors(found, references, best) / words
+    judge.narrator.say(f"beam {decoding.beams}: dev {alone:.1%}; weighed with the CTC head {dev_rate:.1%}")
+    if dev_rate > greedy:
+        model.settings.beams = 1
+        judge.narrator.say("the weighed beam errs more: the model decodes greedily")
+        return None
     model.settings.rescoring = asdict(best)
-    judge.narrator.say(f"beam {model.settings.beams}: dev {alone:.1%}; weighed with the CTC head {dev_rate:.1%}")
     return {**asdict(best), "dev": dev_rate, "dev_by_the_decoder_alone": alone}
 
 

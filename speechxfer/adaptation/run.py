@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,9 @@ def _adapt(
     seen = judge.greedy(model, material.some_of_train(recipe.seed), "chosen, some of train")
     if trainee.lora:
         lora.merge(model)
-    weighed = choose_rescoring(model, judge) if isinstance(model, JointRecogniser) else None
+    weighed = choose_rescoring(model, judge, chosen.dev) if isinstance(model, JointRecogniser) else None
+    if weighed:
+        chosen = replace(chosen, dev_beam=weighed["dev"])  # as it will decode
     searched = choose_search(model, judge) if isinstance(model, CtcRecogniser) else None
     if searched and model.settings.beams > 1:
         chosen = Candidate(f"{chosen.name}, beam", searched["dev"])

@@ -32,7 +32,7 @@ class Trainee(nn.Module):
     """
 
     accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
-    _keys_to_ignore_on_save = None  # Trainer looks here when it loads the best weights
+    _keys_to_ignore_on_save = None  # Trainer looks here when it takes up a checkpoint
 
     def __init__(self, model: SpeechModel, augment: Augment, adapters: Lora = Lora()) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Trainee(nn.Module):
         takes.
         """
         batch, frames, _ = hidden.states.shape
-        if not self.training or hidden.extra:
+        if not self.training:
             return batch
         if batch * frames <= 2 * self.stage.batch_seconds * self._frames_a_second:
             return batch

@@ -210,7 +210,7 @@ def train_stage(
     checkpoint = processes.by_main(lambda: last_whole_checkpoint(folder) if resume else None)
     state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / STATE))
     spent += seconds_to(checkpoint)
-    while state is None or not patience.exhausted(state):
+    while state is None or not (patience.exhausted(state) or state.global_step >= state.max_steps):
         set_seed(seed)
         batches = BatchesBySeconds(
             seconds,

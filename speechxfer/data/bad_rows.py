@@ -20,6 +20,8 @@ class Limits:
 
     max_seconds: longest audio (Whisper: 30). max_tokens: longest text, counted by `count_tokens`.
     characters: what a CTC vocabulary can write, and case: the letters it has. frames_per_second: of CTC emissions.
+    taught: how a text is written when it is learnt, where that is not as it stands. silence: seconds put before and
+    after each utterance.
     """
 
     max_seconds: float | None = None
@@ -28,6 +30,8 @@ class Limits:
     characters: set[str] | None = None
     case: Literal["upper", "lower", "mixed"] | None = None
     frames_per_second: float | None = None
+    taught: Callable[[str], str] | None = None
+    silence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,13 @@ def unfit(length: float, text: str | None, limits: Limits) -> tuple[str, str] | 
         return None
     if not text.strip():
         return "its text is empty", "write what is said, or leave the row out"
+    text = text if limits.taught is None else limits.taught(text)
     if limits.max_tokens is not None and limits.count_tokens is not None:
         tokens = limits.count_tokens(text)
         if tokens > limits.max_tokens:
             return f"its text is {tokens} tokens; the model takes {limits.max_tokens}", "cut the utterance"
     if limits.frames_per_second is not None:
-        frames, needed = int(length * limits.frames_per_second), ctc_frames(text)
+        frames, needed = int((length + 2 * limits.silence) * limits.frames_per_second), ctc_frames(text)
         if frames < needed:
             problem = f"is too short for its text: {frames} frames, CTC needs {needed}"
             return problem, "the text or the cut is likely wrong: listen to it"

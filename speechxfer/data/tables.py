@@ -130,6 +130,13 @@ def as_string(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def as_json(value: Any) -> Any:
+    """A cell's value as JSON can hold it: parquet holds dates, and numbers that are none."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+
+
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Write rows as CSV (TSV, JSONL by suffix), UTF-8 with plain newlines; a row's missing cell is empty."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,6 @@ class FrameStore:
 
     def add(self, keys: Sequence[str], hidden: Hidden) -> None:
         """Keep each utterance's own states. They are on disk once a shard is full, and after `flush`."""
-        assert not hidden.extra, "a family that carries more across a split than states cannot be kept"
         for key, states, length in zip(keys, hidden.states, hidden.lengths.tolist(), strict=True):
             kept = states[:length].detach().to("cpu", self.dtype)
             if self.dtype == torch.float16 and not bool(kept.isfinite().all()):

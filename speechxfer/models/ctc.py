@@ -128,7 +128,8 @@ class CtcRecogniser(SpeechModel):
         meant = {self.space: " "} | dict.fromkeys(self._silent)
         rows: list[str | None] = [None] * self.network.lm_head.out_features  # a place without a symbol is never written
         for place, symbol in self._symbols.items():
-            rows[place] = meant.get(symbol, symbol)
+            if place < len(rows):  # transformers gives a tokenizer a beginning and an end, which a head may not have
+                rows[place] = meant.get(symbol, symbol)
         rows[self.blank] = ""
         return rows
 

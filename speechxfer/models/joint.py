@@ -87,7 +87,7 @@ class JointRecogniser(WhisperRecogniser):
     def hypotheses(self, frames: Frames) -> list[list[Hypothesis]]:
         """Each utterance's `settings.beams` hypotheses, the decoder's best first, scored by decoder and CTC head."""
         beams = self.settings.beams
-        found = n_best(self.whisper, frames, self.prompt, beams=beams, **self._rules)
+        found = n_best(self.whisper, frames, self.prompt, beams=beams, **self.rules)
         tokens = [row for rows in found for row in rows]
         repeated = Frames(frames.states.repeat_interleave(beams, 0), frames.lengths.repeat_interleave(beams))
         decoder = decoder_log_probs(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from transformers import Wav2Vec2CTCTokenizer, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from speechxfer.config.recipe import Head, Recipe
 from speechxfer.data.bad_rows import Limits
@@ -162,6 +164,13 @@ def _with_decoder(folder: Path) -> tuple[WhisperForConditionalGeneration, Whispe
     """Whisper and its own decoder. Raises UserError where the folder has none."""
     config = config_of(folder)
     _needs_decoder(config, folder)
+    path = folder / GENERATION_CONFIG_NAME
+    try:
+        json.loads(path.read_bytes())  # transformers takes one that is cut short for none, with no tokens suppressed
+    except FileNotFoundError:
+        pass  # a fine-tuned folder may lack it
+    except ValueError as error:
+        raise UserError(f"not readable ({error})", where=str(path), fix="copy or download it again") from None
     return pretrained(WhisperForConditionalGeneration, folder), _processor(folder, config)
 
 
@@ -204,8 +213,12 @@ def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:
     if path.is_file():
         try:
             return Settings.model_validate_json(path.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise UserError(f"not readable ({str(error).splitlines()[0]})", where=str(path)) from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"not readable ({error})", where=str(path)) from None
+        except ValidationError as error:
+            each = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
+            fix = "copy it again; a newer speechxfer may have written it"
+            raise UserError(f"not readable ({'; '.join(each)})", where=str(path), fix=fix) from None
     architecture = (config_of(folder).architectures or ["an encoder"])[0]
     if architecture == "WhisperForConditionalGeneration":
         return Settings(kind="seq2seq", pad_to_30s=True)

@@ -90,7 +90,8 @@ def _by_decoder(
         def scored(
             frames: Frames, texts: list[str] = texts, written: list[list[list[int]]] = written
         ) -> list[tuple[list[int], list[float], list[Word]]]:
-            own = [said for (said,) in n_best(model.whisper, frames, model.prompt, beams=1, no_loops=True)]
+            rules = model.rules | {"no_loops": True}  # the untouched model's answers may loop, and are long then
+            own = [said for (said,) in n_best(model.whisper, frames, model.prompt, beams=1, **rules)]
             columns = [own, *([pair[way][: model.longest_text] for pair in written] for way in (0, 1))]
             scores = [
                 decoder_log_probs(model.whisper, frames, padded_targets(rows).to(model.device), model.prompt).tolist()

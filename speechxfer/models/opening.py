@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, WhisperConfig, WhisperModel
@@ -25,10 +25,8 @@ def config_of(folder: Path) -> Any:
     """The folder's transformers configuration. Raises UserError where it cannot be read."""
     try:
         return AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"transformers cannot read its config.json ({str(error).splitlines()[0]})", where=str(folder)
-        ) from None
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        raise UserError(f"transformers cannot read its config.json ({_in_a_line(error)})", where=str(folder)) from None
 
 
 def encoder_config(config: Any) -> Any:
@@ -53,6 +51,11 @@ def bare_encoder(folder: Path) -> Any:
     return pretrained(AutoModel, folder, fresh=UNUSED)
 
 
+def _in_a_line(error: Exception) -> str:
+    first, *rest = str(error).splitlines()
+    return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+
+
 def renew(layer: nn.Linear, std: float) -> None:
     """A new head's weights, as transformers draws them, where a checkpoint's own stood in the same shape."""
     with torch.no_grad():
@@ -70,9 +73,9 @@ def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
     if not hasattr(kind, "from_config") and not hasattr(kind, "gradient_checkpointing_enable"):  # no network
         try:
             return kind.from_pretrained(folder, local_files_only=True, **options)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:  # the last: JSON of another shape
             raise UserError(
-                f"its tokenizer or feature extractor cannot be read ({str(error).splitlines()[0]})", where=str(folder)
+                f"its tokenizer or feature extractor cannot be read ({_in_a_line(error)})", where=str(folder)
             ) from None
     fresh = options.pop("fresh", ())  # prefixes of weights that are new on purpose
     try:
@@ -81,7 +84,7 @@ def pretrained(kind: Any, folder: Path, **options: Any) -> Any:
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"its weights cannot be read ({str(error).splitlines()[0]})",
+            f"its weights cannot be read ({_in_a_line(error)})",
             where=str(folder),
             fix="the file is damaged or cut short: copy or download it again",
         ) from None

@@ -88,12 +88,12 @@ class WhisperRecogniser(SpeechModel):
         return decoder_loss(self.whisper, frames, labels, self.prompt)
 
     @property
-    def _rules(self) -> dict[str, Any]:
+    def rules(self) -> dict[str, Any]:
         """By which hypotheses are searched: `decoding.whisper.decode`'s words for them are the settings' own."""
         return self.settings.model_dump(include={"length_penalty", "tokens_per_word", "no_loops"})
 
     def read(self, frames: Frames) -> list[str]:
-        rows = decode(self.whisper, frames, self.prompt, beams=self.settings.beams, **self._rules)
+        rows = decode(self.whisper, frames, self.prompt, beams=self.settings.beams, **self.rules)
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

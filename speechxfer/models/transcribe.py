@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from speechxfer.config.recipe import Decoding
 from speechxfer.data.audio_files import find_audio
 from speechxfer.data.long_audio import Cut, cuts, stated_seconds
 from speechxfer.data.pool import over_rows
+from speechxfer.data.tables import as_json
 from speechxfer.decoding.alignment import Word
 from speechxfer.errors import UserError
 from speechxfer.models.answering import Progress, cut_by_seconds, in_turn
@@ -348,15 +348,8 @@ def kept_columns(names: Collection[str], model: SpeechModel) -> dict[str, str]:
 
 def _columns(row: Mapping[str, Any], model: SpeechModel) -> dict[str, Any]:
     """A row's kept columns, as JSON can hold them; an empty text is no reference."""
-    kept = {ours: _plain(row[theirs]) for ours, theirs in kept_columns(row, model).items()}
+    kept = {ours: as_json(row[theirs]) for ours, theirs in kept_columns(row, model).items()}
     return {name: value for name, value in kept.items() if value is not None and (value or name != "reference")}
-
-
-def _plain(value: Any) -> Any:
-    """Parquet holds dates and numbers that are none, which JSON cannot."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
 
 
 def _report(bad: Unread, on_bad: OnBad | None) -> None:

@@ -58,13 +58,27 @@ def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
 def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quiet, dev_says, corpus_table, monkeypatch):
     from speechxfer.adaptation.judge import Judge
 
-    dev_says(0.9, 0.5, 0.4)
-    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 0.4)
+    dev_says(99, 98, 98)  # the beam, which is heard, makes fewer errors
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: 98)
     run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
     chosen = run.report["rescoring"]
     model = load(run.folder.model, device="cpu")
     assert model.settings.rescoring == {name: chosen[name] for name in ("ctc", "word", "risk")}
     assert chosen["dev"] <= chosen["dev_by_the_decoder_alone"]
+
+
+@pytest.mark.parametrize("beam", [0.4, 0.95])
+def test_a_joint_model_is_compared_as_it_will_decode(tiny_recipe, quiet, dev_says, monkeypatch, beam):
+    """Worse than the untouched model greedily, and perhaps by its beam too; better when that is weighed."""
+    from speechxfer.adaptation.judge import Judge
+
+    dev_says(0.5, 0.6, 0.6)
+    monkeypatch.setattr(Judge, "dev_by_beam", lambda *_: beam)
+    monkeypatch.setattr(rescoring, "errors", lambda found, references, weights: 0 if weights.ctc else 2)
+    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0" and run.report["rescoring"]["dev"] == 0
+    assert {one["name"]: one["dev_beam"] for one in run.report["candidates"]}["stage 0"] == 0
+    assert load(run.folder.model, device="cpu").settings.beams == 3
 
 
 def test_rescoring_takes_the_fewest_errors(monkeypatch):

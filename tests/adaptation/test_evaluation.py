@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 from datasets import Dataset
@@ -35,6 +36,21 @@ def test_a_label_is_one_word(meant, said, wrong, tmp_path):
     assert score_jsonl(tmp_path / "after.jsonl", Scoring(), labels=True).wer == found.wer
     lines = [json.loads(line) for line in (tmp_path / "after.jsonl").read_text().splitlines()]
     assert [line["hypothesis"] for line in lines] == said  # as it is written
+
+
+def test_what_parquet_holds_and_json_does_not(tmp_path):
+    """A date is its text, a number that is none is nothing; and it scores as before it was written."""
+    day = datetime(2026, 1, 2, 3, 4)
+    rows = Dataset.from_list(
+        [{"id": f"{n}", "audio": "a.wav", "text": "a b", "day": day, "snr": (float("nan"), 2.5)[n]} for n in (0, 1)]
+    )
+    write_jsonl(tmp_path / "after.jsonl", rows, ["a b", "a"], reference="text")
+    first, second = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "after.jsonl").open()]
+    assert (first["day"], "snr" in first, second["snr"]) == (str(day), False, 2.5)
+    assert score_jsonl(tmp_path / "after.jsonl", Scoring()).wer == score_part(rows, ["a b", "a"], Scoring()).wer
+    with pytest.raises(ValueError, match="zip"):
+        write_jsonl(tmp_path / "after.jsonl", rows, ["a b"], reference="text")
+    assert len((tmp_path / "after.jsonl").read_text().splitlines()) == 2  # whole, as it was
 
 
 def test_no_two_labels_become_the_same_word():

@@ -94,6 +94,20 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
     assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
 
 
+def test_a_stage_of_half_an_epoch_ends_once(tiny_recipe, watcher, quiet, tmp_path):
+    """Killed after its last checkpoint and before it is called done: nothing is left to train."""
+    recipe = tiny_recipe("stages.0.epochs=1.5")
+    truth = adapt(recipe, narrator=quiet)
+    folder = truth.folder
+    for path in (folder.path / "report.json", folder.checkpoints / "stage-0" / "stage_done.json"):
+        path.unlink()
+    steps = last_whole_checkpoint(folder.checkpoints / "stage-0")
+    again = adapt(recipe, resume=True, narrator=quiet)
+    assert [one["epoch"] for one in again.report["stages"][0]["epochs"]] == [1.0, 1.5]
+    assert last_whole_checkpoint(folder.checkpoints / "stage-0") == steps
+    assert again.after.to_json() == truth.after.to_json()
+
+
 def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher, quiet, ctrl_c):
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({(FIRST, 2): ctrl_c}))

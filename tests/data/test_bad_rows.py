@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -59,8 +60,11 @@ def test_too_short_for_ctc(tmp_path: Path, write_tone: Writer) -> None:
     write_tone(tmp_path / "a.wav", 0.1)  # 5 frames
     write_tone(tmp_path / "b.wav", 0.1)
     (tmp_path / "t.csv").write_text("audio,text\na.wav,hello\nb.wav,helo\n")
-    found = bad_rows(read(tmp_path / "t.csv"), limits=Limits(frames_per_second=50))
+    dataset, limits = read(tmp_path / "t.csv"), Limits(frames_per_second=50)
+    found = bad_rows(dataset, limits=limits)
     assert [(bad.index, bad.problem) for bad in found] == [(0, "is too short for its text: 5 frames, CTC needs 6")]
+    assert not bad_rows(dataset, limits=replace(limits, silence=0.01))  # a frame more
+    assert not bad_rows(dataset, limits=replace(limits, taught=lambda text: text[:3]))  # as it is learnt
 
 
 @settings(max_examples=60, deadline=None)

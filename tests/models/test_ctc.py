@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from transformers import Wav2Vec2CTCTokenizer
 from typer.testing import CliRunner
 
 pytest.importorskip("ctc_beam_decoder", reason="the extra 'lm' is not installed")
@@ -30,6 +32,17 @@ def ctc(make_encoder):
 def arpa(tmp_path):
     estimate(["one two six", "two one"], 2).write(tmp_path / "lm.arpa")
     return tmp_path / "lm.arpa"
+
+
+def test_a_tokenizer_that_is_wider_than_its_head(ctc, tmp_path, corpus_table):
+    """transformers' own gives every tokenizer a beginning and an end, after the last symbol of the vocabulary."""
+    shutil.copytree(ctc, tmp_path / "wide")
+    Wav2Vec2CTCTokenizer(str(tmp_path / "wide" / "vocab.json")).save_pretrained(tmp_path / "wide")
+    model, narrow, row = load(tmp_path / "wide", device="cpu"), load(ctc, device="cpu"), read(corpus_table)[0]
+    assert len(model.vocabulary) == len(narrow.vocabulary) + 2
+    assert model.symbols == narrow.symbols
+    model.settings.beams = narrow.settings.beams = 4
+    assert model.answer([audio.load(row)]) == narrow.answer([audio.load(row)])
 
 
 def truth(model, table, lm, search) -> list[str]:

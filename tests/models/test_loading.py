@@ -59,7 +59,10 @@ def test_weights_in_part(copy_of, tiny_whisper):
         ("config.json", '{"model_type": "nothing"}', "config.json"),
         ("tokenizer.json", "{", "tokenizer"),
         ("speechxfer.json", "{", "speechxfer.json: not readable"),
-        ("speechxfer.json", '{"kind": "seq2seq", "colour": "red"}', "speechxfer.json: not readable"),
+        ("speechxfer.json", '{"kind": "seq2seq", "colour": "red"}', "not readable (colour: Extra inputs"),
+        ("speechxfer.json", '{"kind": "song"}', "not readable (kind: Input should be"),
+        ("config.json", '{"model_type": "whisper", "encoder_layers": 2.5}', "'encoder_layers' expected int, got float"),
+        ("generation_config.json", '{"suppress_tokens": [1, 2', "generation_config.json: not readable"),
     ],
 )
 def test_damaged_settings(copy_of, tiny_whisper, file, content, words):
@@ -84,6 +87,12 @@ def test_a_vocabulary_left_behind(copy_of, make_encoder):
     for name in ("vocab.json", "tokenizer_config.json"):
         (folder / name).unlink()
     assert "tokenizer" in refusal(folder)
+
+
+def test_a_vocabulary_of_another_shape(copy_of, make_encoder):
+    folder = copy_of(make_encoder("wav2vec2", words="one two"))
+    (folder / "vocab.json").write_text("[]")
+    assert "its tokenizer or feature extractor cannot be read" in refusal(folder)
 
 
 def test_an_encoder_alone_cannot_answer(make_encoder):

@@ -72,6 +72,16 @@ def test_whispers_decoder_says_how_likely_it_had_written_the_text(tiny_whisper, 
     assert all(one.gap is None and one.doubtful for one in matching.matches(model, silent))
 
 
+def test_a_script_of_many_tokens_is_heard_to_its_end(tiny_whisper, corpus_table):
+    """By the rules that the model answers by, of which one follows from the tokens that a word takes."""
+    model, utterances = load(tiny_whisper, device="cpu"), read(corpus_table).select([0, 7, 17])
+    model.settings.no_loops = True
+    short = [one.heard for one in sorted(matching.matches(model, utterances), key=lambda one: one.index)]
+    model.settings.tokens_per_word = 17.0
+    found = [one.heard for one in sorted(matching.matches(model, utterances), key=lambda one: one.index)]
+    assert found == [model.answer([load_audio(row)])[0] for row in utterances] != short
+
+
 def test_check_lists_them_and_a_classifier_cannot(ctc, make_encoder, corpus_table, tmp_path):
     def run(*words: str):
         return CliRunner().invoke(build_app(), ["check", str(corpus_table), *words])
