@@ -232,6 +232,11 @@ def encode(
                 store.add(missing, Hidden(hidden.states[rows], hidden.lengths[rows], hidden.layer))
                 done += len(missing)
                 progress(done, of)
+    except torch.cuda.OutOfMemoryError as error:
+        words = str(error).partition(". ")[0]
+        raise UserError(
+            f"out of GPU memory ({words})", where="decoding.batch_seconds", fix=f"say less than {batch_seconds:g}"
+        ) from None
     finally:
         store.flush()
 

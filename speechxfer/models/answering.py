@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 
 from speechxfer import processes
 from speechxfer.data import audio
+from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
+from speechxfer.shapes import RATE
 
 Progress = Callable[[int, int], None]  # (utterances done, of how many)
 
@@ -61,12 +64,15 @@ def in_turn(
 ) -> Iterator[tuple[list[int], Sequence[Any]]]:
     """The batches' places, each with what `ask` or the model answers to its waveforms, in order.
 
-    A model with workers (`ahead`) is answering some while the audio of the next is decoded.
+    A model with workers (`ahead`) is answering some while the audio of the next is decoded. A GPU that has no room for
+    a batch gets half of it at a time. Raises UserError where it has none for one utterance.
     """
+    if ask is None and not model.ahead:
+        ask = model.answer
     begun: deque[tuple[list[int], Callable[[], Sequence[Any]]]] = deque()
     for places, waveforms in batches:
         if ask is not None:
-            yield places, ask(waveforms)
+            yield places, _as_memory_allows(ask, waveforms)
             continue
         begun.append((places, model.begin(waveforms)))
         if len(begun) > model.ahead:
@@ -74,6 +80,22 @@ def in_turn(
             yield places, answers()
     for places, answers in begun:
         yield places, answers()
+
+
+def _as_memory_allows(ask: Callable[[list[Any]], Sequence[Any]], waveforms: list[np.ndarray]) -> Sequence[Any]:
+    try:
+        return ask(waveforms)
+    except torch.cuda.OutOfMemoryError as error:
+        if len(waveforms) == 1:
+            seconds, words = len(waveforms[0]) / RATE, str(error).partition(". ")[0]
+            raise UserError(
+                f"out of GPU memory with one utterance of {seconds:.1f} s ({words})",
+                where="device",
+                fix="cut it with 'start' and 'end', use fewer beams, or work on the CPU (device cpu)",
+            ) from None
+    torch.cuda.empty_cache()  # not in the handler, whose error holds on to the failed call's tensors
+    half = len(waveforms) // 2
+    return [*_as_memory_allows(ask, waveforms[:half]), *_as_memory_allows(ask, waveforms[half:])]
 
 
 def cut_by_seconds(order: Sequence[int], seconds: Sequence[float], most: float) -> Iterator[list[int]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from datasets import Dataset
 
 from speechxfer.config.recipe import Decoding
@@ -206,9 +205,7 @@ class _Job:
         answer: Answer | None = None,
     ) -> None:
         self.model, self.batch_seconds, self.on_bad, self.progress = model, batch_seconds, on_bad, progress
-        self.ask: Answer | None = partial(_said, answer or model.answer)
-        if model.ahead and answer is None:
-            self.ask = None  # its workers are kept busy
+        self.ask = answer
         self.begun: deque[_Utterance] = deque()
         self.waiting: list[tuple[_Utterance, int, np.ndarray]] = []
         self.held = 0.0  # seconds that wait
@@ -291,18 +288,6 @@ def _segment(start: float, end: float, said: _Said) -> Segment:
 
 def _with_times(model: WithCtc, waveforms: list[np.ndarray]) -> list[_Said]:
     return [_Said(*said) for said in timed_answers(model, waveforms)]
-
-
-def _said(answer: Answer, waveforms: list[np.ndarray]) -> Sequence[_Said | str]:
-    """The model's answers; a GPU that has no room for the batch gets half of it at a time."""
-    try:
-        return answer(waveforms)
-    except torch.cuda.OutOfMemoryError:
-        if len(waveforms) == 1:
-            raise
-    torch.cuda.empty_cache()  # not in the handler, whose error holds on to the failed call's tensors
-    half = len(waveforms) // 2
-    return [*_said(answer, waveforms[:half]), *_said(answer, waveforms[half:])]
 
 
 def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechxfer.adaptation import caching
 from speechxfer.adaptation.run import adapt
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.errors import UserError
+from speechxfer.models.base import SpeechModel
 
 
 @pytest.fixture
@@ -83,6 +85,47 @@ def test_memory_that_never_suffices_is_one_message(small, quiet, memory):
         adapt(small("stages.0.batch_seconds=9"), narrator=quiet)
     assert "CUDA out of memory" in str(caught.value)
     assert len(sizes) == 3  # 9, 4.5 and 2.25 s
+
+
+def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, monkeypatch):
+    """What measuring takes is no matter of the stage's batches."""
+    real = SpeechModel.answer
+
+    def cramped(model, waveforms):
+        if len(waveforms) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return real(model, waveforms)
+
+    truth = adapt(small(), narrator=watcher())
+    monkeypatch.setattr(SpeechModel, "answer", cramped)
+    narrator = watcher()
+    run = adapt(small("overwrite=true"), narrator=narrator)
+    assert not narrator.heard("from here on")
+    assert [c["dev"] for c in run.report["candidates"]] == [c["dev"] for c in truth.report["candidates"]]
+
+
+def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, monkeypatch):
+    def never(model, waveforms):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(SpeechModel, "answer", never)
+    with pytest.raises(UserError, match=r"out of GPU memory with one utterance of 0\.\d s") as caught:
+        adapt(small(), narrator=quiet)
+    assert "device cpu" in str(caught.value)
+
+
+def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch):
+    recipe, lower = small("stages.0.train=head", "cache={use: always}"), caching.lower
+
+    def cramped(model, inputs, split):
+        if len(inputs.lengths) > 1:  # one is the probe of their size
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return lower(model, inputs, split)
+
+    monkeypatch.setattr(caching, "lower", cramped)
+    with pytest.raises(UserError, match="out of GPU memory") as caught:
+        adapt(recipe, narrator=quiet)
+    assert "decoding.batch_seconds" in str(caught.value)
 
 
 def test_another_error_is_not_taken_for_it(small, quiet, monkeypatch):
