@@ -40,19 +40,24 @@ KEPT_CHECKPOINTS = 2  # of each stage: the best and the last
 
 
 def plan(
-    recipe: Recipe, *, name: str = "run", learning_curve: bool = False, narrator: Narrator | None = None
+    recipe: Recipe,
+    *,
+    name: str = "run",
+    resume: bool = False,
+    learning_curve: bool = False,
+    narrator: Narrator | None = None,
 ) -> dict[str, Any]:
     """Check everything that `adapt` checks, time a few batches and answers, and train nothing.
 
     Returns and prints `hours` of each part, `steps`, `minutes`, `disk_mb` of the run folder and `cache_mb` of frozen
-    frames, by stage and in all, as if no frames were kept yet; with `learning_curve` what its portions add. Leaves
-    nothing behind.
+    frames, by stage and in all; with `learning_curve` what its portions add. They are of the whole run, as if no frames
+    were kept yet and, of one that is to be resumed, no stage begun. Leaves nothing behind.
     Raises UserError as `adapt` does.
     """
     narrator = narrator or Narrator()
     require_values(recipe)
     folder = RunFolder(Path(recipe.output or Path("runs") / name))
-    folder.check(recipe, resume=False)
+    folder.check(recipe, resume=resume)
     folder.can_be_made()
     material = gather(recipe, narrator)
     model = to_adapt(recipe, material.texts)
@@ -208,9 +213,13 @@ def _seconds(part: Dataset) -> float:
     return sum(audio.seconds(row) for row in part)
 
 
+def _in_words(hours: float) -> str:
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
+
+
 def _tell(planned: dict[str, Any], narrator: Narrator) -> None:
     free = shutil.disk_usage(_existing(Path(planned["output"]))).free / 1e6
-    hours = ", ".join(f"{part} {value:.2f} h" for part, value in planned["hours"].items())
+    hours = ", ".join(f"{part} {_in_words(value)}" for part, value in planned["hours"].items())
     narrator.say(f"\naudio   {hours}")
     for number, stage in enumerate(planned["stages"]):
         named = ", ".join(stage["train"])
@@ -223,7 +232,7 @@ def _tell(planned: dict[str, Any], narrator: Narrator) -> None:
             f"{point['share']:.0%} of train: {point['utterances']:,} utterances, {point['steps']:,} steps, "
             f"about {point['seconds'] / 60:.1f} min"
         )
-    narrator.say(f"in all  {planned['steps']:,} steps, about {planned['minutes']:.0f} min on {planned['device']}")
+    narrator.say(f"in all  {planned['steps']:,} steps, about {planned['minutes']:.3g} min on {planned['device']}")
     narrator.say(f"disk    {planned['disk_mb']:,.0f} MB in {planned['output']} ({free:,.0f} MB are free)")
     if planned["cache_mb"]:
         narrator.say(f"frames  {planned['cache_mb']:,.0f} MB in {frames_folder()}")

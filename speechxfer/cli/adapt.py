@@ -51,7 +51,7 @@ def adapt(
     if dry_run:
         from speechxfer.adaptation.plan import plan
 
-        planned = plan(checked, name=name, learning_curve=learning_curve, narrator=narrator)
+        planned = plan(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
         write_json(planned, json)
         return
     from speechxfer import processes

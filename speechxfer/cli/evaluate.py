@@ -182,7 +182,8 @@ def _tell(narrator: Narrator, report: dict[str, Any], before: Evaluation | None,
         narrator.say(f"change  {compare(before.score, after.score).summary()}")
     else:
         narrator.say(f"model   {stated['model']}{_run_as(stated['options'])}")
-        narrator.say(f"{report['measure']} {after.score.summary()}")
+        rate = "" if after.score.wer is None else f"{report['measure']} "  # of none the summary itself tells
+        narrator.say(f"{rate}{after.score.summary()}")
 
 
 def _run_as(options: dict[str, Any]) -> str:

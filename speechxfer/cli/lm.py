@@ -11,7 +11,6 @@ from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
-_HELD_OUT = ("dev", "test")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +31,10 @@ def lm(
 ) -> None:
     """Make an n-gram language model of text (modified Kneser-Ney, ARPA format), for decoding.lm of a recipe.
 
-    Of a table, rows whose split is dev or test are left out. Example: speechxfer lm train.txt --output lm.arpa
+    Of a table, rows whose split is dev or test are left out; one without that column is taken whole, and adapt would
+    carve dev and test from it: decoding.lm=from-train takes the training part's text alone.
+
+    Example: speechxfer lm train.txt --output lm.arpa
     """
     from speechxfer.text.ngram import BEGIN, END, UNKNOWN, estimate
     from speechxfer.text.normalise import get_normaliser
@@ -88,9 +90,13 @@ def _sentences(text: str) -> tuple[list[str], int]:
             raise UserError("is not UTF-8 text", where=text, fix="convert it: iconv -t UTF-8") from None
         except OSError as error:
             raise UserError(f"cannot be read ({error.strerror})", where=text) from None
+    from speechxfer.data.parts import part_of
     from speechxfer.data.read import read
 
     rows = read(text, need=("text",), unique=False)
     splits = rows["split"] if "split" in rows.column_names else [None] * len(rows)
-    kept = [str(one or "") for one, split in zip(rows["text"], splits, strict=True) if split not in _HELD_OUT]
-    return kept, len(rows) - len(kept)
+    held_out = [part_of(split) in ("dev", "test") for split in splits]
+    if all(held_out):
+        raise UserError("every row is of dev or test by its column 'split'", where=text, fix="name a table of training")
+    kept = [str(one or "") for one, out in zip(rows["text"], held_out, strict=True) if not out]
+    return kept, sum(held_out)

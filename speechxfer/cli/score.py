@@ -67,7 +67,7 @@ def score(
     from speechxfer.scoring.insight import by_rule, inspect, suspicions
     from speechxfer.scoring.matching import read_pairs
 
-    _check_options(fail_above, by_line, format)
+    _check_options(fail_above, by_line, format, files)
     quiet = quiet or _STANDARD_OUTPUT in (json_file, output)
     inputs = [*files, *(path for path in (fail_worse_than, utt2spk) if path is not None)]
     inputs += [Path(normalise)] if normalise.endswith(".glm") else []
@@ -153,13 +153,19 @@ def score(
         raise typer.Exit(1)
 
 
-def _check_options(fail_above: float | None, by_line: bool, format: str | None) -> None:
+def _check_options(fail_above: float | None, by_line: bool, format: str | None, files: list[Path]) -> None:
+    from speechxfer.scoring.formats import SUFFIXES
+
     if fail_above is not None and not (math.isfinite(fail_above) and fail_above >= 0):
         raise UserError(f"--fail-above {fail_above}", fix="a fraction of the reference words: 0.20 is 20 %")
     if fail_above is not None and fail_above > 2:
         raise UserError(f"--fail-above {fail_above:g}", fix=f"a fraction: {fail_above / 100:g} is {fail_above:g} %")
     if by_line and format not in (None, "lines"):
         raise UserError(f"--by-line and --format {format} exclude each other", fix="leave one out")
+    for path in files if by_line and format is None else []:
+        if (told := SUFFIXES.get(path.suffix.lower(), "kaldi")) != "kaldi":  # a file without a suffix may be anything
+            fix = "leave --by-line out; --format lines if its lines are texts and nothing else"
+            raise UserError(f"is {told} by its name, and not plain lines", where=str(path), fix=fix)
 
 
 def _check_outputs(outputs: dict[str, Path | None], inputs: list[Path]) -> None:

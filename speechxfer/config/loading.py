@@ -159,6 +159,8 @@ def _path_of(source: str | Path) -> Path:
     name = path.stem if path.suffix in (".yaml", ".yml") else str(source)
     if name in known and (str(source) == name or path.parent.name == "recipes"):
         return known[name]
+    if "=" in str(source):
+        raise UserError("is no recipe", where=str(source), fix=f"name one first: {', '.join(known)}, or a file")
     raise UserError(
         f"no such recipe: neither a file nor one of {', '.join(known)}{nearest(str(source), known)}", where=str(source)
     )

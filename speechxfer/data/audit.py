@@ -15,8 +15,10 @@ import numpy as np
 
 from speechxfer.data.audio import decode_channels, of_row, source_of
 from speechxfer.data.bad_rows import BadRow, Limits, ctc_frames, unfit
+from speechxfer.data.parts import part_of
 from speechxfer.data.pool import Progress, over_rows
 from speechxfer.errors import UserError
+from speechxfer.text.normalise import get_normaliser
 
 SILENT = 10 ** (-60 / 20)  # peak, of full scale: below it is no speech of any level
 CLIPPED = 0.001  # share of samples at full scale
@@ -55,7 +57,8 @@ def audit(dataset: datasets.Dataset, limits: Limits | None = None, progress: Pro
     Memory: a few rows' audio at a time, and under a kilobyte a row of what is kept. Damage and silence are errors here.
     """
     limits = limits or Limits()
-    text = next((name for name in ("text", "label") if name in dataset.column_names), None)
+    named = [name for name in ("text", "label") if name in dataset.column_names]
+    text = next((name for name in named if any(dataset[name])), named[0] if named else None)
     columns = ["id", "audio", "path", "bytes", "start", "end"]
     measures = list(over_rows(dataset, columns, measure, progress))
     texts = _column(dataset, text)
@@ -125,6 +128,10 @@ def _warn(
     if text == "text":
         _warn_of_texts(add, measures, texts, limits)
     splits = _column(dataset, "split")
+    unknown = [row for row, split in enumerate(splits) if split and part_of(split) is None]
+    if unknown:
+        names = ", ".join(sorted({str(splits[row]) for row in unknown})[:5])
+        add(f"{_rows(unknown)} of split {names}, which is neither train, dev nor test: adapt puts them in no part")
     for name, values in (("speaker", _column(dataset, "speaker")), ("sentence", texts if text == "text" else [])):
         _warn_of_shared(add, name, values, splits)
 
@@ -155,6 +162,10 @@ def _warn_of_texts(add: Any, measures: Sequence[Measures], texts: Sequence[str |
         for row, (one, words) in enumerate(zip(measures, texts, strict=True))
     ]
     spoken = [(row, length, words) for row, length, words in spoken if words and length]
+    normalise = get_normaliser("default")
+    wordless = [row for row, _, words in spoken if not normalise(words).strip()]
+    if wordless:
+        add(f"{_rows(wordless)} without a word in the text: nothing of it is scored, no CTC head learns from it")
     if limits.characters is not None:
         _warn_of_characters(add, spoken, limits)
     if limits.frames_per_second is None:

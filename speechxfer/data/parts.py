@@ -124,6 +124,12 @@ def _rows_where(whole: datasets.Dataset, how: str, train: str, where: str) -> Ro
     return [row for row, value in enumerate(values) if value in set(wanted.split(","))]
 
 
+def part_of(split: Any) -> str | None:
+    """The part that a value of column `split` names: train, dev or test, None for nothing and for any other value."""
+    value = "" if split is None else str(split).strip().lower()
+    return next((part for part, names in _KNOWN.items() if value in names), None)
+
+
 def _by_split_column(
     whole: datasets.Dataset,
     free: Rows,
@@ -133,17 +139,17 @@ def _by_split_column(
     warnings: list[str],
 ) -> Rows:
     """Fill `rows` from the `split` column; return what is free for training, and for carving what it does not give."""
-    values = [str(value).strip().lower() for value in whole["split"]]
+    values = ["" if value is None else str(value).strip() for value in whole["split"]]
+    named = [part_of(value) for value in values]
     for name in auto:
-        found = [row for row in free if values[row] in _KNOWN[name]]
+        found = [row for row in free if named[row] == name]
         if found:
             rows[name], made[name] = found, "the rows whose split says so"
-    if not any(name in rows for name in auto) and not any(values[row] in _KNOWN["train"] for row in free):
+    if not any(name in rows for name in auto) and not any(named[row] == "train" for row in free):
         warnings.append("the column 'split' holds neither train, dev nor test: it was not looked at")
         return free
-    kept = [row for row in free if values[row] in _KNOWN["train"] or not values[row]]
-    known = set().union(*_KNOWN.values()) | {""}
-    lost = [row for row in free if values[row] not in known]
+    kept = [row for row in free if named[row] == "train" or not values[row]]
+    lost = [row for row in free if values[row] and named[row] is None]
     if lost:
         names = ", ".join(sorted({values[row] for row in lost})[:5])
         warnings.append(f"{len(lost)} rows are in no part: their split is {names}, not train, dev or test")

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -83,8 +84,10 @@ def locate(model: str | Path) -> Path:
     folder = Path(name)
     if not folder.exists():
         known = ", ".join(sorted(INSTALLED))
+        on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.exists()
+        meant = f" (did you mean 'hub:{name}'?)" if on_hub else nearest(name, INSTALLED)
         raise UserError(
-            f"no such model: neither a folder nor a name of installed weights ({known}){nearest(name, INSTALLED)}",
+            f"no such model: neither a folder nor a name of installed weights ({known}){meant}",
             where=name,
             fix="give a folder, one of those names, or hub:owner/name to download",
         )

@@ -56,7 +56,9 @@ def pick_device(wanted: str) -> torch.device:
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return torch.device(next(name for name, present in here.items() if present))
-    if not here.get(wanted, False):
+    if wanted not in here:
+        raise UserError(f"'{wanted}' is none of auto, cpu, cuda, mps", where="device")
+    if not here[wanted]:
         raise UserError(f"this machine has no {wanted} that torch can use", where="device", fix="say device=auto")
     return torch.device(wanted)
 

@@ -148,7 +148,8 @@ def _with_speakers(transcript: Transcript, speakers: dict[str, str] | None) -> T
         return transcript
     lacking = [u.id for u in transcript.utterances if u.id not in speakers]
     if lacking:
-        raise UserError(f"utt2spk has no speaker for {_listed(lacking)}", where=str(transcript.path))
+        problem = f"--utt2spk has no speaker for {_listed(lacking)}"
+        raise UserError(problem, where=str(transcript.path), fix="give a line `utterance-id speaker-id` to each")
     return replace(transcript, utterances=[u._replace(speaker=speakers[u.id]) for u in transcript.utterances])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def gather(settings: Settings, narrator: Narrator) -> Gathered:
     given = None if settings.negatives is None else read_rows(settings.negatives)  # a wrong path is told at once
     noises = [] if settings.noise is None else read_rows(settings.noise)
     voices = _voices(settings)
-    positives, near, clips, clips_kind = _word(settings, voices, rng, sources, narrator, pool)
+    positives, near, clips, clips_kind = _word(settings, voices, rng, sources, narrator, pool, given)
     found = _negatives(settings, given, voices, rng, narrator)
     negatives, spans, hours = _varied(found.train_sounds, rng, narrator, pool)
     source = _source(f"{found.kind} speech without the word", len(spans), found.licence)
@@ -96,10 +97,10 @@ def gather(settings: Settings, narrator: Narrator) -> Gathered:
 
 def _word(
     settings: Settings, voices: tuple[Voices, Voices], rng: np.random.Generator, sources: list[dict[str, Any]],
-    narrator: Narrator, pool: Pool,
+    narrator: Narrator, pool: Pool, given: list[Row] | None,
 ) -> tuple[list[Positive], list[np.ndarray], list[Sound], str]:  # fmt: skip
     """The word's clips to train on, near misses, clips held out and their kind."""
-    rows, others = _recordings(settings)
+    rows, others = _recordings(settings, given)
     train, held = hold_out(rows, settings.held_out) if len(rows) >= FEWEST else (rows, [])
     positives: list[Positive] = []
     copies = int(np.clip(VARIANTS // max(1, len(train)), 2, MOST_VARIANTS))
@@ -207,11 +208,24 @@ def _varied(
     return np.concatenate(pieces), spans, samples / RATE / 3600
 
 
-def _recordings(settings: Settings) -> tuple[list[Row], list[Row]]:
+def _recordings(settings: Settings, negatives: list[Row] | None) -> tuple[list[Row], list[Row]]:
+    """The word's, and those of other words. Raises UserError for one that is named as speech without the word too."""
     if settings.positives is None:
         return [], []
     found = read_positives(settings.positives, settings.word)
+    _, others = split_by_word(negatives or [], settings.word)  # those that say so are left out
+    places = {_place(row) for row in others if row.get("path")}
+    if both := [row["id"] for row in found.rows if row.get("path") and _place(row) in places]:
+        raise UserError(
+            f"{len(both)} recordings of the word stand in the other speech too: {', '.join(both[:3])}",
+            where=str(settings.negatives),
+            fix="name speech in which the word is not said",
+        )
     return found.rows, found.others
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return Path(row["path"]).resolve(), row.get("start"), row.get("end")
 
 
 def _loaded(rows: Sequence[Row], narrator: Narrator) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Settings(BaseModel):
@@ -43,6 +43,13 @@ class Settings(BaseModel):
     width: int = Field(128, ge=8, le=256, description="Channels of the student.")
     seed: int = 0
     licence: str = Field("not stated", description="Licence of the recordings, for the manifest.")
+
+    @field_validator("word")
+    @classmethod
+    def _is_spoken(cls, word: str) -> str:
+        if not any(letter.isalnum() for letter in word):
+            raise ValueError("has no letter or digit, so nothing to be said")
+        return word
 
 
 MOST_HOURS = 12.0  # of negatives in memory, their variants included: 1.4 GB

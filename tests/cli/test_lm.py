@@ -48,11 +48,16 @@ def test_the_normaliser_is_the_one_asked_for(text, tmp_path):
 
 
 def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
-    rows = ["audio,text,split", "a.wav,one two,train", "b.wav,secret,test", "c.wav,hidden,dev", "d.wav,,train"]
+    """Whatever `adapt` would take for them."""
+    rows = ["audio,text,split", "a.wav,one two,train", "b.wav,secret,test", "c.wav,hidden,valid", "d.wav,,train"]
+    rows += ["e.wav,spoken, Testing", "f.wav,told,Validation"]
     (tmp_path / "all.csv").write_text("\n".join(rows))
     done = run(tmp_path / "all.csv", "--output", tmp_path / "lm.arpa")
-    assert done.exit_code == 0 and "2 of dev and test left out" in done.output
+    assert done.exit_code == 0 and "4 of dev and test left out" in done.output
     assert sorted(words_of(tmp_path / "lm.arpa")) == ["one", "two"]
+    (tmp_path / "held.csv").write_text("\n".join(rows[:1] + rows[-2:]))
+    done = run(tmp_path / "held.csv", "--output", tmp_path / "lm.arpa")
+    assert done.exit_code == 2 and "every row is of dev or test" in done.output
 
 
 @pytest.mark.parametrize(

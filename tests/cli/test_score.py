@@ -84,6 +84,9 @@ def test_lines_only_when_asked(run, write):
     write("h.txt", "\n".join(HYPOTHESES[name] for name in REFERENCES) + "\n")
     assert "--by-line" in run("r.txt", "h.txt", code=2)
     assert "50.0 % [5 / 10: 2 sub, 2 del, 1 ins]" in run("r.txt", "h.txt", "--by-line")
+    write("r.csv", "id,text\n1,a b\n")
+    said = run("r.csv", "h.txt", "--by-line", code=2)  # its header and ids would be scored as words
+    assert "r.csv: is csv by its name" in said and "--format lines" in said
 
 
 def test_one_character_lines_and_empty_ones_count(run, write):
@@ -213,7 +216,7 @@ def test_nemo_stretches_of_one_recording(run, write):
     run("m.json", "--json", "out.json", "-q")
     document = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert document["result"]["wer"] == pytest.approx(1 / 3)
-    assert [u["id"] for u in document["utterances"]["m.json"]] == ["long.wav#0.0-1.5", "long.wav#1.5-3"]
+    assert [u["id"] for u in document["utterances"]["m.json"]] == ["long.wav#0-1.5", "long.wav#1.5-3"]
 
 
 def test_each_side_may_have_its_format(run, write):
@@ -397,3 +400,18 @@ def test_an_unknown_column_to_break_down_by_is_a_warning(run, write):
     assert "no column 'speeker' to break the result down by (did you mean 'speaker'?)" in run(
         "r.trn", "h.trn", "--by", "speeker"
     )
+
+
+def test_a_cut_has_one_id_however_its_seconds_are_written(run, write):
+    """`transcribe` names it by its numbers."""
+    from speechxfer.data.read import read
+
+    write("r.csv", "audio,text,start,end\na.wav,one,0.00,0.50\na.wav,two,.5,\na.wav,six,,1.250\na.wav,ten,,\n")
+    ids = list(read("r.csv")["id"])
+    assert ids == ["a.wav#0-0.5", "a.wav#0.5-", "a.wav#0-1.25", "a.wav"]
+    lines = [
+        f'{{"id": "{name}", "hypothesis": "{text}"}}'
+        for name, text in zip(ids, ["one", "too", "six", "ten"], strict=True)
+    ]
+    write("h.jsonl", "\n".join(lines))
+    assert "25.0 % [1 / 4: 1 sub" in run("r.csv", "h.jsonl")

@@ -127,6 +127,19 @@ def test_outliers_in_characters_a_second(tmp_path: Path) -> None:
     assert math.isfinite(found.hours)
 
 
+def test_what_adapt_would_not_take_is_said(corpus: Corpus, tmp_path: Path) -> None:
+    corpus(4, 1)
+    rows = [f"audio/00{row}.wav,{text},{label},{split}" for row, (text, label, split) in enumerate(
+        [("word", "", "train"), ("...", "", "Valid"), ("word", "", "trainn"), ("word", "", "")]
+    )]  # fmt: skip
+    (tmp_path / "t.csv").write_text("audio,text,label,split\n" + "\n".join(rows) + "\n")
+    found = look(tmp_path / "t.csv")
+    assert warning(found, "without a word in the text").startswith("row 2 is")
+    assert warning(found, "neither train, dev nor test").startswith("row 3 is of split trainn")
+    (tmp_path / "l.csv").write_text("audio,text,label\naudio/000.wav,,on\naudio/001.wav,,off\n")
+    assert look(tmp_path / "l.csv").usable == [0, 1]  # a classifier learns from labels
+
+
 def test_missing_columns_are_said(corpus: Corpus, tmp_path: Path) -> None:
     corpus(2, 1)
     (tmp_path / "bare.csv").write_text("audio\naudio/000.wav\naudio/001.wav\n")

@@ -174,6 +174,19 @@ def test_positives_that_cannot_be_used(
     assert not (tmp_path / "d").exists()
 
 
+def test_a_recording_of_the_word_is_no_other_speech(small: Small, tunes: Path, tmp_path: Path) -> None:
+    words = str(tunes / "test_words")
+    with pytest.raises(UserError, match="recordings of the word stand in the other speech too"):
+        build(small(tmp_path / "d", positives=words, negatives=words), QUIET)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("word", ["", "!!!", " - "])
+def test_a_word_that_cannot_be_said(small: Small, tmp_path: Path, word: str) -> None:
+    with pytest.raises(ValueError, match="word"):
+        small(tmp_path / "d", word=word)
+
+
 def test_recordings_shorter_than_the_word_are_named(small: Small, tmp_path: Path) -> None:
     """How long the word takes at the quickest is known from the synthetic voices."""
     pytest.importorskip("espeakng_loader")

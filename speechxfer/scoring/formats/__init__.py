@@ -32,7 +32,7 @@ _READERS: dict[str, Callable[[Path, Side], Transcript]] = {
     "kaldi": read_kaldi,
     "lines": read_lines,
 }
-_SUFFIXES = {
+SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
@@ -46,12 +46,12 @@ _SUFFIXES = {
 }
 FORMATS = tuple(_READERS)
 
-__all__ = ["FORMATS", "Side", "Transcript", "Utterance", "format_of", "read_transcript"]
+__all__ = ["FORMATS", "SUFFIXES", "Side", "Transcript", "Utterance", "format_of", "read_transcript"]
 
 
 def format_of(path: Path) -> str:
     """The format that a file's suffix tells. Raises UserError where it tells none."""
-    known = _SUFFIXES.get(path.suffix.lower())
+    known = SUFFIXES.get(path.suffix.lower())
     if known is None:
         plain = path.suffix.lower() in (".txt", ".ref", ".hyp")
         hint = "--by-line for one utterance a line, or --format kaldi for `id text`" if plain else "--format"

@@ -127,7 +127,7 @@ def _transcript(path: Path, format: str, side: Side, records: list[tuple[int, di
 
 
 def _audio(record: Mapping[str, Any], column: str | None) -> str | None:
-    """The audio as a name: the path, with `#start-end` where the row is a stretch of it."""
+    """The audio as a name: the path, with `#start-end` where the row is a stretch of it, as `transcribe` names it."""
     value = record.get(column) if column else None
     if isinstance(value, dict):  # Hugging Face's audio column
         value = value.get("path")
@@ -139,7 +139,15 @@ def _audio(record: Mapping[str, Any], column: str | None) -> str | None:
         end = end if length in (None, "") else _sum(start, length)
     if start in (None, "") and end in (None, ""):
         return str(value)
-    return f"{value}#{'' if start is None else start}-{'' if end is None else end}"
+    return f"{value}#{_seconds(start) or 0}-{_seconds(end)}"
+
+
+def _seconds(value: Any) -> str:
+    """However it is written (0.50, .5), the same; what is no number stays."""
+    try:
+        return "" if value in (None, "") else f"{float(value):.10g}"
+    except (TypeError, ValueError):
+        return str(value)
 
 
 def _sum(start: Any, length: Any) -> Any:
