@@ -13,7 +13,7 @@ from speechxfer.adaptation.evaluation import fingerprint
 from speechxfer.config import Recipe
 from speechxfer.data.bad_rows import BadRow, Limits, bad_rows
 from speechxfer.data.parts import parts
-from speechxfer.data.read import read
+from speechxfer.data.read import lacks, read
 from speechxfer.decoding.ctc_beam import SHOWN
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, text_limits
@@ -83,7 +83,7 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
         every["other"] = read(data.other)
     for name, part in every.items():
         if reference not in part.column_names:
-            raise UserError(f"has no column '{reference}'", where=f"data.{name}", fix=f"add '{reference}' to the table")
+            raise lacks(reference, part.column_names, f"data.{name}")
     if data.limit is not None:
         every["train"] = _first(every["train"], data.limit, recipe.seed)
     teach, remark = _teacher(every["train"][reference], recipe, normalise)
@@ -98,7 +98,8 @@ def gather(recipe: Recipe, narrator: Narrator) -> Material:
         if not len(part):
             raise UserError("no usable row is left", where=f"data.{name}")
         if name != "train" and not any(normalise(text) for text in part[reference]):
-            raise UserError(f"normaliser '{normalise.name}' leaves no word of its texts", where=f"data.{name}")
+            problem = f"normaliser '{normalise.name}' leaves no word of its texts"
+            raise UserError(problem, where=f"data.{name}", fix="mend the texts, or say another scoring.normaliser")
         narrator.say(f"{name}: {len(part):,} utterances, {stated[name].get('from', 'as given')}")
     texts = [teach(text) for text in every["train"][reference]]
     if recipe.head.new_ctc:

@@ -187,6 +187,8 @@ def _carve(
     if keys is None:
         groups = sorted(ids[row] for row in free)
         keys, unit = ids, "utterances"
+    if not groups:
+        raise UserError("no row is left for training", where="data.train", fix="look at its column 'split'")
     if len(groups) <= len(names):
         raise UserError(
             f"{len(groups)} {unit} are too few for {len(names) + 1} parts",

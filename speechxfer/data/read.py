@@ -9,7 +9,7 @@ from typing import Any
 
 import datasets
 
-from speechxfer.data.forms import find_form
+from speechxfer.data.forms import find_form, ours_for
 from speechxfer.data.parquet import read_parquet
 from speechxfer.data.tables import Columns
 from speechxfer.errors import Problems, UserError, nearest
@@ -33,7 +33,7 @@ def read(source: str | Path, *, need: Collection[str] = (), unique: bool = True)
         raise UserError("has no rows", where=where, fix="write one row an utterance under the header")
     for name in need:
         if name not in dataset.column_names:
-            raise _lacks(name, dataset.column_names, where)
+            raise lacks(name, dataset.column_names, where)
     if unique:
         duplicates(dataset["id"], where).stop()
     return dataset
@@ -53,7 +53,7 @@ def duplicates(ids: Iterable[str], where: str) -> Problems:
 
 def _from_columns(columns: Columns, folder: Path, where: str) -> datasets.Dataset:
     if "audio" not in columns:
-        raise _lacks("audio", columns, where)
+        raise lacks("audio", columns, where)
     columns["path"] = [_resolve(folder, audio) for audio in columns["audio"]]
     _cuts(columns, where)
     columns["id"] = _ids(columns)
@@ -63,12 +63,16 @@ def _from_columns(columns: Columns, folder: Path, where: str) -> datasets.Datase
     )
 
 
-def _lacks(name: str, columns: Iterable[str], where: str) -> UserError:
-    known = [column for column in columns if column not in ("path", "bytes")]
+def lacks(name: str, columns: Iterable[str], where: str) -> UserError:
+    """The error of DATA without a column that it needs; one that other data sets call otherwise is named."""
+    given = list(columns)
+    known = [column for column in given if name == "audio" or column not in ("path", "bytes")]  # those two are ours
+    held = f"the column that holds the {'paths of the audio files' if name == 'audio' else name}"
+    alias = next((f"'{column}'" for column in known if ours_for(column) == name), held)
     return UserError(
         f"has no column '{name}'{nearest(name, known)}; its columns are {', '.join(known)}",
         where=where,
-        fix=f"rename the column that holds the {'paths of the audio files' if name == 'audio' else name} to '{name}'",
+        fix=f"rename {alias} to '{name}'",
     )
 
 

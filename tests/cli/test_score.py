@@ -415,3 +415,11 @@ def test_a_cut_has_one_id_however_its_seconds_are_written(run, write):
     ]
     write("h.jsonl", "\n".join(lines))
     assert "25.0 % [1 / 4: 1 sub" in run("r.csv", "h.jsonl")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_table_with_another_delimiter_than_its_suffix_tells(run, write, delimiter):
+    rows = [("id", "text"), ("1", "a b"), ("2", "a, c")]
+    write("r.csv", "\n".join(delimiter.join(row) for row in rows))
+    write("h.csv", "id,text\n1,a b\n2,a d\n")
+    assert "25.0 % [1 / 4: 1 sub" in run("r.csv", "h.csv")

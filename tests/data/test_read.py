@@ -90,6 +90,8 @@ def test_ids_and_cuts(tmp_path: Path) -> None:
         ("t.csv", b"file,text\na.wav,hi\n", "has no column 'audio'; its columns are file, text"),
         ("t.csv", b"Audio,text\na.wav,hi\n", "has no column 'audio' (did you mean 'Audio'?)"),
         ("t.csv", b"audio,sentence\na.wav,hi\n", "has no column 'text'; its columns are id, audio, sentence"),
+        ("t.csv", b"audio,sentence\na.wav,hi\n", "rename 'sentence' to 'text'"),
+        ("t.csv", b"path,text\na.wav,hi\n", "rename 'path' to 'audio'"),
         ("t.csv", b"audio,text\na.wav,hi\nb.wav,ho\na.wav,hu\n", "'a.wav' in rows 1, 3"),
         ("t.csv", b"id,audio,text\nx,a.wav,hi\nx,b.wav,ho\n", "'x' in rows 1, 2"),
         ("t.csv", b"audio,text\na.wav,hi\nb.wav,caf\xe9\n", "line 3 holds the byte 0xe9"),

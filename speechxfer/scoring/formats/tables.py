@@ -33,7 +33,11 @@ def read_tsv(path: Path, side: Side) -> Transcript:
 def _delimited(path: Path, side: Side, delimiter: str, name: str) -> Transcript:
     # tabs between values leave quotes alone: a TSV written by hand or by Common Voice does not quote
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    if delimiter not in first:  # a spreadsheet in another language writes semicolons
+        delimiter = next((other for other in (";", "\t", ",") if other in first), delimiter)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     problems = Problems(f"{path} cannot be read as {name.upper()}")
     records: list[tuple[int, dict[str, Any]]] = []
     try:
