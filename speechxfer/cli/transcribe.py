@@ -57,7 +57,7 @@ def transcribe(
 ) -> None:
     """Write down what is said in audio files of any length. Exit code 1 when some could not be read.
 
-    A file of up to 30 s is answered whole, a longer one in cuts at its pauses; silence is left out. Without --output
+    A file of up to 30 s is answered whole, a longer one in cuts at its pauses, without its silence. Without --output
     the text is printed. Example: speechxfer transcribe runs/accent-whisper interviews --output interviews.jsonl
     """
     from speechxfer.data.audio_files import find_audio

@@ -198,7 +198,8 @@ def _checked(
         found = schema.model_validate(values)
     except ValidationError as error:
         if not all_typed(error, typed):
-            problems.title, problems.fix = title, "see `speechxfer recipes` for working ones"
+            beside = f", with {', '.join(sorted(typed))} as typed" if typed else ""  # the two may not go together
+            problems.title, problems.fix = title + beside, "see `speechxfer recipes` for working ones"
         problems.found.extend(explain(error, _lines(text) if text else {}, typed, schema))
         problems.stop()
         raise

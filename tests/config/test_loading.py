@@ -149,7 +149,7 @@ def test_every_problem_is_named_at_once_with_its_line(write):
     )
     said = refusal(path, "nonsense", "stages.7.lr=1", "encoder.langauge=de", "device=gpu")
     lines = said.splitlines()
-    assert lines[0] == f"{path} is not a usable recipe:"
+    assert lines[0] == f"{path} is not a usable recipe, with device, encoder.langauge as typed:"
     assert [line for line in lines if line.startswith("  - line 1: ") and "data.trian" in line and "'train'?" in line]
     assert "line 1: data.limit: must be a whole number" in said and "(found 'many')" in said
     assert "line 2: head.kind: must be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in said
