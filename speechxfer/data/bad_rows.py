@@ -1,4 +1,4 @@
-"""The rows that training and evaluation cannot use, found from headers and texts alone, before any work."""
+"""The rows that training and evaluation cannot use: audio decoded once, texts counted, before any work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import datasets
 
-from speechxfer.data.audio import seconds
+from speechxfer.data.audio import decode_channels, of_row, seconds, source_of
 from speechxfer.data.pool import Progress, over_rows
 from speechxfer.errors import UserError
 
@@ -56,16 +56,19 @@ def bad_rows(
 ) -> list[BadRow]:
     """Every row whose audio is unreadable, missing, empty or too long, or whose text is empty or does not fit.
 
-    text: the column that training reads (`text`, `label`), None where none is needed. Nothing is decoded (but m4a and
-    webm), so damage inside a file passes here; `check` decodes.
+    text: the column that training reads (`text`, `label`), None where none is needed. What is not too long is decoded:
+    damage inside a file, which its header does not show, would end a training in its first epoch.
     """
     limits = limits or Limits()
 
     def measure(row: dict[str, Any]) -> float | UserError:
         try:
-            return seconds(row)
+            length = seconds(row)
+            if limits.max_seconds is None or length <= limits.max_seconds:
+                decode_channels(source_of(row), row.get("start"), row.get("end"))
+            return length
         except UserError as error:
-            return error
+            return of_row(error, row)
 
     durations = over_rows(dataset, ["id", "audio", "path", "bytes", "start", "end"], measure, progress)
     texts = [None] * len(dataset) if text is None else [str(words or "") for words in dataset[text]]

@@ -214,7 +214,7 @@ def test_the_page_plays_the_stretch_that_was_scored(run: Run, whisper: Path, spo
         (["{model}", "untold.csv"], "has no column 'text' to score against"),
         (["{model}", "{data}", "--normalise", "englsh"], "did you mean 'english'"),
         (["{model}", "{data}", "--baseline", "nowhere"], "no such model"),
-        (["{model}", "{data}", "--device", "gpu"], "this machine has no gpu"),
+        (["{model}", "{data}", "--device", "gpu"], "'gpu' is none of auto, cpu, cuda, mps"),
         (["{model}", "{data}", "--output", "{data}"], "is a file"),
         (["{model}", "{data}", "--output", "run"], "is a run folder"),
         (["{model}", "{data}", "--language", "de"], "this checkpoint knows English only"),

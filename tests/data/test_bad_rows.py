@@ -7,7 +7,9 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,6 +56,19 @@ def test_every_kind(tmp_path: Path, write_tone: Writer) -> None:
 def test_without_text_and_limits(tmp_path: Path, write_tone: Writer) -> None:
     rows = read(made(tmp_path, write_tone))
     assert [bad.index for bad in bad_rows(rows, text=None, limits=None)] == [2, 3, 4, 5, 6]
+
+
+def test_damage_that_no_header_shows(tmp_path: Path, write_tone: Writer) -> None:
+    flac = write_tone(tmp_path / "half.flac").read_bytes()
+    (tmp_path / "half.flac").write_bytes(flac[: len(flac) // 2] + bytes(len(flac) // 2))
+    soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan, 0.2] * 3000, np.float32), 16_000, subtype="FLOAT")
+    write_tone(tmp_path / "good.wav")
+    (tmp_path / "t.csv").write_text("audio,text\nhalf.flac,a\nnan.wav,b\ngood.wav,c\n")
+    found = bad_rows(read(tmp_path / "t.csv"))
+    assert [(bad.index, bad.problem.split(" (")[0]) for bad in found] == [
+        (0, "is truncated or damaged"),
+        (1, "holds samples that are not numbers"),
+    ]
 
 
 def test_too_short_for_ctc(tmp_path: Path, write_tone: Writer) -> None:
