@@ -300,7 +300,7 @@ def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_w
         (["{model}", "{data}", "--output", "{data}"], "is what shall be transcribed"),
         (["{model}", "{data}", "--output", "o.srt"], "subtitles belong to one file, and there are 6"),
         (["{model}", "{data}", "--output", "{data}/o.txt"], "cannot be written"),
-        (["{model}", "{data}", "--device", "gpu"], "this machine has no gpu"),
+        (["{model}", "{data}", "--device", "gpu"], "'gpu' is none of auto, cpu, cuda, mps"),
         (["{model}", "{data}", "--language", "de"], "this checkpoint knows English only"),
         (["{model}", "{data}", "--cut-seconds", "31"], "Whisper's encoder holds 30 s"),
     ],
