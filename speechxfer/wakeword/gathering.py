@@ -75,8 +75,9 @@ def gather(settings: Settings, narrator: Narrator) -> Gathered:
     given = None if settings.negatives is None else read_rows(settings.negatives)  # a wrong path is told at once
     noises = [] if settings.noise is None else read_rows(settings.noise)
     voices = _voices(settings)
-    positives, near, clips, clips_kind = _word(settings, voices, rng, sources, narrator, pool, given)
-    found = _negatives(settings, given, voices, rng, narrator)
+    rows, others = _recordings(settings)
+    positives, near, clips, clips_kind = _word(settings, voices, rng, sources, narrator, pool, rows, others)
+    found = _negatives(settings, given, rows, voices, rng, narrator)
     negatives, spans, hours = _varied(found.train_sounds, rng, narrator, pool)
     source = _source(f"{found.kind} speech without the word", len(spans), found.licence)
     sources.append({**source, "hours": round(hours, 3), "held_out": len(found.held), "checked": len(found.checked)})
@@ -97,10 +98,9 @@ def gather(settings: Settings, narrator: Narrator) -> Gathered:
 
 def _word(
     settings: Settings, voices: tuple[Voices, Voices], rng: np.random.Generator, sources: list[dict[str, Any]],
-    narrator: Narrator, pool: Pool, given: list[Row] | None,
+    narrator: Narrator, pool: Pool, rows: list[Row], others: list[Row],
 ) -> tuple[list[Positive], list[np.ndarray], list[Sound], str]:  # fmt: skip
     """The word's clips to train on, near misses, clips held out and their kind."""
-    rows, others = _recordings(settings, given)
     train, held = hold_out(rows, settings.held_out) if len(rows) >= FEWEST else (rows, [])
     positives: list[Positive] = []
     copies = int(np.clip(VARIANTS // max(1, len(train)), 2, MOST_VARIANTS))
@@ -147,12 +147,16 @@ def _word(
 
 
 def _negatives(
-    settings: Settings, given: list[Row] | None, voices: tuple[Voices, Voices], rng: np.random.Generator,
-    narrator: Narrator,
+    settings: Settings, given: list[Row] | None, of_the_word: list[Row], voices: tuple[Voices, Voices],
+    rng: np.random.Generator, narrator: Narrator,
 ) -> _Negatives:  # fmt: skip
-    """Other speech: as given, else synthetic sentences."""
+    """Other speech: as given, but for what says the word or is one of its recordings; else synthetic sentences."""
     if given is not None:
         with_word, rows = split_by_word(given, settings.word)
+        recorded = set(_places(of_the_word))
+        known = [place in recorded for place in _places(rows)]
+        with_word += [row for row, is_known in zip(rows, known, strict=True) if is_known]
+        rows = [row for row, is_known in zip(rows, known, strict=True) if not is_known]
         if not rows:
             where, fix = str(settings.negatives), "give speech without the word"
             raise UserError("every row holds the word", where=where, fix=fix)
@@ -208,24 +212,19 @@ def _varied(
     return np.concatenate(pieces), spans, samples / RATE / 3600
 
 
-def _recordings(settings: Settings, negatives: list[Row] | None) -> tuple[list[Row], list[Row]]:
-    """The word's, and those of other words. Raises UserError for one that is named as speech without the word too."""
+def _recordings(settings: Settings) -> tuple[list[Row], list[Row]]:
     if settings.positives is None:
         return [], []
     found = read_positives(settings.positives, settings.word)
-    _, others = split_by_word(negatives or [], settings.word)  # those that say so are left out
-    places = {_place(row) for row in others if row.get("path")}
-    if both := [row["id"] for row in found.rows if row.get("path") and _place(row) in places]:
-        raise UserError(
-            f"{len(both)} recordings of the word stand in the other speech too: {', '.join(both[:3])}",
-            where=str(settings.negatives),
-            fix="name speech in which the word is not said",
-        )
     return found.rows, found.others
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    return Path(row["path"]).resolve(), row.get("start"), row.get("end")
+def _places(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """By which a recording is known again under another name; embedded audio by its bytes."""
+    return [
+        (Path(row["path"]).resolve() if row.get("path") else row.get("bytes"), row.get("start"), row.get("end"))
+        for row in rows
+    ]
 
 
 def _loaded(rows: Sequence[Row], narrator: Narrator) -> Iterator[np.ndarray]:

@@ -107,7 +107,7 @@ def test_a_split_at_every_layer_gives_the_whole(small):
             assert hidden.layer == layer
             assert hidden.lengths.equal(whole.lengths) or "adapter" in small.name  # which shortens them above the split
             # what a cache keeps: the valid states alone, padded anew with others
-            kept = Hidden(hidden.states.clone(), hidden.lengths.clone(), layer, dict(hidden.extra))
+            kept = Hidden(hidden.states.clone(), hidden.lengths.clone(), layer)
             for row, length in zip(kept.states, kept.lengths.tolist(), strict=True):
                 row[length:] = 0
             torch.testing.assert_close(encoder.upper(kept).states, whole.states, atol=TOLERANCE, rtol=0)

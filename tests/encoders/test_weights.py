@@ -152,8 +152,13 @@ def test_a_name_with_a_typing_error_finds_its_nearest():
 
 def test_a_name_far_from_all_is_given_no_guess():
     with pytest.raises(UserError, match="no such model") as caught:
-        find("zzz/yyy")
+        find("zzz")
     assert "did you mean" not in str(caught.value)
+
+
+def test_a_name_of_the_hub_is_told_apart_from_a_folder():
+    with pytest.raises(UserError, match=r"did you mean 'hub:openai/whisper-base\.en'"):
+        find("openai/whisper-base.en")
 
 
 def test_a_package_that_is_not_installed_names_its_extra(monkeypatch):

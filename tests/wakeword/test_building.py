@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,13 @@ def test_the_report_plays_what_went_wrong_and_escapes_what_people_wrote(
 def test_negatives_that_say_the_word_are_listed_and_left_out(
     small: Small, tunes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two by their text; one by its sound, which a recogniser confirms."""
+    """Two by their text; one by its sound, which a recogniser confirms; one is a recording of the word itself."""
+    (tmp_path / "words").mkdir()
+    for i in range(2, 5):
+        shutil.copy(tunes / "words" / f"{i:03}.wav", tmp_path / "words")
     lines = [f"{tunes}/speech/{i:03}.wav,a tone,{i}" for i in range(30)]
     lines += [f"{tunes}/words/000.wav,they said: Tune!,31", f"{tunes}/words/001.wav,TUNE,32"]
-    lines += [f"{tunes}/words/{i:03}.wav,,x{i}" for i in range(2, 5)]
+    lines += [f"{tmp_path}/words/{i:03}.wav,,x{i}" for i in range(2, 5)] + [f"{tunes}/words/005.wav,,y"]
     (tmp_path / "n.csv").write_text("\n".join(["audio,text,speaker", *lines]) + "\n")
     asked: list[str] = []
 
@@ -117,8 +121,8 @@ def test_negatives_that_say_the_word_are_listed_and_left_out(
     settings = small(tmp_path / "d", negatives=str(tmp_path / "n.csv"), steps=90, rounds=3)
     manifest = build(settings, QUIET)
     listed = manifest["negatives_with_the_word"]
-    assert {f"{tunes}/words/000.wav", f"{tunes}/words/001.wav"} <= set(listed)
-    assert any(f"{tunes}/words/{i:03}.wav" in listed for i in range(2, 5)), (listed, asked)
+    assert {f"{tunes}/words/{i:03}.wav" for i in (0, 1, 5)} <= set(listed)
+    assert any(f"{tmp_path}/words/{i:03}.wav" in listed for i in range(2, 5)), (listed, asked)
     assert not any("/speech/" in name for name in listed)
 
 
@@ -176,7 +180,7 @@ def test_positives_that_cannot_be_used(
 
 def test_a_recording_of_the_word_is_no_other_speech(small: Small, tunes: Path, tmp_path: Path) -> None:
     words = str(tunes / "test_words")
-    with pytest.raises(UserError, match="recordings of the word stand in the other speech too"):
+    with pytest.raises(UserError, match="every row holds the word"):
         build(small(tmp_path / "d", positives=words, negatives=words), QUIET)
     assert not (tmp_path / "d").exists()
 
