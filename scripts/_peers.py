@@ -86,6 +86,7 @@ def _gigabytes(of: Document) -> str:
 
 PEERS: dict[str, tuple[Callable[[Document], Rows], str]] = {
     "bench-cache": (cache, "an epoch from the cache beside encoding again"),
+    "bench-cache-wav2vec2": (cache, "the same with wav2vec2, whose head is linear"),
     "bench-against-transformers": (against_transformers, "training beside transformers' usual scripts"),
     "bench-against-transformers-ctc": (against_transformers, "training a CTC head beside transformers' usual script"),
     "bench-until-dev": (until_dev, "wall time until the usual script's best dev WER"),

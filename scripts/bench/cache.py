@@ -5,6 +5,9 @@ again as long as they are, and encoded again padded to 30 s, as plain transforme
 and loop, the same seconds of input a batch, in turn; audio is decoded in each epoch that encodes, as training does.
 Filling the store is measured once, and told apart. Of two heads: linear, and that of the recipe accent-ctc, whose LSTMs
 take their own time whatever is kept.
+
+`--family wav2vec2`, apart: the linear head, which is this family's, on a random wav2vec2 of base's shape, which pads to
+no 30 s.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ from speechxfer.text.normalise import get_normaliser
 CACHED, UNPADDED, PADDED = "from the cache", "encoded again, unpadded", "encoded again, padded to 30 s"
 WINDOW = 30.0  # s
 EVERY = 6
-HEADS = {"a new linear CTC head": 0, "accent-ctc's own head, two LSTMs": 2}  # name to LSTMs
+HEADS = {  # by the encoder's family: name to LSTMs
+    "whisper": {"a new linear CTC head": 0, "accent-ctc's own head, two LSTMs": 2},
+    "wav2vec2": {"a new linear CTC head on a random wav2vec2 of base's shape": 0},
+}
 
 
 def recipe(model: str, recurrent: int, batch_seconds: float, dtype: str) -> Recipe:
@@ -92,15 +98,17 @@ def measure(chosen: Recipe, rows: Any, repeats: int) -> dict[str, Any]:
     sides = {
         CACHED: epoch(trainee, cached, batches(own)),
         UNPADDED: epoch(trainee, utterances, batches(own)),
-        PADDED: epoch(trainee, utterances, batches([WINDOW] * len(own), 1.0)),
     }
+    if model.encoder.longest is not None:  # Whisper
+        sides[PADDED] = epoch(trainee, utterances, batches([WINDOW] * len(own), 1.0))
     difference = _difference(trainee, stage, cached, utterances, batches(own))
     for name in (CACHED, UNPADDED):  # the padded side runs the same code as the unpadded one
         sides[name]()
     seconds = alternating(sides, repeats)
     ratios = {
         name: [slow / fast for slow, fast in zip(seconds[name], seconds[CACHED], strict=True)]
-        for name in (UNPADDED, PADDED)
+        for name in sides
+        if name != CACHED
     }
     return {
         "seconds_an_epoch": {name: spread(values, 4) for name, values in seconds.items()},
@@ -108,6 +116,17 @@ def measure(chosen: Recipe, rows: Any, repeats: int) -> dict[str, Any]:
         "filling_the_store_seconds": round(encoding, 2),
         "largest_difference_of_losses": difference,
     }
+
+
+def random_wav2vec2(scratch: Path) -> Path:
+    """A wav2vec2 of base's shape and random weights: its time is that of one which has learnt something."""
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    folder = scratch / "random-wav2vec2-base"
+    torch.manual_seed(0)
+    Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
 
 
 @torch.no_grad()
@@ -124,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
     parser.add_argument("--every", type=int, default=EVERY, help="use every N-th utterance; default %(default)s")
-    parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default %(default)s")
+    parser.add_argument("--family", choices=HEADS, default="whisper", help="default %(default)s")
+    parser.add_argument("--model", help="default: whisper-tiny.en, or a random one of the family")
     parser.add_argument("--dtype", default="float32", help="number type on disk; default %(default)s")
     parser.add_argument("--batch-seconds", type=float, default=80.0, help="default %(default)s")
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
@@ -134,18 +154,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = read(table)
     rows = rows.select(range(0, len(rows), given.every))
     found: dict[str, Any] = {}
-    for name, recurrent in HEADS.items():
+    for name, recurrent in HEADS[given.family].items():
         with tempfile.TemporaryDirectory() as scratch:
-            os.environ["SPEECHXFER_FRAMES"] = scratch
-            chosen = recipe(given.model, recurrent, given.batch_seconds, given.dtype)
+            os.environ["SPEECHXFER_FRAMES"] = str(Path(scratch) / "frames")
+            model = given.model or ("whisper-tiny.en" if given.family == "whisper" else random_wav2vec2(Path(scratch)))
+            chosen = recipe(str(model), recurrent, given.batch_seconds, given.dtype)
             found[name] = measure(chosen, rows, given.repeats)
+    words = f" --every {given.every}" * (given.every != EVERY) + " --family wav2vec2" * (given.family == "wav2vec2")
     write(
         {
-            "command": "python scripts/bench/cache.py" + f" --every {given.every}" * (given.every != EVERY),
+            "command": f"python scripts/bench/cache.py{words}",
             "machine": machine(),
             "versions": versions("torch", "transformers", "numpy"),
             "corpus": f"one utterance in {given.every} of {named(table)}",
-            "model": Path(given.model).name,
+            "model": Path(model).name,
             "dtype": given.dtype,
             "threads": given.threads,
             "batch_seconds": given.batch_seconds,

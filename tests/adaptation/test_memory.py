@@ -114,7 +114,8 @@ def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, 
     assert "device cpu" in str(caught.value)
 
 
-def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch):
+def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch, tmp_path):
+    monkeypatch.setenv("SPEECHXFER_FRAMES", str(tmp_path / "frames"))  # another test may have kept the same
     recipe, lower = small("stages.0.train=head", "cache={use: always}"), caching.lower
 
     def cramped(model, inputs, split):
