@@ -73,6 +73,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
+def out_of_memory(error: Exception) -> str:
+    """What torch says first where a GPU's memory is short: how much was asked for. Advice and figures follow there."""
+    return str(error).partition(". ")[0]
+
+
 def broken_torchaudio(error: BaseException) -> UserError:
     """The message for a torch and a torchaudio that do not fit each other: which there are, and what to install."""
     import importlib.metadata  # here, as it takes 60 ms that nothing else needs

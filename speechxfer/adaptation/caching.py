@@ -24,7 +24,7 @@ from speechxfer.config import Recipe
 from speechxfer.config.recipe import Cache, Stage
 from speechxfer.encoders.base import FEATURES
 from speechxfer.encoders.cache import FrameStore, frames_folder, utterance_key
-from speechxfer.errors import UserError
+from speechxfer.errors import UserError, out_of_memory
 from speechxfer.models import SpeechModel, cut_by_seconds
 from speechxfer.models.answering import Progress
 from speechxfer.report.progress import Narrator
@@ -233,10 +233,9 @@ def encode(
                 done += len(missing)
                 progress(done, of)
     except torch.cuda.OutOfMemoryError as error:
-        words = str(error).partition(". ")[0]
-        raise UserError(
-            f"out of GPU memory ({words})", where="decoding.batch_seconds", fix=f"say less than {batch_seconds:g}"
-        ) from None
+        fix = f"say less than {batch_seconds:g}"
+        problem = f"out of GPU memory ({out_of_memory(error)})"
+        raise UserError(problem, where="decoding.batch_seconds", fix=fix) from None
     finally:
         store.flush()
 

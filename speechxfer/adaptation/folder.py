@@ -160,16 +160,12 @@ class RunFolder:
         data, here = recipe.data, self.path.resolve()
         sources = {"encoder.name": recipe.encoder.name, "decoding.lm": recipe.decoding.lm}
         sources |= {f"data.{name}": getattr(data, name) for name in ("train", "dev", "test", "other")}
+        removed = [here / name for name in OURS]
         for key, source in sources.items():
-            if source and Path(source).exists():
-                place = Path(source).resolve()
-                inside = place.is_relative_to(here) and place.relative_to(here).parts
-                if place == here or (inside and inside[0] in OURS):
-                    raise UserError(
-                        f"overwrite=true would remove what this run starts from: {source}",
-                        where=key,
-                        fix="say output=DIR with a new folder",
-                    )
+            place = Path(source).resolve() if source and Path(source).exists() else None
+            if place and (place == here or any(place.is_relative_to(one) for one in removed)):
+                problem = f"overwrite=true would remove what this run starts from: {source}"
+                raise UserError(problem, where=key, fix="say output=DIR with a new folder")
 
     def checkpoint_bytes(self) -> int:
         """What `checkpoints/` takes on disk; weights that have two names there count once."""

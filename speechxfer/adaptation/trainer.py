@@ -22,7 +22,7 @@ from speechxfer.adaptation.checkpoints import STATE, keep_weights, last_whole_ch
 from speechxfer.adaptation.trainee import Trainee
 from speechxfer.config.recipe import Stage
 from speechxfer.encoders.base import SpeechEncoder
-from speechxfer.errors import UserError
+from speechxfer.errors import UserError, out_of_memory
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 _SIZE = "batches.json"  # in a stage's folder, once memory was short
@@ -238,7 +238,7 @@ def train_stage(
                 state, spent = trainer.state, trainer.seconds
                 break
             except torch.cuda.OutOfMemoryError as error:
-                words = str(error).partition(". ")[0]
+                words = out_of_memory(error)
                 if processes.count() > 1:  # the others are in the middle of the step
                     raise _too_little(words, "say a smaller stages.N.batch_seconds, or train fewer layers") from None
         # only here, without the traceback, is the failed step's memory free

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from speechxfer import processes
 from speechxfer.data import audio
-from speechxfer.errors import UserError
+from speechxfer.errors import UserError, out_of_memory
 from speechxfer.models.base import SpeechModel
 from speechxfer.shapes import RATE
 
@@ -67,13 +67,12 @@ def in_turn(
     A model with workers (`ahead`) is answering some while the audio of the next is decoded. A GPU that has no room for
     a batch gets half of it at a time. Raises UserError where it has none for one utterance.
     """
-    if ask is None and not model.ahead:
-        ask = model.answer
+    if ask is not None or not model.ahead:
+        for places, waveforms in batches:
+            yield places, _as_memory_allows(ask or model.answer, waveforms)
+        return
     begun: deque[tuple[list[int], Callable[[], Sequence[Any]]]] = deque()
     for places, waveforms in batches:
-        if ask is not None:
-            yield places, _as_memory_allows(ask, waveforms)
-            continue
         begun.append((places, model.begin(waveforms)))
         if len(begun) > model.ahead:
             places, answers = begun.popleft()
@@ -87,9 +86,8 @@ def _as_memory_allows(ask: Callable[[list[Any]], Sequence[Any]], waveforms: list
         return ask(waveforms)
     except torch.cuda.OutOfMemoryError as error:
         if len(waveforms) == 1:
-            seconds, words = len(waveforms[0]) / RATE, str(error).partition(". ")[0]
             raise UserError(
-                f"out of GPU memory with one utterance of {seconds:.1f} s ({words})",
+                f"out of GPU memory with one utterance of {len(waveforms[0]) / RATE:.1f} s ({out_of_memory(error)})",
                 where="device",
                 fix="cut it with 'start' and 'end', use fewer beams, or work on the CPU (device cpu)",
             ) from None

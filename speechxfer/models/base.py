@@ -102,9 +102,8 @@ class SpeechModel(ABC):
         return self.listen(waveforms, self.read)
 
     def begin(self, waveforms: Sequence[np.ndarray]) -> Callable[[], list[str]]:
-        """A call that gives `answer`; a model with workers lets them begin, and `ahead` says how far."""
-        said = self.answer(waveforms)
-        return lambda: said
+        """A call that gives `answer`, of a model whose workers begin at once; `ahead` says how far."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def listen(self, waveforms: Sequence[np.ndarray], read: Callable[[Frames], Answer]) -> Answer:

@@ -154,15 +154,15 @@ def _negatives(
     if given is not None:
         with_word, rows = split_by_word(given, settings.word)
         recorded = set(_places(of_the_word))
-        known = [place in recorded for place in _places(rows)]
-        with_word += [row for row, is_known in zip(rows, known, strict=True) if is_known]
-        rows = [row for row, is_known in zip(rows, known, strict=True) if not is_known]
-        if not rows:
+        others: list[Row] = []
+        for row, place in zip(rows, _places(rows), strict=True):
+            (with_word if place in recorded else others).append(row)
+        if not others:
             where, fix = str(settings.negatives), "give speech without the word"
             raise UserError("every row holds the word", where=where, fix=fix)
-        train, held = hold_out(rows, settings.held_out)
+        train, held = hold_out(others, settings.held_out)
         if not train:
-            train, held = rows, []
+            train, held = others, []
         train, checked = _set_aside(train, settings)
         named = [str(row["audio"]) for row in with_word]
         return _Negatives(
