@@ -159,7 +159,7 @@ def split_of(stage: Stage, depth: int) -> int:
     if max(tops, default=0) > depth:
         raise UserError(
             f"top-{max(tops)} is more than the encoder's {depth} layers",
-            where="stages.N.train",
+            where=f"stages, train [{', '.join(stage.train)}]",
             fix=f"say top-{depth} or fewer, or encoder",
         )
     return depth - max(tops, default=0)

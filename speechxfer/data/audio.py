@@ -29,6 +29,7 @@ _WAV_SHORT = re.compile(r"data : (\d+) \(should be (\d+)\)")
 _WAV_STREAMED = {0, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFF - 36}  # sizes that a pipe leaves open
 _MP3_SLACK = 0.95  # the share of a stated MP3 length that must be there; its last frame may be cut
 _AV_SLACK = 0.95  # the same of a container's stated length, which includes what decoders skip
+_SILENT = 10 ** (-60 / 20)  # a peak, of full scale
 _FORMATS = "WAV, FLAC, Ogg, Opus and MP3, and with the extra 'av' m4a and webm"
 
 
@@ -97,6 +98,11 @@ def seconds(row: Mapping[str, Any]) -> float:
         return _seconds(source_of(row), row.get("start"), row.get("end"))
     except UserError as error:
         raise of_row(error, row) from None
+
+
+def is_silent(samples: np.ndarray) -> bool:
+    """Whether no speech of any level is in it: no sample reaches -60 dB of full scale. A muted microphone, mostly."""
+    return bool(np.abs(samples).max(initial=0.0) < _SILENT)
 
 
 def source_of(row: Mapping[str, Any]) -> str | bytes:

@@ -13,14 +13,13 @@ from typing import Any
 import datasets
 import numpy as np
 
-from speechxfer.data.audio import decode_channels, of_row, source_of
-from speechxfer.data.bad_rows import BadRow, Limits, ctc_frames, unfit
+from speechxfer.data.audio import decode_channels, is_silent, of_row, source_of
+from speechxfer.data.bad_rows import SILENT, BadRow, Limits, ctc_frames, unfit
 from speechxfer.data.parts import part_of
 from speechxfer.data.pool import Progress, over_rows
 from speechxfer.errors import UserError
 from speechxfer.text.normalise import get_normaliser
 
-SILENT = 10 ** (-60 / 20)  # peak, of full scale: below it is no speech of any level
 CLIPPED = 0.001  # share of samples at full scale
 FULL_SCALE = 0.999
 OUTLIER = 5.0  # robust standard deviations of log characters a second
@@ -91,11 +90,10 @@ def measure(row: dict[str, Any]) -> Measures:
         error = of_row(error, row)
         return Measures(problem=(error.problem, error.fix or ""))
     length = len(samples) / rate
-    loudness = np.abs(samples)
-    if not len(samples) or loudness.max() < SILENT:
-        return Measures(length, problem=("is silent", "listen to it: a muted microphone, or the wrong cut"))
+    if is_silent(samples):
+        return Measures(length, problem=SILENT)
     content = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
-    return Measures(length, float((loudness >= FULL_SCALE).mean()), content)
+    return Measures(length, float((np.abs(samples) >= FULL_SCALE).mean()), content)
 
 
 def _text_only(limits: Limits) -> Limits:

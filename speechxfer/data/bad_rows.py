@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import datasets
 
-from speechxfer.data.audio import decode_channels, of_row, seconds, source_of
+from speechxfer.data.audio import decode_channels, is_silent, of_row, seconds, source_of
 from speechxfer.data.pool import Progress, over_rows
 from speechxfer.errors import UserError
+
+SILENT = ("is silent", "listen to it: a muted microphone, or the wrong cut")  # the problem, and what to do
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ def bad_rows(
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> list[BadRow]:
-    """Every row whose audio is unreadable, missing, empty or too long, or whose text is empty or does not fit.
+    """Every row whose audio is unreadable, missing, silent or too long, or whose text is empty or does not fit.
 
     text: the column that training reads (`text`, `label`), None where none is needed. What is not too long is decoded:
-    damage inside a file, which its header does not show, would end a training in its first epoch.
+    damage inside a file, which its header does not show, would end a training in its first epoch. Silence may have a
+    label; with a text it teaches words that are not there.
     """
     limits = limits or Limits()
 
@@ -65,7 +68,9 @@ def bad_rows(
         try:
             length = seconds(row)
             if limits.max_seconds is None or length <= limits.max_seconds:
-                decode_channels(source_of(row), row.get("start"), row.get("end"))
+                samples, _ = decode_channels(source_of(row), row.get("start"), row.get("end"))
+                if text != "label" and is_silent(samples):
+                    return UserError(SILENT[0], fix=SILENT[1])
             return length
         except UserError as error:
             return of_row(error, row)

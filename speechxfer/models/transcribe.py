@@ -14,6 +14,7 @@ import numpy as np
 from datasets import Dataset
 
 from speechxfer.config.recipe import Decoding
+from speechxfer.data.audio import is_silent
 from speechxfer.data.audio_files import find_audio
 from speechxfer.data.long_audio import Cut, cuts, stated_seconds
 from speechxfer.data.pool import over_rows
@@ -269,10 +270,16 @@ class _Job:
 
 
 def _read(one: _Utterance, row: Mapping[str, Any], longest: float, whole: float) -> Iterator[Cut]:
-    """The row's cuts. What is wrong with its audio ends them, and is noted."""
+    """The row's cuts. What is wrong with its audio ends them, and is noted.
+
+    A short file that is silent has none, as the silence of long ones is in none: Whisper writes words for it. To a
+    classifier it may be a class.
+    """
     try:
         one.stated = stated_seconds(row)
-        yield from cuts(row, longest=longest, whole=whole)
+        for cut in cuts(row, longest=longest, whole=whole):
+            if one.classify or not is_silent(cut.waveform):
+                yield cut
     except UserError as error:
         one.error = error
     one.read = True

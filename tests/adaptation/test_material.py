@@ -14,6 +14,8 @@ from speechxfer.adaptation.run import adapt
 from speechxfer.config import load_recipe
 from speechxfer.errors import UserError
 
+TONE = 0.1 * np.sin(np.arange(8_000))
+
 
 @pytest.fixture
 def table(corpus_table, tmp_path):
@@ -45,7 +47,7 @@ def recipe(recipe_values, tmp_path, make_whisper):
 
 def bad(tmp_path: Path) -> list[str]:
     soundfile.write(tmp_path / "long.wav", np.zeros(31 * 16_000), 16_000)
-    soundfile.write(tmp_path / "short.wav", np.zeros(8_000), 16_000)
+    soundfile.write(tmp_path / "short.wav", TONE, 16_000)
     return [
         "long,long.wav,one,s0,north,one,train",
         f"wordy,short.wav,{'one ' * 60},s0,north,one,train",
@@ -130,7 +132,7 @@ def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, watcher, quie
     """The vocabulary is the training part's: a dev part in another alphabet could choose nothing."""
     told = watcher()
     some = table("x,x.wav,né,s9,north,one,other", "y,x.wav,two,s9,north,one,other")
-    soundfile.write(some.parent / "x.wav", np.zeros(8_000), 16_000)
+    soundfile.write(some.parent / "x.wav", TONE, 16_000)
     material = gather(recipe(some, "data.test=split=other", "head.kind=ctc"), told)
     assert "1 of 2 texts of test hold what the training part lacks: é" in material.warnings
     gather(recipe(some, "data.test=split=other"), quiet)  # Whisper's own decoder can write them
@@ -194,7 +196,7 @@ def test_what_a_stage_would_stop_at_comes_before_anything_is_heard(recipe, table
 def test_a_part_without_words_is_said(recipe, table, quiet):
     """No rate can be made of it, which an hour of training should not come before."""
     silent = table("x,x.wav,...,s9,north,one,other")
-    soundfile.write(silent.parent / "x.wav", np.zeros(8_000), 16_000)
+    soundfile.write(silent.parent / "x.wav", TONE, 16_000)
     with pytest.raises(UserError, match="normaliser 'default' leaves no word of its texts"):
         gather(recipe(silent, "data.dev=split=other"), quiet)
 

@@ -58,6 +58,17 @@ def test_without_text_and_limits(tmp_path: Path, write_tone: Writer) -> None:
     assert [bad.index for bad in bad_rows(rows, text=None, limits=None)] == [2, 3, 4, 5, 6]
 
 
+def test_silence_is_no_speech_and_may_have_a_label(tmp_path: Path, write_tone: Writer) -> None:
+    write_tone(tmp_path / "good.wav")
+    for name, peak in (("muted", 0.0), ("noise", 0.0009), ("faint", 0.0011)):
+        soundfile.write(tmp_path / f"{name}.wav", peak * np.resize([1.0, -1.0], 8_000), 16_000)
+    rows = [f"{name}.wav,yes,yes" for name in ("good", "muted", "noise", "faint")]
+    (tmp_path / "t.csv").write_text("audio,text,label\n" + "\n".join(rows) + "\n")
+    heard = read(tmp_path / "t.csv")
+    assert [str(bad) for bad in bad_rows(heard)] == ["muted.wav: is silent", "noise.wav: is silent"]
+    assert bad_rows(heard, text="label") == []
+
+
 def test_damage_that_no_header_shows(tmp_path: Path, write_tone: Writer) -> None:
     flac = write_tone(tmp_path / "half.flac").read_bytes()
     (tmp_path / "half.flac").write_bytes(flac[: len(flac) // 2] + bytes(len(flac) // 2))

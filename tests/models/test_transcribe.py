@@ -261,6 +261,14 @@ def recipe(name: Path, kind: str) -> Any:
     )
 
 
+def test_silence_has_no_words_but_may_have_a_label(model: SpeechModel, tiny_whisper: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "muted.wav", np.zeros(2 * RATE), RATE)
+    (heard,) = transcribe(model, tmp_path / "muted.wav")
+    assert heard.text == "" and heard.segments == [] and heard.complete and heard.seconds == 2.0
+    (heard,) = transcribe(to_adapt(recipe(tiny_whisper, "classify"), ["one", "two"]), tmp_path / "muted.wav")
+    assert heard.text
+
+
 def test_a_classifier_answers_labels(tiny_whisper: Path, table: Path, long_file: Path) -> None:
     torch.manual_seed(0)
     classifier = to_adapt(recipe(tiny_whisper, "classify"), ["one", "two", "six"])
