@@ -155,10 +155,11 @@ def _numbers(stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(value: Any) -> Any:
-    """The last part of a path; COLUMN=VALUE, hub:owner/name and what is no text as they are."""
+    """The last part of a path, `RUN/model` of a run's; COLUMN=VALUE, hub:owner/name and what is no text as they are."""
     if not isinstance(value, str) or value.startswith("hub:") or ("=" in value and not Path(value).is_absolute()):
         return value
-    return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    parts = re.split(r"[/\\]", value.rstrip("/\\"))
+    return "/".join(parts[-2:] if parts[-1] == "model" else parts[-1:])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

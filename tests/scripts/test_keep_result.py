@@ -75,6 +75,21 @@ def test_no_path_of_the_machine_is_kept(script, run, tmp_path, corpus_table, tin
 
 
 @pytest.mark.parametrize(
+    "value, name",
+    [
+        ("/srv/data/train.csv", "train.csv"),
+        ("/srv/runs/accent-best/model/", "accent-best/model"),
+        (r"C:\runs\accent-best\model", "accent-best/model"),
+        ("whisper-tiny.en", "whisper-tiny.en"),
+        ("speaker=s3/4", "speaker=s3/4"),
+        ("hub:openai/model", "hub:openai/model"),
+    ],
+)
+def test_what_a_path_is_called(script, value, name):
+    assert script("keep_result.py")._name(value) == name
+
+
+@pytest.mark.parametrize(
     "words, path",
     [
         ("adapt data.train=/home/me/train.csv", "/home/me/train.csv"),
