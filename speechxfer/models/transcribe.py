@@ -272,13 +272,13 @@ class _Job:
 def _read(one: _Utterance, row: Mapping[str, Any], longest: float, whole: float) -> Iterator[Cut]:
     """The row's cuts. What is wrong with its audio ends them, and is noted.
 
-    A short file that is silent has none, as the silence of long ones is in none: Whisper writes words for it. To a
-    classifier it may be a class.
+    A short file that is silent has none: Whisper writes words for it. To a classifier it may be a class. What is
+    silence in a longer one, `cuts` has told by its level beside the rest, and a faint stretch is none.
     """
     try:
         one.stated = stated_seconds(row)
         for cut in cuts(row, longest=longest, whole=whole):
-            if one.classify or not is_silent(cut.waveform):
+            if one.classify or not (cut.whole and is_silent(cut.waveform)):
                 yield cut
     except UserError as error:
         one.error = error

@@ -269,6 +269,13 @@ def test_silence_has_no_words_but_may_have_a_label(model: SpeechModel, tiny_whis
     assert heard.text
 
 
+def test_faint_speech_in_a_long_file_is_heard(model: SpeechModel, long_file: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(long_file)
+    soundfile.write(tmp_path / "faint.wav", 0.0009 * samples / np.abs(samples).max(), rate, subtype="FLOAT")
+    (heard,) = transcribe(model, tmp_path / "faint.wav")
+    assert heard.segments
+
+
 def test_a_classifier_answers_labels(tiny_whisper: Path, table: Path, long_file: Path) -> None:
     torch.manual_seed(0)
     classifier = to_adapt(recipe(tiny_whisper, "classify"), ["one", "two", "six"])
