@@ -2,9 +2,14 @@
 
 `draw` lists every one-line mutant of six areas (scoring, CTC, selection, cache keys, masks, events), draws forty with
 seed 0, no two in one file closer than ten lines and no operator more than twice in an area, and writes
-scripts/mutants.json. An entry whose `equivalent` gives a
-reason why no test could ever tell stays in the file, and drawing again adds the next of its area in its place. The
-draw belongs to the commit that the file names: draw again from a checkout of it, with `--tree`.
+scripts/mutants.json. An entry whose `equivalent` gives a reason why no test could ever tell stays in the file, and
+drawing again adds the next of its area in its place. The draw belongs to the commit that the file names: draw again
+from a checkout of it, with `--tree`. `drawn` keeps what was drawn; `file`, `line`, `before` and `after` follow the
+code when it moves.
+
+`run` applies one mutant at a time to a copy of the tree and runs its `tests` there, the one in `killed_by` first. It
+exits 1 where one survives or a killing test fails without the mutant too, and 2 where a line is no longer there.
+`--record` writes the killing tests into scripts/mutants.json, and leaves each mutant the files of those alone.
 
 cosmic-ray and mutmut make every mutant of a module; neither samples by area and distance.
 """
@@ -12,21 +17,31 @@ cosmic-ray and mutmut make every mutant of a module; neither samples by area and
 from __future__ import annotations
 
 import argparse
-import ast
 import json
+import os
 import random
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+
+from _one_line import Site, sites
 
 ROOT = Path(__file__).parents[1]
 LISTED = Path(__file__).with_suffix(".json")
 SEED, APART = 0, 10  # lines between two mutants of one file, at least
 OF_A_KIND = 2  # mutants of one operator in an area, at most: constants are everywhere
-PACKAGE = "speechxfer/"
+LIMIT = 300.0  # s of a mutant's tests; what takes longer is killed by that
+COPIED = ("tests", "scripts", "recipes", "docs")  # beside the package, and the files at the root
 
 
 @dataclass(frozen=True)
@@ -80,199 +95,25 @@ ALSO = {
     "encoders/": ["tests/adaptation/test_caching.py", "tests/models"],
 }
 
-COMPARED = {
-    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"), ast.Eq: ("==", "!="),
-    ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"), ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"),
-    ast.NotIn: ("not in", "in"),
-}  # fmt: skip
-COMPUTED = {
-    ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.FloorDiv: ("//", "*"),
-    ast.Mod: ("%", "//"), ast.Pow: ("**", "*"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"), ast.LShift: ("<<", ">>"),
-    ast.RShift: (">>", "<<"),
-}  # fmt: skip
-SWAPPED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
-SWAPPED |= {"argmin": "argmax", "argmax": "argmin", "floor": "ceil", "ceil": "floor"}
-UNSEEN = {"strict", "repr"}  # keywords that only guard against the program's own mistakes, or print
-# an axis too high stops the program wherever the line runs at all: such mutants would say nothing of the tests
-AXES = {"axis", "dim"}
-BY_AXES = {"transpose", "sum", "any", "all", "permute", "unsqueeze", "squeeze"}
-
-
-@dataclass(frozen=True, order=True)
-class Site:
-    """One mutant: the line as it stands, and as it would be."""
-
-    file: str
-    line: int
-    operator: str
-    after: str
-    before: str
-
-
-class Finder(ast.NodeVisitor):
-    """Every one-line mutant of a syntax tree, in `found`; annotations, docstrings and messages are left as they are."""
-
-    def __init__(self, file: str, text: str) -> None:
-        self.file, self.lines = file, text.splitlines()
-        self.found: list[Site] = []
-
-    def offer(self, operator: str, line: int, start: int, end: int, new: str) -> None:
-        """One line with the bytes `start` to `end` replaced; not where the file would not be Python any more."""
-        before = self.lines[line - 1]
-        raw = before.encode()
-        after = (raw[:start] + new.encode() + raw[end:]).decode()
-        try:
-            ast.parse("\n".join([*self.lines[: line - 1], after, *self.lines[line:]]))
-        except SyntaxError:
-            return
-        self.found.append(Site(self.file, line, operator, after, before))
-
-    def replace(self, operator: str, node: ast.expr | ast.stmt, new: str) -> None:
-        if node.lineno == node.end_lineno and node.end_col_offset is not None:
-            self.offer(operator, node.lineno, node.col_offset, node.end_col_offset, new)
-
-    def between(self, left: ast.expr | ast.stmt, right: ast.expr, old: str, new: str) -> None:
-        """Replace the operator that stands between two expressions, on the line of the right one."""
-        start = left.end_col_offset if left.end_lineno == right.lineno else 0
-        gap = self.lines[right.lineno - 1].encode()[start : right.col_offset].decode()
-        at = gap.find(old)
-        if at >= 0 and start is not None:
-            self.offer(f"{old} to {new}", right.lineno, start + at, start + at + len(old), new)
-
-    def negate(self, test: ast.expr) -> None:
-        """A condition without an operator of its own."""
-        if isinstance(test, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
-            self.offer("condition negated", test.lineno, test.col_offset, test.col_offset, "not ")
-
-    # -- what is left as it is -----------------------------------------------------------------------------------
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        if node.name not in ("__repr__", "__str__"):
-            for child in (*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body):
-                self.visit(child)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        for child in node.body:
-            self.visit(child)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
-            self.visit(node.value)
-
-    def _leave(self, node: ast.AST) -> None:
-        """Not looked into."""
-
-    visit_Raise = visit_Assert = visit_JoinedStr = visit_Import = visit_ImportFrom = _leave  # noqa: N815
-
-    # -- what is changed -----------------------------------------------------------------------------------------
-    def visit_Compare(self, node: ast.Compare) -> None:
-        for left, operator, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
-            self.between(left, right, *COMPARED[type(operator)])
-        self.generic_visit(node)
-
-    def visit_BinOp(self, node: ast.BinOp) -> None:
-        texts = [part for part in (node.left, node.right) if isinstance(part, ast.JoinedStr | ast.Constant)]
-        of_text = any(isinstance(part, ast.JoinedStr) or isinstance(part.value, str) for part in texts)
-        if type(node.op) in COMPUTED and not of_text:
-            self.between(node.left, node.right, *COMPUTED[type(node.op)])
-        self.generic_visit(node)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        old, new = COMPUTED.get(type(node.op), ("", ""))
-        if old:
-            self.between(node.target, node.value, f"{old}=", f"{new}=")
-        self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-        for left, right in zip(node.values, node.values[1:], strict=False):
-            self.between(left, right, old, new)
-        self.generic_visit(node)
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        if node.operand.lineno == node.lineno and not isinstance(node.op, ast.UAdd):
-            names = {ast.Not: "not dropped", ast.Invert: "~ dropped", ast.USub: "minus dropped"}
-            self.offer(names[type(node.op)], node.lineno, node.col_offset, node.operand.col_offset, "")
-        self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, bool):
-            self.replace(f"{node.value} to {not node.value}", node, str(not node.value))
-        elif isinstance(node.value, int):
-            self.replace("integer + 1", node, str(node.value + 1))
-        elif isinstance(node.value, float):
-            self.replace("float doubled", node, str(node.value * 2 or 1.0))
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        if (
-            isinstance(node.value, ast.Attribute)
-            and node.value.attr == "shape"
-            and not isinstance(node.slice, ast.Slice)
-        ):
-            self.visit(node.value)
-        elif isinstance(node.slice, ast.UnaryOp) and isinstance(node.slice.operand, ast.Constant):
-            self.replace("subscript -1 to 0", node.slice, "0")
-            self.visit(node.value)
-        else:
-            self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if name in SWAPPED and node.func.end_col_offset is not None and node.func.end_lineno is not None:
-            end = node.func.end_col_offset
-            self.offer(f"{name} to {SWAPPED[name]}", node.func.end_lineno, end - len(name), end, SWAPPED[name])
-        of_axes = isinstance(node.func, ast.Attribute) and name in BY_AXES
-        positional = [word for word in node.args if not (of_axes and isinstance(word, ast.Constant))]
-        named = [word.value for word in node.keywords if word.arg not in UNSEEN | AXES]
-        for child in (node.func, *positional, *named):
-            self.visit(child)
-
-    def visit_Dict(self, node: ast.Dict) -> None:
-        for key, value in zip(node.keys, node.values, strict=True):
-            if key is not None and not isinstance(value, ast.Constant):
-                self.replace("entry to None", value, "None")
-        self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> None:
-        if isinstance(node.value, ast.Call):
-            self.replace("call dropped", node, "pass")
-        self.generic_visit(node)
-
-    def _conditioned(self, node: Any) -> None:
-        for test in node.ifs if isinstance(node, ast.comprehension) else [node.test]:
-            self.negate(test)
-        self.generic_visit(node)
-
-    visit_If = visit_IfExp = visit_While = visit_comprehension = _conditioned  # noqa: N815
-
 
 # -- the drawing -----------------------------------------------------------------------------------------------------
-def sites(tree: Path, file: str, functions: Sequence[str]) -> list[Site]:
-    """Every mutant of a file, or of some of its functions (`name`, `Class.name`), in the order of its lines."""
-    text = (tree / file).read_text(encoding="utf-8")
-    finder, parsed = Finder(file, text), ast.parse(text)
-    named = {
-        f"{outer.name}.{inner.name}" if isinstance(outer, ast.ClassDef) else inner.name: inner
-        for outer in (parsed, *parsed.body)
-        for inner in getattr(outer, "body", [])
-        if isinstance(inner, ast.FunctionDef)
-    }
-    for part in [named[name] for name in functions] if functions else [parsed]:
-        finder.visit(part)
-    return sorted(set(finder.found))
+def package(tree: Path) -> str:
+    """The name of the tree's package, which is another at another commit."""
+    return next(tree.glob("*/py.typed")).parent.name
 
 
 def in_order(tree: Path) -> Iterator[tuple[str, list[Site]]]:
     """Each area's mutants, all of them, in the order in which they are drawn."""
     rng = random.Random(SEED)
     for area, where in AREAS.items():
-        pool = [site for file, names in where.files.items() for site in sites(tree, PACKAGE + file, names)]
+        pool = [site for file, names in where.files.items() for site in sites(tree, f"{package(tree)}/{file}", names)]
         rng.shuffle(pool)
         yield area, pool
 
 
 def tests_of(tree: Path, file: str) -> list[str]:
     """The tests likeliest to tell: the module's own, its folder's, those of what stands on it."""
-    inside = file.removeprefix(PACKAGE)
+    inside = file.partition("/")[2]
     folder = Path("tests") / Path(inside).parent
     own = folder / f"test_{Path(inside).stem.strip('_')}.py"
     wanted = [own.as_posix()] if (tree / own).is_file() else []
@@ -332,8 +173,16 @@ def draw(tree: Path, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*found, *(entry for _, entry in more)]
 
 
+def _read() -> dict[str, Any]:
+    return json.loads(LISTED.read_text(encoding="utf-8"))
+
+
+def _write(listed: dict[str, Any]) -> None:
+    LISTED.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def draw_command(asked: argparse.Namespace) -> int:
-    listed = json.loads(LISTED.read_text(encoding="utf-8")) if LISTED.is_file() else {"mutants": []}
+    listed = _read() if LISTED.is_file() else {"mutants": []}
     commit = subprocess.run(
         ["git", "-C", asked.tree, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -341,11 +190,166 @@ def draw_command(asked: argparse.Namespace) -> int:
         print(f"the mutants were drawn from {listed['drawn_from_commit']}: draw from a checkout of it, with --tree")
         return 2
     mutants = draw(asked.tree, listed["mutants"])
-    whole = {"drawn_from_commit": commit, "seed": SEED, "lines_apart": APART, "mutants": mutants}
-    LISTED.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write({"drawn_from_commit": commit, "seed": SEED, "lines_apart": APART, "mutants": mutants})
     for one in mutants:
         print(f"{one['id']:3} {one['area']:10} {one['file']}:{one['line']} {one['operator']}: {one['after'].strip()}")
     return 0
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Outcome:
+    """What the tests made of one mutant. killed_by: a test, "timeout" or how they broke off; None where it survived."""
+
+    id: int
+    area: str
+    where: str
+    killed_by: str | None
+    seconds: float
+
+
+def mutated(text: str, mutant: dict[str, Any]) -> str:
+    """The file's text with the mutant in it, at the place nearest to its line. Raises LookupError where none is."""
+    lines = text.split("\n")
+    places = [place for place, line in enumerate(lines) if line == mutant["before"]]
+    if not places:
+        raise LookupError(f"no line {mutant['before'].strip()!r}")
+    lines[min(places, key=lambda place: abs(place + 1 - mutant["line"]))] = mutant["after"]
+    return "\n".join(lines)
+
+
+def stale(tree: Path, mutants: Sequence[dict[str, Any]]) -> list[str]:
+    """What of the mutants is not in the tree: lines that have changed, tests that have gone."""
+    found = []
+    for one in mutants:
+        try:
+            mutated((tree / one["file"]).read_text(encoding="utf-8"), one)
+        except (OSError, LookupError) as error:
+            found.append(f"mutant {one['id']}: {one['file']}:{one['line']}: {error}")
+        found += [f"mutant {one['id']}: no {path}" for path in one["tests"] if not (tree / path).exists()]
+    return found
+
+
+class Copy:
+    """A copy of the tree in a folder of its own, in which tests run on the copied package."""
+
+    def __init__(self, tree: Path, place: Path) -> None:
+        self.folder, self.scratch = place / "tree", place / "tmp"
+        self.scratch.mkdir(parents=True)
+        for name in (package(tree), *COPIED):
+            shutil.copytree(tree / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in tree.iterdir():
+            if path.is_file() and not path.name.startswith("."):
+                shutil.copy(path, self.folder)
+        # nothing compiled is kept: a mutant within a second of another, of the same size, would not be seen
+        single = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment = {**os.environ, **single, "PYTHONPATH": str(self.folder), "TMPDIR": str(self.scratch)}
+        asked = [sys.executable, "-c", f"import {package(tree)} as found; print(found.__file__)"]
+        heard = subprocess.run(
+            asked, cwd=self.scratch, env=self.environment, capture_output=True, text=True, check=True
+        )
+        if not Path(heard.stdout.strip()).is_relative_to(self.folder):
+            raise RuntimeError(f"the tests would run on {heard.stdout.strip()}, which is no copy")
+
+    def pytest(self, *arguments: str, limit: float | None = None) -> tuple[int | None, str]:
+        """Exit status, None where the time was up, and what was printed."""
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", *arguments]
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                printed, _ = process.communicate(timeout=limit)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)  # and what the tests started
+                if isinstance(error, subprocess.TimeoutExpired):
+                    return None, ""
+                raise
+        return process.returncode, printed
+
+    def try_out(self, mutant: dict[str, Any], limit: float) -> Outcome:
+        """Run the mutant's tests on it; the file is as before afterwards."""
+        path, began, killer = self.folder / mutant["file"], time.perf_counter(), None
+        text = path.read_text(encoding="utf-8")
+        path.write_text(mutated(text, mutant), encoding="utf-8")
+        first = [mutant["killed_by"]] if "::" in (mutant["killed_by"] or "") else []
+        try:
+            for tests in (first, mutant["tests"]):
+                killer = self._killer(tests, limit) if tests and killer is None else killer
+        finally:
+            path.write_text(text, encoding="utf-8")
+        where = f"{mutant['file']}:{mutant['line']}"
+        return Outcome(mutant["id"], mutant["area"], where, killer, round(time.perf_counter() - began, 1))
+
+    def _killer(self, tests: Sequence[str], limit: float) -> str | None:
+        status, printed = self.pytest("-x", *tests, limit=limit)
+        if status is None:
+            return "timeout"
+        if status == 0 or (status == 4 and "not found: " in printed):  # the test has another name by now
+            return None
+        if named := re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", printed, re.MULTILINE):
+            return named[1]
+        return f"pytest's exit status {status}"
+
+
+def chosen(asked: argparse.Namespace, mutants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mutants that are asked for, without the equivalent ones."""
+    wanted = {int(number) for number in asked.ids.split(",")} if asked.ids else {one["id"] for one in mutants}
+    return [one for one in mutants if one["id"] in wanted and not one["equivalent"]]
+
+
+def run_command(asked: argparse.Namespace) -> int:
+    listed = _read()
+    mutants = chosen(asked, listed["mutants"])
+    if problems := stale(asked.tree, mutants):
+        print(*problems, "fix: update file, line, before, after or tests in scripts/mutants.json", sep="\n")
+        return 2
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        free: SimpleQueue[Copy] = SimpleQueue()
+        for number in range(asked.jobs):
+            free.put(Copy(asked.tree, Path(place) / str(number)))
+
+        def one_at_a_time(mutant: dict[str, Any]) -> Outcome:
+            copy = free.get()
+            try:
+                outcome = copy.try_out(mutant, asked.limit)
+            finally:
+                free.put(copy)
+            fate = "SURVIVED" if outcome.killed_by is None else f"killed by {outcome.killed_by}"
+            print(f"{outcome.id:3} {outcome.area:10} {outcome.where}  {fate}  {outcome.seconds:.0f} s", flush=True)
+            return outcome
+
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            outcomes = list(pool.map(one_at_a_time, mutants))
+        tests = sorted({one.killed_by for one in outcomes if "::" in (one.killed_by or "")})
+        status, printed = free.get().pytest(*tests) if tests else (0, "")
+    survivors = [one for one in outcomes if one.killed_by is None]
+    print(
+        f"{len(outcomes)} mutants, {len(survivors)} survived, {sum(one.seconds for one in outcomes) / 60:.1f} minutes"
+    )
+    if status:
+        print(f"tests that fail without a mutant too:\n{printed}")
+    if asked.json:
+        asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n", encoding="utf-8")
+    if asked.record and not status:
+        record(listed, outcomes)
+    return 1 if survivors or status else 0
+
+
+def record(listed: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+    """Write what killed each mutant; the file of a killing test is the one that runs next time."""
+    by_id = {one["id"]: one for one in listed["mutants"]}
+    for outcome in outcomes:
+        if outcome.killed_by is not None:
+            by_id[outcome.id]["killed_by"] = outcome.killed_by
+            if ".py" in outcome.killed_by:
+                by_id[outcome.id]["tests"] = [outcome.killed_by.partition("::")[0]]
+    _write(listed)
 
 
 def main() -> int:
@@ -354,6 +358,14 @@ def main() -> int:
     drawing = commands.add_parser("draw", help="write scripts/mutants.json")
     drawing.add_argument("--tree", type=Path, default=ROOT)
     drawing.set_defaults(command=draw_command)
+    running = commands.add_parser("run", help="run the tests against each mutant")
+    running.add_argument("--tree", type=Path, default=ROOT, help="the source tree that is copied")
+    running.add_argument("--ids", default="", help="such as 3,7; all by default")
+    running.add_argument("--jobs", type=int, default=1)
+    running.add_argument("--limit", type=float, default=LIMIT, help="seconds after which a mutant counts as killed")
+    running.add_argument("--json", type=Path, help="write the outcomes there")
+    running.add_argument("--record", action="store_true", help="write the killing tests into scripts/mutants.json")
+    running.set_defaults(command=run_command)
     asked = parser.parse_args()
     return asked.command(asked)
 
