@@ -166,11 +166,13 @@ def draw(tree: Path, known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 more.append((instead, entry))
             if entry["equivalent"]:
                 owed.append(entry)
-    for number, entry in enumerate([*found, *(entry for _, entry in more)], 1):
+    drawn = [*found, *(entry for _, entry in more)]
+    last = max((one["id"] for one in known), default=0)
+    for number, entry in enumerate((entry for entry in drawn if not entry["id"]), last + 1):
         entry["id"] = number
     for instead, entry in more:
         entry["replaces"] = instead["id"]
-    return [*found, *(entry for _, entry in more)]
+    return sorted(drawn, key=lambda one: one["id"])
 
 
 def _read() -> dict[str, Any]:
@@ -304,8 +306,7 @@ def chosen(asked: argparse.Namespace, mutants: Sequence[dict[str, Any]]) -> list
 
 
 def run_command(asked: argparse.Namespace) -> int:
-    listed = _read()
-    mutants = chosen(asked, listed["mutants"])
+    mutants = chosen(asked, _read()["mutants"])
     if problems := stale(asked.tree, mutants):
         print(*problems, "fix: update file, line, before, after or tests in scripts/mutants.json", sep="\n")
         return 2
@@ -337,12 +338,13 @@ def run_command(asked: argparse.Namespace) -> int:
     if asked.json:
         asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n", encoding="utf-8")
     if asked.record and not status:
-        record(listed, outcomes)
+        record(outcomes)
     return 1 if survivors or status else 0
 
 
-def record(listed: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+def record(outcomes: Sequence[Outcome]) -> None:
     """Write what killed each mutant; the file of a killing test is the one that runs next time."""
+    listed = _read()  # as it is by now
     by_id = {one["id"]: one for one in listed["mutants"]}
     for outcome in outcomes:
         if outcome.killed_by is not None:
