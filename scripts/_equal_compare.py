@@ -189,9 +189,10 @@ def _renaming(names: Mapping[str, str], at: str) -> list[tuple[Key, Key]]:
 def _unlike(
     old: Any, new: Any, renaming: list[tuple[Key, Key]], keys_only: list[str], values: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield what differs between two JSON values, the old one's keys renamed."""
-    left = {_renamed(key, renaming): value for key, value in _leaves(old, ())}
+    """Yield what differs between two JSON values, the old one's keys renamed where the new one has the new name."""
     right = dict(_leaves(new, ()))
+    pairs = [(key, _renamed(key, renaming), value) for key, value in _leaves(old, ())]
+    left = {key if key in right and name not in right else name: value for key, name, value in pairs}
     patterns = [tuple(pattern.split(".")) for pattern in keys_only]
     for key in sorted(left.keys() | right.keys()):
         name = ".".join(key)

@@ -184,12 +184,17 @@ def write_accents(folder: Path, corpus: Path) -> None:
 
 
 def write_wake_words(folder: Path, corpus: Path) -> None:
-    """Write tables of wakewords: 40 recordings of *computer* and 20 of *jarvis* to train on, 20 others to test."""
+    """Write tables of wakewords: 40 recordings of *computer* and 20 of *jarvis* to train on, 20 others to test.
+
+    `stream.wav` has twelve of the others one after another.
+    """
     rows = _read(corpus / "train.csv", folder)
     word = [row for row in rows if row["label"] == "computer"]
     others = [row for row in rows if row["label"] == "jarvis"]
     write_table(folder / "train.csv", word[:40] + others[:20])
     write_table(folder / "test.csv", word[40:60])
+    sounds = [soundfile.read(folder / row["audio"], dtype="float32")[0] for row in word[40:52]]
+    soundfile.write(folder / "stream.wav", np.concatenate(sounds), RATE)
 
 
 def _read(table: Path, folder: Path) -> Rows:

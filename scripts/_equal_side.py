@@ -112,7 +112,7 @@ class Side:
         self.speechxfer("adapt", "adapt", recipe, *words, "output=run", *options)
 
     def use(self, model: str, table: Path, *baseline: Any, audio: Path | None = None, words: bool = False) -> None:
-        """Evaluate, transcribe and export a model.
+        """Evaluate a model on a table, and transcribe the table's audio.
 
         audio: a long file that is transcribed in cuts. words: ask for the words' times, of a CTC head.
         """
@@ -123,7 +123,11 @@ class Side:
                 target = self.folder / f"{name}.jsonl"
                 wanted = ("--output", target, "--json", target.with_suffix(".json"), *(["--words"] if words else []))
                 self.speechxfer(f"transcribe-{name}", "transcribe", model, heard, *wanted)
-        self.speechxfer("export", "export", model, "--to", "transformers", "--output", "transformers")
+
+    def export(self, form: str, check: Path | None = None, code: int = 0) -> None:
+        """Export the run's model in a form, and check it on a table."""
+        proof = () if check is None else ("--check", check, "--json", self.folder / f"{form}.json")
+        self.speechxfer(form, "export", "run", "--to", form, "--output", form, *proof, code=code)
 
     def speechxfer(self, name: str, *words: Any, cwd: Path | None = None, code: int = 0) -> None:
         """Run a command of the command line; its output goes to the case's log."""
@@ -177,4 +181,6 @@ def spelling(tree: Path, work: Path, keys: str) -> dict[str, dict[str, str]]:
             raise CaseError(f"{tree}: its schema of {schema} was not found; say --keys old or --keys new")
         mapped = stated[schema].items() if keys != "old" else ()
         found[schema] = {old: new for old, new in mapped if keys == "new" or old not in have}
+        if keys == "auto" and (gone := [f"{old} or {new}" for old, new in found[schema].items() if new not in have]):
+            raise CaseError(f"{tree}: its schema of {schema} has neither {', '.join(gone)}: mend {KEYS.name}")
     return found
