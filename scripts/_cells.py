@@ -9,7 +9,7 @@ Document = dict[str, Any]
 Rows = list[list[str]]
 
 
-def per_cent(rate: float) -> str:
+def format_percent(rate: float) -> str:
     return f"{100 * rate:.1f} %"
 
 
@@ -23,9 +23,9 @@ def rated(part: Document, measure: str) -> str:
         return "no rate: no reference words"
     over = "" if part["speakers"] else ", over utterances"
     if measure == "WER":
-        return per_cent(part["wer"]) + between(part["interval"], over)
+        return format_percent(part["wer"]) + between(part["interval"], over)
     interval = part["interval"] and [max(0.0, 1 - part["interval"][1]), 1 - part["interval"][0]]
-    return f"accuracy {per_cent(1 - part['wer'])}{between(interval, over)}"
+    return f"accuracy {format_percent(1 - part['wer'])}{between(interval, over)}"
 
 
 def timed(spread: Document, unit: str = " s") -> str:

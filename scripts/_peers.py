@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from _cells import Document, Rows, between, per_cent, timed
+from _cells import Document, Rows, between, format_percent, timed
 
 _THEIRS = "transformers"
 
@@ -43,11 +43,11 @@ def until_dev(bench: Document) -> Rows:
     """Wall time to the best dev WER of the usual script."""
     found = bench["until_dev"]
     best, ours = found["their_best"], found["ours_as_good"]
-    what = f"until the usual script's best dev WER, {per_cent(best['dev'])}, on {bench['corpus']}"
+    what = f"until the usual script's best dev WER, {format_percent(best['dev'])}, on {bench['corpus']}"
     theirs = f"transformers' usual script {best['seconds'] / 60:.1f} min"
     if ours is None:
         return [[what, "not reached", theirs]]
-    reached = f"{ours['seconds'] / 60:.1f} min ({per_cent(ours['dev'])})"
+    reached = f"{ours['seconds'] / 60:.1f} min ({format_percent(ours['dev'])})"
     return [[what, reached, f"{theirs}: {found['times_as_fast']:.1f} times as fast, one run"]]
 
 
@@ -60,7 +60,7 @@ def against_faster_whisper(bench: Document) -> Rows:
     ]  # fmt: skip
     for side, of in bench["sides"].items():
         what = f"{minutes:.0f} min transcribed ({bench['corpus']}), beam {bench['beams']}: {side}"
-        rate = f"WER {per_cent(of['wer'])}{between(of['interval'])}"
+        rate = f"WER {format_percent(of['wer'])}{between(of['interval'])}"
         fast = f"{timed(of['throughput'], ' s')} of speech a second, {_gigabytes(of)}"
         rows.append([what, fast, "; ".join([rate, *(ratios if not rows else [])])])
     return rows

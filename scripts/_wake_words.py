@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from _cells import Document, Rows, between, per_cent, timed
+from _cells import Document, Rows, between, format_percent, timed
 
 
 def means(folds: Document) -> Iterable[tuple[str, Document]]:
@@ -14,7 +14,7 @@ def means(folds: Document) -> Iterable[tuple[str, Document]]:
 
 def missed(of: Document) -> str:
     """`3.2 % [9 of 282] (1.5 to 6.0)`."""
-    return f"{per_cent(of['miss_rate'])} [{of['misses']} of {of['positives']}]{between(of['intervals']['miss_rate'])}"
+    return f"{format_percent(of['miss_rate'])} [{of['misses']} of {of['positives']}]{between(of['intervals']['miss_rate'])}"
 
 
 def _alarms(count: int) -> str:
@@ -29,13 +29,15 @@ def by_folds(folds: Document) -> Rows:
             none, one = at["at_0_alarms"], at["at_1_alarms"]
             delay = f"{none['delay_ms']['median']:.0f} ms" if none["delay_ms"] else "–"
             own = of["as_calibrated"][condition]
-            at_own = f"{per_cent(own['misses'] / own['positives'])}, {_alarms(own['false_alarms'])}"
+            at_own = f"{format_percent(own['misses'] / own['positives'])}, {_alarms(own['false_alarms'])}"
             rows.append([word, condition, missed(none), missed(one), at_own, delay])
     for condition, at in means(folds):
         every = [of["as_calibrated"][condition] for of in folds["words"].values()]
         rate = sum(own["misses"] / own["positives"] for own in every) / len(every)
-        at_own = f"{per_cent(rate)}, {_alarms(sum(own['false_alarms'] for own in every))}"
-        rows.append(["mean", condition, per_cent(at["at_0_alarms"]), per_cent(at["at_1_alarms"]), at_own, ""])
+        at_own = f"{format_percent(rate)}, {_alarms(sum(own['false_alarms'] for own in every))}"
+        rows.append(
+            ["mean", condition, format_percent(at["at_0_alarms"]), format_percent(at["at_1_alarms"]), at_own, ""]
+        )
     return rows
 
 
@@ -49,8 +51,8 @@ def few_shots(bench: Document) -> Rows:
     return [
         [
             f"{bench['recordings']} recordings of *{bench['word']}*, {condition}",
-            f"missed at no false alarm, median {per_cent(of['at_0_alarms']['median'])}",
-            f"{per_cent(of['at_0_alarms']['low'])} to {per_cent(of['at_0_alarms']['high'])} over "
+            f"missed at no false alarm, median {format_percent(of['at_0_alarms']['median'])}",
+            f"{format_percent(of['at_0_alarms']['low'])} to {format_percent(of['at_0_alarms']['high'])} over "
             f"{of['at_0_alarms']['repeats']} draws",
         ]
         for condition, of in bench["miss_rate"].items()
@@ -77,7 +79,7 @@ def peers(bench: Document) -> Rows:
     sides = bench["mean_miss_rate"]
     for condition, of in sides["speechxfer"].items():
         both = (of, sides["head on their embedding"][condition])
-        rates = (f"{per_cent(at['at_0_alarms'])}, {per_cent(at['at_1_alarms'])}" for at in both)
+        rates = (f"{format_percent(at['at_0_alarms'])}, {format_percent(at['at_1_alarms'])}" for at in both)
         rows.append([f"missed at no false alarm, and at one, {condition}", *rates])
     for name, of in bench["stock"]["models"].items():
         rows.append(["false alarms", "–", f"stock `{name}`: {of['false_alarms']} in {of['hours']:.1f} h"])
@@ -95,7 +97,7 @@ def teachers(bench: Document) -> Rows:
     without, (teacher, with_it) = bench["sides"]["none"], next(i for i in bench["sides"].items() if i[0] != "none")
 
     def mean(side: list[Document], condition: str) -> str:
-        return per_cent(sum(one["miss_rate"][condition]["at_0_alarms"] for one in side) / len(side))
+        return format_percent(sum(one["miss_rate"][condition]["at_0_alarms"] for one in side) / len(side))
 
     return [
         [

@@ -2,7 +2,7 @@
 
 The first 200 utterances of a seeded shuffle of TABLE, answered one by one and in batches of 32 whose utterances are of
 whatever lengths they come in. Says how many transcripts are equal, and the largest difference of any frame. Greedy, and
-with `--beams N` by beam search too. MODEL is a run folder or any other MODEL. Exit code 1 where a transcript differs.
+with `--beam-size N` by beam search too. MODEL is a run folder or any other MODEL. Exit code 1 where a transcript differs.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechxfer.adaptation.evaluation import provenance
+from speechxfer.adaptation.predictions import make_provenance
 from speechxfer.data import audio
-from speechxfer.data.read import read
-from speechxfer.encoders.weights import find, folder_fingerprint
+from speechxfer.data.reader import read
+from speechxfer.encoders.checkpoints import hash_model_dir, resolve_transformers_dir
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel, load
-from speechxfer.shapes import RATE
+from speechxfer.shapes import SAMPLE_RATE
 
 
 def answers(model: SpeechModel, waveforms: Sequence[np.ndarray], size: int) -> list[str]:
     """The answers in order, `size` waveforms at a time."""
-    return [text for at in range(0, len(waveforms), size) for text in model.answer(waveforms[at : at + size])]
+    return [text for at in range(0, len(waveforms), size) for text in model.predict(waveforms[at : at + size])]
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def _frames(model: SpeechModel, waveforms: Sequence[np.ndarray]) -> Any:
 
 def compare(model: SpeechModel, ids: Sequence[str], waveforms: Sequence[np.ndarray], size: int, beams: int) -> dict:
     """How many answers are equal, and those that are not."""
-    model.settings.beams = beams
+    model.settings.beam_size = beams
     alone, together = answers(model, waveforms, 1), answers(model, waveforms, size)
     different = [
         {"id": name, "alone": one, "in_batch": other}
@@ -71,18 +71,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("table")
     parser.add_argument("--utterances", type=int, default=200, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=32, help="utterances in a batch; default %(default)s")
-    parser.add_argument("--beams", type=int, help="search by beam of this width too")
+    parser.add_argument("--beam-size", type=int, help="search by beam of this width too")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; default %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     given = parser.parse_args(arguments)
     model = load(given.model, device=given.device)
-    if given.beams is not None and model.kind != "seq2seq":
-        raise UserError(f"a {model.kind} model has no beam search", where="--beams")
+    if given.beam_size is not None and model.kind != "seq2seq":
+        raise UserError(f"a {model.kind} model has no beam search", where="--beam-size")
     rows = read(given.table).shuffle(seed=0)
     rows = rows.select(range(min(given.utterances, len(rows))))
-    ids, waveforms = list(rows["id"]), [audio.load(row) for row in rows]
-    lengths = sorted(len(waveform) / RATE for waveform in waveforms)
-    searches = {"greedy": 1} | ({} if given.beams is None else {f"beam {given.beams}": given.beams})
+    ids, waveforms = list(rows["id"]), [audio.load_waveform(row) for row in rows]
+    lengths = sorted(len(waveform) / SAMPLE_RATE for waveform in waveforms)
+    searches = {"greedy": 1} | ({} if given.beam_size is None else {f"beam {given.beam_size}": given.beam_size})
     found = {name: compare(model, ids, waveforms, given.batch, beams) for name, beams in searches.items()}
     result = {
         "command": "python scripts/batch_invariance.py",
@@ -91,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "transcripts": found,
         "largest_frame_difference": frame_difference(model, waveforms, given.batch),
         "audio_seconds": {"shortest": round(lengths[0], 2), "longest": round(lengths[-1], 2)},
-        "provenance": provenance({"checkpoint": folder_fingerprint(find(given.model)), "kind": model.kind}),
+        "provenance": make_provenance(
+            {"checkpoint": hash_model_dir(resolve_transformers_dir(given.model)), "kind": model.kind}
+        ),
     }
     for name, counts in found.items():
         print(f"{name}: {counts['equal']} of {counts['utterances']} transcripts equal at batch 1 and {given.batch}")

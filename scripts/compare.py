@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 from speechxfer.errors import UserError
-from speechxfer.scoring import compare, score
-from speechxfer.scoring.matching import read_pairs
+from speechxfer.scoring import compare_scores, score
+from speechxfer.scoring.pairing import read_pairs
 
 
 def main(reference: str, *hypotheses: str) -> None:
     systems = read_pairs(Path(reference), list(map(Path, hypotheses)))[-2:]
     before, after = (score(s.references, s.hypotheses, s.ids, s.speakers) for s in systems)
-    print(before.summary(), after.summary(), compare(before, after).summary(), sep="\n")
+    print(before.summary(), after.summary(), compare_scores(before, after).summary(), sep="\n")
 
 
 if __name__ == "__main__":

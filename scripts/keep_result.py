@@ -19,7 +19,7 @@ import numpy as np
 from bench._measuring import machine
 
 from speechxfer.config import shipped_recipes
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.scoring.statistics import jackknife_t
 
 RESULTS = Path(__file__).parents[1] / "recipes" / "results"
@@ -109,7 +109,7 @@ def recipe_of(name: str) -> str:
     fitting = [recipe for recipe in known if name == recipe or name.startswith(f"{recipe}-")]
     if not fitting:
         raise UserError(
-            f"'{name}' begins with no recipe's name{nearest(name, known)}",
+            f"'{name}' begins with no recipe's name{suggest_nearest(name, known)}",
             where="--name",
             fix=f"{', '.join(known)}, or one of them with a suffix",
         )

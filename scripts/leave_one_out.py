@@ -14,8 +14,8 @@ from pathlib import Path
 
 from speechxfer.adaptation.run import adapt
 from speechxfer.config import load_recipe
-from speechxfer.data.read import read
-from speechxfer.report.progress import Narrator
+from speechxfer.data.reader import read
+from speechxfer.report.progress import Reporter
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
-    narrator = Narrator()
+    narrator = Reporter()
     held: dict[str, dict] = {}
     for value in sorted(set(read(options.table)[options.column])):
         folder = options.output / value
@@ -44,9 +44,9 @@ def main() -> None:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         held[value] = {key: report["after"][key] for key in ("wer", "interval", "utterances", "substitutions")}
         held[value] |= {"accuracy": 1 - report["after"]["wer"], "seconds": report["speed"]["total_seconds"]}
-        narrator.say(f"{value}: accuracy {held[value]['accuracy']:.2%}")
+        narrator.info(f"{value}: accuracy {held[value]['accuracy']:.2%}")
     mean = sum(one["accuracy"] for one in held.values()) / len(held)
-    narrator.say(f"mean accuracy over {len(held)} held-out values of {options.column}: {mean:.2%}")
+    narrator.info(f"mean accuracy over {len(held)} held-out values of {options.column}: {mean:.2%}")
     result = {"recipe": options.recipe, "column": options.column, "mean_accuracy": mean, "held_out": held}
     (options.output / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from speechxfer.report.html import write_report
+from speechxfer.report.html import write_html_report
 from speechxfer.scoring import Score, score
 
 SENTENCE = (
@@ -95,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = given.report or Path(folder, "report.html")
         if given.report is None:
-            write_report(page, "An example: transcripts made up for 24 speakers", example())
+            write_html_report(page, "An example: transcripts made up for 24 speakers", example())
         picture(page, given.picture, given.width, given.height)
 
 

@@ -69,7 +69,7 @@ def relative(audio: Path, output: Path) -> str:
     return Path(os.path.relpath(audio.resolve(), output.resolve())).as_posix()
 
 
-def hold_out(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+def split_held_out(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """(train and dev, test): of the sorted speakers every fifth from the third is test, of the rest every tenth dev."""
     speakers = sorted({row["speaker"] for row in rows})
     reported = set(speakers[2::5])
@@ -116,8 +116,8 @@ def main() -> None:
             train = official(arguments.archive, "train", output)
             write(output, "train.csv", train)
             write(output, "test.csv", official(arguments.archive, "test", output))
-        if arguments.hold_out or arguments.table is not None:
-            rest, reported = hold_out(train)
+        if arguments.split_held_out or arguments.table is not None:
+            rest, reported = split_held_out(train)
             write(output, "train-part.csv", rest)
             write(output, "test-part.csv", reported)
             if arguments.only is not None:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from _cells import Document, Rows, between, markdown, per_cent, rated, timed
+from _cells import Document, Rows, between, format_percent, markdown, rated, timed
 from _keys import keys_table
 from _peers import PEERS, gpu
 from _wake_words import FOLDS, WAKE_WORDS, by_folds, means, taken
 
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 
 ROOT = Path(__file__).parents[1]
 MARK = "<!-- table: "
@@ -116,7 +116,9 @@ class Results:
         """A wake word's mean misses, in a line; nothing where they are not measured."""
         if FOLDS not in self.found:
             return ""
-        rates = self._described(FOLDS, lambda d: [[f"{c} {per_cent(of['at_0_alarms'])}" for c, of in means(d)]])[0]
+        rates = self._described(FOLDS, lambda d: [[f"{c} {format_percent(of['at_0_alarms'])}" for c, of in means(d)]])[
+            0
+        ]
         return f"missed at no false alarm: {', '.join(rates)}"
 
     def _described(self, name: str, describe: Callable[[Document], Rows]) -> Rows:
@@ -132,8 +134,10 @@ def result_cells(result: Document) -> list[str]:
     minutes = f"{'under ' if result['busy'] else ''}{result['speed']['total_seconds'] / 60:.1f}"
     if result["kind"] == "leave one out":
         held = result["held_out"]
-        accuracy = f"accuracy {per_cent(result['mean_accuracy'])}{between(result['interval'])}"
-        lowest = f"mean of {len(held)}, each held out by {result['column']}; lowest {per_cent(min(held.values()))}"
+        accuracy = f"accuracy {format_percent(result['mean_accuracy'])}{between(result['interval'])}"
+        lowest = (
+            f"mean of {len(held)}, each held out by {result['column']}; lowest {format_percent(min(held.values()))}"
+        )
         return [result["corpus"], "–", f"{accuracy}, {lowest}", "–", minutes]
     measure = result["measure"]
     before, padded, rejected = (result.get(side) for side in ("before", "after_padded_to_30s", "rejected"))
@@ -142,7 +146,7 @@ def result_cells(result: Document) -> list[str]:
         heard = [(one["dev"], one.get("dev_beam")) for one in result["candidates"][:2]]
         dev = [min(rate for rate in rates if rate is not None) for rates in heard]
         after += (
-            f": the untouched model, kept by dev ({per_cent(dev[0])} against {per_cent(dev[1])}); "
+            f": the untouched model, kept by dev ({format_percent(dev[0])} against {format_percent(dev[1])}); "
             f"here the trained one has {rated(rejected, measure)}"
         )
     others = [rated(side, measure) if side else "–" for side in (before, padded)]
@@ -247,7 +251,8 @@ def invariance(bench: Document) -> Rows:
 
 def coverage(bench: Document) -> Rows:
     return [
-        [name, per_cent(of["over_speakers"]), per_cent(of["over_utterances"])] for name, of in bench["coverage"].items()
+        [name, format_percent(of["over_speakers"]), format_percent(of["over_utterances"])]
+        for name, of in bench["coverage"].items()
     ]
 
 
@@ -350,7 +355,9 @@ def filled(text: str, recipes: list[Header], results: Results) -> tuple[str, lis
         name, before = found[1], found[2]
         if name not in TABLES:
             known = ", ".join(TABLES)
-            raise UserError(f"no table is called '{name}'{nearest(name, TABLES)}; there are {known}", where="README.md")
+            raise UserError(
+                f"no table is called '{name}'{suggest_nearest(name, TABLES)}; there are {known}", where="README.md"
+            )
         table = f"\n{TABLES[name](recipes, results)}\n"
         if table != before:
             changed.append(name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from speechxfer.errors import UserError
 from speechxfer.scoring import score
-from speechxfer.scoring.matching import read_pairs
+from speechxfer.scoring.pairing import read_pairs
 
 
 def main(reference: str, hypothesis: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from speechxfer.adaptation.evaluate import evaluate
     from speechxfer.adaptation.run import adapt
-    from speechxfer.data.read import read
+    from speechxfer.data.reader import read
     from speechxfer.models import load
     from speechxfer.models.transcribe import transcribe
     from speechxfer.scoring import score
@@ -27,7 +27,7 @@ _HOME = {
     "adapt": "speechxfer.adaptation.run",
     "evaluate": "speechxfer.adaptation.evaluate",
     "load": "speechxfer.models",
-    "read": "speechxfer.data.read",
+    "read": "speechxfer.data.reader",
     "score": "speechxfer.scoring",
     "transcribe": "speechxfer.models.transcribe",
 }

@@ -57,7 +57,7 @@ class Problems:
     def __bool__(self) -> bool:
         return bool(self.found)
 
-    def stop(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise `UserError` with everything gathered; do nothing when there is nothing."""
         if not self.found:
             return
@@ -67,18 +67,18 @@ class Problems:
         raise UserError("\n".join([f"{self.title}:", *lines]), fix=self.fix)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest of `known`, else an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
-def out_of_memory(error: Exception) -> str:
+def summarize_out_of_memory(error: Exception) -> str:
     """What torch says first where a GPU's memory is short: how much was asked for. Advice and figures follow there."""
     return str(error).partition(". ")[0]
 
 
-def broken_torchaudio(error: BaseException) -> UserError:
+def explain_torchaudio_mismatch(error: BaseException) -> UserError:
     """The message for a torch and a torchaudio that do not fit each other: which there are, and what to install."""
     import importlib.metadata  # here, as it takes 60 ms that nothing else needs
 
@@ -100,13 +100,13 @@ def broken_torchaudio(error: BaseException) -> UserError:
     )
 
 
-def from_torchaudio(error: BaseException) -> UserError | None:
-    """`broken_torchaudio`'s message where importing torchaudio raised `error`, by whatever library it was imported."""
+def explain_torchaudio_import_error(error: BaseException) -> UserError | None:
+    """`explain_torchaudio_mismatch`'s message where importing torchaudio raised `error`, by whatever library it was imported."""
     for one in _chain(error):
         if getattr(one, "name", None) == "torchaudio" and isinstance(one, ImportError):
-            return broken_torchaudio(one)
+            return explain_torchaudio_mismatch(one)
         if any(_imports_torchaudio(one.__traceback__)):
-            return broken_torchaudio(one)
+            return explain_torchaudio_mismatch(one)
     return None
 
 

@@ -3,7 +3,7 @@
 | letter | dimension | unit |
 |---|---|---|
 | batch | utterances of a batch | |
-| time | samples of a waveform at `RATE` | 1/16,000 s |
+| time | samples of a waveform at `SAMPLE_RATE` | 1/16,000 s |
 | frames | encoder frames | one stride of the encoder (20 ms for wav2vec2 and Whisper) |
 | dim | width of the encoder | |
 | vocab | output symbols, the CTC blank included | |
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RATE = 16_000  # Hz; every encoder here was pretrained at this rate
-IGNORED = -100  # torch's mark for a target that no loss sees
+SAMPLE_RATE = 16_000  # Hz; every encoder here was pretrained at this rate
+IGNORE_INDEX = -100  # torch's mark for a target that no loss sees
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Emissions:
     log_probs: Tensor
     lengths: Tensor
 
-    def rows(self) -> list[Tensor]:
+    def split_rows(self) -> list[Tensor]:
         """Each utterance's own log-probabilities, (frames, vocab) float32 on the CPU; views of the batch."""
         whole = self.log_probs.detach().float().cpu()
         return [row[:length] for row, length in zip(whole, self.lengths.tolist(), strict=True)]
@@ -76,9 +76,9 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
 
 
-def padded_targets(rows: Sequence[Sequence[int]]) -> Tensor:
+def pad_targets(rows: Sequence[Sequence[int]]) -> Tensor:
     """Each utterance's targets to one (batch, targets) int64, `IGNORED` where a row is shorter; at least one column."""
-    found = torch.full((len(rows), max(1, *map(len, rows), 1)), IGNORED)
+    found = torch.full((len(rows), max(1, *map(len, rows), 1)), IGNORE_INDEX)
     for row, targets in zip(found, rows, strict=True):
         row[: len(targets)] = torch.tensor(targets, dtype=torch.int64)
     return found

@@ -166,7 +166,7 @@ def tiny_recipe(tiny_whisper: Path, corpus_table: Path, tmp_path: Path) -> Calla
             "encoder": {"name": str(tiny_whisper)},
             "head": {"kind": "seq2seq"},
             "stages": [{"train": "all", "epochs": 2, "lr": 3e-3, "batch_seconds": 2}],
-            "candidates": {"means": [], "untouched": []},
+            "candidates": {"means": [], "pretrained_share": []},
             "augment": {"speed": [0.9, 1.0, 1.1], "time_masks": 1, "freq_masks": 1, "pad_to_30s": 0.2},
             "device": "cpu",
             "precision": "float32",  # the same on every machine

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from speechxfer.data import audio
-from speechxfer.shapes import RATE
+from speechxfer.shapes import SAMPLE_RATE
 
 Score = Callable[[Sequence[str]], float]  # the dev part's error rate of its transcripts
 
@@ -79,7 +79,7 @@ def whisper(
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as in OpenAI's own folders
 
     def prepare(row: dict[str, Any]) -> dict[str, Any]:
-        features = processor.feature_extractor(audio.load(row), sampling_rate=RATE).input_features[0]
+        features = processor.feature_extractor(audio.load_waveform(row), sampling_rate=SAMPLE_RATE).input_features[0]
         return {"input_features": features, "labels": tokenizer(row["text"]).input_ids}
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -127,7 +127,7 @@ def ctc(folder: Path, train: Dataset, *, epochs: int, batch: int, lr: float, wor
     model.freeze_feature_encoder()
 
     def prepare(row: dict[str, Any]) -> dict[str, Any]:
-        values = processor.feature_extractor(audio.load(row), sampling_rate=RATE).input_values[0]
+        values = processor.feature_extractor(audio.load_waveform(row), sampling_rate=SAMPLE_RATE).input_values[0]
         return {"input_values": values, "length": len(values), "labels": processor.tokenizer(row["text"]).input_ids}
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

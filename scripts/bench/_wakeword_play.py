@@ -16,7 +16,7 @@ WARM = 20  # chunks played before the clock starts
 
 
 def ours(folder: str) -> Callable[[np.ndarray], object]:
-    from speechxfer.wakeword.detector import Detector
+    from speechxfer.wakeword.runtime.detector import Detector
 
     return Detector(folder).push
 

@@ -24,7 +24,7 @@ SETTINGS = ("stages.0.epochs=1", "decoding.kind=greedy")
 STEPS = ("whole process", "total", "training")
 # what any run reads from disk first, and the weights' conversion, which happens once: untimed
 WARM_UP = (
-    "import sys\nimport speechxfer.adaptation.run\nfrom speechxfer.encoders.weights import find\nfind(sys.argv[1])"
+    "import sys\nimport speechxfer.adaptation.run\nfrom speechxfer.encoders.checkpoints import find\nfind(sys.argv[1])"
 )
 
 

@@ -48,13 +48,13 @@ def ours(folder: str | Path, given: argparse.Namespace) -> Callable[[Any], list[
     """`answers` of `load(folder)`, as `evaluate` calls it: in CTranslate2 where the folder was exported to it."""
     import torch
 
-    from speechxfer.config.recipe import Decoding
-    from speechxfer.models import answers, load
+    from speechxfer.config.recipe import DecodingConfig
+    from speechxfer.models import load, predict_all
 
     torch.set_num_threads(given.threads)
     model = load(folder, device="cpu")
-    model.settings.beams = given.beams
-    return lambda rows: answers(model, rows, batch_seconds=Decoding().batch_seconds)
+    model.settings.beam_size = given.beam_size
+    return lambda rows: predict_all(model, rows, batch_seconds=DecodingConfig().batch_seconds)
 
 
 def pipeline(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[str]]:
@@ -76,7 +76,7 @@ def pipeline(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[st
             segments, _ = batched.transcribe(
                 np.concatenate(waveforms),
                 language="en",
-                beam_size=given.beams,
+                beam_size=given.beam_size,
                 temperature=0.0,
                 without_timestamps=True,
                 vad_filter=False,
@@ -115,7 +115,7 @@ def direct(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[str]
         found = whisper.generate(
             ctranslate2.StorageView.from_array(np.ascontiguousarray(np.stack(features), dtype=np.float32)),
             [prompt] * len(places),
-            beam_size=given.beams,
+            beam_size=given.beam_size,
             max_length=len(prompt) + _most_tokens(waveforms),
         )
         return [(p, tokenizer.decode(one.sequences_ids[0]).strip()) for p, one in zip(places, found, strict=True)]
@@ -143,8 +143,8 @@ def plain(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[str]]
 
     def transcribe(rows: Any) -> list[str]:
         order = _longest_first(rows)
-        heard = [{"raw": audio.load(rows[place]), "sampling_rate": 16_000} for place in order]
-        found = opened(heard, batch_size=given.batch_size, generate_kwargs={"num_beams": given.beams})
+        heard = [{"raw": audio.load_waveform(rows[place]), "sampling_rate": 16_000} for place in order]
+        found = opened(heard, batch_size=given.batch_size, generate_kwargs={"num_beams": given.beam_size})
         text_of = {place: one["text"].strip() for place, one in zip(order, found, strict=True)}
         return [text_of[place] for place in range(len(rows))]
 
@@ -154,7 +154,7 @@ def plain(folder: Path, given: argparse.Namespace) -> Callable[[Any], list[str]]
 def _longest_first(rows: Any) -> list[int]:
     from speechxfer.data import audio
 
-    seconds = [audio.seconds(row) for row in rows]
+    seconds = [audio.measure_duration(row) for row in rows]
     return sorted(range(len(rows)), key=lambda place: -seconds[place])
 
 
@@ -165,19 +165,19 @@ def _in_batches(rows: Any, size: int) -> Iterator[tuple[list[int], list[np.ndarr
     order = _longest_first(rows)
     for start in range(0, len(order), size):
         places = order[start : start + size]
-        yield places, [audio.load(rows[place]) for place in places]
+        yield places, [audio.load_waveform(rows[place]) for place in places]
 
 
 def _most_tokens(waveforms: Sequence[np.ndarray]) -> int:
     """Our decoder's limit for the longest of them, so that a looping one ends as early here as there."""
-    from speechxfer.decoding.whisper import LEAST_TOKENS, TOKENS_PER_SECOND
+    from speechxfer.decoding.whisper import MIN_TOKEN_LIMIT, MIN_TOKENS_PER_SECOND
 
-    return min(440, LEAST_TOKENS + max(map(len, waveforms)) * TOKENS_PER_SECOND // 16_000)
+    return min(440, MIN_TOKEN_LIMIT + max(map(len, waveforms)) * MIN_TOKENS_PER_SECOND // 16_000)
 
 
 def one_turn(given: argparse.Namespace) -> None:
     """Open the side's model, warm up, transcribe, and write seconds and texts."""
-    from speechxfer.data.read import read
+    from speechxfer.data.reader import read
 
     rows = read(given.table)
     rows = rows.select(_chosen(len(rows), given))
@@ -206,17 +206,17 @@ def _chosen(count: int, given: argparse.Namespace) -> list[int]:
 def measure(table: Path, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every side in turn, `given.repeats` times; throughput, memory, and the score of the last turn's texts."""
     from speechxfer.data import audio
-    from speechxfer.data.read import read
+    from speechxfer.data.reader import read
     from speechxfer.models import load
     from speechxfer.scoring import score
 
     settings = load(given.adapted, device="cpu").settings
     rows = read(table)
     rows = rows.select(_chosen(len(rows), given))
-    seconds = sum(audio.seconds(row) for row in rows)
+    seconds = sum(audio.measure_duration(row) for row in rows)
     common = [str(Path(__file__).resolve()), str(table), "--adapted", given.adapted, "--folder", str(folder)]
     common += ["--every", str(given.every), "--threads", str(given.threads), "--batch-size", str(given.batch_size)]
-    common += ["--beams", str(given.beams)]
+    common += ["--beam-size", str(given.beam_size)]
 
     def turn(side: str, *more: str) -> dict[str, Any]:
         return measured([*common, "--side", side, *more], given.threads)
@@ -271,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--zero-shot", default="whisper-tiny.en", help="theirs as it came; default %(default)s")
     parser.add_argument("--every", type=int, default=1, help="use every N-th utterance; default %(default)s")
     parser.add_argument("--batch-size", type=int, default=16, help="utterances, on their side; default %(default)s")
-    parser.add_argument("--beams", type=int, help="of all sides; else as our model was saved")
+    parser.add_argument("--beam-size", type=int, help="of all sides; else as our model was saved")
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
     # one turn, in a process of its own
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -285,14 +285,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         one_turn(given)
         return
 
-    from speechxfer.export import export
+    from speechxfer.export import export_model
     from speechxfer.models import load
 
-    given.beams = given.beams or load(given.adapted, device="cpu").settings.beams
+    given.beam_size = given.beam_size or load(given.adapted, device="cpu").settings.beam_size
     with tempfile.TemporaryDirectory() as folder:
         for name, model in (("zero-shot", given.zero_shot), ("exported", given.adapted)):
-            export(model, "ctranslate2", Path(folder) / name, quantization="int8")
-        export(given.adapted, "transformers", Path(folder) / "plain")
+            export_model(model, "ctranslate2", Path(folder) / name, quantization="int8")
+        export_model(given.adapted, "transformers", Path(folder) / "plain")
         found = measure(table, given, Path(folder))
     write(
         {
@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "corpus": named(table) if given.every == 1 else f"one utterance in {given.every} of {named(table)}",
             "models": {"adapted": Path(given.adapted).name, "zero-shot": Path(given.zero_shot).name},
             "threads": given.threads,
-            "beams": given.beams,
+            "beams": given.beam_size,
             "batch_size": given.batch_size,
             "target": 3,
             **found,

@@ -49,10 +49,10 @@ CTC_LR = 3e-4
 # -- the sides, each in a process of its own -------------------------------------------------------------------------
 def material(given: argparse.Namespace) -> tuple[Any, Any]:
     """Training and dev utterances, evenly spread over those of the table; texts as the recipe teaches them."""
-    from speechxfer.data.parts import parts
+    from speechxfer.data.splits import make_splits
     from speechxfer.text.normalise import get_normaliser
 
-    found = parts(str(given.table), "auto", "auto", group="speaker", split="auto", seed=0)
+    found = make_splits(str(given.table), "auto", "auto", group="speaker", split="auto", seed=0)
     spell = get_normaliser("default") if given.kind == "ctc" else str.lower
 
     def some(rows: Any, count: int) -> Any:
@@ -65,10 +65,10 @@ def material(given: argparse.Namespace) -> tuple[Any, Any]:
 
 def dev_score(dev: Any) -> Any:
     """The error rate of transcripts of the dev part."""
-    from speechxfer.config.recipe import Scoring
+    from speechxfer.config.recipe import ScoringConfig
     from speechxfer.scoring import score
 
-    return lambda said: score(list(dev["text"]), list(said), normaliser=Scoring().normaliser).wer
+    return lambda said: score(list(dev["text"]), list(said), normaliser=ScoringConfig().normaliser).wer
 
 
 def theirs(given: argparse.Namespace) -> Any:
@@ -87,40 +87,40 @@ def ours(given: argparse.Namespace) -> Any:
     """The stage of the recipe through `train_stage`, as `adapt` trains it."""
     from _fine_tuning import Epochs
 
-    from speechxfer.adaptation.batches import TrainingUtterances
-    from speechxfer.adaptation.caching import copies_of, from_cache
-    from speechxfer.adaptation.trainee import Trainee
-    from speechxfer.adaptation.trainer import train_stage
+    from speechxfer.adaptation.cache.feature_cache import cache_features, count_augmented_copies
+    from speechxfer.adaptation.training.batching import TrainingDataset
+    from speechxfer.adaptation.training.staged_module import StagedModule
+    from speechxfer.adaptation.training.trainer import train_stage
     from speechxfer.data import audio
-    from speechxfer.data.augment import Augment
-    from speechxfer.models import answers, to_adapt
-    from speechxfer.report.progress import Narrator
+    from speechxfer.data.augment import WaveformAugmenter
+    from speechxfer.models import build_trainable, predict_all
+    from speechxfer.report.progress import Reporter
 
     spent = Epochs()
     train, dev = material(given)
-    seconds = [audio.seconds(row) for row in train]
+    seconds = [audio.measure_duration(row) for row in train]
     recipe = recipe_of(given)
     stage = recipe.stages[0]
     stage.epochs = given.epochs
     stage.batch_seconds = batch_seconds(seconds, math.ceil(len(train) / given.batch))
-    model = to_adapt(recipe, list(train["text"]))
-    trainee = Trainee(model, recipe.augment)
-    trainee.begin(stage)
+    model = build_trainable(recipe, list(train["text"]))
+    trainee = StagedModule(model, recipe.augment)
+    trainee.apply_stage(stage)
     score = dev_score(dev)
-    targets = [model.targets(text) for text in train["text"]]
-    augment = Augment(recipe.augment, longest=model.encoder.longest)
-    utterances = TrainingUtterances(train, targets, augment, recipe.seed)
-    utterances.copies = copies_of(recipe.cache, trainee.split)
+    targets = [model.encode_target(text) for text in train["text"]]
+    augment = WaveformAugmenter(recipe.augment, longest=model.encoder.max_samples)
+    utterances = TrainingDataset(train, targets, augment, recipe.seed)
+    utterances.copies = count_augmented_copies(recipe.cache, trainee.split)
     with tempfile.TemporaryDirectory() as work:
         began = time.perf_counter()
-        drawn = from_cache(stage, trainee.split, model, utterances, seconds, recipe, Narrator(quiet=True), "kept")
+        drawn = cache_features(stage, trainee.split, model, utterances, seconds, recipe, Reporter(quiet=True), "kept")
         spent.beforehand = time.perf_counter() - began
         train_stage(
             trainee,
             stage,
             drawn,
             seconds,
-            measure=lambda: score(answers(model, dev)) if given.until_dev else 1.0,
+            measure=lambda: score(predict_all(model, dev)) if given.until_dev else 1.0,
             folder=Path(work) / "checkpoints",
             logs=Path(work) / "logs",
             seed=recipe.seed,
@@ -157,20 +157,20 @@ def recipe_of(given: argparse.Namespace) -> Any:
 
 def batch_seconds(seconds: Sequence[float], count: int) -> float:
     """So many seconds a batch that an epoch has `count` batches, as theirs has."""
-    from speechxfer.adaptation.batches import BatchesBySeconds
+    from speechxfer.adaptation.training.batching import DurationBatchSampler
 
     low, high = max(seconds), sum(seconds) + max(seconds) * len(seconds)
     for _ in range(30):
         middle = (low + high) / 2
-        made = len(BatchesBySeconds(seconds, most=middle, epochs=1, seed=0))
+        made = len(DurationBatchSampler(seconds, most=middle, epochs=1, seed=0))
         low, high = (middle, high) if made > count else (low, middle)
     return high
 
 
 def checkpoint(model: str) -> Path:
-    from speechxfer.encoders.weights import find
+    from speechxfer.encoders.checkpoints import resolve_transformers_dir
 
-    return find(model)
+    return resolve_transformers_dir(model)
 
 
 def make_ctc(folder: Path, texts: Sequence[str]) -> None:

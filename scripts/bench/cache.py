@@ -22,16 +22,16 @@ from typing import Any
 import torch
 from _measuring import alternating, cores, corpus_table, machine, named, options, run, spread, versions, write
 
-from speechxfer.adaptation.batches import BatchesBySeconds, Collate, TrainingUtterances
-from speechxfer.adaptation.caching import CachedUtterances, copies_of, from_cache
-from speechxfer.adaptation.trainee import Trainee
+from speechxfer.adaptation.cache.feature_cache import CachedDataset, cache_features, count_augmented_copies
+from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, TrainingDataset
+from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config import Recipe, load_recipe
-from speechxfer.config.recipe import Stage
+from speechxfer.config.recipe import StageConfig
 from speechxfer.data import audio
-from speechxfer.data.augment import Augment
-from speechxfer.data.read import read
-from speechxfer.models import to_adapt
-from speechxfer.report.progress import Narrator
+from speechxfer.data.augment import WaveformAugmenter
+from speechxfer.data.reader import read
+from speechxfer.models import build_trainable
+from speechxfer.report.progress import Reporter
 from speechxfer.text.normalise import get_normaliser
 
 CACHED, UNPADDED, PADDED = "from the cache", "encoded again, unpadded", "encoded again, padded to 30 s"
@@ -57,9 +57,9 @@ def recipe(model: str, recurrent: int, batch_seconds: float, dtype: str) -> Reci
     )
 
 
-def epoch(trainee: Trainee, utterances: Any, batches: BatchesBySeconds) -> Callable[[], list[float]]:
+def epoch(trainee: StagedModule, utterances: Any, batches: DurationBatchSampler) -> Callable[[], list[float]]:
     """One epoch of steps; what it returns is each step's loss."""
-    collate = Collate(trainee.model)
+    collate = BatchCollator(trainee.model)
     optimiser = torch.optim.AdamW([p for p in trainee.parameters() if p.requires_grad], lr=1e-3)
 
     def train() -> list[float]:
@@ -79,27 +79,27 @@ def measure(chosen: Recipe, rows: Any, repeats: int) -> dict[str, Any]:
     normalise = get_normaliser(chosen.scoring.normaliser)
     texts = [normalise(text) for text in rows["text"]]
     torch.manual_seed(0)
-    model = to_adapt(chosen, texts)
-    trainee, stage = Trainee(model, chosen.augment), chosen.stages[0]
-    trainee.begin(stage)
-    augment = Augment(chosen.augment, longest=model.encoder.longest)
-    targets, copies = [model.targets(text) for text in texts], copies_of(chosen.cache, trainee.split)
-    utterances = TrainingUtterances(rows, targets, augment, chosen.seed, copies)
-    own = [audio.seconds(row) for row in rows]
+    model = build_trainable(chosen, texts)
+    trainee, stage = StagedModule(model, chosen.augment), chosen.stages[0]
+    trainee.apply_stage(stage)
+    augment = WaveformAugmenter(chosen.augment, longest=model.encoder.max_samples)
+    targets, copies = [model.encode_target(text) for text in texts], count_augmented_copies(chosen.cache, trainee.split)
+    utterances = TrainingDataset(rows, targets, augment, chosen.seed, copies)
+    own = [audio.measure_duration(row) for row in rows]
     began = time.perf_counter()
-    narrator = Narrator(quiet=True)
-    cached = from_cache(stage, trainee.split, model, utterances, own, chosen, narrator, "bench")
+    narrator = Reporter(quiet=True)
+    cached = cache_features(stage, trainee.split, model, utterances, own, chosen, narrator, "bench")
     encoding = time.perf_counter() - began
-    assert isinstance(cached, CachedUtterances)
+    assert isinstance(cached, CachedDataset)
 
-    def batches(seconds: Sequence[float], padded: float = 0.0) -> BatchesBySeconds:
-        return BatchesBySeconds(seconds, most=stage.batch_seconds, epochs=1, seed=0, padded_share=padded)
+    def batches(seconds: Sequence[float], padded: float = 0.0) -> DurationBatchSampler:
+        return DurationBatchSampler(seconds, max_seconds=stage.batch_seconds, epochs=1, seed=0, padded_share=padded)
 
     sides = {
         CACHED: epoch(trainee, cached, batches(own)),
         UNPADDED: epoch(trainee, utterances, batches(own)),
     }
-    if model.encoder.longest is not None:  # Whisper
+    if model.encoder.max_samples is not None:  # Whisper
         sides[PADDED] = epoch(trainee, utterances, batches([WINDOW] * len(own), 1.0))
     difference = _difference(trainee, stage, cached, utterances, batches(own))
     for name in (CACHED, UNPADDED):  # the padded side runs the same code as the unpadded one
@@ -130,12 +130,14 @@ def random_wav2vec2(scratch: Path) -> Path:
 
 
 @torch.no_grad()
-def _difference(trainee: Trainee, stage: Stage, cached: Any, utterances: Any, batches: BatchesBySeconds) -> float:
+def _difference(
+    trainee: StagedModule, stage: StageConfig, cached: Any, utterances: Any, batches: DurationBatchSampler
+) -> float:
     """Between the losses of a batch from the cache and encoded again, without dropout."""
-    collate, drawn = Collate(trainee.model), next(iter(batches))
+    collate, drawn = BatchCollator(trainee.model), next(iter(batches))
     trainee.eval()
     losses = [float(trainee(**collate([side[draw] for draw in drawn]))["loss"]) for side in (cached, utterances)]
-    trainee.begin(stage)
+    trainee.apply_stage(stage)
     return abs(losses[0] - losses[1])
 
 
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "batch_seconds": given.batch_seconds,
             "target": 20,
             "utterances": len(rows),
-            "audio_seconds": round(sum(audio.seconds(row) for row in rows), 1),
+            "audio_seconds": round(sum(audio.measure_duration(row) for row in rows), 1),
             "heads": found,
         },
         given.json,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from _measuring import machine, versions, write
 
-from speechxfer.scoring.statistics import FEW, bootstrap_rate, jackknife_t, unit_sums
+from speechxfer.scoring.statistics import MIN_BOOTSTRAP_UNITS, bootstrap_rate, jackknife_t, sum_by_unit
 
 CORPORA = {
     "100 speakers of 10 utterances": (100, 10),
@@ -45,8 +45,10 @@ def coverage(speakers: int, utterances: int, repeats: int) -> dict[str, float]:
     width = {"speakers": 0.0, "utterances": 0.0}
     for repeat in range(repeats):
         rows, codes = corpus(speakers, utterances, rng)
-        sums = unit_sums(rows, codes)
-        by_speaker = jackknife_t(sums) if speakers < FEW else bootstrap_rate(sums, draws=DRAWS, seed=repeat)
+        sums = sum_by_unit(rows, codes)
+        by_speaker = (
+            jackknife_t(sums) if speakers < MIN_BOOTSTRAP_UNITS else bootstrap_rate(sums, draws=DRAWS, seed=repeat)
+        )
         by_utterance = bootstrap_rate(rows.astype(np.float64), draws=DRAWS, seed=repeat)
         for name, (low, high) in (("speakers", by_speaker), ("utterances", by_utterance)):
             held[name] += low <= MEAN <= high

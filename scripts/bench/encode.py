@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from _measuring import cores, corpus_table, machine, named, options, run, spread, versions, write
 
-from speechxfer.config.recipe import Decoding
+from speechxfer.config.recipe import DecodingConfig
 from speechxfer.data import audio
-from speechxfer.data.read import read
-from speechxfer.models import SpeechModel, cut_by_seconds, load
-from speechxfer.shapes import RATE
+from speechxfer.data.reader import read
+from speechxfer.models import SpeechModel, batch_by_seconds, load
+from speechxfer.shapes import SAMPLE_RATE
 
 UNPADDED, PADDED, PEER = "unpadded", "padded to 30 s", "transformers, padded to 30 s"
 WARM_UP = 2  # batches
@@ -40,7 +40,7 @@ def sides(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: fl
 
     def ours(pad: bool) -> tuple[Callable, Callable]:
         def mel(batch: Sequence[np.ndarray]) -> Any:
-            with model.padded(pad):
+            with model.use_padding(pad):
                 return model.encoder.prepare(batch)
 
         return mel, lambda inputs: model.encoder(inputs).states
@@ -48,13 +48,13 @@ def sides(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: fl
     extractor = model.encoder.extractor  # type: ignore[attr-defined]  # transformers' own
 
     def peer_mel(batch: Sequence[np.ndarray]) -> torch.Tensor:
-        return extractor(batch, sampling_rate=RATE, return_tensors="pt").input_features
+        return extractor(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
 
-    own = [len(waveform) / RATE for waveform in waveforms]
-    window = model.encoder.longest / RATE  # type: ignore[attr-defined]
+    own = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
+    window = model.encoder.max_samples / SAMPLE_RATE  # type: ignore[attr-defined]
     order = sorted(range(len(own)), key=lambda index: -own[index])
-    as_long = [[waveforms[i] for i in batch] for batch in cut_by_seconds(order, own, batch_seconds)]
-    whole = [[waveforms[i] for i in b] for b in cut_by_seconds(order, [window] * len(own), batch_seconds)]
+    as_long = [[waveforms[i] for i in batch] for batch in batch_by_seconds(order, own, batch_seconds)]
+    whole = [[waveforms[i] for i in b] for b in batch_by_seconds(order, [window] * len(own), batch_seconds)]
     return {
         UNPADDED: Side(*ours(False), as_long),
         PADDED: Side(*ours(True), whole),
@@ -91,7 +91,7 @@ def measure(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: 
     spent = {n: {step: spread([one[step] for one in done], 4) for step in done[0]} for n, done in runs.items()}
     return {
         "utterances": len(waveforms),
-        "audio_seconds": round(sum(map(len, waveforms)) / RATE, 1),
+        "audio_seconds": round(sum(map(len, waveforms)) / SAMPLE_RATE, 1),
         "seconds": spent,
         "times_as_long": {name: spread(ratio, 2) for name, ratio in ratios.items()},  # as unpadded, turn by turn
         "largest_difference_from_transformers": float((ours - theirs).abs().max()),
@@ -103,14 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
     parser.add_argument("--every", type=int, default=6, help="use every N-th utterance; default %(default)s")
     parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default %(default)s")
-    batch_seconds = Decoding().batch_seconds
+    batch_seconds = DecodingConfig().batch_seconds
     parser.add_argument("--batch-seconds", type=float, default=batch_seconds, help="default %(default)s")
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
     given = parser.parse_args(arguments)
     table = corpus_table(given.table, "speechocean762/train.csv")
     torch.set_num_threads(given.threads)
     rows = read(table)
-    waveforms = [audio.load(rows[index]) for index in range(0, len(rows), given.every)]
+    waveforms = [audio.load_waveform(rows[index]) for index in range(0, len(rows), given.every)]
     model = load(given.model, device="cpu")
     found = measure(model, waveforms, given.batch_seconds, given.repeats)
     write(

@@ -25,18 +25,18 @@ import torch
 from _measuring import corpus_table, machine, named, options, run, spread, versions, write
 from transformers import TrainerCallback, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from speechxfer.adaptation.batches import TrainingUtterances
-from speechxfer.adaptation.caching import from_cache
-from speechxfer.adaptation.evaluation import peak_memory_mb
-from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import in_bfloat16, train_stage
+from speechxfer.adaptation.cache.feature_cache import cache_features
+from speechxfer.adaptation.predictions import get_peak_memory_mb
+from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
+from speechxfer.adaptation.training.trainer import train_stage, uses_bfloat16
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
-from speechxfer.data.augment import Augment
-from speechxfer.data.read import read
-from speechxfer.models import to_adapt
-from speechxfer.report.progress import Narrator
-from speechxfer.shapes import RATE
+from speechxfer.data.augment import WaveformAugmenter
+from speechxfer.data.reader import read
+from speechxfer.models import build_trainable
+from speechxfer.report.progress import Reporter
+from speechxfer.shapes import SAMPLE_RATE
 
 LARGE = {  # facebook/wav2vec2-large-lv60's sizes
     "hidden_size": 1024,
@@ -81,7 +81,9 @@ def noise_table(folder: Path, utterances: int, seconds: float) -> Path:
         rows = csv.writer(file)
         rows.writerow(["audio", "text"])
         for number in range(utterances):
-            soundfile.write(folder / f"{number}.wav", 0.1 * rng.standard_normal(round(seconds * RATE)), RATE)
+            soundfile.write(
+                folder / f"{number}.wav", 0.1 * rng.standard_normal(round(seconds * SAMPLE_RATE)), SAMPLE_RATE
+            )
             words = ("".join(rng.choice(list("abcdefgh"), 4)) for _ in range(max(1, round(2 * seconds))))
             rows.writerow([f"{number}.wav", " ".join(words)])
     return folder / "train.csv"
@@ -127,22 +129,22 @@ def epochs(
     stage.epochs = repeats + 1
     rows = read(table)
     texts = [text.lower() for text in rows["text"]]
-    model = to_adapt(recipe, texts)
-    trainee = Trainee(model, recipe.augment)
-    trainee.begin(stage)
+    model = build_trainable(recipe, texts)
+    trainee = StagedModule(model, recipe.augment)
+    trainee.apply_stage(stage)
     precision = "auto" if device == "cuda" else "float32"
     spent = _Epochs()
     said: list[str] = []
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    lengths = [audio.seconds(row) for row in rows]
-    targets = [model.targets(text) for text in texts]
-    drawn: Any = TrainingUtterances(rows, targets, Augment(recipe.augment), recipe.seed)
+    lengths = [audio.measure_duration(row) for row in rows]
+    targets = [model.encode_target(text) for text in texts]
+    drawn: Any = TrainingDataset(rows, targets, WaveformAugmenter(recipe.augment), recipe.seed)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         if kept:
             os.environ["SPEECHXFER_FRAMES"] = f"{folder}/frames"
-            drawn = from_cache(stage, trainee.split, model, drawn, lengths, recipe, Narrator(quiet=True), "kept")
+            drawn = cache_features(stage, trainee.split, model, drawn, lengths, recipe, Reporter(quiet=True), "kept")
         beforehand = time.perf_counter() - began
         train_stage(
             trainee,
@@ -158,17 +160,17 @@ def epochs(
             say=said.append,
             precision=precision,
         )
-    counts = parameter_counts(model).values()
+    counts = count_parameters(model).values()
     return {
         "seconds_an_epoch": spread(spent.seconds[-repeats:], 2),
         "seconds_beforehand": round(beforehand, 2) if kept else None,
         "utilisation": round(sum(spent.busy) / len(spent.busy)) if spent.busy else None,
-        "peak_memory_mb": peak_memory_mb(model.device),
+        "peak_memory_mb": get_peak_memory_mb(model.device),
         "audio_seconds": round(sum(lengths), 1),
         "utterances": len(rows),
         "batch_seconds": stage.batch_seconds,
         "parameters": {kind: sum(count[kind] for count in counts) for kind in ("trained", "frozen")},
-        "precision": "bf16" if in_bfloat16(precision, device) else "float32",
+        "precision": "bf16" if uses_bfloat16(precision, device) else "float32",
         "remarks": said,
     }
 

@@ -21,7 +21,7 @@ from typing import Any
 from _measuring import machine, named, run, versions, write
 from _processes import adapted, say
 
-from speechxfer.data.read import read
+from speechxfer.data.reader import read
 from speechxfer.data.tables import write_table
 
 METHODS: dict[str, tuple[str, list[str]]] = {

@@ -85,13 +85,15 @@ def measure(pairs: int, repeats: int, folder: Path) -> dict[str, Any]:
     import jiwer
 
     from speechxfer.scoring import score
-    from speechxfer.scoring.matching import read_pairs
+    from speechxfer.scoring.pairing import read_pairs
 
     reference, hypothesis = _score_corpus.write(folder, pairs)
 
     def whole(align: str) -> None:
         (read,) = read_pairs(reference, [hypothesis])
-        score(read.references, read.hypotheses, read.ids, read.speakers, normaliser="none", align=align).by_speaker()
+        score(
+            read.references, read.hypotheses, read.ids, read.speakers, normaliser="none", align=align
+        ).count_by_speaker()
 
     (read,) = read_pairs(reference, [hypothesis])
     texts = read.references, read.hypotheses
@@ -99,7 +101,7 @@ def measure(pairs: int, repeats: int, folder: Path) -> dict[str, Any]:
         "read and score, min": partial(whole, "min"),
         "jiwer.process_words": partial(jiwer.process_words, *texts),
         "read and score, sclite": partial(whole, "sclite"),
-        "score alone, min": lambda: score(*texts, read.ids, read.speakers, normaliser="none").by_speaker(),
+        "score alone, min": lambda: score(*texts, read.ids, read.speakers, normaliser="none").count_by_speaker(),
         "10,000 bootstrap draws over speakers": drawn(score(*texts, read.ids, read.speakers, normaliser="none")),
         "10,000 bootstrap draws over utterances": drawn(score(*texts, read.ids, normaliser="none")),
     }

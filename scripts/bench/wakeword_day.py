@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from _measuring import machine, run, versions, write
 
-from speechxfer.data.audio import load
-from speechxfer.wakeword.clips import read_rows
-from speechxfer.wakeword.detector import Detector
-from speechxfer.wakeword.features import RATE
+from speechxfer.data.audio import load_waveform
+from speechxfer.wakeword.data.clips import read_rows
+from speechxfer.wakeword.runtime.detector import Detector
+from speechxfer.wakeword.runtime.features import SAMPLE_RATE
 
 
 def resident() -> float:
@@ -44,8 +44,8 @@ def play(detector: Detector, samples: np.ndarray, hours: float) -> dict[str, Any
     memory, sizes, events, last = [], set(), 0, 0.0
     at = 0
     for second in range(round(hours * 3600)):
-        piece = np.take(samples, np.arange(at, at + RATE), mode="wrap")
-        at = (at + RATE) % len(samples)
+        piece = np.take(samples, np.arange(at, at + SAMPLE_RATE), mode="wrap")
+        at = (at + SAMPLE_RATE) % len(samples)
         for event in detector.push(piece):
             events, last = events + 1, event.time
         sizes.add(kept_by(detector))
@@ -71,8 +71,8 @@ def main() -> None:
     given = parser.parse_args()
     sounds: list[np.ndarray] = []
     for row in read_rows(given.sound):
-        sounds.append(load(row))
-        if sum(map(len, sounds)) > 600 * RATE:  # ten minutes are enough to repeat
+        sounds.append(load_waveform(row))
+        if sum(map(len, sounds)) > 600 * SAMPLE_RATE:  # ten minutes are enough to repeat
             break
     write(
         {

@@ -19,10 +19,10 @@ import numpy as np
 from _measuring import machine, run, spread, versions, write
 from wakeword_folds import CONDITIONS, FOLDS, hear, keep, pooled, speaker_folds, table
 
-from speechxfer.report.progress import Narrator
-from speechxfer.wakeword.building import build
-from speechxfer.wakeword.clips import read_rows
-from speechxfer.wakeword.settings import Settings
+from speechxfer.report.progress import Reporter
+from speechxfer.wakeword.data.clips import read_rows
+from speechxfer.wakeword.settings import WakeWordSettings
+from speechxfer.wakeword.training.train import train_detector
 
 WORD = "snowboy"
 SHOTS = 5
@@ -48,10 +48,10 @@ def draw(number: int, corpora: Path, work: Path, steps: int | None) -> Path:
     if steps is not None:
         given["steps"] = steps
     folder = work / f"draw-{number}"
-    settings = Settings(
+    settings = WakeWordSettings(
         word=WORD, positives=str(five), negatives=negatives, output=folder, overwrite=True, seed=number, **given
     )
-    build(settings, Narrator(quiet=True))
+    train_detector(settings, Reporter(quiet=True))
     others = [row for row in words if row["label"] != WORD]
     heard = [row for row in speech if folds[str(row["speaker"])] == number % FOLDS]
     rest = [row for i, row in enumerate(of_word) if i not in chosen]

@@ -29,20 +29,20 @@ from typing import Any
 import numpy as np
 from _measuring import machine, run, versions, write
 
-from speechxfer.data.audio import load
+from speechxfer.data.audio import load_waveform
 from speechxfer.data.augment import add_babble, add_noise
 from speechxfer.data.tables import write_table
-from speechxfer.report.progress import Narrator
-from speechxfer.wakeword.building import build
-from speechxfer.wakeword.clips import Row, read_rows, share_of, speech_span
-from speechxfer.wakeword.detector import MODEL, Scorer, open_artifact
-from speechxfer.wakeword.evaluation import Evaluation, Heard
-from speechxfer.wakeword.events import Scores, Trigger, Word, smooth
-from speechxfer.wakeword.features import mel_energies
-from speechxfer.wakeword.intervals import poisson_upper
-from speechxfer.wakeword.settings import Settings
-from speechxfer.wakeword.streams import Mix, hear_clip, hear_sounds
-from speechxfer.wakeword.training import SMOOTHING
+from speechxfer.report.progress import Reporter
+from speechxfer.wakeword.data.clips import Row, find_speech_bounds, hash_to_share, read_rows
+from speechxfer.wakeword.evaluation.intervals import poisson_upper
+from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
+from speechxfer.wakeword.evaluation.streams import MixFunction, score_clip, score_waveforms
+from speechxfer.wakeword.runtime.detector import DETECTOR_ONNX_FILE, Scorer, open_artifact
+from speechxfer.wakeword.runtime.events import LabelledWord, Scores, Trigger, smooth_scores
+from speechxfer.wakeword.runtime.features import compute_mel_energies
+from speechxfer.wakeword.settings import WakeWordSettings
+from speechxfer.wakeword.training.loop import MINING_SMOOTHING
+from speechxfer.wakeword.training.train import train_detector
 
 FOLDS = 5
 WORDS = ("computer", "jarvis", "snowboy")
@@ -54,19 +54,19 @@ CHANNEL = ("other words", "without the word")
 
 def fold_of(row: Row) -> int:
     """By the file's name alone."""
-    return int(share_of(Path(str(row["audio"])).name) * FOLDS)
+    return int(hash_to_share(Path(str(row["audio"])).name) * FOLDS)
 
 
 def speaker_folds(rows: list[Row]) -> dict[str, int]:
     return {speaker: place % FOLDS for place, speaker in enumerate(sorted({str(row["speaker"]) for row in rows}))}
 
 
-def babble(rows: list[Row], rng: np.random.Generator) -> Mix:
+def babble(rows: list[Row], rng: np.random.Generator) -> MixFunction:
     """A mix with as many voices as `VOICES`."""
-    return partial(add_babble, voices=[load(row) for row in rows], snr=SNR, rng=rng, count=VOICES)
+    return partial(add_babble, voices=[load_waveform(row) for row in rows], snr=SNR, rng=rng, count=VOICES)
 
 
-def mix_of(condition: str, voices: list[Row], rng: np.random.Generator) -> Mix | None:
+def mix_of(condition: str, voices: list[Row], rng: np.random.Generator) -> MixFunction | None:
     """What a condition mixes with a clip; voices: rows that babble is made of."""
     if condition == CONDITIONS[0]:
         return None
@@ -88,7 +88,7 @@ def keep(kept: Path, found: dict[str, np.ndarray], facts: dict[str, Any]) -> Pat
 
 def without_word(waveform: np.ndarray) -> np.ndarray:
     """The clip's sound before and after the word, and 0.1 s further away, to be sure."""
-    start, end = speech_span(mel_energies(waveform))
+    start, end = find_speech_bounds(compute_mel_energies(waveform))
     return np.concatenate([waveform[: max(0, start - 10) * 160], waveform[(end + 10) * 160 :]])
 
 
@@ -114,7 +114,7 @@ def train_and_hear(word: str, fold: int, corpora: Path, work: Path, steps: int |
     if steps is not None:
         given["steps"] = steps
     began = time.process_time()
-    build(Settings(word=word, output=folder, overwrite=True, **given), Narrator(quiet=True))
+    train_detector(WakeWordSettings(word=word, output=folder, overwrite=True, **given), Reporter(quiet=True))
     seconds = time.process_time() - began
     of_word = [r for r in words if fold_of(r) == fold and r["label"] == word]
     others = [r for r in words if fold_of(r) == fold and r["label"] != word]
@@ -128,20 +128,25 @@ def hear(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Scores of a detector, by condition and recording, and what is needed to count them."""
     artifact = open_artifact(folder)
-    scorer = Scorer(folder / MODEL)
+    scorer = Scorer(folder / DETECTOR_ONNX_FILE)
     mixes = {condition: mix_of(condition, stream, rng) for condition in CONDITIONS}
     found: dict[str, np.ndarray] = {}
     clips: list[dict[str, Any]] = []
     hours = 0.0
     for condition, mix in mixes.items():
-        heard = [hear_clip(scorer, load(row), str(row["audio"]), mix=mix) for row in of_word]
+        heard = [score_clip(scorer, load_waveform(row), str(row["audio"]), mix=mix) for row in of_word]
         clips = [{"name": h.name, "words": [(w.start, w.until, w.end) for w in h.words]} for h in heard]
         found |= {f"{condition}/{place}": h.scores.values for place, h in enumerate(heard)}
-        sounds = hear_sounds(scorer, (mix(load(row)) if mix else load(row) for row in stream), "stream")
+        sounds = score_waveforms(
+            scorer, (mix(load_waveform(row)) if mix else load_waveform(row) for row in stream), "stream"
+        )
         found[f"{condition}/stream"] = sounds.scores.values
         hours = sounds.hours
-    channel = {"other words": map(load, others), "without the word": (without_word(load(row)) for row in of_word)}
-    beside = {name: hear_sounds(scorer, sounds, name) for name, sounds in channel.items()}
+    channel = {
+        "other words": map(load_waveform, others),
+        "without the word": (without_word(load_waveform(row)) for row in of_word),
+    }
+    beside = {name: score_waveforms(scorer, sounds, name) for name, sounds in channel.items()}
     found |= {f"{name}/stream": heard.scores.values for name, heard in beside.items()}
     trigger = artifact.trigger
     return found, {
@@ -156,7 +161,7 @@ def hear(
 
 def smoothed(kept: dict[str, Any], name: str, facts: dict[str, Any]) -> Scores:
     """A fold's scores, smoothed as every fold's: detectors that share a threshold must share the scores' scale."""
-    return Scores(smooth(kept[name], SMOOTHING), facts["step"], facts["first"])
+    return Scores(smooth_scores(kept[name], MINING_SMOOTHING), facts["step"], facts["first"])
 
 
 def pooled(files: list[Path]) -> dict[str, Any]:
@@ -173,22 +178,23 @@ def pooled(files: list[Path]) -> dict[str, Any]:
         heard = []
         for kept, facts in folds:
             for place, clip in enumerate(facts["clips"]):
-                words = tuple(Word(*word) for word in clip["words"])
-                heard.append(Heard(clip["name"], smoothed(kept, f"{condition}/{place}", facts), words))
+                words = tuple(LabelledWord(*word) for word in clip["words"])
+                heard.append(ScoredRecording(clip["name"], smoothed(kept, f"{condition}/{place}", facts), words))
             scores = smoothed(kept, f"{condition}/stream", facts)
-            heard.append(Heard("stream", scores, hours=facts["hours"]))
-        evaluations[condition] = Evaluation(heard)
-    clean = {alarms: evaluations[CONDITIONS[0]].threshold_for(alarms, plain) for alarms in (0, 1)}
+            heard.append(ScoredRecording("stream", scores, hours=facts["hours"]))
+        evaluations[condition] = DetectionEvaluation(heard)
+    clean = {alarms: evaluations[CONDITIONS[0]].find_threshold(alarms, plain) for alarms in (0, 1)}
     for condition, evaluation in evaluations.items():
         rows: dict[str, Any] = {}
         for alarms in (0, 1):
-            own = replace(plain, threshold=evaluation.threshold_for(alarms, plain))
-            rows[f"at_{alarms}_alarms"] = evaluation.at(own).to_json()
-            rows[f"at_the_threshold_of_{alarms}_alarms_as_recorded"] = evaluation.at(
+            own = replace(plain, threshold=evaluation.find_threshold(alarms, plain))
+            rows[f"at_{alarms}_alarms"] = evaluation.evaluate_at(own).to_json()
+            rows[f"at_the_threshold_of_{alarms}_alarms_as_recorded"] = evaluation.evaluate_at(
                 replace(plain, threshold=clean[alarms])
             ).to_json()
         rows["curve"] = [
-            {name: row[name] for name in ("threshold", "misses", "false_alarms")} for row in evaluation.curve(plain, 60)
+            {name: row[name] for name in ("threshold", "misses", "false_alarms")}
+            for row in evaluation.make_det_curve(plain, 60)
         ]
         result["conditions"][condition] = rows
     result["as_calibrated"] = calibrated(folds)
@@ -204,13 +210,15 @@ def calibrated(folds: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, 
         for kept, facts in folds:
             trigger = Trigger(*facts["trigger"])
             heard = [
-                Heard(c["name"], Scores(kept[f"{condition}/{i}"], facts["step"], facts["first"]),
-                      tuple(Word(*word) for word in c["words"]))
+                ScoredRecording(c["name"], Scores(kept[f"{condition}/{i}"], facts["step"], facts["first"]),
+                      tuple(LabelledWord(*word) for word in c["words"]))
                 for i, c in enumerate(facts["clips"])
             ]  # fmt: skip
             scores = Scores(kept[f"{condition}/stream"], facts["step"], facts["first"])
-            at = Evaluation([*heard, Heard("stream", scores, hours=facts["hours"])]).at(trigger)
-            misses, words, alarms = misses + at.misses, words + at.words, alarms + at.alarms
+            at = DetectionEvaluation([*heard, ScoredRecording("stream", scores, hours=facts["hours"])]).evaluate_at(
+                trigger
+            )
+            misses, words, alarms = misses + at.misses, words + at.words, alarms + at.false_alarms
         found[condition] = {"misses": misses, "positives": words, "false_alarms": alarms}
     return found
 
@@ -222,12 +230,14 @@ def channel(
     found: dict[str, Any] = {}
     for name in CHANNEL:
         heard = [
-            Heard(name, smoothed(kept, f"{name}/stream", facts), hours=facts["channel_hours"][name])
+            ScoredRecording(name, smoothed(kept, f"{name}/stream", facts), hours=facts["channel_hours"][name])
             for kept, facts in folds
         ]
         hours = round(sum(h.hours for h in heard), 3)
         alarms = {
-            f"alarms_at_the_threshold_of_{k}": Evaluation(heard).at(replace(plain, threshold=t)).alarms
+            f"alarms_at_the_threshold_of_{k}": DetectionEvaluation(heard)
+            .evaluate_at(replace(plain, threshold=t))
+            .false_alarms
             for k, t in clean.items()
         }
         found[name] = {"hours": hours, **alarms}
@@ -260,10 +270,10 @@ def main() -> None:
             "machine": machine(),
             "versions": versions("torch", "onnxruntime"),
             "folds": FOLDS,
-            "steps": given.steps or Settings.model_fields["steps"].default,
+            "steps": given.steps or WakeWordSettings.model_fields["steps"].default,
             "hours": round(hours, 3),
             "upper_bounds_per_hour": {f"{k} alarms": round(poisson_upper(k) / hours, 2) for k in (0, 1)},
-            "smoothing_ms": 20 * SMOOTHING,
+            "smoothing_ms": 20 * MINING_SMOOTHING,
             "snr": f"{SNR:g} dB between mean powers over the whole clip, pauses included",
             "speakers": "the words' speakers are not named: one may stand in two folds",
             "mean_miss_rate": {

@@ -15,11 +15,11 @@ from typing import Any
 
 from _measuring import machine, run, versions, write
 
-from speechxfer.report.progress import Narrator
-from speechxfer.wakeword.building import build
-from speechxfer.wakeword.detector import open_artifact
-from speechxfer.wakeword.measuring import measure
-from speechxfer.wakeword.settings import Settings
+from speechxfer.report.progress import Reporter
+from speechxfer.wakeword.evaluation.evaluate import evaluate_detector
+from speechxfer.wakeword.runtime.detector import open_artifact
+from speechxfer.wakeword.settings import WakeWordSettings
+from speechxfer.wakeword.training.train import train_detector
 
 SNR = 10.0  # dB
 KEPT = ("positives", "misses", "miss_rate", "false_alarms", "hours", "false_alarms_per_hour", "intervals", "delay_ms")
@@ -29,10 +29,10 @@ def newcomer(word: str, corpora: Path, work: Path, steps: int | None) -> dict[st
     """Minutes of training, and figures of both kinds."""
     folder, given = work / "_".join(word.split()), {} if steps is None else {"steps": steps}
     started = time.monotonic()
-    manifest = build(Settings(word=word, output=folder, overwrite=True, **given), Narrator(quiet=True))
+    manifest = train_detector(WakeWordSettings(word=word, output=folder, overwrite=True, **given), Reporter(quiet=True))
     minutes = (time.monotonic() - started) / 60
-    found = measure(
-        open_artifact(folder), Narrator(quiet=True), positives=str(corpora / "wakewords/train.csv"),
+    found = evaluate_detector(
+        open_artifact(folder), Reporter(quiet=True), positives=str(corpora / "wakewords/train.csv"),
         streams=[str(corpora / "speechocean762/train.csv")], snrs=[SNR],
     ).to_json()  # fmt: skip
     calibration = manifest["calibration"]

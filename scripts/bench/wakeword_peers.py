@@ -30,17 +30,17 @@ import numpy as np
 from _measuring import machine, run, spread, versions, write
 from wakeword_folds import CONDITIONS, WORDS, fold_of, mix_of, pooled, speaker_folds
 
-from speechxfer.data.audio import load
+from speechxfer.data.audio import load_waveform
 from speechxfer.errors import UserError
-from speechxfer.wakeword.clips import Row, read_rows, speech_span
-from speechxfer.wakeword.evaluation import Evaluation, Heard
-from speechxfer.wakeword.events import Scores, Trigger, Word
-from speechxfer.wakeword.features import RATE, mel_energies
-from speechxfer.wakeword.intervals import poisson_upper
+from speechxfer.wakeword.data.clips import Row, find_speech_bounds, read_rows
+from speechxfer.wakeword.evaluation.intervals import poisson_upper
+from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
+from speechxfer.wakeword.runtime.events import LabelledWord, Scores, Trigger
+from speechxfer.wakeword.runtime.features import SAMPLE_RATE, compute_mel_energies
 
 STOCK = ("alexa", "hey_jarvis")
 CHUNK = 1_280  # samples: openWakeWord's step of 80 ms
-STEP = CHUNK / RATE
+STEP = CHUNK / SAMPLE_RATE
 WINDOW = 16  # embeddings that its head sees: 1.28 s
 LEAD = 1.28  # s of silence before a clip of the word; with the second after the last one, all that a score depends on
 MEASURED = 600.0  # s of sound for CPU and memory
@@ -93,9 +93,9 @@ def embed(part: Part, work: Path) -> Path:
     mixes = {heard: mix_of(part.condition, voices, rng) for heard, voices in part.voices.items()}
     frames, starts = [], [0]
     for row in part.rows:
-        waveform = load(row)
+        waveform = load_waveform(row)
         mix = mixes[bool(row["heard"])]
-        sound = np.pad(mix(waveform) if mix else waveform, (round(part.lead * RATE), RATE))
+        sound = np.pad(mix(waveform) if mix else waveform, (round(part.lead * SAMPLE_RATE), SAMPLE_RATE))
         sound = np.pad(sound, (0, -len(sound) % CHUNK))
         samples = np.clip(sound * 32_768, -32_768, 32_767).astype(np.int16)
         for start in range(0, len(samples), CHUNK):
@@ -121,8 +121,8 @@ def stock_alarms(stream: Embedded, hours: float) -> dict[str, Any]:
     for name in STOCK:
         head = OpenWakeWord.from_builtin(Model(name))
         values = [max(head.process_streaming(frame[None, None, None]), default=0.0) for frame in stream.frames]
-        heard = Heard(name, Scores(np.array(values), STEP, STEP), hours=hours)
-        at = Evaluation([heard]).at(Trigger(THRESHOLD)).to_json()
+        heard = ScoredRecording(name, Scores(np.array(values), STEP, STEP), hours=hours)
+        at = DetectionEvaluation([heard]).evaluate_at(Trigger(THRESHOLD)).to_json()
         found[name] = {key: at[key] for key in ("false_alarms", "hours", "false_alarms_per_hour", "intervals")}
     return found
 
@@ -131,11 +131,11 @@ def stock_alarms(stream: Embedded, hours: float) -> dict[str, Any]:
 def speed(rows: list[Row], work: Path, detector: Path, repeats: int) -> dict[str, Any]:
     pieces, length = [], 0
     for row in rows:
-        pieces.append(np.pad(load(row), (0, RATE)))
+        pieces.append(np.pad(load_waveform(row), (0, SAMPLE_RATE)))
         length += len(pieces[-1])
-        if length > MEASURED * RATE:
+        if length > MEASURED * SAMPLE_RATE:
             break
-    sound, samples = work / "sound.npy", np.concatenate(pieces)[: round(MEASURED * RATE)]
+    sound, samples = work / "sound.npy", np.concatenate(pieces)[: round(MEASURED * SAMPLE_RATE)]
     np.save(sound, np.clip(samples * 32_768, -32_768, 32_767).astype(np.int16))
     sides = {"speechxfer": str(detector), "openWakeWord": STOCK[0]}
     measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
@@ -145,7 +145,7 @@ def speed(rows: list[Row], work: Path, detector: Path, repeats: int) -> dict[str
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             measured[side].append(json.loads(done.stdout.splitlines()[-1]))
     return {
-        "sound_seconds": round(len(samples) / RATE, 1),
+        "sound_seconds": round(len(samples) / SAMPLE_RATE, 1),
         **{
             side: {name: spread([one[name] for one in found], 1) for name in ("cpu_seconds_an_hour", "peak_memory_mb")}
             for side, found in measured.items()
@@ -197,7 +197,10 @@ def head_on_embedding(word: str, words: dict[str, Path], speech: dict[str, Path]
     """
     good: Windows = []
     bad: Windows = []
-    spans = [speech_span(mel_energies(load(row))) if row["label"] == word else (0, 0) for row in rows["words"]]
+    spans = [
+        find_speech_bounds(compute_mel_energies(load_waveform(row))) if row["label"] == word else (0, 0)
+        for row in rows["words"]
+    ]
     for condition in CONDITIONS:
         clips, others = opened(words[condition]), opened(speech[condition])
         for place, row in enumerate(rows["words"]):
@@ -218,16 +221,18 @@ def head_on_embedding(word: str, words: dict[str, Path], speech: dict[str, Path]
         heard = []
         for place, row in enumerate(rows["words"]):
             if row["heard"] and row["label"] == word:
-                length, end = len(load(row)) / RATE, spans[place][1] / 100
+                length, end = len(load_waveform(row)) / SAMPLE_RATE, spans[place][1] / 100
                 ends = clips.ends_of(place)
                 scores = Scores(score(clips.windows(ends)), STEP, (ends[0] - clips.starts[place] + 1) * STEP)
-                heard.append(Heard(str(place), scores, (Word(LEAD, LEAD + length, LEAD + end),)))
+                heard.append(ScoredRecording(str(place), scores, (LabelledWord(LEAD, LEAD + length, LEAD + end),)))
         of_fold = [i for i, row in enumerate(rows[condition]) if row["heard"]]
-        hours = sum(len(load(rows[condition][i])) for i in of_fold) / RATE / 3600
+        hours = sum(len(load_waveform(rows[condition][i])) for i in of_fold) / SAMPLE_RATE / 3600
         values = np.concatenate([score(others.windows(others.ends_of(i))) for i in of_fold])
-        evaluation = Evaluation([*heard, Heard("stream", Scores(values, STEP, STEP), hours=hours)])
+        evaluation = DetectionEvaluation([*heard, ScoredRecording("stream", Scores(values, STEP, STEP), hours=hours)])
         result[condition] = {
-            f"at_{alarms}_alarms": evaluation.at(Trigger(evaluation.threshold_for(alarms, Trigger(0.0)))).to_json()
+            f"at_{alarms}_alarms": evaluation.evaluate_at(
+                Trigger(evaluation.find_threshold(alarms, Trigger(0.0)))
+            ).to_json()
             for alarms in (0, 1)
         }
     return result
@@ -260,7 +265,7 @@ def misses(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def parts_of(words: list[Row], speech: list[Row]) -> tuple[list[Part], dict[str, list[Row]]]:
+def make_partial_word_negatives(words: list[Row], speech: list[Row]) -> tuple[list[Part], dict[str, list[Row]]]:
     """What is embedded, the longest first, and the rows by part: of the speech, all as recorded."""
     words = [{**row, "heard": fold_of(row) == HEARD} for row in words]
     folds = speaker_folds(speech)
@@ -290,12 +295,12 @@ def main() -> None:
     if not detectors:
         raise UserError("holds no detector", where=str(given.work), fix="run scripts/bench/wakeword_folds.py first")
     timed = speed(rows, given.work, detectors[0], given.repeats)
-    parts, of_parts = parts_of(clips, rows)
+    parts, of_parts = make_partial_word_negatives(clips, rows)
     needed = parts if given.words else parts[:1]
     with ProcessPoolExecutor(given.jobs) as pool:
         files = pool.map(embed, needed, [given.work] * len(needed))
         kept = {part.name: file for part, file in zip(needed, files, strict=True)}
-        hours = sum(len(load(row)) for row in rows) / RATE / 3600
+        hours = sum(len(load_waveform(row)) for row in rows) / SAMPLE_RATE / 3600
         alarms = stock_alarms(opened(kept["speech-0"]), hours)
         embedded = [
             {condition: kept[f"{name}-{i}"] for i, condition in enumerate(CONDITIONS) if f"{name}-{i}" in kept}

@@ -18,10 +18,10 @@ import numpy as np
 from _measuring import machine, run, versions, write
 from wakeword_folds import CONDITIONS, fold_of, hear, keep, pooled, speaker_folds, table
 
-from speechxfer.report.progress import Narrator
-from speechxfer.wakeword.building import build
-from speechxfer.wakeword.clips import read_rows
-from speechxfer.wakeword.settings import Settings
+from speechxfer.report.progress import Reporter
+from speechxfer.wakeword.data.clips import read_rows
+from speechxfer.wakeword.settings import WakeWordSettings
+from speechxfer.wakeword.training.train import train_detector
 
 UNTOUCHED, HEARD = 0, 1  # folds
 
@@ -38,13 +38,13 @@ def side(teacher: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     name = f"{given.word}-{Path(teacher).name}-{seed}"
     positives = [row for row in words if fold_of(row) != HEARD]
     negatives = [row for row in speech if folds[str(row["speaker"])] != HEARD]
-    settings = Settings(
-        word=given.word, output=given.work / name, overwrite=True, steps=given.steps, extra=0, seed=seed,
+    settings = WakeWordSettings(
+        word=given.word, output=given.work / name, overwrite=True, steps=given.steps, extra_rounds=0, seed=seed,
         voices="none", teacher=teacher,
         positives=table(given.work / f"{name}-positives.csv", positives, "audio", "label"),
         negatives=table(given.work / f"{name}-negatives.csv", negatives, "audio", "text", "speaker"),
     )  # fmt: skip
-    manifest = build(settings, Narrator(quiet=True))
+    manifest = train_detector(settings, Reporter(quiet=True))
     of_word = [row for row in words if fold_of(row) == HEARD and row["label"] == given.word]
     others = [row for row in words if fold_of(row) == HEARD and row["label"] != given.word]
     stream = [row for row in speech if folds[str(row["speaker"])] == HEARD]

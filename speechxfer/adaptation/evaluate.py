@@ -1,4 +1,4 @@
-"""MODEL and DATA as a user names them become an `Evaluation`: what `speechxfer evaluate` and its Python form share."""
+"""MODEL and DATA as a user names them become an `DetectionEvaluation`: what `speechxfer evaluate` and its Python form share."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 from datasets import Dataset
 
-from speechxfer.adaptation.evaluation import Evaluation, evaluate_part, fingerprint
-from speechxfer.config.recipe import Decoding, Scoring
-from speechxfer.data.bad_rows import Limits, bad_rows
-from speechxfer.data.read import read
+from speechxfer.adaptation.predictions import Evaluation, evaluate_split, fingerprint_dataset
+from speechxfer.config.recipe import DecodingConfig, ScoringConfig
+from speechxfer.data.reader import read
+from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
-from speechxfer.models import SpeechModel, load, text_limits
-from speechxfer.models.answering import Progress
-from speechxfer.models.transcribe import running
+from speechxfer.models import SpeechModel, get_input_limits, load
+from speechxfer.models.inference import BatchProgress
+from speechxfer.models.transcribe import override_decoding
 
 
 @dataclass
-class Part:
+class EvaluationSet:
     """Rows that can be scored. reference: the column scored against; skipped: bad rows left out by choice."""
 
     utterances: Dataset
@@ -31,7 +31,7 @@ class Part:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the ids and references."""
-        return fingerprint(self.utterances, self.reference)
+        return fingerprint_dataset(self.utterances, self.reference)
 
 
 def evaluate(
@@ -48,7 +48,7 @@ def evaluate(
     hot_words: Sequence[str] = (),
     batch_seconds: float | None = None,
     skip_bad: bool = False,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
 ) -> Evaluation:
     """Transcribe (or classify) DATA with MODEL and score it.
 
@@ -60,13 +60,13 @@ def evaluate(
     utterances = read(data)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
     named = None if isinstance(model, SpeechModel) else model
-    part = scorable(utterances, str(data), opened, named=named, language=language, skip_bad=skip_bad)
-    scoring = Scoring(normaliser=normaliser or opened.settings.normaliser, by=by)
+    part = prepare_evaluation_set(utterances, str(data), opened, named=named, language=language, skip_bad=skip_bad)
+    scoring = ScoringConfig(normaliser=normaliser or opened.settings.normaliser, by=by)
     way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_words}
-    return measure(opened, part, scoring, **way, batch_seconds=batch_seconds, progress=progress)
+    return evaluate_set(opened, part, scoring, **way, batch_seconds=batch_seconds, progress=progress)
 
 
-def scorable(
+def prepare_evaluation_set(
     utterances: Dataset,
     where: str,
     model: SpeechModel,
@@ -75,7 +75,7 @@ def scorable(
     language: str | None = None,
     skip_bad: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> Part:
+) -> EvaluationSet:
     """The rows of DATA `where` that `model` can answer and be scored on.
 
     named: the MODEL, from which its limits are read. Raises UserError naming every bad row, unless they are to be
@@ -91,13 +91,13 @@ def scorable(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which needs none",
         )
-    bad = bad_rows(utterances, text=reference, limits=_limits(model, named, language), progress=progress)
+    bad = find_invalid_rows(utterances, text=reference, limits=_input_limits(model, named, language), progress=progress)
     warnings = []
     if bad and not skip_bad:
         problems = Problems(f"{where}: some utterances cannot be used", fix="mend them, or leave them out: --skip-bad")
         for row in bad:
             problems.add(f"row {row.index + 1}, {row}")
-        problems.stop()
+        problems.raise_if_any()
     if bad:
         gone = {row.index for row in bad}
         utterances = utterances.select([index for index in range(len(utterances)) if index not in gone])
@@ -106,39 +106,39 @@ def scorable(
             raise UserError("no usable row is left", where=where)
     if "split" in utterances.column_names and len(splits := sorted({str(v) for v in utterances["split"]})) > 1:
         warnings.append(f"every row is scored, of the splits {', '.join(splits)}")
-    return Part(utterances, reference, len(bad), warnings)
+    return EvaluationSet(utterances, reference, len(bad), warnings)
 
 
-def measure(
+def evaluate_set(
     model: SpeechModel,
-    part: Part,
-    scoring: Scoring,
+    part: EvaluationSet,
+    scoring: ScoringConfig,
     *,
     beams: int | None = None,
     padded: bool | None = None,
     lm: str | Path | None = None,
     hot_words: Sequence[str] = (),
     batch_seconds: float | None = None,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
     shared: bool = False,
 ) -> Evaluation:
-    """`evaluate_part` with the model run as it was saved, but for what of `running` is given."""
-    with running(model, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
-        return evaluate_part(
+    """`evaluate_split` with the model run as it was saved, but for what of `override_decoding` is given."""
+    with override_decoding(model, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
+        return evaluate_split(
             model,
             part.utterances,
             scoring,
             reference=part.reference,
-            batch_seconds=batch_seconds or Decoding.model_validate({}).batch_seconds,
+            batch_seconds=batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
             progress=progress,
             shared=shared,
         )
 
 
-def _limits(model: SpeechModel, named: str | Path | None, language: str | None) -> Limits:
+def _input_limits(model: SpeechModel, named: str | Path | None, language: str | None) -> InputLimits:
     """What bounds an answer. How CTC learns a text is none of it: fast speech stays in the score."""
     if named is None:
-        longest = model.encoder.longest
-        return Limits(max_seconds=None if longest is None else longest / 16_000)
-    found = text_limits(named, language=language)
-    return Limits(max_seconds=found.max_seconds, max_tokens=found.max_tokens, count_tokens=found.count_tokens)
+        longest = model.encoder.max_samples
+        return InputLimits(max_seconds=None if longest is None else longest / 16_000)
+    found = get_input_limits(named, language=language)
+    return InputLimits(max_seconds=found.max_seconds, max_tokens=found.max_tokens, count_tokens=found.count_tokens)

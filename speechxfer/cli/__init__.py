@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from speechxfer.errors import UserError, from_torchaudio
+from speechxfer.errors import UserError, explain_torchaudio_import_error
 
 
 def build_app() -> typer.Typer:
@@ -78,7 +78,7 @@ def _with_exit_codes(verb: Callable[..., Any]) -> Callable[..., Any]:
             typer.echo(f"speechxfer: {error}", err=True)
             raise typer.Exit(2) from None
         except (ImportError, OSError, RuntimeError) as error:
-            broken = from_torchaudio(error)  # transformers imports it too, and wraps what that raises
+            broken = explain_torchaudio_import_error(error)  # transformers imports it too, and wraps what that raises
             if broken is None:
                 raise
             typer.echo(f"speechxfer: {broken}", err=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from speechxfer.report.progress import Narrator
-from speechxfer.report.run_facts import outcome
-from speechxfer.report.terminal import before_after_table, curve_table, marked_examples, score_table
+from speechxfer.report.progress import Reporter
+from speechxfer.report.run_summary import summarize_selection
+from speechxfer.report.terminal import make_before_after_table, make_curve_table, make_score_table, mark_examples
 
 if TYPE_CHECKING:  # the run's module imports torch
     from speechxfer.adaptation.run import Run
@@ -14,30 +14,30 @@ if TYPE_CHECKING:  # the run's module imports torch
 EXAMPLES = 4
 
 
-def tell(run: Run, narrator: Narrator, *, by: str | None = None) -> None:
+def tell(run: Run, narrator: Reporter, *, by: str | None = None) -> None:
     """The WER table before and after, a few utterances with their errors marked, warnings, what was kept, and where."""
-    narrator.say()
+    narrator.info()
     if run.before is None:
-        narrator.say(score_table(run.after))
+        narrator.info(make_score_table(run.after))
     else:
-        narrator.say(before_after_table(run.before, run.after, by=by))
-        narrator.say(marked_examples(run.before, run.after, EXAMPLES))
+        narrator.info(make_before_after_table(run.before, run.after, by=by))
+        narrator.info(mark_examples(run.before, run.after, EXAMPLES))
     for warning in run.report["warnings"]:
-        narrator.say(f"warning: {warning}")
-    for name, words in outcome(run.report).items():
-        narrator.say(f"{name}: {words}")
-    narrator.say(f"model   {run.folder.model}")
-    narrator.say(f"report  {run.folder.html}")
-    narrator.say(
-        f"weights of its epochs: {run.folder.checkpoint_bytes() / 1e6:,.0f} MB in {run.folder.checkpoints}; "
+        narrator.info(f"warning: {warning}")
+    for name, words in summarize_selection(run.report).items():
+        narrator.info(f"{name}: {words}")
+    narrator.info(f"model   {run.run_dir.model}")
+    narrator.info(f"report  {run.run_dir.html}")
+    narrator.info(
+        f"weights of its epochs: {run.run_dir.count_checkpoint_bytes() / 1e6:,.0f} MB in {run.run_dir.checkpoints}; "
         "the model needs none of them"
     )
 
 
-def tell_next(run: Run, narrator: Narrator) -> None:
+def tell_next(run: Run, narrator: Reporter) -> None:
     """The learning curve, where there is one, and what to do next, each piece with its evidence."""
     if curve := run.report.get("learning_curve"):
-        narrator.say()
-        narrator.say(curve_table(curve, run.report["measure"]))
+        narrator.info()
+        narrator.info(make_curve_table(curve, run.report["measure"]))
     for advice in run.report.get("advice", ()):  # runs of earlier versions have none
-        narrator.say(f"next    {advice['what']}\n        ({advice['evidence']})")
+        narrator.info(f"next    {advice['what']}\n        ({advice['evidence']})")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 
 if TYPE_CHECKING:  # the model's modules import torch
     from speechxfer.models.transcript import Transcript
@@ -107,7 +107,7 @@ def check_output(path: Path, named: Sequence[str], utterances: int) -> None:
     where, suffix = f"--output {path}", path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise UserError(
-            f"'{path.suffix}' is no form of transcripts{nearest(suffix, _SUFFIXES)}",
+            f"'{path.suffix}' is no form of transcripts{suggest_nearest(suffix, _SUFFIXES)}",
             where=where,
             fix=f"end it in one of {', '.join(_SUFFIXES)}",
         )

@@ -43,24 +43,24 @@ def adapt(
     from pathlib import Path
 
     from speechxfer.config import load_recipe
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
     checked = load_recipe(recipe, overrides or ())
-    narrator = Narrator(quiet=quiet)
+    narrator = Reporter(quiet=quiet)
     name = Path(recipe).stem
     if dry_run:
-        from speechxfer.adaptation.plan import plan
+        from speechxfer.adaptation.dry_run import estimate_run
 
-        planned = plan(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
+        planned = estimate_run(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
         write_json(planned, json)
         return
-    from speechxfer import processes
+    from speechxfer import distributed
     from speechxfer.adaptation.run import adapt as run_recipe
     from speechxfer.cli._telling import tell, tell_next
 
     run = run_recipe(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
-    main = processes.rank() == 0
-    processes.end()
+    main = distributed.get_rank() == 0
+    distributed.destroy_processes()
     if not main:  # torchrun started several; one tells
         return
     tell(run, narrator)

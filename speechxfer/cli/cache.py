@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 
 HELP_ORDER = 80
 
@@ -28,9 +28,9 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
     """
     if context.invoked_subcommand is not None:
         return
-    from speechxfer.encoders.cache import answer_files, frames_folder, stores_in
+    from speechxfer.encoders.frame_store import get_frames_dir, list_prediction_files, list_stores
 
-    stores = stores_in()
+    stores = list_stores()
     if not silent(quiet, json):
         for store in stores:
             layer = "convolutions" if store.layer < 0 else f"below layer {store.layer}"
@@ -39,8 +39,8 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
                 f"{_date(store.last_used)}  {store.encoder}, {layer}, {store.dtype}"
             )
         total = sum(store.megabytes for store in stores)
-        typer.echo(f"{len(stores)} stores, {total:,.0f} MB in {frames_folder()}")
-        answers = answer_files()
+        typer.echo(f"{len(stores)} stores, {total:,.0f} MB in {get_frames_dir()}")
+        answers = list_prediction_files()
         typer.echo(f"{len(answers)} parts' answers by untouched models, {_megabytes(answers):,.1f} MB beside them")
         if stores:
             typer.echo("\nspeechxfer cache clear NAME removes one (its first letters are enough), --all every one.")
@@ -57,7 +57,7 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
         }
         for store in stores
     ]
-    write_json({"path": str(frames_folder()), "stores": listed, "answers": len(answer_files())}, json)
+    write_json({"path": str(get_frames_dir()), "stores": listed, "answers": len(list_prediction_files())}, json)
 
 
 def clear(
@@ -67,18 +67,18 @@ def clear(
     quiet: Quiet = False,
 ) -> None:
     """Remove kept frames, and with --all the untouched models' answers; a run makes anew what it needs of them."""
-    from speechxfer.encoders import cache as frames
+    from speechxfer.encoders import frame_store as frames
 
     if (name is None) == (not every):
         raise UserError("which frames are to go?", fix="name a store as `speechxfer cache` lists it, or say --all")
-    known = [store.path.name for store in frames.stores_in()]
+    known = [store.path.name for store in frames.list_stores()]
     if name is not None:
         meant = [one for one in known if one.startswith(name)]
         if len(meant) != 1:
-            problem = f"{len(meant)} stores begin so" if meant else f"no such store{nearest(name, known)}"
+            problem = f"{len(meant)} stores begin so" if meant else f"no such store{suggest_nearest(name, known)}"
             raise UserError(problem, where=name, fix="`speechxfer cache` lists them")
-    removed = frames.clear(name=name)
-    answers = frames.answer_files() if every else []
+    removed = frames.clear_stores(name=name)
+    answers = frames.list_prediction_files() if every else []
     freed = sum(store.megabytes for store in removed) + _megabytes(answers)
     for path in answers:
         path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 if TYPE_CHECKING:
     import datasets
 
-    from speechxfer.data.audit import Audit
+    from speechxfer.data.audit import AuditResult
 
 HELP_ORDER = 20
 _SHOWN = 50  # errors printed; --json has them all
@@ -42,14 +42,16 @@ def check(
 
     Rows are counted from 1, the header not counted. Example: speechxfer check train.csv --model whisper-tiny.en
     """
-    from speechxfer.data.audit import audit
-    from speechxfer.data.read import read
-    from speechxfer.data.tables import TABLES
+    from speechxfer.data.audit import audit_dataset
+    from speechxfer.data.reader import read
+    from speechxfer.data.tables import TABLE_DELIMITERS
     from speechxfer.errors import UserError
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
-    if output is not None and output.suffix.lower() not in TABLES:
-        raise UserError("is no table", where=f"--output {output}", fix=f"end it in one of {', '.join(TABLES)}")
+    if output is not None and output.suffix.lower() not in TABLE_DELIMITERS:
+        raise UserError(
+            "is no table", where=f"--output {output}", fix=f"end it in one of {', '.join(TABLE_DELIMITERS)}"
+        )
     if output is not None and output.exists() and Path(data).exists() and output.samefile(data):
         raise UserError("is the table that is checked", where=f"--output {output}", fix="write to another file")
     if align and model is None:
@@ -61,11 +63,11 @@ def check(
         raise UserError(problem, where=f"--output {output}", fix="data.skip_bad=true leaves bad rows out in adapt")
     limits = None
     if model is not None:
-        from speechxfer.models import text_limits
+        from speechxfer.models import get_input_limits
 
-        limits = text_limits(model, language=language)
-    with Narrator(quiet=quiet).bar("checking") as step:
-        result = audit(dataset, limits, lambda done: step(done, len(dataset)))
+        limits = get_input_limits(model, language=language)
+    with Reporter(quiet=quiet).progress("checking") as step:
+        result = audit_dataset(dataset, limits, lambda done: step(done, len(dataset)))
     if not quiet:
         _tell(data, dataset, result)
     if output is not None:
@@ -80,7 +82,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _tell(data: str, dataset: datasets.Dataset, result: Audit) -> None:
+def _tell(data: str, dataset: datasets.Dataset, result: AuditResult) -> None:
     audio = dataset["audio"]
     for bad in result.errors[:_SHOWN]:
         row = f"row {bad.index + 1}"  # which is the id, too, where neither id nor audio is given
@@ -101,27 +103,27 @@ def _tell(data: str, dataset: datasets.Dataset, result: Audit) -> None:
 
 
 def _matches(
-    model: str, language: str | None, dataset: datasets.Dataset, result: Audit, *, quiet: bool
+    model: str, language: str | None, dataset: datasets.Dataset, result: AuditResult, *, quiet: bool
 ) -> list[dict[str, Any]]:
     """Each usable row's text against its audio, the worst match first; the doubtful ones are told."""
-    from speechxfer.encoders.weights import find
+    from speechxfer.encoders.checkpoints import resolve_transformers_dir
     from speechxfer.errors import UserError
     from speechxfer.models import load
-    from speechxfer.models.matching import matches
-    from speechxfer.report.progress import Narrator
+    from speechxfer.models.transcript_check import score_transcripts
+    from speechxfer.report.progress import Reporter
 
     if "text" not in dataset.column_names:
         raise UserError("there is no column 'text' to align", where="--align")
     usable = dataset.select(result.usable)
     if not len(usable):
         return []
-    with Narrator(quiet=quiet).bar("aligning") as progress:
-        found = matches(load(find(model), language=language), usable, progress=progress)
-    doubtful = [one for one in found if one.doubtful]
+    with Reporter(quiet=quiet).progress("aligning") as progress:
+        found = score_transcripts(load(resolve_transformers_dir(model), language=language), usable, progress=progress)
+    doubtful = [one for one in found if one.is_suspicious]
     if not quiet:
         for one in doubtful[:_SHOWN]:
             typer.echo(f"doubtful row {result.usable[one.index] + 1} ({one.id}): {usable[one.index]['text']}")
-            typer.echo(f"         heard: {one.heard}")
+            typer.echo(f"         heard: {one.hypothesis}")
         if len(doubtful) > _SHOWN:
             typer.echo(f"         … and {len(doubtful) - _SHOWN} more doubtful rows (--json FILE has all)")
         typer.echo(f"aligned  {len(found)} rows, {len(doubtful)} of them doubtful: listen to those")
@@ -129,10 +131,10 @@ def _matches(
         {
             "row": result.usable[one.index] + 1,
             "id": one.id,
-            "gap": one.gap,
-            "doubtful": one.doubtful,
+            "gap": one.log_prob_gap,
+            "doubtful": one.is_suspicious,
             "text": usable[one.index]["text"],
-            "heard": one.heard,
+            "heard": one.hypothesis,
             "words": [vars(word) for word in one.words],
         }
         for one in found
@@ -158,7 +160,7 @@ def _length(hours: float) -> str:
     return f"{60 * hours:.1f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
-def _as_json(dataset: datasets.Dataset, result: Audit) -> dict[str, Any]:
+def _as_json(dataset: datasets.Dataset, result: AuditResult) -> dict[str, Any]:
     audio = dataset["audio"]
     errors = [
         {"row": bad.index + 1, "id": bad.id, "audio": audio[bad.index], "problem": bad.problem, "fix": bad.fix}
@@ -175,7 +177,7 @@ def _as_json(dataset: datasets.Dataset, result: Audit) -> dict[str, Any]:
     }
 
 
-def _write_clean(dataset: datasets.Dataset, result: Audit, output: Path) -> None:
+def _write_clean(dataset: datasets.Dataset, result: AuditResult, output: Path) -> None:
     """The usable rows with their ids; audio paths are relative to the new table."""
     import os
 

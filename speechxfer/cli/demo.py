@@ -11,7 +11,7 @@ from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 
 if TYPE_CHECKING:
     from speechxfer.config import Recipe
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
 HELP_ORDER = 10
 CORPUS = "demo-corpus-1"  # within the cache folder; another number when the corpus changes
@@ -41,15 +41,15 @@ def demo(
     """
     from speechxfer.adaptation.run import adapt
     from speechxfer.cli._telling import tell
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
-    narrator = Narrator(quiet=silent(quiet, json))
-    narrator.say(_ABOUT)
+    narrator = Reporter(quiet=silent(quiet, json))
+    narrator.info(_ABOUT)
     recipe = prepare(output, narrator)
     run = adapt(recipe, name="demo", narrator=narrator)
     assert run is not None and run.before is not None and run.after.wer is not None  # tiny.en has a head; all is read
     tell(run, narrator, by="speaker")
-    narrator.say(f"\n{_MEANING}\n\nWith speech of your own (a table with the columns audio, text, speaker):")
+    narrator.info(f"\n{_MEANING}\n\nWith speech of your own (a table with the columns audio, text, speaker):")
     program = _program()
     for words in (
         "check train.csv --model whisper-tiny.en",
@@ -57,31 +57,31 @@ def demo(
         "evaluate runs/accent-whisper/model test.csv --baseline whisper-tiny.en",
         "transcribe runs/accent-whisper/model interview.wav",
     ):
-        narrator.say(f"  {program} {words}")
+        narrator.info(f"  {program} {words}")
     speed = run.report["speed"]
-    narrator.say(
+    narrator.info(
         f"\n{speed['total_seconds']:.0f} s in all, {speed['training_seconds']:.0f} s of them training; "
         f"at most {speed['peak_memory_mb'] / 1000:.1f} GB of memory"
     )
     write_json(run.report, json)
-    narrator.say(f"WER {100 * (run.before.wer or 0):.1f} % before, {100 * run.after.wer:.1f} % after")
+    narrator.info(f"WER {100 * (run.before.wer or 0):.1f} % before, {100 * run.after.wer:.1f} % after")
 
 
-def prepare(output: Path, narrator: Narrator) -> Recipe:
+def prepare(output: Path, narrator: Reporter) -> Recipe:
     """Write the corpus into the cache folder unless it is there; the recipe over it.
 
     Raises UserError where `output` holds the run of another recipe or corpus, which is never replaced.
     """
     from speechxfer.config import load_recipe
     from speechxfer.data.demo_corpus import write_demo_corpus
-    from speechxfer.encoders.weights import cache_folder
+    from speechxfer.encoders.checkpoints import get_cache_dir
 
-    corpus = cache_folder() / CORPUS
+    corpus = get_cache_dir() / CORPUS
     tables = {part: str(corpus / f"{part}.csv") for part in ("train", "dev", "test")}
     earlier = _earlier_run(output)
-    with narrator.bar("writing the corpus") as progress:
+    with narrator.progress("writing the corpus") as progress:
         write_demo_corpus(corpus, progress)
-    narrator.say(f"corpus: {corpus}")
+    narrator.info(f"corpus: {corpus}")
     given = [f"data.{part}={table}" for part, table in tables.items()]
     return load_recipe("demo", [*given, f"output={output}", f"overwrite={str(earlier).lower()}"])
 

@@ -12,10 +12,10 @@ from speechxfer.cli._options import HotWords, JsonFile, LmFile, Quiet, silent, w
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
-    from speechxfer.adaptation.evaluate import Part
-    from speechxfer.adaptation.evaluation import Evaluation
+    from speechxfer.adaptation.evaluate import EvaluationSet
+    from speechxfer.adaptation.predictions import Evaluation
     from speechxfer.models import SpeechModel
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
 HELP_ORDER = 40
 _EXAMPLES = 4
@@ -37,7 +37,7 @@ def evaluate(
         str, typer.Option(metavar="COLS", help="Columns to break the result down by, with commas; auto; none.")
     ] = "auto",
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
-    beams: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
+    beam_size: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
     padded: Annotated[
         bool | None,
         typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
@@ -56,20 +56,20 @@ def evaluate(
 
     Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
     """
-    from speechxfer import processes
-    from speechxfer.adaptation.evaluate import measure, scorable
-    from speechxfer.adaptation.evaluation import of_insertions, provenance
-    from speechxfer.config.recipe import Scoring
-    from speechxfer.data.read import read
-    from speechxfer.encoders.weights import folder_fingerprint, locate
+    from speechxfer import distributed
+    from speechxfer.adaptation.evaluate import evaluate_set, prepare_evaluation_set
+    from speechxfer.adaptation.predictions import make_insertion_warnings, make_provenance
+    from speechxfer.config.recipe import ScoringConfig
+    from speechxfer.data.reader import read
+    from speechxfer.encoders.checkpoints import hash_model_dir, resolve_model_dir
     from speechxfer.models import load
-    from speechxfer.report.progress import Narrator
-    from speechxfer.scoring import compare
+    from speechxfer.report.progress import Reporter
+    from speechxfer.scoring import compare_scores
     from speechxfer.text.normalise import get_normaliser
 
-    processes.begin(device)
-    main = processes.rank() == 0
-    narrator = Narrator(quiet=not main or silent(quiet, json))
+    distributed.init_processes(device)
+    main = distributed.get_rank() == 0
+    narrator = Reporter(quiet=not main or silent(quiet, json))
     if normalise is not None:
         get_normaliser(normalise)  # a wrong name is told before the work
     folder = _folder(output)
@@ -78,73 +78,73 @@ def evaluate(
     other = load(baseline, device=device, language=language) if baseline is not None else None
     if other is not None and (other.kind == "classify") != (adapted.kind == "classify"):
         raise UserError("a recogniser and a classifier cannot be compared", where=f"--baseline {baseline}")
-    with narrator.bar("checking") as step:
+    with narrator.progress("checking") as step:
         common: dict[str, Any] = {"skip_bad": skip_bad, "progress": lambda done: step(done, len(utterances))}
-        part = scorable(utterances, data, adapted, named=model, language=language, **common)
+        part = prepare_evaluation_set(utterances, data, adapted, named=model, language=language, **common)
         if other is not None:  # both are scored on what both can take
-            also = scorable(part.utterances, data, other, named=baseline, language=language, **common)
+            also = prepare_evaluation_set(part.utterances, data, other, named=baseline, language=language, **common)
             warnings = list(dict.fromkeys([*part.warnings, *also.warnings]))
             part = replace(also, skipped=part.skipped + also.skipped, warnings=warnings)
     columns: list[str] | Literal["auto"] = (
         "auto" if by == "auto" else [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
     )
-    scoring = Scoring(normaliser=normalise or adapted.settings.normaliser, by=columns)
+    scoring = ScoringConfig(normaliser=normalise or adapted.settings.normaliser, by=columns)
 
     run: dict[str, Any] = {"batch_seconds": batch_seconds, "shared": True}
     before: Evaluation | None = None
     if other is not None:
-        with narrator.bar(f"before, {baseline}") as progress:
-            before = measure(other, part, scoring, progress=progress, **run)
-    with narrator.bar(model if other is None else f"after, {model}") as progress:
-        way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
-        after = measure(adapted, part, scoring, **way, progress=progress, **run)
-    processes.end()
+        with narrator.progress(f"before, {baseline}") as progress:
+            before = evaluate_set(other, part, scoring, progress=progress, **run)
+    with narrator.progress(model if other is None else f"after, {model}") as progress:
+        way: dict[str, Any] = {"beams": beam_size, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
+        after = evaluate_set(adapted, part, scoring, **way, progress=progress, **run)
+    distributed.destroy_processes()
     if not main:  # torchrun started several; one tells and writes
         return
 
-    names = {"model": model, "checkpoint": folder_fingerprint(locate(model))}
+    names = {"model": model, "checkpoint": hash_model_dir(resolve_model_dir(model))}
     if baseline is not None:
-        names |= {"baseline": baseline, "baseline_checkpoint": folder_fingerprint(locate(baseline))}
-    options = _options(adapted, beams, padded)
+        names |= {"baseline": baseline, "baseline_checkpoint": hash_model_dir(resolve_model_dir(baseline))}
+    options = _options(adapted, beam_size, padded)
     if lm is not None or hot_word:
         options |= {"lm": lm and lm.name, "hot_words": hot_word or []}
     warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))
     for name, measured in (("the baseline", before), (model, after)):
         if measured is not None:
-            warnings += of_insertions(name, measured.score)
+            warnings += make_insertion_warnings(name, measured.score)
     report: dict[str, Any] = {
         **({"result": after.score.to_json()} if before is None else {}),
         **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
-        "comparison": None if before is None else compare(before.score, after.score).to_json(),
+        "comparison": None if before is None else compare_scores(before.score, after.score).to_json(),
         "measure": "error rate" if part.reference == "label" else "WER",
         "normaliser": "none" if adapted.kind == "classify" else scoring.normaliser,
         "skipped": part.skipped,
         "warnings": warnings,
         "speed": after.speed,
         **({} if before is None else {"speed_before": before.speed}),
-        "provenance": provenance({**names, "data": part.fingerprint, "options": options, "seed": 0}),
+        "provenance": make_provenance({**names, "data": part.fingerprint, "options": options, "seed": 0}),
     }
     if other is not None:
         report["provenance"]["baseline_options"] = _options(other, None, None)
     _tell(narrator, report, before, after)
     if folder is not None:
         _write(folder, model, data, part, before, after, report)
-        narrator.say(f"report  {folder / 'report.html'}")
+        narrator.info(f"report  {folder / 'report.html'}")
     write_json(report, json)
 
 
 def _folder(output: Path | None) -> Path | None:
     """The folder to write to, made before the work. A run keeps its own report."""
-    from speechxfer.adaptation.folder import RECIPE, disk_errors
+    from speechxfer.adaptation.run_dir import RECIPE_FILE, translate_os_errors
 
     if output is None:
         return None
     where = f"--output {output}"
     if output.exists() and not output.is_dir():
         raise UserError("is a file", where=where, fix="name a folder")
-    if (output / RECIPE).exists():
+    if (output / RECIPE_FILE).exists():
         raise UserError("is a run folder, which has its own report", where=where, fix="name another folder")
-    with disk_errors(output):
+    with translate_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     return output
 
@@ -153,37 +153,37 @@ def _options(model: SpeechModel, beams: int | None, padded: bool | None) -> dict
     """How the model is run: what was asked for, else as it was saved."""
     return {
         "language": model.settings.language,
-        "beams": beams or model.settings.beams,
+        "beams": beams or model.settings.beam_size,
         "padded_to_30s": getattr(model.encoder, "pad_to_30s", None) if padded is None else padded,
     }
 
 
-def _tell(narrator: Narrator, report: dict[str, Any], before: Evaluation | None, after: Evaluation) -> None:
-    from speechxfer.report.terminal import before_after_table, marked_examples, score_table
-    from speechxfer.scoring import compare
+def _tell(narrator: Reporter, report: dict[str, Any], before: Evaluation | None, after: Evaluation) -> None:
+    from speechxfer.report.terminal import make_before_after_table, make_score_table, mark_examples
+    from speechxfer.scoring import compare_scores
 
     stated = report["provenance"]
     if before is None:
-        narrator.say(score_table(after.score))
+        narrator.info(make_score_table(after.score))
     else:
-        narrator.say(before_after_table(before.score, after.score))
-        narrator.say(marked_examples(before.score, after.score, _EXAMPLES))
+        narrator.info(make_before_after_table(before.score, after.score))
+        narrator.info(mark_examples(before.score, after.score, _EXAMPLES))
     for warning in report["warnings"]:
-        narrator.say(f"warning: {warning}")
+        narrator.info(f"warning: {warning}")
     speed = after.speed
     audio, wall = speed["audio_seconds"], speed["wall_seconds"]
-    scored = f"{after.score.total.counts.utterances:,} utterances, normaliser {report['normaliser']}"
-    narrator.say(f"scored  {scored}; {audio:,.1f} s of audio in {wall:,.1f} s on {speed['device']}")
+    scored = f"{after.score.overall.counts.utterances:,} utterances, normaliser {report['normaliser']}"
+    narrator.info(f"scored  {scored}; {audio:,.1f} s of audio in {wall:,.1f} s on {speed['device']}")
     if before is not None:
         rate = report["measure"]
         first = f"{stated['baseline']}{_run_as(stated['baseline_options'])}"
-        narrator.say(f"before  {first}: {rate} {before.score.summary()}")
-        narrator.say(f"after   {stated['model']}{_run_as(stated['options'])}: {rate} {after.score.summary()}")
-        narrator.say(f"change  {compare(before.score, after.score).summary()}")
+        narrator.info(f"before  {first}: {rate} {before.score.summary()}")
+        narrator.info(f"after   {stated['model']}{_run_as(stated['options'])}: {rate} {after.score.summary()}")
+        narrator.info(f"change  {compare_scores(before.score, after.score).summary()}")
     else:
-        narrator.say(f"model   {stated['model']}{_run_as(stated['options'])}")
+        narrator.info(f"model   {stated['model']}{_run_as(stated['options'])}")
         rate = "" if after.score.wer is None else f"{report['measure']} "  # of none the summary itself tells
-        narrator.say(f"{rate}{after.score.summary()}")
+        narrator.info(f"{rate}{after.score.summary()}")
 
 
 def _run_as(options: dict[str, Any]) -> str:
@@ -197,27 +197,32 @@ def _write(
     folder: Path,
     model: str,
     data: str,
-    part: Part,
+    part: EvaluationSet,
     before: Evaluation | None,
     after: Evaluation,
     report: dict[str, Any],
 ) -> None:
     """report.json, report.html, after.jsonl, and before.jsonl where there is a baseline."""
-    from speechxfer.adaptation.evaluation import played, write_jsonl
-    from speechxfer.adaptation.folder import AFTER, BEFORE, HTML, REPORT, disk_errors
-    from speechxfer.report.html import write_report
+    from speechxfer.adaptation.predictions import find_audio_links, write_predictions
+    from speechxfer.adaptation.run_dir import AFTER_FILE, BEFORE_FILE, HTML_FILE, REPORT_FILE, translate_os_errors
+    from speechxfer.report.html import write_html_report
 
     systems = {**({"before": before.score} if before else {}), "after": after.score}
     facts = {"model": model, "data": data, "normaliser": report["normaliser"]}
     if before is not None:
         facts["baseline"] = report["provenance"]["baseline"]
-    with disk_errors(folder):
-        write_jsonl(folder / AFTER, part.utterances, after.hypotheses, reference=part.reference)
-        (folder / BEFORE).unlink(missing_ok=True)
+    with translate_os_errors(folder):
+        write_predictions(folder / AFTER_FILE, part.utterances, after.hypotheses, reference=part.reference)
+        (folder / BEFORE_FILE).unlink(missing_ok=True)
         if before is not None:
-            write_jsonl(folder / BEFORE, part.utterances, before.hypotheses, reference=part.reference)
+            write_predictions(folder / BEFORE_FILE, part.utterances, before.hypotheses, reference=part.reference)
         title = f"{model} on {data}"
-        write_report(
-            folder / HTML, title, systems, facts=facts, warnings=report["warnings"], audio=played(part.utterances)
+        write_html_report(
+            folder / HTML_FILE,
+            title,
+            systems,
+            facts=facts,
+            warnings=report["warnings"],
+            audio=find_audio_links(part.utterances),
         )
-        write_json(report, folder / REPORT)
+        write_json(report, folder / REPORT_FILE)

@@ -10,7 +10,7 @@ import typer
 from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
 
 if TYPE_CHECKING:
-    from speechxfer.export import Exported
+    from speechxfer.export import ExportResult
 
 HELP_ORDER = 55
 _SHOWN = 5  # transcripts that differ, printed; --json has them all
@@ -42,13 +42,13 @@ def export(
 
     Example: speechxfer export runs/accent-whisper --to ctranslate2 --quantization int8 --output accent-int8
     """
-    from speechxfer.data.read import read
-    from speechxfer.export import export as write
-    from speechxfer.report.progress import Narrator
+    from speechxfer.data.reader import read
+    from speechxfer.export import export_model as write
+    from speechxfer.report.progress import Reporter
 
-    narrator = Narrator(quiet=silent(quiet, json))
+    narrator = Reporter(quiet=silent(quiet, json))
     utterances = None if check is None else read(check)
-    with narrator.bar("checking") as progress:
+    with narrator.progress("checking") as progress:
         made = write(
             model,
             to,
@@ -60,9 +60,9 @@ def export(
             progress=progress,
         )
     for warning in made.warnings:
-        narrator.say(f"warning: {warning}")
-    narrator.say(f"written  {output}: {to}, {quantization}, {sum(made.files.values()) / 1e6:,.1f} MB")
-    narrator.say(_checked(made))
+        narrator.info(f"warning: {warning}")
+    narrator.info(f"written  {output}: {to}, {quantization}, {sum(made.files.values()) / 1e6:,.1f} MB")
+    narrator.info(_checked(made))
     write_json(
         {
             "model": model,
@@ -71,16 +71,16 @@ def export(
             "quantization": quantization,
             "files": made.files,
             "warnings": made.warnings,
-            "check": None if made.proof is None else {"data": check, **made.proof.to_json()},
+            "check": None if made.parity is None else {"data": check, **made.parity.to_json()},
         },
         json,
     )
-    if made.proof is not None and not made.proof.holds:
+    if made.parity is not None and not made.parity.passed:
         raise typer.Exit(1)
 
 
-def _checked(made: Exported) -> str:
-    proof = made.proof
+def _checked(made: ExportResult) -> str:
+    proof = made.parity
     if proof is None:
         return "not checked: --check DATA compares it with ours on a few utterances"
     mean, largest = proof.allowed
@@ -92,6 +92,6 @@ def _checked(made: Exported) -> str:
     lines += [
         f"         {one['id']}: '{one['ours']}' here, '{one['theirs']}' there" for one in proof.differing[:_SHOWN]
     ]
-    if not proof.holds:
+    if not proof.passed:
         lines.append("NOT EQUAL: the folder holds another model than ours; do not use it")
     return "\n".join(lines)

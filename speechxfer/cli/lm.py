@@ -36,7 +36,7 @@ def lm(
 
     Example: speechxfer lm train.txt --output lm.arpa
     """
-    from speechxfer.text.ngram import BEGIN, END, UNKNOWN, estimate
+    from speechxfer.text.ngram import BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD, train_ngram
     from speechxfer.text.normalise import get_normaliser
 
     normalise = get_normaliser(normaliser)
@@ -45,7 +45,7 @@ def lm(
     sentences, held_out = _sentences(text)
     written = [line for line in map(normalise, sentences) if line.strip()]
     try:
-        model = estimate(written, order)
+        model = train_ngram(written, order)
     except UserError as error:
         raise UserError(error.problem, where=text, fix=error.fix) from None
     try:
@@ -54,7 +54,7 @@ def lm(
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror or error})", where=f"--output {output}") from None
     words = sum(len(line.split()) for line in written)
-    known = len(set(model.probabilities[0]) - {(BEGIN,), (END,), (UNKNOWN,)})
+    known = len(set(model.probabilities[0]) - {(BEGIN_TOKEN,), (END_TOKEN,), (UNKNOWN_WORD,)})
     if not silent(quiet, json):
         aside = f" ({held_out:,} of dev and test left out)" if held_out else ""
         typer.echo(f"{text}: {len(written):,} sentences{aside}, {words:,} words, {known:,} of them different")
@@ -77,10 +77,10 @@ def lm(
 
 def _sentences(text: str) -> tuple[list[str], int]:
     """The lines of a text file, or DATA's texts; and how many of them were left out as dev or test."""
-    from speechxfer.data.tables import TABLES
+    from speechxfer.data.tables import TABLE_DELIMITERS
 
     path = Path(text)
-    if path.is_file() and path.suffix.lower() not in (*TABLES, ".parquet"):
+    if path.is_file() and path.suffix.lower() not in (*TABLE_DELIMITERS, ".parquet"):
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             if lines[:1] == ["\\data\\"]:
@@ -90,12 +90,12 @@ def _sentences(text: str) -> tuple[list[str], int]:
             raise UserError("is not UTF-8 text", where=text, fix="convert it: iconv -t UTF-8") from None
         except OSError as error:
             raise UserError(f"cannot be read ({error.strerror})", where=text) from None
-    from speechxfer.data.parts import part_of
-    from speechxfer.data.read import read
+    from speechxfer.data.reader import read
+    from speechxfer.data.splits import normalise_split_name
 
     rows = read(text, need=("text",), unique=False)
     splits = rows["split"] if "split" in rows.column_names else [None] * len(rows)
-    held_out = [part_of(split) in ("dev", "test") for split in splits]
+    held_out = [normalise_split_name(split) in ("dev", "test") for split in splits]
     if all(held_out):
         raise UserError("every row is of dev or test by its column 'split'", where=text, fix="name a table of training")
     kept = [str(one or "") for one, out in zip(rows["text"], held_out, strict=True) if not out]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 
 HELP_ORDER = 70
 
@@ -25,12 +25,12 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
 
     Example: speechxfer recipes copy accent-whisper
     """
-    from speechxfer.config import command_of, shipped_recipes
+    from speechxfer.config import detect_command, shipped_recipes
 
     if context.invoked_subcommand is not None:
         return
     listed = [
-        {"name": name, "path": str(path), "purpose": _purpose(path), "command": f"speechxfer {command_of(path)}"}
+        {"name": name, "path": str(path), "purpose": _purpose(path), "command": f"speechxfer {detect_command(path)}"}
         for name, path in shipped_recipes().items()
     ]
     if not silent(quiet, json):
@@ -51,11 +51,11 @@ def copy(
     quiet: Quiet = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
-    from speechxfer.config import command_of, shipped_recipes
+    from speechxfer.config import detect_command, shipped_recipes
 
     known = shipped_recipes()
     if name not in known:
-        raise UserError(f"no such recipe: {', '.join(known)} are shipped{nearest(name, known)}", where=name)
+        raise UserError(f"no such recipe: {', '.join(known)} are shipped{suggest_nearest(name, known)}", where=name)
     file = target or Path(f"{name}.yaml")
     if file.is_dir():
         file = file / f"{name}.yaml"
@@ -67,7 +67,7 @@ def copy(
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
     if not silent(quiet, json):
-        typer.echo(f"{file}\n  run it: {_run(file, command_of(known[name]))}")
+        typer.echo(f"{file}\n  run it: {_run(file, detect_command(known[name]))}")
     write_json({"name": name, "path": str(file)}, json)
 
 

@@ -15,9 +15,9 @@ from speechxfer.cli._options import JsonFile, Quiet, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
-    from speechxfer.scoring import Comparison, Score, Word
-    from speechxfer.scoring.insight import Insight
-    from speechxfer.scoring.matching import Pairs
+    from speechxfer.scoring import AlignedWord, Comparison, Score
+    from speechxfer.scoring.error_analysis import ErrorAnalysis
+    from speechxfer.scoring.pairing import MatchedTranscripts
 
 HELP_ORDER = 60
 SCHEMA = "speechxfer.score/1"
@@ -62,10 +62,10 @@ def score(
 
     Formats by suffix: .csv .tsv .jsonl .trn .stm .ctm; without one, Kaldi text. Utterances meet by id, never by order.
     """
-    from speechxfer.scoring import compare, compare_all
+    from speechxfer.scoring import compare_scores, compare_systems
     from speechxfer.scoring import score as score_texts
-    from speechxfer.scoring.insight import by_rule, inspect, suspicions
-    from speechxfer.scoring.matching import read_pairs
+    from speechxfer.scoring.error_analysis import analyse_errors, count_by_rule, find_input_warnings
+    from speechxfer.scoring.pairing import read_pairs
 
     _check_options(fail_above, by_line, format, files)
     quiet = quiet or _STANDARD_OUTPUT in (json_file, output)
@@ -80,7 +80,7 @@ def score(
         "notation": notation,
     }
 
-    def scored(pairs: Pairs, breakdown: Any) -> Score:
+    def scored(pairs: MatchedTranscripts, breakdown: Any) -> Score:
         return score_texts(
             pairs.references,
             pairs.hypotheses,
@@ -103,14 +103,14 @@ def score(
             raise UserError("is the hypothesis itself", where=f"--fail-worse-than {fail_worse_than}")
         base = scored(read_pairs(files[0], [fail_worse_than], **reading)[-1], None)
     results = {pairs.name: scored(pairs, columns) for pairs in systems}
-    comparisons = compare_all(results) if len(results) > 1 and _same_utterances(results) else {}
-    against = {p.name: compare(base, results[p.name]) for p in systems if base and p.path != fail_worse_than}
-    warnings = _warnings(systems, results, suspicions)
+    comparisons = compare_systems(results) if len(results) > 1 and _same_utterances(results) else {}
+    against = {p.name: compare_scores(base, results[p.name]) for p in systems if base and p.path != fail_worse_than}
+    warnings = _warnings(systems, results, find_input_warnings)
 
     looked_at = not quiet or json_file is not None
-    alignments = {n: r.alignments() for n, r in results.items()} if looked_at or output is not None else {}
-    insights = {n: inspect(r, alignments[n]) for n, r in results.items()} if looked_at else {}
-    rules = {n: by_rule(r) for n, r in results.items()} if looked_at else {}
+    alignments = {n: r.get_alignments() for n, r in results.items()} if looked_at or output is not None else {}
+    insights = {n: analyse_errors(r, alignments[n]) for n, r in results.items()} if looked_at else {}
+    rules = {n: count_by_rule(r) for n, r in results.items()} if looked_at else {}
     failures = [*_above(results, fail_above), *_worse(against, fail_worse_than)]
 
     if not quiet:
@@ -119,14 +119,14 @@ def score(
         gate = {(str(fail_worse_than), name): comparison for name, comparison in against.items()}
         print_scores(results, insights, rules, {**comparisons, **gate}, warnings)
     if html is not None:
-        from speechxfer.report.html import write_report
+        from speechxfer.report.html import write_html_report
 
         own = files[0] in [pairs.path for pairs in systems]
         title = ", ".join(results) if own else f"{', '.join(results)} against {files[0].name}"
         facts = {"files": ", ".join(map(str, files)), "speechxfer": _version("speechxfer"), **_facts(results)}
         audio = _audio_files(files, systems, audio_folder)
         with _written(html):
-            write_report(html, title, results, facts=facts, warnings=warnings, audio=audio, embed=embed_audio)
+            write_html_report(html, title, results, facts=facts, warnings=warnings, audio=audio, embed=embed_audio)
     if output is not None:
         with _written(output):
             _write_alignments(output, results, alignments)
@@ -154,7 +154,7 @@ def score(
 
 
 def _check_options(fail_above: float | None, by_line: bool, format: str | None, files: list[Path]) -> None:
-    from speechxfer.scoring.formats import SUFFIXES
+    from speechxfer.scoring.formats import TRANSCRIPT_SUFFIXES
 
     if fail_above is not None and not (math.isfinite(fail_above) and fail_above >= 0):
         raise UserError(f"--fail-above {fail_above}", fix="a fraction of the reference words: 0.20 is 20 %")
@@ -163,7 +163,9 @@ def _check_options(fail_above: float | None, by_line: bool, format: str | None, 
     if by_line and format not in (None, "lines"):
         raise UserError(f"--by-line and --format {format} exclude each other", fix="leave one out")
     for path in files if by_line and format is None else []:
-        if (told := SUFFIXES.get(path.suffix.lower(), "kaldi")) != "kaldi":  # a file without a suffix may be anything
+        if (
+            told := TRANSCRIPT_SUFFIXES.get(path.suffix.lower(), "kaldi")
+        ) != "kaldi":  # a file without a suffix may be anything
             fix = "leave --by-line out; --format lines if its lines are texts and nothing else"
             raise UserError(f"is {told} by its name, and not plain lines", where=str(path), fix=fix)
 
@@ -201,7 +203,7 @@ def _same_utterances(results: dict[str, Score]) -> bool:
     return len({frozenset(r.ids) for r in results.values()}) == 1
 
 
-def _warnings(systems: list[Pairs], results: dict[str, Score], suspicions: Any) -> list[str]:
+def _warnings(systems: list[MatchedTranscripts], results: dict[str, Score], suspicions: Any) -> list[str]:
     """Everything a reader must know, each once: with the system's name only where it is not so of all."""
     found: dict[str, list[str]] = {}
     for pairs in systems:
@@ -248,11 +250,11 @@ def _facts(results: dict[str, Score]) -> dict[str, str]:
 
 
 def _by_system(
-    systems: list[Pairs],
+    systems: list[MatchedTranscripts],
     results: dict[str, Score],
-    insights: dict[str, Insight],
+    insights: dict[str, ErrorAnalysis],
     rules: dict[str, Any],
-    alignments: dict[str, list[list[Word]]],
+    alignments: dict[str, list[list[AlignedWord]]],
 ) -> dict[str, Any]:
     parts = {name: result.to_json() for name, result in results.items()}
     return {
@@ -271,7 +273,7 @@ def _by_system(
     }
 
 
-def _audio_files(files: list[Path], systems: list[Pairs], folder: Path | None) -> dict[str, str]:
+def _audio_files(files: list[Path], systems: list[MatchedTranscripts], folder: Path | None) -> dict[str, str]:
     """Id to the audio file that is really there: relative to `--audio-folder`, else to one of the tables."""
     roots = [folder] if folder is not None else [path.parent for path in files]
     found = {}
@@ -283,13 +285,13 @@ def _audio_files(files: list[Path], systems: list[Pairs], folder: Path | None) -
     return found
 
 
-def _write_alignments(path: Path, results: dict[str, Score], alignments: dict[str, list[list[Word]]]) -> None:
-    from speechxfer.scoring.pra import pra_lines
+def _write_alignments(path: Path, results: dict[str, Score], alignments: dict[str, list[list[AlignedWord]]]) -> None:
+    from speechxfer.scoring.pra import format_pra
 
     def lines() -> Iterator[str]:
         for name, result in results.items():
             yield f"System name:   {name}\n\n"
-            yield from (line.rstrip() + "\n" for line in pra_lines(result, alignments[name]))
+            yield from (line.rstrip() + "\n" for line in format_pra(result, alignments[name]))
 
     if path == _STANDARD_OUTPUT:
         sys.stdout.writelines(lines())

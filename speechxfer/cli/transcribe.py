@@ -15,8 +15,8 @@ from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
     from speechxfer.models import SpeechModel
-    from speechxfer.models.transcript import Transcript, Unread
-    from speechxfer.report.progress import Narrator
+    from speechxfer.models.transcript import Transcript, UnreadableAudio
+    from speechxfer.report.progress import Reporter
 
 HELP_ORDER = 50
 _CUE_SECONDS = 7.0  # as long as a subtitle may stand
@@ -36,7 +36,7 @@ def transcribe(
         typer.Option(metavar="FILE", help="Write .jsonl, .csv, .txt; subtitles of one file: .srt, .vtt."),
     ] = None,
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
-    beams: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
+    beam_size: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
     padded: Annotated[
         bool | None,
         typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
@@ -60,17 +60,17 @@ def transcribe(
     A file of up to 30 s is answered whole, a longer one in cuts at its pauses, without its silence. Without --output
     the text is printed. Example: speechxfer transcribe runs/accent-whisper interviews --output interviews.jsonl
     """
-    from speechxfer.data.audio_files import find_audio
+    from speechxfer.data.audio_files import collect_audio
     from speechxfer.models import load
-    from speechxfer.models.transcribe import kept_columns, running, transcripts
-    from speechxfer.models.transcript import Unread
-    from speechxfer.models.words import with_ctc
+    from speechxfer.models.transcribe import iter_transcripts, override_decoding, select_passthrough_columns
+    from speechxfer.models.transcript import UnreadableAudio
+    from speechxfer.models.word_times import require_ctc
 
     if words and json is None and (output is None or output.suffix.lower() not in JSONL):
         raise UserError(
             "only JSON holds the words' times", where="--words", fix="say --output FILE.jsonl or --json FILE"
         )
-    utterances, missing = find_audio(audio)
+    utterances, missing = collect_audio(audio)
     count = sum(len(dataset) for dataset in utterances)
     if output is not None:
         check_output(output, audio, count)
@@ -78,25 +78,25 @@ def transcribe(
             cut_seconds = _CUE_SECONDS
     opened = load(model, device=device, language=language)
     if words:
-        with_ctc(opened, "--words")
-    names = [name for dataset in utterances for name in kept_columns(dataset.column_names, opened)]
+        require_ctc(opened, "--words")
+    names = [name for dataset in utterances for name in select_passthrough_columns(dataset.column_names, opened)]
     form = plain(count == 1, times=True) if output is None else form_of(output, list(dict.fromkeys(names)), count)
 
     heard: list[Transcript] = []
-    failed: list[Unread] = []
+    failed: list[UnreadableAudio] = []
 
-    def bad(unread: Unread) -> None:
+    def bad(unread: UnreadableAudio) -> None:
         failed.append(unread)
         typer.echo(f"speechxfer: {unread}", err=True)
 
     for error in missing:
-        bad(Unread(str(error.where), str(error.where), error))
+        bad(UnreadableAudio(str(error.where), str(error.where), error))
     narrator = _narrator(silent(quiet, json), to_stderr=output is None)
     sink = _Printed(form, narrator) if output is None else KeptFile(output, form)
     began = time.perf_counter()
-    way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
-    with running(opened, **way), sink, narrator.bar("seconds of audio") as progress:
-        for one in transcripts(
+    way: dict[str, Any] = {"beams": beam_size, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
+    with override_decoding(opened, **way), sink, narrator.progress("seconds of audio") as progress:
+        for one in iter_transcripts(
             opened,
             utterances,
             batch_seconds=batch_seconds,
@@ -110,7 +110,7 @@ def transcribe(
         wall = time.perf_counter() - began
         options: dict[str, Any] = {
             "language": language,
-            "beams": opened.settings.beams,
+            "beams": opened.settings.beam_size,
             "padded_to_30s": getattr(opened.encoder, "pad_to_30s", None),
             "cut_seconds": cut_seconds,
         }
@@ -118,7 +118,7 @@ def transcribe(
         options |= {"lm": lm and lm.name, "hot_words": hot_word or []}
     report = {**_result(heard, failed, opened, wall), **_origin(model, options)}
     if output is not None:
-        narrator.say(_summary(report, output))
+        narrator.info(_summary(report, output))
     write_json(report, json)
     if failed:
         raise typer.Exit(1)
@@ -127,7 +127,7 @@ def transcribe(
 class _Printed:
     """Transcripts on standard output. What watches the work goes elsewhere, so that a pipe gets the text alone."""
 
-    def __init__(self, form: Form, narrator: Narrator) -> None:
+    def __init__(self, form: Form, narrator: Reporter) -> None:
         self.form, self.console = form, narrator.console
         self.out = sys.stdout  # before a progress bar puts itself in its place
 
@@ -147,19 +147,19 @@ class _Printed:
             typer.echo(text, file=self.out, nl=False)
 
 
-def _narrator(quiet: bool, *, to_stderr: bool) -> Narrator:
+def _narrator(quiet: bool, *, to_stderr: bool) -> Reporter:
     from rich.console import Console
 
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
-    narrator = Narrator(quiet=quiet)
+    narrator = Reporter(quiet=quiet)
     if to_stderr:
         narrator.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     return narrator
 
 
-def _result(heard: list[Transcript], failed: list[Unread], model: SpeechModel, wall: float) -> dict[str, Any]:
-    from speechxfer.adaptation.evaluation import peak_memory_mb
+def _result(heard: list[Transcript], failed: list[UnreadableAudio], model: SpeechModel, wall: float) -> dict[str, Any]:
+    from speechxfer.adaptation.predictions import get_peak_memory_mb
 
     seconds = sum(one.seconds for one in heard)
     spoken = sum(s.end - s.start for one in heard for s in one.segments)
@@ -172,18 +172,18 @@ def _result(heard: list[Transcript], failed: list[Unread], model: SpeechModel, w
         "speed": {
             "audio_seconds": round(seconds, 2),
             "wall_seconds": round(wall, 2),
-            "peak_memory_mb": peak_memory_mb(model.device),
+            "peak_memory_mb": get_peak_memory_mb(model.device),
             "device": model.device.type,
         },
     }
 
 
 def _origin(model: str, options: dict[str, Any]) -> dict[str, Any]:
-    from speechxfer.adaptation.evaluation import provenance
-    from speechxfer.encoders.weights import folder_fingerprint, locate
+    from speechxfer.adaptation.predictions import make_provenance
+    from speechxfer.encoders.checkpoints import hash_model_dir, resolve_model_dir
 
-    facts = {"model": model, "checkpoint": folder_fingerprint(locate(model)), "options": options}
-    return {"provenance": provenance(facts)}
+    facts = {"model": model, "checkpoint": hash_model_dir(resolve_model_dir(model)), "options": options}
+    return {"provenance": make_provenance(facts)}
 
 
 def _summary(report: dict[str, Any], output: Path) -> str:

@@ -15,9 +15,9 @@ from speechxfer.cli._options import JsonFile, Quiet, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
-    from speechxfer.wakeword.detector import Artifact
-    from speechxfer.wakeword.events import Event, Trigger
-    from speechxfer.wakeword.listening import Level
+    from speechxfer.wakeword.runtime.audio_sources import LevelReading
+    from speechxfer.wakeword.runtime.detector import DetectorArtifact
+    from speechxfer.wakeword.runtime.events import Event, Trigger
 
 HELP_ORDER = 70
 _SHOWN = 10  # recordings named on the terminal
@@ -74,11 +74,11 @@ def train(
 
     speechxfer wakeword train "hey juniper" --positives clips/ --negatives speech/ --output juniper/
     """
-    from speechxfer.config import WAKE_WORD, load_settings
-    from speechxfer.report.progress import Narrator
-    from speechxfer.wakeword.building import add_streams, build
-    from speechxfer.wakeword.clips import read_rows
-    from speechxfer.wakeword.settings import Settings
+    from speechxfer.config import WAKEWORD_TRAIN, load_command_settings
+    from speechxfer.report.progress import Reporter
+    from speechxfer.wakeword.data.clips import read_rows
+    from speechxfer.wakeword.settings import WakeWordSettings
+    from speechxfer.wakeword.training.train import add_stream_results, train_detector
 
     given = {
         "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise,
@@ -86,30 +86,30 @@ def train(
         "language": language, "steps": steps, "teacher": teacher, "licence": licence, "seed": seed,
         "overwrite": overwrite or None,
     }  # fmt: skip
-    settings = load_settings(
-        Settings, recipe, {name: value for name, value in given.items() if value is not None},
-        command=WAKE_WORD, absent={"output": Path("_".join(word.casefold().split()) or "word")},
+    settings = load_command_settings(
+        WakeWordSettings, recipe, {name: value for name, value in given.items() if value is not None},
+        command=WAKEWORD_TRAIN, absent={"output": Path("_".join(word.casefold().split()) or "word")},
     )  # fmt: skip
-    narrator = Narrator(quiet=quiet)
+    narrator = Reporter(quiet=quiet)
     for name in stream or []:
         read_rows(name)  # a wrong path is told before the training
-    manifest = build(settings, narrator)
+    manifest = train_detector(settings, narrator)
     result: dict[str, Any] = {"detector": str(settings.output), "manifest": manifest, "streams": None}
     if stream:
-        from speechxfer.wakeword.detector import open_artifact
-        from speechxfer.wakeword.measuring import measure
+        from speechxfer.wakeword.evaluation.evaluate import evaluate_detector
+        from speechxfer.wakeword.runtime.detector import open_artifact
 
-        measured = measure(open_artifact(settings.output), narrator, streams=stream)
+        measured = evaluate_detector(open_artifact(settings.output), narrator, streams=stream)
         result["streams"] = measured.to_json()
-        result["manifest"] = add_streams(settings.output, stream, result["streams"])
+        result["manifest"] = add_stream_results(settings.output, stream, result["streams"])
     for line in _side_by_side(manifest["calibration"], result["streams"]):
-        narrator.say(line)
+        narrator.info(line)
     if manifest["calibration"]["kind"] == "synthetic" and not stream:
-        narrator.say("no real speech was heard: these figures are of synthetic speech and say nothing about people.")
-        narrator.say(f"  hear some: speechxfer wakeword evaluate {settings.output} --stream DATA")
+        narrator.info("no real speech was heard: these figures are of synthetic speech and say nothing about people.")
+        narrator.info(f"  hear some: speechxfer wakeword evaluate {settings.output} --stream DATA")
     for name in manifest["negatives_that_sound_like_it"][:_SHOWN]:
-        narrator.say(f"sounds like the word, listen to it: {name}")
-    narrator.say(f"detector  {settings.output}")
+        narrator.info(f"sounds like the word, listen to it: {name}")
+    narrator.info(f"detector  {settings.output}")
     write_json(result, json_file)
 
 
@@ -129,29 +129,31 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Misses on clips of the word, false alarms an hour on streams, with intervals and the curve between them."""
-    from speechxfer.report.progress import Narrator
-    from speechxfer.wakeword.detector import open_artifact
-    from speechxfer.wakeword.measuring import measure, measure_times
+    from speechxfer.report.progress import Reporter
+    from speechxfer.wakeword.evaluation.evaluate import evaluate_detection_times, evaluate_detector
+    from speechxfer.wakeword.runtime.detector import open_artifact
 
     artifact = open_artifact(detector)
-    narrator = Narrator(quiet=quiet)
+    narrator = Reporter(quiet=quiet)
     if times is not None:
-        from speechxfer.wakeword.evaluation import read_times
+        from speechxfer.wakeword.evaluation.metrics import read_detection_times
 
-        measured = measure_times(artifact.word, read_times(times), positives=positives, streams=stream or [])
+        measured = evaluate_detection_times(
+            artifact.word, read_detection_times(times), positives=positives, streams=stream or []
+        )
     else:
-        measured = measure(
+        measured = evaluate_detector(
             artifact, narrator, positives=positives, streams=stream or [], snrs=snr or [],
             trigger=_trigger(artifact, threshold),
         )  # fmt: skip
     result = measured.to_json()
     warnings = _warnings(artifact, result)
     for line in _lines(artifact, result):
-        narrator.say(line)
+        narrator.info(line)
     for warning in warnings:
-        narrator.say(f"warning: {warning}")
+        narrator.info(f"warning: {warning}")
     if output is not None:
-        from speechxfer.wakeword.reporting import write_report
+        from speechxfer.wakeword.evaluation.report import write_detector_report
 
         facts = {
             "detector": detector.name,
@@ -160,8 +162,8 @@ def evaluate(
             "trained on": "; ".join(f"{s['clips']} {s['what']}" for s in artifact.manifest.get("data", [])),
             "calibrated on": str(artifact.manifest["calibration"].get("kind", "")) + " speech",
         }
-        write_report(output / "report.html", measured, facts=facts, warnings=warnings)
-        narrator.say(f"report  {output / 'report.html'}")
+        write_detector_report(output / "report.html", measured, facts=facts, warnings=warnings)
+        narrator.info(f"report  {output / 'report.html'}")
     write_json({**result, "warnings": warnings}, json_file)
 
 
@@ -183,24 +185,30 @@ def listen(
     quiet: Quiet = False,
 ) -> None:
     """Listen to a microphone, a file or standard input, or serve Home Assistant. Ctrl-C ends it."""
-    from speechxfer.wakeword.detector import Detector, open_artifact
-    from speechxfer.wakeword.listening import file_blocks, is_terminal, level_line, microphone_blocks, raw_blocks
-    from speechxfer.wakeword.listening import listen as hear
+    from speechxfer.wakeword.runtime.audio_sources import (
+        format_level,
+        is_terminal,
+        read_file_blocks,
+        read_microphone_blocks,
+        read_raw_blocks,
+    )
+    from speechxfer.wakeword.runtime.audio_sources import listen_to_blocks as hear
+    from speechxfer.wakeword.runtime.detector import Detector, open_artifact
 
     artifact = open_artifact(detector)
     trigger = _trigger(artifact, threshold)
     if wyoming is not None:
-        from speechxfer.wakeword.wyoming_server import name_of, serve
+        from speechxfer.wakeword.runtime.wyoming_server import get_detector_name, serve_wyoming
 
         if not quiet:
-            typer.echo(f"serving '{name_of(artifact)}' on {wyoming}")
-        serve(artifact, wyoming, trigger)
+            typer.echo(f"serving '{get_detector_name(artifact)}' on {wyoming}")
+        serve_wyoming(artifact, wyoming, trigger)
         return
     if audio is None:
         chosen = int(microphone) if microphone is not None and microphone.isdigit() else microphone
-        blocks = microphone_blocks(chosen)
+        blocks = read_microphone_blocks(chosen)
     else:
-        blocks = raw_blocks(sys.stdin.buffer, rate) if audio == "-" else file_blocks(audio)
+        blocks = read_raw_blocks(sys.stdin.buffer, rate) if audio == "-" else read_file_blocks(audio)
     shown = is_terminal() and not quiet
     to_stdout = json_file is not None and str(json_file) == "-"
     with ExitStack() as stack:
@@ -218,9 +226,9 @@ def listen(
                 file.write(line + "\n")
                 file.flush()
 
-        def level(now: Level) -> None:
+        def level(now: LevelReading) -> None:
             if shown:
-                typer.echo("\r" + level_line(now, artifact.word, trigger.threshold), err=True, nl=False)
+                typer.echo("\r" + format_level(now, artifact.word, trigger.threshold), err=True, nl=False)
 
         heard = hear(Detector(artifact, trigger=trigger), blocks, on_event=told, on_level=level, keep=False)
     if not quiet and not to_stdout:
@@ -246,7 +254,7 @@ def _side_by_side(calibration: dict[str, Any], streams: dict[str, Any] | None) -
     return lines
 
 
-def _trigger(artifact: Artifact, threshold: float | None) -> Trigger:
+def _trigger(artifact: DetectorArtifact, threshold: float | None) -> Trigger:
     return artifact.trigger if threshold is None else replace(artifact.trigger, threshold=threshold)
 
 
@@ -258,7 +266,7 @@ def _written(path: Path) -> Any:
         raise UserError(f"cannot be written ({error.strerror or error})", where=str(path)) from None
 
 
-def _lines(artifact: Artifact, result: dict[str, Any]) -> list[str]:
+def _lines(artifact: DetectorArtifact, result: dict[str, Any]) -> list[str]:
     """What an evaluation says: now, and what was known at calibration."""
     lines = [
         f"'{artifact.word}' at threshold {result['threshold']:.4g}" if result["threshold"] is not None else "events"
@@ -304,7 +312,7 @@ def _alarms(result: dict[str, Any]) -> str:
     )
 
 
-def _warnings(artifact: Artifact, result: dict[str, Any]) -> list[str]:
+def _warnings(artifact: DetectorArtifact, result: dict[str, Any]) -> list[str]:
     found = []
     if artifact.manifest["calibration"].get("kind") == "synthetic" and not result["hours"]:
         found.append("no real speech was heard, here or in training: false alarms on people are unknown")

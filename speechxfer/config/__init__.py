@@ -2,26 +2,26 @@
 
 from speechxfer.config.loading import (
     ADAPT,
-    WAKE_WORD,
-    command_of,
+    WAKEWORD_TRAIN,
+    detect_command,
     dump_recipe,
+    load_command_settings,
     load_recipe,
-    load_settings,
     require_values,
     shipped_recipes,
 )
-from speechxfer.config.recipe import REQUIRED, Recipe, Stage
+from speechxfer.config.recipe import REQUIRED, Recipe, StageConfig
 
 __all__ = [
     "ADAPT",
     "REQUIRED",
-    "WAKE_WORD",
+    "WAKEWORD_TRAIN",
     "Recipe",
-    "Stage",
-    "command_of",
+    "StageConfig",
+    "detect_command",
     "dump_recipe",
+    "load_command_settings",
     "load_recipe",
-    "load_settings",
     "require_values",
     "shipped_recipes",
 ]

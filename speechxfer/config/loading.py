@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from speechxfer.config.mistakes import all_typed, explain, field_type
-from speechxfer.config.recipe import REQUIRED, Head, Recipe
-from speechxfer.errors import Problems, UserError, nearest
+from speechxfer.config.recipe import REQUIRED, HeadConfig, Recipe
+from speechxfer.config.validation_errors import are_all_from_cli, format_validation_errors, get_field_type
+from speechxfer.errors import Problems, UserError, suggest_nearest
 
 Schema = TypeVar("Schema", bound=BaseModel)
-ADAPT, WAKE_WORD = "adapt", "wakeword train"  # the commands that a recipe may be for
+ADAPT, WAKEWORD_TRAIN = "adapt", "wakeword train"  # the commands that a recipe may be for
 _TYPED = "values on the command line cannot be used"
 _BY_HEAD = {"seq2seq": "accent-whisper", "joint": "accent-best", "ctc": "accent-ctc", "classify": "spoken-commands"}
 _SEVERAL = {"seq2seq": "staged"}  # instead, for a recipe of several stages
 _LENGTH, _RATES = ("epochs", "patience"), ("lr", "encoder_lr", "decoder_lr", "layer_decay")  # of a stage
-_OWN_KEYS = {ADAPT: "stages", WAKE_WORD: "word"}  # what a recipe for the one has, and for no other
+_OWN_KEYS = {ADAPT: "stages", WAKEWORD_TRAIN: "word"}  # what a recipe for the one has, and for no other
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,10 +85,10 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
     if isinstance(source, dict):
         path, text, values = None, "", copy.deepcopy(source)
     else:
-        path = _path_of(source)
-        text = _text_of(path)
+        path = _resolve_recipe_path(source)
+        text = _read_recipe_text(path)
         values = _parse(text, path)
-        _refuse_other(values, source, ADAPT)
+        _check_command(values, source, ADAPT)
     problems = Problems(_TYPED)
     typed: set[str] = set()
 
@@ -100,15 +100,15 @@ def load_recipe(source: str | Path | dict[str, Any], overrides: Sequence[str] = 
                 problems.add(str(error).replace("\n  fix: ", ", "))
 
     override([word for word in overrides if not word.startswith("stages")])
-    shipped = _shipped_stages(values)
+    shipped = _default_stages(values)
     if values.get("stages") is None and shipped:
         values["stages"] = copy.deepcopy(shipped)
     override([word for word in overrides if word.startswith("stages")])
-    _complete(values.get("stages"), _shipped_stages(values))
-    return _checked(Recipe, values, text, f"{path or 'recipe'} is not a usable recipe", typed, problems)
+    _fill_stage_defaults(values.get("stages"), _default_stages(values))
+    return _validate(Recipe, values, text, f"{path or 'recipe'} is not a usable recipe", typed, problems)
 
 
-def load_settings(
+def load_command_settings(
     schema: type[Schema],
     source: str | Path | None,
     given: Mapping[str, Any],
@@ -123,26 +123,26 @@ def load_settings(
     """
     title, text, values = f"speechxfer {command}: values that cannot be used", "", {}
     if source is not None:
-        path = _path_of(source)
-        title, text = f"{path} is not a usable recipe", _text_of(path)
+        path = _resolve_recipe_path(source)
+        title, text = f"{path} is not a usable recipe", _read_recipe_text(path)
         values = _parse(text, path)
-        _refuse_other(values, source, command)
-    return _checked(schema, {**absent, **values, **given}, text, title, set(given), Problems(_TYPED))
+        _check_command(values, source, command)
+    return _validate(schema, {**absent, **values, **given}, text, title, set(given), Problems(_TYPED))
 
 
-def command_of(path: Path) -> str:
-    """The command that a recipe's file is for: `ADAPT` or `WAKE_WORD`. Raises UserError for what is no recipe."""
-    values = _parse(_text_of(path), path)
+def detect_command(path: Path) -> str:
+    """The command that a recipe's file is for: `ADAPT` or `WAKEWORD_TRAIN`. Raises UserError for what is no recipe."""
+    values = _parse(_read_recipe_text(path), path)
     return next((command for command, key in _OWN_KEYS.items() if key in values), ADAPT)
 
 
 def require_values(recipe: Recipe) -> None:
     """Raise UserError for every value that the recipe leaves to the user and the user did not give."""
     problems = Problems("the recipe needs values that only you can give")
-    for key, value in _flat(recipe.model_dump()):
+    for key, value in _flatten(recipe.model_dump()):
         if value == REQUIRED:
             problems.add(f"{key}: say {key}=... on the command line")
-    problems.stop()
+    problems.raise_if_any()
 
 
 def dump_recipe(recipe: BaseModel) -> str:
@@ -151,7 +151,7 @@ def dump_recipe(recipe: BaseModel) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _path_of(source: str | Path) -> Path:
+def _resolve_recipe_path(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
@@ -162,11 +162,12 @@ def _path_of(source: str | Path) -> Path:
     if "=" in str(source):
         raise UserError("is no recipe", where=str(source), fix=f"name one first: {', '.join(known)}, or a file")
     raise UserError(
-        f"no such recipe: neither a file nor one of {', '.join(known)}{nearest(str(source), known)}", where=str(source)
+        f"no such recipe: neither a file nor one of {', '.join(known)}{suggest_nearest(str(source), known)}",
+        where=str(source),
     )
 
 
-def _text_of(path: Path) -> str:
+def _read_recipe_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -186,7 +187,7 @@ def _read_yaml(text: str) -> Any:
         loader.dispose()
 
 
-def _checked(
+def _validate(
     schema: type[Schema], values: dict[str, Any], text: str, title: str, typed: set[str], problems: Problems
 ) -> Schema:
     """The values as `schema` has them, or every mistake in one UserError.
@@ -197,50 +198,56 @@ def _checked(
     try:
         found = schema.model_validate(values)
     except ValidationError as error:
-        if not all_typed(error, typed):
+        if not are_all_from_cli(error, typed):
             beside = f", with {', '.join(sorted(typed))} as typed" if typed else ""  # the two may not go together
             problems.title, problems.fix = title + beside, "see `speechxfer recipes` for working ones"
-        problems.found.extend(explain(error, _lines(text) if text else {}, typed, schema))
-        problems.stop()
+        problems.found.extend(format_validation_errors(error, _key_lines(text) if text else {}, typed, schema))
+        problems.raise_if_any()
         raise
-    problems.stop()
+    problems.raise_if_any()
     return found
 
 
-def _shipped_stages(values: dict[str, Any]) -> list[dict[str, Any]]:
+def _default_stages(values: dict[str, Any]) -> list[dict[str, Any]]:
     """The stages of the shipped recipe for this head and so many stages; none for a head that will be refused."""
     head, stages = values.get("head") or {}, values.get("stages")
-    kind = head.get("kind", Head().kind) if isinstance(head, dict) else None
+    kind = head.get("kind", HeadConfig().kind) if isinstance(head, dict) else None
     if not isinstance(kind, str) or kind not in _BY_HEAD:
         return []
     several = isinstance(stages, list) and len(stages) > 1
     path = shipped_recipes().get(_SEVERAL.get(kind, _BY_HEAD[kind]) if several else _BY_HEAD[kind])
-    return _parse(_text_of(path), path)["stages"] if path else []
+    return _parse(_read_recipe_text(path), path)["stages"] if path else []
 
 
-def _complete(stages: Any, shipped: list[dict[str, Any]]) -> None:
+def _fill_stage_defaults(stages: Any, shipped: list[dict[str, Any]]) -> None:
     """Give a stage without epochs or a rate those of the shipped stage that trains the like, else of the last.
 
     With the epochs comes their patience, and with the rate those that differ from it: they were chosen together.
     """
     for stage in stages if isinstance(stages, list) and shipped else []:
         if isinstance(stage, dict):
-            like = next((one for one in shipped if _alike(one["train"]) == _alike(stage.get("train"))), shipped[-1])
+            like = next(
+                (one for one in shipped if _is_same_trainable(one["train"]) == _is_same_trainable(stage.get("train"))),
+                shipped[-1],
+            )
             for keys in (_LENGTH, _RATES):
                 if keys[0] not in stage:
                     stage.update({key: like[key] for key in keys if key in like and key not in stage})
 
 
-def _alike(train: Any) -> set[str]:
+def _is_same_trainable(train: Any) -> set[str]:
     """What a stage trains, whatever number of upper layers, in whatever order."""
     return {re.sub(r"^top-\d+$", "top", str(part)) for part in (train if isinstance(train, list) else [train])}
 
 
-def _refuse_other(values: dict[str, Any], source: str | Path, command: str) -> None:
+def _check_command(values: dict[str, Any], source: str | Path, command: str) -> None:
     """Raise UserError for a recipe of another command than `command`."""
     for other, key in _OWN_KEYS.items():
         if other != command and key in values and _OWN_KEYS[command] not in values:
-            fix = {ADAPT: f"speechxfer adapt {source}", WAKE_WORD: f"speechxfer wakeword train WORD --recipe {source}"}
+            fix = {
+                ADAPT: f"speechxfer adapt {source}",
+                WAKEWORD_TRAIN: f"speechxfer wakeword train WORD --recipe {source}",
+            }
             raise UserError(f"is a recipe for `speechxfer {other}`", where=str(source), fix=fix[other])
 
 
@@ -272,7 +279,7 @@ def _override(values: dict[str, Any], word: str) -> str:
     *parents, last = key.split(".")
     place: Any = values
     for parent in parents:
-        place = _step(place, parent, word)
+        place = _descend(place, parent, word)
     if isinstance(place, list):
         place[_index(place, last, word)] = value
     elif isinstance(place, dict):
@@ -282,7 +289,7 @@ def _override(values: dict[str, Any], word: str) -> str:
     return key
 
 
-def _step(place: Any, name: str, word: str) -> Any:
+def _descend(place: Any, name: str, word: str) -> Any:
     if isinstance(place, list):
         return place[_index(place, name, word)]
     if isinstance(place, dict):
@@ -299,22 +306,22 @@ def _index(place: list, name: str, word: str) -> int:
 
 
 def _is_text(key: str, value: Any) -> bool:
-    kind = field_type(key, Recipe)
+    kind = get_field_type(key, Recipe)
     return kind is str or (kind == (str | None) and value is not None)
 
 
-def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(values, dict):
         for key, value in values.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(values, list):
         for index, value in enumerate(values):
-            yield from _flat(value, f"{prefix}.{index}")
+            yield from _flatten(value, f"{prefix}.{index}")
     else:
         yield prefix, values
 
 
-def _lines(text: str) -> dict[str, int]:
+def _key_lines(text: str) -> dict[str, int]:
     """Dotted key to the line (from 1) where it stands."""
     found: dict[str, int] = {}
 

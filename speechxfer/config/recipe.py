@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 REQUIRED = "REQUIRED"  # a shipped recipe's mark for what only the user can say
 
-DECODER_BEAMS, CTC_BEAMS = 5, 50  # a CTC head's search is cheap, and needs the width
+DECODER_BEAM_SIZE, CTC_BEAM_SIZE = 5, 50  # a CTC head's search is cheap, and needs the width
 
 _TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
 
@@ -31,7 +31,7 @@ def _known_parts(parts: list[str]) -> list[str]:
 
 
 OneOrMore = BeforeValidator(_as_list)
-Parts = Annotated[list[str], OneOrMore, AfterValidator(_known_parts), Field(min_length=1)]
+TrainableParts = Annotated[list[str], OneOrMore, AfterValidator(_known_parts), Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,11 +39,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
-class Data(Section):
+class DataConfig(Section):
     train: str = Field(REQUIRED, description="DATA to train on: a table, a folder, or hub:owner/name.")
     dev: str = Field("auto", description="Where the best epoch is chosen: DATA, COLUMN=VALUE, or auto.")
     test: str = Field("auto", description="What is reported: DATA, COLUMN=VALUE, or auto.")
-    other: str | None = Field(None, description="DATA of other speech, heard before and after: what was forgotten.")
+    retention: str | None = Field(None, description="DATA of other speech, heard before and after: what was forgotten.")
     group: str = Field("speaker", description="Column whose values never stand on both sides of a split.")
     split: Literal["auto", "ignore"] = Field("auto", description="ignore: carve anew although a split column exists.")
     case: Literal["auto", "keep", "lower"] = Field(
@@ -53,33 +53,33 @@ class Data(Section):
     limit: int | None = Field(None, gt=0, description="Use this many training utterances only (to size an experiment).")
 
 
-class Encoder(Section):
+class EncoderConfig(Section):
     name: str = Field("whisper-tiny.en", description="MODEL: a folder, a name of installed weights, hub:owner/name.")
     language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
     pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, the original way.")
-    silence: float = Field(0.0, ge=0, le=10, description="Seconds of silence put before and after every utterance.")
+    pad_silence: float = Field(0.0, ge=0, le=10, description="Seconds of silence put before and after every utterance.")
 
 
-class Head(Section):
+class HeadConfig(Section):
     kind: Literal["ctc", "classify", "seq2seq", "joint"] = Field(
         "ctc", description="seq2seq keeps Whisper's own decoder, joint has a CTC head beside it."
     )
     vocabulary: Literal["from-train", "own"] = Field("from-train", description="CTC: own keeps the checkpoint's.")
     pooling: Literal["mean", "attentive"] = Field("mean", description="Classifier: how frames become one vector.")
     dropout: Share = Field(0.1, description="On the frames, before a new head.")
-    recurrent: int = Field(
+    lstm_layers: int = Field(
         0, ge=0, le=4, description="Joint, and CTC on Whisper: bidirectional LSTMs before the output."
     )
     ctc_weight: Share = Field(0.3, description="Joint: the CTC loss's share, the decoder's is the rest.")
 
     @property
-    def new_ctc(self) -> bool:
+    def is_new_ctc(self) -> bool:
         """Whether it is a CTC head that starts from nothing, over the training text's characters."""
         return self.kind == "ctc" and self.vocabulary == "from-train"
 
 
-class Stage(Section):
-    train: Parts = Field(
+class StageConfig(Section):
+    train: TrainableParts = Field(
         description="head, top-N (upper encoder layers), encoder (all but the feature extractor), all."
     )
     epochs: float = Field(gt=0, description="As the shipped recipe for the head has it, when absent.")
@@ -94,17 +94,17 @@ class Stage(Section):
     )
     warmup: Share = Field(0.1, description="Share of the steps in which the rate rises; it falls linearly after.")
     batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
-    accumulate: int = Field(1, ge=1, description="Batches to one step.")
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    gradient_accumulation: int = Field(1, ge=1, description="Batches to one step.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, of all but norms and biases.")
     patience: int | None = Field(
         None, ge=1, description="Stop after so many epochs without a better dev WER; or as epochs."
     )
 
 
-class Decoding(Section):
+class DecodingConfig(Section):
     kind: Literal["greedy", "beam"] = Field("greedy", description="A beam finds more, and takes longer.")
-    beams: int = Field(
+    beam_size: int = Field(
         0,
         ge=0,
         le=1000,
@@ -130,14 +130,14 @@ class Decoding(Section):
     batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed at once, seconds.")
 
 
-class Scoring(Section):
+class ScoringConfig(Section):
     normaliser: str = Field("default", description="Applied to both sides: none, basic, default, english.")
     by: Annotated[list[str] | Literal["auto"], BeforeValidator(_as_columns)] = Field(
         "auto", description="Columns to break the result down by."
     )
 
 
-class Augment(Section):
+class AugmentConfig(Section):
     speed: Annotated[list[float], OneOrMore] = Field([], description="Speeds drawn from, say [0.9, 1.0, 1.1].")
     pitch: Annotated[list[float], OneOrMore] = Field(
         [], description="How many times as high, drawn from, say [0.85, 1.0, 1.2]; tempo stays."
@@ -155,7 +155,7 @@ class Augment(Section):
     )
 
 
-class Cache(Section):
+class CacheConfig(Section):
     use: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Hidden states below the lowest trained layer are computed once and kept; auto: if it pays. Unless "
@@ -169,7 +169,7 @@ class Cache(Section):
     features: bool = Field(False, description="Keep the convolutions' output too, in stages that train every layer.")
 
 
-class Lora(Section):
+class LoraAdapterConfig(Section):
     rank: int = Field(0, ge=0, description="Of the adapters that train in place of pretrained weights; 0: none.")
     alpha: int | None = Field(None, gt=0, description="Their scale is alpha / rank; twice the rank where absent.")
     dropout: Share = Field(0.0, description="On what the adapters are given.")
@@ -178,11 +178,11 @@ class Lora(Section):
     )
 
 
-class Candidates(Section):
+class CandidatesConfig(Section):
     means: Annotated[list[Annotated[int, Field(ge=1)]], OneOrMore] = Field(
         [2, 3, 5], description="Means of so many last epochs' weights are measured on dev too."
     )
-    untouched: Annotated[list[Share], OneOrMore] = Field(
+    pretrained_share: Annotated[list[Share], OneOrMore] = Field(
         [0.1, 0.2, 0.3, 0.4, 0.5],
         description="Whisper with its decoder: so are mixtures with this share of untouched weights.",
     )
@@ -191,16 +191,16 @@ class Candidates(Section):
 class Recipe(Section):
     """A whole recipe. `speechxfer.config.load_recipe` reads one from YAML and `key=value` overrides."""
 
-    data: Data = Data()
-    encoder: Encoder = Encoder()
-    head: Head = Head()
-    stages: list[Stage] = Field(min_length=1)
-    lora: Lora = Lora()
-    candidates: Candidates = Candidates()
-    decoding: Decoding = Decoding()
-    scoring: Scoring = Scoring()
-    augment: Augment = Augment()
-    cache: Cache = Cache()
+    data: DataConfig = DataConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    head: HeadConfig = HeadConfig()
+    stages: list[StageConfig] = Field(min_length=1)
+    lora: LoraAdapterConfig = LoraAdapterConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    decoding: DecodingConfig = DecodingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    augment: AugmentConfig = AugmentConfig()
+    cache: CacheConfig = CacheConfig()
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of parts, order, augmentation and new weights.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -215,10 +215,10 @@ class Recipe(Section):
     def _whole(self) -> Recipe:
         if self.head.kind == "classify" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
-        if self.decoding.beams == 1:
-            raise ValueError("decoding.beams: 1 is decoding.kind=greedy; a beam is 2 or more")
-        if not self.decoding.beams:
-            beams = CTC_BEAMS if self.head.kind == "ctc" else DECODER_BEAMS
+        if self.decoding.beam_size == 1:
+            raise ValueError("decoding.beam_size: 1 is decoding.kind=greedy; a beam is 2 or more")
+        if not self.decoding.beam_size:
+            beams = CTC_BEAM_SIZE if self.head.kind == "ctc" else DECODER_BEAM_SIZE
             self.decoding = self.decoding.model_copy(update={"beams": beams})
         if (self.head.kind, self.decoding.kind) != ("ctc", "beam"):
             for key in ("lm", "hot_words"):

@@ -17,13 +17,13 @@ import soundfile
 import torch
 
 from speechxfer.data import mp3
-from speechxfer.errors import MissingExtraError, UserError, broken_torchaudio
-from speechxfer.shapes import RATE
+from speechxfer.errors import MissingExtraError, UserError, explain_torchaudio_mismatch
+from speechxfer.shapes import SAMPLE_RATE
 
 try:
     from torchaudio.functional import resample
 except Exception as error:  # OSError, ImportError or RuntimeError, as its libraries fail
-    raise broken_torchaudio(error) from error
+    raise explain_torchaudio_mismatch(error) from error
 
 _WAV_SHORT = re.compile(r"data : (\d+) \(should be (\d+)\)")
 _WAV_STREAMED = {0, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFF - 36}  # sizes that a pipe leaves open
@@ -33,8 +33,8 @@ _SILENT = 10 ** (-60 / 20)  # a peak, of full scale
 _FORMATS = "WAV, FLAC, Ogg, Opus and MP3, and with the extra 'av' m4a and webm"
 
 
-def decode(
-    source: str | Path | bytes, rate: int = RATE, start: float | None = None, end: float | None = None
+def decode_audio(
+    source: str | Path | bytes, rate: int = SAMPLE_RATE, start: float | None = None, end: float | None = None
 ) -> np.ndarray:
     """The waveform of a file, or of a file's bytes: (time,) float32, mono (the channels' mean), at `rate` Hz.
 
@@ -78,26 +78,26 @@ def decode_channels(
         return samples, file.samplerate
 
 
-def load(row: Mapping[str, Any]) -> np.ndarray:
+def load_waveform(row: Mapping[str, Any]) -> np.ndarray:
     """The waveform of a row of our Dataset (`path` or embedded `bytes`; `start`, `end`): (time,) float32 at 16 kHz.
 
     Raises UserError naming the row's audio.
     """
     try:
-        return decode(source_of(row), RATE, row.get("start"), row.get("end"))
+        return decode_audio(get_audio_source(row), SAMPLE_RATE, row.get("start"), row.get("end"))
     except UserError as error:
-        raise of_row(error, row) from None
+        raise name_row_in_error(error, row) from None
 
 
-def seconds(row: Mapping[str, Any]) -> float:
+def measure_duration(row: Mapping[str, Any]) -> float:
     """Duration of a row's utterance in seconds, from the file's header (nothing is decoded but m4a and webm).
 
     Raises UserError naming the row's audio where the header shows that it cannot be used.
     """
     try:
-        return _seconds(source_of(row), row.get("start"), row.get("end"))
+        return _seconds(get_audio_source(row), row.get("start"), row.get("end"))
     except UserError as error:
-        raise of_row(error, row) from None
+        raise name_row_in_error(error, row) from None
 
 
 def is_silent(samples: np.ndarray) -> bool:
@@ -105,7 +105,7 @@ def is_silent(samples: np.ndarray) -> bool:
     return bool(np.abs(samples).max(initial=0.0) < _SILENT)
 
 
-def source_of(row: Mapping[str, Any]) -> str | bytes:
+def get_audio_source(row: Mapping[str, Any]) -> str | bytes:
     """What to give to `decode` for a row: its embedded bytes, else its path."""
     return row["bytes"] if row.get("bytes") is not None else row["path"]
 
@@ -124,7 +124,7 @@ def _seconds(source: str | bytes, start: float | None, end: float | None) -> flo
     return last - first
 
 
-def of_row(error: UserError, row: Mapping[str, Any]) -> UserError:
+def name_row_in_error(error: UserError, row: Mapping[str, Any]) -> UserError:
     """The same mistake under the name that the table gives the audio; what is to be installed stands in its words."""
     if isinstance(error, MissingExtraError):
         problem = f"needs the package '{error.package}', which is not installed: {error.fix}"
@@ -164,10 +164,10 @@ def _head(source: str | Path | bytes, size: int = 4096) -> bytes:
 def _open(source: str | Path | bytes, head: bytes) -> soundfile.SoundFile:
     """The file for libsndfile. Raises UserError for what is no audio, holds nothing or is cut."""
     where = _name(source)
-    stated = mp3.stated(source)
-    if stated and stated.there < stated.bytes * _MP3_SLACK:
-        raise _damaged(where, f"{stated.there} of {stated.bytes} bytes of MP3")
-    known = source if stated else mp3.with_stated_length(source) or source
+    stated = mp3.read_stated_length(source)
+    if stated and stated.actual_bytes < stated.stated_bytes * _MP3_SLACK:
+        raise _damaged(where, f"{stated.actual_bytes} of {stated.stated_bytes} bytes of MP3")
+    known = source if stated else mp3.add_length_header(source) or source
     try:
         file = soundfile.SoundFile(io.BytesIO(known) if isinstance(known, bytes) else str(known))
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:

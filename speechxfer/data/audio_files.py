@@ -8,17 +8,17 @@ from pathlib import Path
 
 import datasets
 
-from speechxfer.data.forms import HUB
-from speechxfer.data.read import duplicates, read
-from speechxfer.data.tables import TABLES
+from speechxfer.data.formats import HUB_PREFIX
+from speechxfer.data.reader import find_duplicate_ids, read
+from speechxfer.data.tables import TABLE_DELIMITERS
 from speechxfer.errors import UserError
 
 # what a folder is searched for: soundfile's formats and PyAV's; a single file may be called anything
-SUFFIXES = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
-SUFFIXES |= {".m4a", ".m4b", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".weba", ".mka", ".mkv", ".mov", ".wma"}
+AUDIO_SUFFIXES = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
+AUDIO_SUFFIXES |= {".m4a", ".m4b", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".weba", ".mka", ".mkv", ".mov", ".wma"}
 
 
-def find_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], list[UserError]]:
+def collect_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], list[UserError]]:
     """The utterances that files, folders and tables hold, in the order named; and the names where nothing is.
 
     A table, a parquet file, `hub:owner/name` and a folder that is DATA (metadata.csv, wav.scp, a Common Voice release,
@@ -57,18 +57,18 @@ def find_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], lis
         raise missing[0] if missing else UserError("no audio is named", fix="name a file, a folder or a table")
     if len(found) > 1:
         ids = chain.from_iterable(dataset["id"] for dataset in found)
-        problems = duplicates(ids, "the files and tables together")
+        problems = find_duplicate_ids(ids, "the files and tables together")
         problems.fix = "transcribe them one at a time, or give the tables a column 'id'"
-        problems.stop()
+        problems.raise_if_any()
     return found, missing
 
 
 def _is_data(name: str | Path) -> bool:
     path = Path(name)
-    if str(name).startswith(HUB):
+    if str(name).startswith(HUB_PREFIX):
         return True
     if not path.is_dir():
-        return path.suffix.lower() in {*TABLES, ".parquet"} and path.exists()
+        return path.suffix.lower() in {*TABLE_DELIMITERS, ".parquet"} and path.exists()
     if _holds(path, "metadata.csv", "metadata.tsv", "metadata.jsonl", "wav.scp"):
         return True
     if any(clips.is_dir() and _is_release(clips.parent) for clips in (path / "clips", *path.glob("*/clips"))):
@@ -107,5 +107,5 @@ def _audio_in(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
     """Those of the paths below a folder that are audio. What is hidden is none: macOS leaves a ._name beside a name."""
     for path in paths:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
             yield path

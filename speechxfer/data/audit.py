@@ -13,22 +13,22 @@ from typing import Any
 import datasets
 import numpy as np
 
-from speechxfer.data.audio import decode_channels, is_silent, of_row, source_of
-from speechxfer.data.bad_rows import SILENT, BadRow, Limits, ctc_frames, unfit
-from speechxfer.data.parts import part_of
-from speechxfer.data.pool import Progress, over_rows
+from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, name_row_in_error
+from speechxfer.data.parallel import RowProgress, map_rows
+from speechxfer.data.splits import normalise_split_name
+from speechxfer.data.validation import SILENT_PROBLEM, InputLimits, InvalidRow, check_utterance, count_min_ctc_frames
 from speechxfer.errors import UserError
 from speechxfer.text.normalise import get_normaliser
 
-CLIPPED = 0.001  # share of samples at full scale
-FULL_SCALE = 0.999
-OUTLIER = 5.0  # robust standard deviations of log characters a second
-CTC_RATE = 50.0  # frames a second of wav2vec2's family and Whisper
-NAMED = 10  # rows named in a warning
+MAX_CLIPPED_SHARE = 0.001  # share of samples at full scale
+FULL_SCALE_LEVEL = 0.999
+RATE_OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of log characters a second
+CTC_FRAME_RATE = 50.0  # frames a second of wav2vec2's family and Whisper
+MAX_ROWS_NAMED = 10  # rows named in a warning
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class UtteranceMeasurements:
     """What is kept of one utterance. seconds: 0 where unreadable; content: a digest of its samples."""
 
     seconds: float = 0.0
@@ -38,42 +38,44 @@ class Measures:
 
 
 @dataclass
-class Audit:
+class AuditResult:
     """errors: rows that cannot be used; warnings: what to look at; usable: indices of the other rows."""
 
     rows: int
     hours: float
-    errors: list[BadRow] = field(default_factory=list)
+    errors: list[InvalidRow] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     usable: list[int] = field(default_factory=list)
     speakers: dict[str, dict[str, float]] = field(default_factory=dict)
     accents: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def audit(dataset: datasets.Dataset, limits: Limits | None = None, progress: Progress | None = None) -> Audit:
+def audit_dataset(
+    dataset: datasets.Dataset, limits: InputLimits | None = None, progress: RowProgress | None = None
+) -> AuditResult:
     """Audit every row: its audio decoded, its text (or label) against `limits`, the rows against each other.
 
     Memory: a few rows' audio at a time, and under a kilobyte a row of what is kept. Damage and silence are errors here.
     """
-    limits = limits or Limits()
+    limits = limits or InputLimits()
     named = [name for name in ("text", "label") if name in dataset.column_names]
     text = next((name for name in named if any(dataset[name])), named[0] if named else None)
     columns = ["id", "audio", "path", "bytes", "start", "end"]
-    measures = list(over_rows(dataset, columns, measure, progress))
+    measures = list(map_rows(dataset, columns, measure_utterance, progress))
     texts = _column(dataset, text)
     ids = list(dataset["id"])
-    result = Audit(len(dataset), sum(one.seconds for one in measures) / 3600)
+    result = AuditResult(len(dataset), sum(one.seconds for one in measures) / 3600)
     seen: dict[str, int] = {}
     for index, (name, one, words) in enumerate(zip(ids, measures, texts, strict=True)):
         found = [one.problem] if one.problem else []
-        misfit = unfit(
+        misfit = check_utterance(
             one.seconds if not one.problem else math.inf, words, _text_only(limits) if one.problem else limits
         )
         found += [misfit] if misfit else []
         if name in seen:
             found.append((f"its id stands in row {seen[name] + 1} too", "give each utterance its own id, audio or cut"))
         seen.setdefault(name, index)
-        result.errors += [BadRow(index, name, *what) for what in found]
+        result.errors += [InvalidRow(index, name, *what) for what in found]
         if not found:
             result.usable.append(index)
     _warn(result, dataset, measures, texts, text, limits)
@@ -82,22 +84,22 @@ def audit(dataset: datasets.Dataset, limits: Limits | None = None, progress: Pro
     return result
 
 
-def measure(row: dict[str, Any]) -> Measures:
+def measure_utterance(row: dict[str, Any]) -> UtteranceMeasurements:
     """Decode a row's utterance and measure it."""
     try:
-        samples, rate = decode_channels(source_of(row), row.get("start"), row.get("end"))
+        samples, rate = decode_channels(get_audio_source(row), row.get("start"), row.get("end"))
     except UserError as error:
-        error = of_row(error, row)
-        return Measures(problem=(error.problem, error.fix or ""))
+        error = name_row_in_error(error, row)
+        return UtteranceMeasurements(problem=(error.problem, error.fix or ""))
     length = len(samples) / rate
     if is_silent(samples):
-        return Measures(length, problem=SILENT)
+        return UtteranceMeasurements(length, problem=SILENT_PROBLEM)
     content = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
-    return Measures(length, float((np.abs(samples) >= FULL_SCALE).mean()), content)
+    return UtteranceMeasurements(length, float((np.abs(samples) >= FULL_SCALE_LEVEL).mean()), content)
 
 
-def _text_only(limits: Limits) -> Limits:
-    return Limits(max_tokens=limits.max_tokens, count_tokens=limits.count_tokens)
+def _text_only(limits: InputLimits) -> InputLimits:
+    return InputLimits(max_tokens=limits.max_tokens, count_tokens=limits.count_tokens)
 
 
 def _column(dataset: datasets.Dataset, name: str | None) -> list[str] | list[None]:
@@ -107,26 +109,28 @@ def _column(dataset: datasets.Dataset, name: str | None) -> list[str] | list[Non
 
 
 def _warn(
-    result: Audit,
+    result: AuditResult,
     dataset: datasets.Dataset,
-    measures: Sequence[Measures],
+    measures: Sequence[UtteranceMeasurements],
     texts: Sequence[str | None],
     text: str | None,
-    limits: Limits,
+    limits: InputLimits,
 ) -> None:
     add = result.warnings.append
     if text is None:
         add("there is no column 'text': only the audio was checked, and nothing can be trained or scored")
     if "speaker" not in dataset.column_names:
         add("there is no column 'speaker': parts cannot be kept apart by speaker, and a WER may look better than it is")
-    clipped = [row for row, one in enumerate(measures) if one.clipped > CLIPPED]
+    clipped = [row for row, one in enumerate(measures) if one.clipped > MAX_CLIPPED_SHARE]
     if clipped:
-        add(f"{_rows(clipped)} clipped (over {CLIPPED:.1%} of samples at full scale): record them at a lower level")
+        add(
+            f"{_rows(clipped)} clipped (over {MAX_CLIPPED_SHARE:.1%} of samples at full scale): record them at a lower level"
+        )
     _warn_of_copies(add, dataset, measures, texts)
     if text == "text":
         _warn_of_texts(add, measures, texts, limits)
     splits = _column(dataset, "split")
-    unknown = [row for row, split in enumerate(splits) if split and part_of(split) is None]
+    unknown = [row for row, split in enumerate(splits) if split and normalise_split_name(split) is None]
     if unknown:
         names = ", ".join(sorted({str(splits[row]) for row in unknown})[:5])
         add(f"{_rows(unknown)} of split {names}, which is neither train, dev nor test: adapt puts them in no part")
@@ -135,7 +139,7 @@ def _warn(
 
 
 def _warn_of_copies(
-    add: Any, dataset: datasets.Dataset, measures: Sequence[Measures], texts: Sequence[str | None]
+    add: Any, dataset: datasets.Dataset, measures: Sequence[UtteranceMeasurements], texts: Sequence[str | None]
 ) -> None:
     same: dict[bytes, list[int]] = defaultdict(list)
     for row, one in enumerate(measures):
@@ -154,7 +158,9 @@ def _warn_of_copies(
         add(f"the same audio has different texts ({_groups(otherwise)}): all but one are wrong")
 
 
-def _warn_of_texts(add: Any, measures: Sequence[Measures], texts: Sequence[str | None], limits: Limits) -> None:
+def _warn_of_texts(
+    add: Any, measures: Sequence[UtteranceMeasurements], texts: Sequence[str | None], limits: InputLimits
+) -> None:
     spoken = [
         (row, one.seconds, " ".join((words or "").split()))
         for row, (one, words) in enumerate(zip(measures, texts, strict=True))
@@ -167,21 +173,27 @@ def _warn_of_texts(add: Any, measures: Sequence[Measures], texts: Sequence[str |
     if limits.characters is not None:
         _warn_of_characters(add, spoken, limits)
     if limits.frames_per_second is None:
-        short = [row for row, length, words in spoken if length * CTC_RATE < ctc_frames(words)]
+        short = [row for row, length, words in spoken if length * CTC_FRAME_RATE < count_min_ctc_frames(words)]
         if short:
-            add(f"{_rows(short)} too short for the text under CTC ({CTC_RATE:g} frames a second): check text and cut")
+            add(
+                f"{_rows(short)} too short for the text under CTC ({CTC_FRAME_RATE:g} frames a second): check text and cut"
+            )
     rates = [math.log(len(words) / length) for _, length, words in spoken]
     if len(rates) < 20:  # too few for a spread
         return
     middle = statistics.median(rates)
     spread = max(1.4826 * statistics.median(abs(rate - middle) for rate in rates), 0.05)
-    far = [row for (row, *_), rate in zip(spoken, rates, strict=True) if abs(rate - middle) > OUTLIER * spread]
+    far = [
+        row
+        for (row, *_), rate in zip(spoken, rates, strict=True)
+        if abs(rate - middle) > RATE_OUTLIER_DEVIATIONS * spread
+    ]
     if far:
         usual = f"{math.exp(middle):.1f} characters a second are usual"
         add(f"{_rows(far)} spoken oddly fast or slowly for the text ({usual}): do text and audio belong together?")
 
 
-def _warn_of_characters(add: Any, spoken: Iterable[tuple[int, float, str]], limits: Limits) -> None:
+def _warn_of_characters(add: Any, spoken: Iterable[tuple[int, float, str]], limits: InputLimits) -> None:
     known = limits.characters or set()
     lacking: Counter[str] = Counter()
     rows, wrong_case = [], []
@@ -230,11 +242,11 @@ def _groups(copies: Sequence[Sequence[int]]) -> str:
     return f"rows {shown}; … {len(copies)} recordings in all" if len(copies) > 5 else f"rows {shown}"
 
 
-def _numbers(rows: Sequence[int], shown: int = NAMED) -> str:
+def _numbers(rows: Sequence[int], shown: int = MAX_ROWS_NAMED) -> str:
     return ", ".join(str(row + 1) for row in rows[:shown]) + (", …" if len(rows) > shown else "")
 
 
-def _totals(values: Sequence[str | None], measures: Sequence[Measures]) -> dict[str, dict[str, float]]:
+def _totals(values: Sequence[str | None], measures: Sequence[UtteranceMeasurements]) -> dict[str, dict[str, float]]:
     """Utterances and hours by value, the most hours first; nothing where the column is not there."""
     totals: dict[str, dict[str, float]] = {}
     for value, one in zip(values, measures, strict=True):

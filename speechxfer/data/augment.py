@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 
 from speechxfer.config import recipe
 from speechxfer.errors import UserError
-from speechxfer.shapes import RATE, length_mask
+from speechxfer.shapes import SAMPLE_RATE, length_mask
 
 _RATIOS = (0.5, 2.0)  # of speed and pitch; beyond these, speech is no longer what a recogniser will meet
 _WINDOW = 512  # samples, laid over each other to change the pitch: 32 ms hold two periods of a low voice
@@ -27,7 +27,7 @@ _FIRST_REFLECTION = 0.0025  # s after the direct path
 _LARGEST_SHARE = 5  # a time mask covers at most one fifth of its utterance
 
 
-class Augment:
+class WaveformAugmenter:
     """Waveform augmentation as a recipe's `augment` section says.
 
     `augment(waveform, rng)` takes (time,) float32 at 16 kHz and returns a new such array, or the same array where
@@ -40,7 +40,7 @@ class Augment:
     Raises `UserError` for speeds and pitches outside 0.5 to 2 and for a reversed `noise_snr`.
     """
 
-    def __init__(self, settings: recipe.Augment, *, longest: int | None = None) -> None:
+    def __init__(self, settings: recipe.AugmentConfig, *, longest: int | None = None) -> None:
         self.settings, self.longest = settings, longest
         self._pitches = _ratios("pitch", settings.pitch)
         self._speeds = _ratios("speed", settings.speed)
@@ -111,7 +111,7 @@ def _stretched(waveform: np.ndarray, size: int) -> np.ndarray:
 
 
 def change_speed(waveform: np.ndarray, speed: Fraction, longest: int | None = None) -> np.ndarray:
-    """(time,) to (ceil(time / speed),): played `speed` times as fast. Unchanged if slower and then over `longest`."""
+    """(time,) to (ceil(time / speed),): played `speed` times as fast. Unchanged if slower and then over `max_samples`."""
     after = math.ceil(len(waveform) / speed)
     if speed == 1 or (longest is not None and len(waveform) < after and after > longest):
         return waveform
@@ -122,9 +122,9 @@ def add_room(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(time,) to (time,): in a synthetic room, the direct path at its place and the energy as before."""
     decay = rng.uniform(*_REVERBERATION)
     ratio = 10 ** (rng.uniform(*_DIRECT_TO_REVERBERANT) / 10)
-    times = np.arange(round(decay * RATE)) / RATE
+    times = np.arange(round(decay * SAMPLE_RATE)) / SAMPLE_RATE
     response = rng.standard_normal(len(times)) * 10 ** (-3 * times / decay)  # 60 dB down after `decay` seconds
-    response[: round(_FIRST_REFLECTION * RATE)] = 0
+    response[: round(_FIRST_REFLECTION * SAMPLE_RATE)] = 0
     response /= np.sqrt(np.sum(response**2) * ratio)
     response[0] = 1  # the direct path comes first, so that alignments hold
     size = _fast_length(len(waveform) + len(response))
@@ -140,7 +140,7 @@ def add_noise(waveform: np.ndarray, snr: float, rng: np.random.Generator) -> np.
     slope = rng.uniform(0, 2)  # power falls as 1 / frequency ** slope: 0 white, 1 pink, 2 brown
     size = _fast_length(len(waveform))
     spectrum = np.fft.rfft(rng.standard_normal(size))
-    spectrum *= np.maximum(np.fft.rfftfreq(size, 1 / RATE), _NOISE_FLOOR) ** (-slope / 2)
+    spectrum *= np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), _NOISE_FLOOR) ** (-slope / 2)
     noise = np.fft.irfft(spectrum, size)[: len(waveform)]
     power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
     if power == 0:  # no speech, so no ratio to it

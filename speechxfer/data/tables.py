@@ -14,7 +14,7 @@ from typing import Any
 
 from speechxfer.errors import Problems, UserError
 
-TABLES = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
+TABLE_DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
 Columns = dict[str, list[Any]]
 
 csv.field_size_limit(10_000_000)  # a long transcript is no reason to stop; an unclosed quote is found by `strict`
@@ -27,15 +27,15 @@ def read_table(path: Path, audio_names: Collection[str] = ("audio",), *, quoted:
     quoted: False takes quotation marks as text (Common Voice's TSV).
     Raises UserError: not there, empty, not UTF-8, a row of another length than the header, broken JSON.
     """
-    text = read_text(path)
+    text = read_utf8(path)
     if not text.strip():
         raise UserError("the table is empty", where=str(path), fix="write a header line and one row an utterance")
-    if TABLES.get(path.suffix.lower()) == "":
+    if TABLE_DELIMITERS.get(path.suffix.lower()) == "":
         return _jsonl(path, text)
     return _delimited(path, text, audio_names, quoted)
 
 
-def read_text(path: Path) -> str:
+def read_utf8(path: Path) -> str:
     """A file's text: UTF-8, with or without BOM. Raises UserError naming the line that is not."""
     try:
         data = path.read_bytes()
@@ -72,13 +72,13 @@ def _delimited(path: Path, text: str, audio_names: Collection[str], quoted: bool
             continue
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
-    problems.stop()
+    problems.raise_if_any()
     return {name: column for name, column in zip(names, columns, strict=True) if name}  # nameless: pandas' index
 
 
 def _delimiter(path: Path, text: str, audio_names: Collection[str]) -> str:
     """The suffix's delimiter, unless another one (and only it) finds the audio column in the header."""
-    usual = TABLES.get(path.suffix.lower(), ",")
+    usual = TABLE_DELIMITERS.get(path.suffix.lower(), ",")
     header = text.lstrip().splitlines()[0]
     for delimiter in (usual, ",", "\t", ";"):
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
@@ -118,19 +118,19 @@ def _jsonl(path: Path, text: str) -> Columns:
             rows.append(row)
         else:
             problems.add(f"line {number}: a {type(row).__name__}, not an object")
-    problems.stop()
+    problems.raise_if_any()
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: [as_string(row.get(name)) for row in rows] for name in names}
+    return {name: [cell_to_string(row.get(name)) for row in rows] for name in names}
 
 
-def as_string(value: Any) -> str:
+def cell_to_string(value: Any) -> str:
     """A cell's value as the string that a CSV would hold: "" for nothing, JSON for lists and objects."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def as_json(value: Any) -> Any:
+def cell_to_json(value: Any) -> Any:
     """A cell's value as JSON can hold it: parquet holds dates, and numbers that are none."""
     if value is None or isinstance(value, str):
         return value
@@ -140,7 +140,7 @@ def as_json(value: Any) -> Any:
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Write rows as CSV (TSV, JSONL by suffix), UTF-8 with plain newlines; a row's missing cell is empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    delimiter = TABLES.get(path.suffix.lower(), ",")
+    delimiter = TABLE_DELIMITERS.get(path.suffix.lower(), ",")
     with path.open("w", encoding="utf-8", newline="") as file:
         if not delimiter:
             for row in rows:
@@ -150,5 +150,5 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[s
         quoted = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
         plain.writerow(names)
         for row in rows:
-            cells = [as_string(row.get(name)) for name in names]
+            cells = [cell_to_string(row.get(name)) for name in names]
             (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)  # csv leaves \r bare

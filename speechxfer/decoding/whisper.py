@@ -10,44 +10,46 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.generation.utils import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
-from speechxfer.heads.whisper_decoder import attending_only_to
+from speechxfer.heads.whisper_decoder import mask_cross_attention
 from speechxfer.shapes import Frames
 
 # Words come at up to about 5 a second; a decoder that goes on much longer than that is repeating itself.
-WORDS_PER_SECOND = 5
-TOKENS_PER_SECOND = 12  # at least, whatever the script
-TOKENS_PER_WORD = 1.5  # of English; Whisper's tokens are bytes in many scripts, and a Georgian word takes seventeen
-LEAST_TOKENS = 24
+MAX_WORDS_PER_SECOND = 5
+MIN_TOKENS_PER_SECOND = 12  # at least, whatever the script
+ENGLISH_TOKENS_PER_WORD = (
+    1.5  # of English; Whisper's tokens are bytes in many scripts, and a Georgian word takes seventeen
+)
+MIN_TOKEN_LIMIT = 24
 # A stretch of tokens said so many times running is a loop, not speech; one token ("no, no, no") may come more often.
-LONGEST_LOOP = 12
-ROUNDS = 3
-ROUNDS_OF_ONE = 6
+MAX_LOOP_TOKENS = 12
+MAX_REPEATS = 3
+MAX_SINGLE_TOKEN_REPEATS = 6
 # A loop may have two tunes ("that was the thing, there was that was the thing"): the same few tokens, so many times.
-REFRAIN = 4  # at least, and never less than so many words
-REFRAIN_WORDS = 2.5
-REFRAINS = 4
-FRAMES_PER_SECOND = 50
+MIN_NO_REPEAT_NGRAM = 4  # at least, and never less than so many words
+NO_REPEAT_NGRAM_WORDS = 2.5
+MAX_NGRAM_OCCURRENCES = 4
+WHISPER_FRAME_RATE = 50
 
 
-def most_tokens(tokens_per_word: float) -> int:
+def compute_max_token_rate(tokens_per_word: float) -> int:
     """That a second of speech is written with."""
-    return max(TOKENS_PER_SECOND, math.ceil(WORDS_PER_SECOND * tokens_per_word))
+    return max(MIN_TOKENS_PER_SECOND, math.ceil(MAX_WORDS_PER_SECOND * tokens_per_word))
 
 
-def refrain_of(tokens_per_word: float) -> int:
-    """How many tokens together may not come a `REFRAINS`-th time."""
-    return max(REFRAIN, math.ceil(REFRAIN_WORDS * tokens_per_word))
+def compute_no_repeat_ngram_size(tokens_per_word: float) -> int:
+    """How many tokens together may not come a `MAX_NGRAM_OCCURRENCES`-th time."""
+    return max(MIN_NO_REPEAT_NGRAM, math.ceil(NO_REPEAT_NGRAM_WORDS * tokens_per_word))
 
 
 @torch.no_grad()
-def decode(
+def decode_whisper(
     network: WhisperForConditionalGeneration,
     frames: Frames,
     prompt: list[int],
     *,
     beams: int = 1,
     length_penalty: float = 1.0,
-    tokens_per_word: float = TOKENS_PER_WORD,
+    tokens_per_word: float = ENGLISH_TOKENS_PER_WORD,
     no_loops: bool = False,
 ) -> list[list[int]]:
     """Token ids of each utterance, those after the prompt.
@@ -56,11 +58,11 @@ def decode(
     length_penalty: a hypothesis's log-probability is divided by its tokens to this power. 1, as Whisper's authors have
     it, prefers a hypothesis that goes on surely, a loop above all; 0 takes the likeliest as a whole.
     tokens_per_word: of the text that it writes, from which follow how long an utterance's may be and what is a loop.
-    no_loops: no stretch of up to `LONGEST_LOOP` tokens is said a third time running, no single token a sixth, and no
-    `refrain_of` tokens together (four, in English) a fourth time, running or not.
+    no_loops: no stretch of up to `MAX_LOOP_TOKENS` tokens is said a third time running, no single token a sixth, and no
+    `compute_no_repeat_ngram_size` tokens together (four, in English) a fourth time, running or not.
     The suppressed tokens are those of the model's generation config, as its authors decode.
     """
-    sequences = _sequences(
+    sequences = _generate(
         network,
         frames,
         prompt,
@@ -73,19 +75,19 @@ def decode(
 
 
 @torch.no_grad()
-def n_best(
+def decode_n_best(
     network: WhisperForConditionalGeneration,
     frames: Frames,
     prompt: list[int],
     *,
     beams: int,
     length_penalty: float = 1.0,
-    tokens_per_word: float = TOKENS_PER_WORD,
+    tokens_per_word: float = ENGLISH_TOKENS_PER_WORD,
     no_loops: bool = False,
 ) -> list[list[list[int]]]:
     """The token ids of each utterance's `beams` hypotheses, best first, each with its end token and nothing after."""
     end = _end_token(network)
-    sequences = _sequences(
+    sequences = _generate(
         network,
         frames,
         prompt,
@@ -100,7 +102,7 @@ def n_best(
     return [whole[start : start + beams] for start in range(0, len(whole), beams)]
 
 
-def _sequences(
+def _generate(
     network: WhisperForConditionalGeneration,
     frames: Frames,
     prompt: list[int],
@@ -115,8 +117,8 @@ def _sequences(
     stated = network.generation_config
     device = frames.states.device
     room = network.config.max_target_positions - len(prompt)
-    rate = most_tokens(tokens_per_word)
-    limits = (LEAST_TOKENS + frames.lengths * rate // FRAMES_PER_SECOND).clamp(max=room)
+    rate = compute_max_token_rate(tokens_per_word)
+    limits = (MIN_TOKEN_LIMIT + frames.lengths * rate // WHISPER_FRAME_RATE).clamp(max=room)
     settings = GenerationConfig(
         num_beams=beams,
         num_return_sequences=returned,
@@ -131,7 +133,7 @@ def _sequences(
         decoder_start_token_id=stated.decoder_start_token_id,
     )
     given = torch.tensor(prompt, device=device).expand(len(limits), -1).contiguous()
-    with attending_only_to(frames, network.model.decoder):
+    with mask_cross_attention(frames, network.model.decoder):
         # GenerationMixin's, not Whisper's own generate, which insists on 30 s windows
         return GenerationMixin.generate(
             network,
@@ -141,27 +143,27 @@ def _sequences(
             generation_config=settings,
             logits_processor=LogitsProcessorList(
                 [
-                    *([_NoLoop(len(prompt), refrain_of(tokens_per_word))] if no_loops else []),
-                    _EndAtLimit(limits + len(prompt), beams, _end_token(network)),
+                    *([_LoopBlocker(len(prompt), compute_no_repeat_ngram_size(tokens_per_word))] if no_loops else []),
+                    _LengthLimiter(limits + len(prompt), beams, _end_token(network)),
                 ]
             ),
         )
 
 
-class _NoLoop(LogitsProcessor):
-    """Forbids the token with which a stretch of tokens would be said for the `ROUNDS`-th time running.
+class _LoopBlocker(LogitsProcessor):
+    """Forbids the token with which a stretch of tokens would be said for the `MAX_REPEATS`-th time running.
 
-    And the one with which `refrain` tokens would be said for the `REFRAINS`-th time.
+    And the one with which `refrain` tokens would be said for the `MAX_NGRAM_OCCURRENCES`-th time.
     """
 
-    def __init__(self, prompt: int, refrain: int = REFRAIN) -> None:
+    def __init__(self, prompt: int, refrain: int = MIN_NO_REPEAT_NGRAM) -> None:
         self.prompt, self.refrain = prompt, refrain
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         said = input_ids[:, self.prompt :]
         forbidden: list[tuple[Tensor, Tensor]] = []  # rows, and a token of each
-        for stretch in range(1, LONGEST_LOOP + 1):
-            rounds = ROUNDS_OF_ONE if stretch == 1 else ROUNDS
+        for stretch in range(1, MAX_LOOP_TOKENS + 1):
+            rounds = MAX_SINGLE_TOKEN_REPEATS if stretch == 1 else MAX_REPEATS
             size = stretch * rounds - 1
             if said.shape[1] < size:
                 continue
@@ -172,11 +174,11 @@ class _NoLoop(LogitsProcessor):
         if said.shape[1] >= self.refrain:
             each = said.unfold(1, self.refrain, 1)  # (rows, places, refrain)
             again = (each[:, :, :-1] == said[:, None, 1 - self.refrain :]).all(-1)
-            often = (again.sum(1) >= REFRAINS - 1).nonzero().flatten()
+            often = (again.sum(1) >= MAX_NGRAM_OCCURRENCES - 1).nonzero().flatten()
             if len(often):
                 again, next_ones = again[often], each[often, :, -1]
                 times = ((next_ones[:, :, None] == next_ones[:, None, :]) & again[:, None, :]).sum(-1)
-                rows, places = (again & (times >= REFRAINS - 1)).nonzero(as_tuple=True)
+                rows, places = (again & (times >= MAX_NGRAM_OCCURRENCES - 1)).nonzero(as_tuple=True)
                 forbidden.append((often[rows], next_ones[rows, places]))
         if forbidden:
             scores = scores.clone()
@@ -185,7 +187,7 @@ class _NoLoop(LogitsProcessor):
         return scores
 
 
-class _EndAtLimit(LogitsProcessor):
+class _LengthLimiter(LogitsProcessor):
     """Lets each utterance's own length end it, so that a long one in the batch does not let a short one ramble on."""
 
     def __init__(self, limits: Tensor, beams: int, end: int) -> None:

@@ -1,6 +1,6 @@
 """Waveforms become frames here: one interface over transformers' encoder families, split at any layer."""
 
-from speechxfer.encoders.base import FEATURES, SpeechEncoder
-from speechxfer.encoders.families import encoder_of
+from speechxfer.encoders.base import FEATURE_OUTPUT, SpeechEncoder
+from speechxfer.encoders.registry import wrap_encoder
 
-__all__ = ["FEATURES", "SpeechEncoder", "encoder_of"]
+__all__ = ["FEATURE_OUTPUT", "SpeechEncoder", "wrap_encoder"]

@@ -10,40 +10,40 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from speechxfer.encoders.base import additive_mask, zero_beyond
+from speechxfer.encoders.base import make_additive_mask, mask_padding
 
 
-def frames_after(adapter: Any, frames: Any) -> Any:
-    """How many frames (an int, or a tensor of lengths) the adapter leaves of `frames`."""
+def count_adapted_frames(adapter: Any, frames: Any) -> Any:
+    """How many frames (an int, or a tensor of lengths) the adapter leaves of `encode_frames`."""
     for layer in adapter.layers:
-        frames = _after(_convolution(layer), frames)
+        frames = _convolved_length(_convolution(layer), frames)
     return frames
 
 
-def through_adapter(adapter: Any, states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def apply_adapter(adapter: Any, states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """(batch, frames, dim) and lengths to (batch, fewer frames, output dim) and theirs."""
     if adapter.proj is not None:
         states = adapter.proj_layer_norm(adapter.proj(states))
     for layer in adapter.layers:
-        shorter = _after(_convolution(layer), lengths)
+        shorter = _convolved_length(_convolution(layer), lengths)
         if hasattr(layer, "self_attn"):
-            states = _with_attention(layer, states, lengths, shorter)
+            states = _apply_attention_layer(layer, states, lengths, shorter)
         else:
-            states = layer(zero_beyond(states, lengths).transpose(1, 2)).transpose(1, 2)
+            states = layer(mask_padding(states, lengths).transpose(1, 2)).transpose(1, 2)
         lengths = shorter
     return states, lengths
 
 
-def _with_attention(layer: Any, states: Tensor, lengths: Tensor, shorter: Tensor) -> Tensor:
+def _apply_attention_layer(layer: Any, states: Tensor, lengths: Tensor, shorter: Tensor) -> Tensor:
     """wav2vec2-bert's kind: two convolutions side by side, attention over the one and the other as its residual."""
 
     def shortened(norm: nn.Module, convolution: nn.Module) -> Tensor:
-        kept = zero_beyond(norm(states), lengths).transpose(1, 2)  # the norm's bias fills the padding
+        kept = mask_padding(norm(states), lengths).transpose(1, 2)  # the norm's bias fills the padding
         return layer.activation(convolution(kept)).transpose(1, 2)
 
     residual = shortened(layer.residual_layer_norm, layer.residual_conv)
     attending = shortened(layer.self_attn_layer_norm, layer.self_attn_conv)
-    mask = additive_mask(shorter, attending.shape[1], attending.dtype)
+    mask = make_additive_mask(shorter, attending.shape[1], attending.dtype)
     states = residual + layer.self_attn_dropout(layer.self_attn(attending, attention_mask=mask)[0])
     return states + layer.ffn(layer.ffn_layer_norm(states))
 
@@ -52,6 +52,6 @@ def _convolution(layer: Any) -> nn.Conv1d:
     return layer.residual_conv if hasattr(layer, "residual_conv") else layer.conv
 
 
-def _after(convolution: nn.Conv1d, frames: Any) -> Any:
+def _convolved_length(convolution: nn.Conv1d, frames: Any) -> Any:
     kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], int(convolution.padding[0])
     return (frames + 2 * padding - kernel) // stride + 1

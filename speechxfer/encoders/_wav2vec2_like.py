@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechxfer.encoders._adapter import frames_after, through_adapter
-from speechxfer.encoders.base import FEATURES, SpeechEncoder, additive_mask, pad_together, zero_beyond
+from speechxfer.encoders._adapter import apply_adapter, count_adapted_frames
+from speechxfer.encoders.base import FEATURE_OUTPUT, SpeechEncoder, make_additive_mask, mask_padding, pad_together
 from speechxfer.errors import UserError
-from speechxfer.shapes import RATE, Frames, Hidden, Inputs
+from speechxfer.shapes import SAMPLE_RATE, Frames, Hidden, Inputs
 
 _ATTENTION = ("eager", "sdpa")  # these take the additive mask; flash and flex kernels want masks of their own kind
 
@@ -27,7 +27,7 @@ _ATTENTION = ("eager", "sdpa")  # these take the additive mask; flash and flex k
 class Wav2Vec2Like(SpeechEncoder):
     """Waveforms (batch, time) to frames (batch, frames, dim), 50 a second with the published strides.
 
-    A family states how it differs: `norm_first`, `_project`, `_positions`, `_through`. A checkpoint's convolutional
+    A family states how it differs: `is_norm_first`, `_project`, `_positions`, `_through`. A checkpoint's convolutional
     adapter (`add_adapter`) stands above the last layer: it shortens the frames, and `dim` is its output's.
     Raises UserError for what is not run here: a flash attention kernel, another sample rate than 16 kHz.
     """
@@ -57,50 +57,50 @@ class Wav2Vec2Like(SpeechEncoder):
     def feature_extractor(self) -> list[nn.Module]:
         return [self.module.feature_extractor]
 
-    def between(self) -> list[nn.Module]:
+    def get_embedding_modules(self) -> list[nn.Module]:
         below = [self.module.feature_projection, self.module.encoder.pos_conv_embed]
-        return below if self.norm_first else [*below, self.module.encoder.layer_norm]
+        return below if self.is_norm_first else [*below, self.module.encoder.layer_norm]
 
-    def above(self) -> list[nn.Module]:
-        norm = [self.module.encoder.layer_norm] if self.norm_first else []
+    def get_output_modules(self) -> list[nn.Module]:
+        norm = [self.module.encoder.layer_norm] if self.is_norm_first else []
         return norm if self.adapter is None else [*norm, self.adapter]
 
     @property
-    def norm_first(self) -> bool:
+    def is_norm_first(self) -> bool:
         """True where the encoder's own norm stands above the layers (`do_stable_layer_norm`), not below them."""
         return bool(getattr(self.module.config, "do_stable_layer_norm", False))
 
     @property
-    def shortest(self) -> int:
+    def min_samples(self) -> int:
         """Samples under one frame: the receptive field of the feature extractor (400, 25 ms, as published)."""
         samples = 1
         for kernel, stride in reversed(self._convolutions()):
             samples = (samples - 1) * stride + kernel
         return samples
 
-    def frames_of(self, samples: int) -> int:
-        frames = self._frames_below(max(samples, self.shortest))
-        return frames if self.adapter is None else frames_after(self.adapter, frames)
+    def count_frames(self, samples: int) -> int:
+        frames = self._frames_below(max(samples, self.min_samples))
+        return frames if self.adapter is None else count_adapted_frames(self.adapter, frames)
 
     def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         """Each waveform normalised alone (where its extractor says so); one under a frame is filled with silence."""
         return pad_together([torch.from_numpy(self._normalised(waveform)) for waveform in waveforms])
 
-    def lower(self, inputs: Inputs, layer: int) -> Hidden:
+    def forward_to(self, inputs: Inputs, layer: int) -> Hidden:
         states, lengths = self._features(inputs)
-        hidden = Hidden(zero_beyond(states, lengths), lengths, FEATURES)
-        return hidden if layer == FEATURES else self._run(hidden, layer)
+        hidden = Hidden(mask_padding(states, lengths), lengths, FEATURE_OUTPUT)
+        return hidden if layer == FEATURE_OUTPUT else self._run(hidden, layer)
 
-    def upper(self, hidden: Hidden) -> Frames:
+    def forward_from(self, hidden: Hidden) -> Frames:
         hidden = self._run(hidden, self.depth)
         states, lengths = self._finish(hidden.states), hidden.lengths
         if self.adapter is not None:
-            states, lengths = through_adapter(self.adapter, states, lengths)
-        return Frames(zero_beyond(states, lengths), lengths)
+            states, lengths = apply_adapter(self.adapter, states, lengths)
+        return Frames(mask_padding(states, lengths), lengths)
 
     # -- what a family may do in its own way -------------------------------------------------------------------
     def _frames_below(self, samples: int) -> int:
-        """Frames that the feature extractor makes of at least `shortest` samples."""
+        """Frames that the feature extractor makes of at least `min_samples` samples."""
         frames = samples
         for kernel, stride in self._convolutions():
             frames = (frames - kernel) // stride + 1
@@ -130,18 +130,18 @@ class Wav2Vec2Like(SpeechEncoder):
         """Projected states, zero beyond each length, to the input of layer 0."""
         encoder = self.module.encoder
         states = states + encoder.pos_conv_embed(states)
-        return encoder.dropout(states if self.norm_first else encoder.layer_norm(states))
+        return encoder.dropout(states if self.is_norm_first else encoder.layer_norm(states))
 
     def _through(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
         """Through consecutive transformer layers."""
-        mask = additive_mask(lengths, states.shape[1], states.dtype)
+        mask = make_additive_mask(lengths, states.shape[1], states.dtype)
         for layer in layers:
             states = layer(states, attention_mask=mask)
         return states
 
     def _finish(self, states: Tensor) -> Tensor:
         """What stands above the last layer."""
-        return self.module.encoder.layer_norm(states) if self.norm_first else states
+        return self.module.encoder.layer_norm(states) if self.is_norm_first else states
 
     # -- shared ------------------------------------------------------------------------------------------------
     def _convolutions(self) -> list[tuple[int, int]]:
@@ -151,21 +151,21 @@ class Wav2Vec2Like(SpeechEncoder):
 
     def _normalised(self, waveform: np.ndarray) -> np.ndarray:
         signal = np.ascontiguousarray(waveform, dtype=np.float32)
-        if len(signal) < self.shortest:
-            signal = np.pad(signal, (0, self.shortest - len(signal)))
-        return np.asarray(self.extractor(signal, sampling_rate=RATE).input_values[0], dtype=np.float32)
+        if len(signal) < self.min_samples:
+            signal = np.pad(signal, (0, self.min_samples - len(signal)))
+        return np.asarray(self.extractor(signal, sampling_rate=SAMPLE_RATE).input_values[0], dtype=np.float32)
 
     def _run(self, hidden: Hidden, until: int) -> Hidden:
         """From a split to the input of layer `until`."""
         states, start = hidden.states, hidden.layer
-        if start == FEATURES:
+        if start == FEATURE_OUTPUT:
             # the projection's bias fills the padding, and positions are convolutions that would read it
-            states = self._positions(zero_beyond(self._project(states), hidden.lengths), hidden.lengths)
+            states = self._positions(mask_padding(self._project(states), hidden.lengths), hidden.lengths)
             start = 0
         return Hidden(self._through(self.layers[start:until], states, hidden.lengths), hidden.lengths, until)
 
 
-def in_eval(norm: nn.BatchNorm1d, states: Tensor) -> Tensor:
+def apply_batch_norm_in_eval(norm: nn.BatchNorm1d, states: Tensor) -> Tensor:
     """A batch norm, (batch, dim, frames), by its running statistics whatever its mode: those of a batch would make an
     utterance's frames depend on its neighbours, and frozen ones would move."""
     return F.batch_norm(states, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
@@ -193,9 +193,9 @@ def _check(module: Any, extractor: Any) -> None:
             where=config.model_type,
             fix="load the model with attn_implementation='sdpa'",
         )
-    rate = getattr(extractor, "sampling_rate", RATE)
-    if rate != RATE:
+    rate = getattr(extractor, "sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
         raise UserError(
-            f"this checkpoint was trained on audio at {rate:,} Hz; speechxfer reads {RATE:,} Hz",
+            f"this checkpoint was trained on audio at {rate:,} Hz; speechxfer reads {SAMPLE_RATE:,} Hz",
             where=config.model_type,
         )

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechxfer.shapes import RATE, Frames, Hidden, Inputs, length_mask
+from speechxfer.shapes import SAMPLE_RATE, Frames, Hidden, Inputs, length_mask
 
-FEATURES = -1  # the split at the feature extractor's output; 0 is the input of the first transformer layer
+FEATURE_OUTPUT = -1  # the split at the feature extractor's output; 0 is the input of the first transformer layer
 
 
 class SpeechEncoder(ABC):
     """One interface over the families. `frames = upper(lower(prepare(waveforms), layer))` for every layer.
 
-    Splits: `FEATURES` (-1) is the convolutional feature extractor's output, `k` in 0..depth the input of transformer
+    Splits: `FEATURE_OUTPUT` (-1) is the convolutional feature extractor's output, `k` in 0..depth the input of transformer
     layer k; `depth` leaves only the final norm above. An utterance's frames do not depend on its batch (to 1e-4).
     """
 
@@ -30,7 +30,7 @@ class SpeechEncoder(ABC):
 
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module  # torch types a submodule as Tensor or Module; families know better
-        self.silence = 0.0  # seconds put before and after every waveform: see `prepare`
+        self.pad_silence = 0.0  # seconds put before and after every waveform: see `prepare`
 
     # -- what a family states ----------------------------------------------------------------------------------
     @property
@@ -49,15 +49,15 @@ class SpeechEncoder(ABC):
         """The convolutional front end: frozen and in eval mode in every recipe."""
 
     @abstractmethod
-    def between(self) -> list[nn.Module]:
+    def get_embedding_modules(self) -> list[nn.Module]:
         """What stands between the feature extractor and layer 0 and can train (projection, positions)."""
 
     @abstractmethod
-    def above(self) -> list[nn.Module]:
+    def get_output_modules(self) -> list[nn.Module]:
         """What stands above the last layer (the final norm), if anything."""
 
     @abstractmethod
-    def frames_of(self, samples: int) -> int:
+    def count_frames(self, samples: int) -> int:
         """Number of frames that `samples` samples at 16 kHz become."""
 
     @abstractmethod
@@ -65,11 +65,11 @@ class SpeechEncoder(ABC):
         """Each waveform preprocessed alone as its family does, then padded with zeros."""
 
     @abstractmethod
-    def lower(self, inputs: Inputs, layer: int) -> Hidden:
-        """From inputs to the input of transformer layer `layer` (or `FEATURES`)."""
+    def forward_to(self, inputs: Inputs, layer: int) -> Hidden:
+        """From inputs to the input of transformer layer `layer` (or `FEATURE_OUTPUT`)."""
 
     @abstractmethod
-    def upper(self, hidden: Hidden) -> Frames:
+    def forward_from(self, hidden: Hidden) -> Frames:
         """From a split to frames."""
 
     # -- what follows from it ----------------------------------------------------------------------------------
@@ -82,9 +82,9 @@ class SpeechEncoder(ABC):
         return self._prepare([self._in_silence(waveform) for waveform in waveforms])
 
     def _in_silence(self, waveform: np.ndarray) -> np.ndarray:
-        samples = round(self.silence * RATE)
-        if self.longest is not None:
-            samples = min(samples, max(0, self.longest - len(waveform)) // 2)
+        samples = round(self.pad_silence * SAMPLE_RATE)
+        if self.max_samples is not None:
+            samples = min(samples, max(0, self.max_samples - len(waveform)) // 2)
         return np.pad(waveform, samples) if samples else waveform
 
     @property
@@ -92,41 +92,41 @@ class SpeechEncoder(ABC):
         return len(self.layers)
 
     @property
-    def longest(self) -> int | None:
+    def max_samples(self) -> int | None:
         """Samples that one utterance may have; None where nothing but memory bounds it."""
         return None
 
-    def seconds_run(self, seconds: float) -> float:
+    def compute_padded_seconds(self, seconds: float) -> float:
         """What an utterance of `seconds` costs in a batch: its silence counts, and Whisper's padding to 30 s."""
-        padded = (self.longest or 0) / RATE if getattr(self, "pad_to_30s", False) else 0.0
-        return max(seconds + 2 * self.silence, padded)
+        padded = (self.max_samples or 0) / SAMPLE_RATE if getattr(self, "pad_to_30s", False) else 0.0
+        return max(seconds + 2 * self.pad_silence, padded)
 
     @property
     def frame_seconds(self) -> float:
         """From one frame to the next."""
-        return 10 / (self.frames_of(20 * RATE) - self.frames_of(10 * RATE))
+        return 10 / (self.count_frames(20 * SAMPLE_RATE) - self.count_frames(10 * SAMPLE_RATE))
 
     @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
     def __call__(self, inputs: Inputs) -> Frames:
-        return self.upper(self.lower(inputs, FEATURES))
+        return self.forward_from(self.forward_to(inputs, FEATURE_OUTPUT))
 
-    def modules_below(self, split: int) -> Iterator[nn.Module]:
+    def list_modules_below(self, split: int) -> Iterator[nn.Module]:
         """The modules that a split leaves frozen: the feature extractor, and what lies under layer `split`.
 
         With everything frozen (`split == depth`) the final norm is among them: only a head trains then.
         """
         yield from self.feature_extractor
-        if split > FEATURES:
-            yield from self.between()
+        if split > FEATURE_OUTPUT:
+            yield from self.get_embedding_modules()
             yield from self.layers[:split]
         if split == self.depth:
-            yield from self.above()
+            yield from self.get_output_modules()
 
 
-def additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor | None:
+def make_additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor | None:
     """(batch,) lengths to a (batch, 1, 1, size) mask added to attention scores; None where nothing is padded."""
     if bool((lengths == size).all()):
         return None
@@ -134,7 +134,7 @@ def additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor | No
     return mask.masked_fill(~length_mask(lengths, size)[:, None, None, :], torch.finfo(dtype).min)
 
 
-def zero_beyond(states: Tensor, lengths: Tensor) -> Tensor:
+def mask_padding(states: Tensor, lengths: Tensor) -> Tensor:
     """(batch, frames, dim) states with everything beyond each length set to zero."""
     if bool((lengths == states.shape[1]).all()):
         return states

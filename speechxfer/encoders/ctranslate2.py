@@ -25,7 +25,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY
+from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY_SIZE
 from speechxfer.errors import UserError
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
@@ -34,12 +34,12 @@ _HEAD_WIDTH = 64  # every published Whisper
 _AGAIN = "the file is damaged or incomplete: copy or download it again"
 
 
-class Described(NamedTuple):
+class ModelDescription(NamedTuple):
     """A folder without its weights. numbers: what those are kept as (`int8`, `float16`, `float32`, ...)."""
 
     config: WhisperConfig
     processor: WhisperProcessor
-    numbers: str
+    weight_type: str
 
 
 def is_ctranslate2(folder: Path) -> bool:
@@ -51,7 +51,7 @@ def is_ctranslate2(folder: Path) -> bool:
         return b"WhisperSpec" in file.read(32)
 
 
-def convert(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+def convert_folder(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
     """The folder's weights as `WhisperForConditionalGeneration`, float32, and its processor.
 
     Raises UserError for a file that is cut short, damaged, of another kind, or without its tokenizer.
@@ -79,13 +79,13 @@ def convert(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProce
     return model.eval(), _processor(config, tokenizer)
 
 
-def describe(folder: Path) -> Described:
+def describe_folder(folder: Path) -> ModelDescription:
     """What the folder states of its model, and its processor; no weight is read.
 
-    Raises UserError as `convert` does.
+    Raises UserError as `convert_folder` does.
     """
     binary = folder / "model.bin"
-    found, aliases = _read(binary, _passed_over)
+    found, aliases = _read(binary, _skip_variable)
     tokenizer = _tokenizer(folder)
     try:
         found |= {alias: found[name] for alias, name in aliases.items()}
@@ -94,7 +94,7 @@ def describe(folder: Path) -> Described:
     except (KeyError, ValueError) as error:
         raise UserError(f"weights are missing: {error.args[0]}", where=str(binary), fix=_AGAIN) from None
     numbers = "bfloat16" if number == _BFLOAT16 else np.dtype(_DTYPES[number]).name
-    return Described(config, _processor(config, tokenizer), numbers)
+    return ModelDescription(config, _processor(config, tokenizer), numbers)
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
@@ -136,7 +136,7 @@ def _variable(file: BinaryIO) -> tuple[str, np.ndarray]:
     return name, np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
 
 
-def _passed_over(file: BinaryIO) -> tuple[str, tuple[tuple[int, ...], int]]:
+def _skip_variable(file: BinaryIO) -> tuple[str, tuple[tuple[int, ...], int]]:
     """A variable's name, and its shape and kind of numbers; these are not read."""
     name, shape, kind, size = _header(file)
     if file.seek(size, os.SEEK_CUR) > os.fstat(file.fileno()).st_size:
@@ -278,7 +278,7 @@ def _config(shapes: Mapping[str, tuple[int, ...]], tokenizer: WhisperTokenizer) 
 def _generation(config: WhisperConfig, stated: dict, tokenizer: WhisperTokenizer) -> GenerationConfig:
     """What transformers' `generate` needs to decode as Whisper's authors do."""
     languages = stated.get("lang_ids", [])
-    multilingual = config.vocab_size >= MULTILINGUAL_VOCABULARY
+    multilingual = config.vocab_size >= MULTILINGUAL_VOCABULARY_SIZE
     token: Any = tokenizer.convert_tokens_to_ids
     more: dict[str, Any] = {"alignment_heads": stated["alignment_heads"]} if stated.get("alignment_heads") else {}
     if multilingual:

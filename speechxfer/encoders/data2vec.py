@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like
-from speechxfer.encoders.base import zero_beyond
+from speechxfer.encoders.base import mask_padding
 
 
 class Data2VecAudio(Wav2Vec2Like):
@@ -17,5 +17,5 @@ class Data2VecAudio(Wav2Vec2Like):
     def _positions(self, states: Tensor, lengths: Tensor) -> Tensor:
         encoder, positions = self.module.encoder, states
         for layer in encoder.pos_conv_embed.layers:
-            positions = layer(zero_beyond(positions, lengths).transpose(1, 2)).transpose(1, 2)
+            positions = layer(mask_padding(positions, lengths).transpose(1, 2)).transpose(1, 2)
         return encoder.dropout(encoder.layer_norm(states + positions))

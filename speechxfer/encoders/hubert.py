@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like, in_eval
-from speechxfer.encoders.base import zero_beyond
+from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like, apply_batch_norm_in_eval
+from speechxfer.encoders.base import mask_padding
 
 
 class Hubert(Wav2Vec2Like):
@@ -20,7 +20,7 @@ class Hubert(Wav2Vec2Like):
         encoder, positions = self.module.encoder, self.module.encoder.pos_conv_embed
         if positions.batch_norm is None:
             return super()._positions(states, lengths)
-        shifted = in_eval(positions.batch_norm, states.transpose(1, 2)).transpose(1, 2)
-        shifted = zero_beyond(shifted, lengths).transpose(1, 2)  # the norm's shift filled the padding again
+        shifted = apply_batch_norm_in_eval(positions.batch_norm, states.transpose(1, 2)).transpose(1, 2)
+        shifted = mask_padding(shifted, lengths).transpose(1, 2)  # the norm's shift filled the padding again
         states = states + positions.activation(positions.padding(positions.conv(shifted))).transpose(1, 2)
-        return encoder.dropout(states if self.norm_first else encoder.layer_norm(states))
+        return encoder.dropout(states if self.is_norm_first else encoder.layer_norm(states))

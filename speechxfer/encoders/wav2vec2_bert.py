@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like
-from speechxfer.encoders.base import additive_mask, pad_together
-from speechxfer.encoders.conformer import relative_positions
-from speechxfer.shapes import RATE, Inputs, length_mask
+from speechxfer.encoders.base import make_additive_mask, pad_together
+from speechxfer.encoders.conformer import make_relative_positions
+from speechxfer.shapes import SAMPLE_RATE, Inputs, length_mask
 
 _WINDOW, _HOP = 400, 160  # samples (25 ms, 10 ms): Kaldi's filter bank, fixed in SeamlessM4TFeatureExtractor
 
 
 class Wav2Vec2Bert(Wav2Vec2Like):
-    """Conformer layers over log-mel (batch, mels, time): no convolutional feature extractor, so `FEATURES` is the
+    """Conformer layers over log-mel (batch, mels, time): no convolutional feature extractor, so `FEATURE_OUTPUT` is the
     log-mel itself, two steps of 10 ms stacked to a frame. Its convolutions are causal, and transformers masks them."""
 
     family = "wav2vec2-bert"
@@ -26,16 +26,16 @@ class Wav2Vec2Bert(Wav2Vec2Like):
     def feature_extractor(self) -> list[nn.Module]:
         return []
 
-    def between(self) -> list[nn.Module]:
+    def get_embedding_modules(self) -> list[nn.Module]:
         return [self.module.feature_projection]
 
     @property
-    def shortest(self) -> int:
+    def min_samples(self) -> int:
         return _WINDOW + (self.extractor.stride - 1) * _HOP
 
-    def above(self) -> list[nn.Module]:
+    def get_output_modules(self) -> list[nn.Module]:
         expand = self.module.intermediate_ffn
-        return super().above() if expand is None else [expand, *super().above()]
+        return super().get_output_modules() if expand is None else [expand, *super().get_output_modules()]
 
     def _frames_below(self, samples: int) -> int:
         return ((samples - _WINDOW) // _HOP + 1) // self.extractor.stride
@@ -47,9 +47,9 @@ class Wav2Vec2Bert(Wav2Vec2Like):
     def _log_mel(self, waveform: np.ndarray) -> Tensor:
         """(time,) samples to (mels * stride, frames)."""
         signal = np.ascontiguousarray(waveform, dtype=np.float32)
-        if len(signal) < self.shortest:
-            signal = np.pad(signal, (0, self.shortest - len(signal)))
-        features = self.extractor(signal, sampling_rate=RATE, pad_to_multiple_of=None, return_tensors="np")
+        if len(signal) < self.min_samples:
+            signal = np.pad(signal, (0, self.min_samples - len(signal)))
+        features = self.extractor(signal, sampling_rate=SAMPLE_RATE, pad_to_multiple_of=None, return_tensors="np")
         return torch.from_numpy(np.ascontiguousarray(features.input_features[0].T, dtype=np.float32))
 
     def _features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -59,9 +59,9 @@ class Wav2Vec2Bert(Wav2Vec2Like):
         return self.module.encoder.dropout(states)
 
     def _through(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
-        mask = additive_mask(lengths, states.shape[1], states.dtype)
+        mask = make_additive_mask(lengths, states.shape[1], states.dtype)
         valid = None if mask is None else length_mask(lengths, states.shape[1])
-        places = relative_positions(self.module.encoder, states)
+        places = make_relative_positions(self.module.encoder, states)
         for layer in layers:
             states = layer(states, attention_mask=mask, relative_position_embeddings=places, conv_attention_mask=valid)
         return states

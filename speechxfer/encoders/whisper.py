@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from speechxfer.encoders.base import FEATURES, SpeechEncoder, additive_mask, pad_together, zero_beyond
+from speechxfer.encoders.base import FEATURE_OUTPUT, SpeechEncoder, make_additive_mask, mask_padding, pad_together
 from speechxfer.errors import UserError
-from speechxfer.shapes import RATE, Frames, Hidden, Inputs, length_mask
+from speechxfer.shapes import SAMPLE_RATE, Frames, Hidden, Inputs, length_mask
 
-MULTILINGUAL_VOCABULARY = 51_865  # tokens, or more; the English-only ones have 51,864 (openai/whisper, model.py)
-SHORTEST = 1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
+MULTILINGUAL_VOCABULARY_SIZE = 51_865  # tokens, or more; the English-only ones have 51,864 (openai/whisper, model.py)
+MIN_SAMPLES = 1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
 
 
-class UnpaddedWhisper(SpeechEncoder):
+class WhisperEncoderWrapper(SpeechEncoder):
     """Log-mel (batch, mels, time) at 100 steps a second to frames (batch, frames, dim) at 50 a second.
 
     pad_to_30s: pad every waveform with silence to 30 s and attend to all of it, as its authors and transformers do.
@@ -50,42 +50,42 @@ class UnpaddedWhisper(SpeechEncoder):
     def feature_extractor(self) -> list[nn.Module]:
         return [self.module.conv1, self.module.conv2]
 
-    def between(self) -> list[nn.Module]:
+    def get_embedding_modules(self) -> list[nn.Module]:
         return []  # its positions are sinusoids, which never train
 
-    def above(self) -> list[nn.Module]:
+    def get_output_modules(self) -> list[nn.Module]:
         return [self.module.layer_norm]
 
     @property
-    def longest(self) -> int:
+    def max_samples(self) -> int:
         """Samples that the position table holds: 30 s."""
         return int(self.module.config.max_source_positions) * 2 * self.extractor.hop_length
 
-    def frames_of(self, samples: int) -> int:
+    def count_frames(self, samples: int) -> int:
         if self.pad_to_30s:
             return int(self.module.config.max_source_positions)
-        return (max(samples, SHORTEST) // self.extractor.hop_length + 1) // 2
+        return (max(samples, MIN_SAMPLES) // self.extractor.hop_length + 1) // 2
 
     @property
     def frame_seconds(self) -> float:
-        return 2 * self.extractor.hop_length / RATE  # padded to 30 s too
+        return 2 * self.extractor.hop_length / SAMPLE_RATE  # padded to 30 s too
 
     def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
-        return pad_together([self.log_mel(waveform) for waveform in waveforms])
+        return pad_together([self.compute_log_mel(waveform) for waveform in waveforms])
 
-    def log_mel(self, waveform: np.ndarray) -> Tensor:
+    def compute_log_mel(self, waveform: np.ndarray) -> Tensor:
         """(time,) samples to (mels, steps), as transformers' extractor computes it, on this utterance alone.
 
         Raises UserError for more than 30 s, which Whisper's positions cannot hold.
         """
         samples = len(waveform)
-        if samples > self.longest:
+        if samples > self.max_samples:
             raise UserError(
-                f"{samples / RATE:.1f} s of audio in one utterance, and Whisper's encoder holds 30 s",
+                f"{samples / SAMPLE_RATE:.1f} s of audio in one utterance, and Whisper's encoder holds 30 s",
                 fix="cut it (start/end columns), or let `speechxfer transcribe` cut it at silences",
             )
         signal = torch.as_tensor(np.ascontiguousarray(waveform), dtype=torch.float32)
-        wanted = self.longest if self.pad_to_30s else SHORTEST
+        wanted = self.max_samples if self.pad_to_30s else MIN_SAMPLES
         if samples < wanted:
             signal = F.pad(signal, (0, wanted - samples))
         n_fft, hop = self.extractor.n_fft, self.extractor.hop_length
@@ -94,7 +94,7 @@ class UnpaddedWhisper(SpeechEncoder):
         logarithm = (self._filters @ power.contiguous()).clamp(min=1e-10).log10()
         return (torch.maximum(logarithm, logarithm.max() - 8.0) + 4.0) / 4.0
 
-    def lower(self, inputs: Inputs, layer: int) -> Hidden:
+    def forward_to(self, inputs: Inputs, layer: int) -> Hidden:
         lengths = inputs.lengths
         states = F.gelu(self.module.conv1(inputs.features))  # (batch, dim, steps)
         if bool((lengths != states.shape[-1]).any()):
@@ -102,21 +102,21 @@ class UnpaddedWhisper(SpeechEncoder):
             states = states * length_mask(lengths, states.shape[-1])[:, None, :].to(states.dtype)
         states = F.gelu(self.module.conv2(states)).transpose(1, 2)  # (batch, frames, dim)
         lengths = (lengths + 1) // 2
-        hidden = Hidden(zero_beyond(states, lengths), lengths, FEATURES)
-        return hidden if layer == FEATURES else self._run(hidden, layer)
+        hidden = Hidden(mask_padding(states, lengths), lengths, FEATURE_OUTPUT)
+        return hidden if layer == FEATURE_OUTPUT else self._run(hidden, layer)
 
-    def upper(self, hidden: Hidden) -> Frames:
+    def forward_from(self, hidden: Hidden) -> Frames:
         hidden = self._run(hidden, self.depth)
-        return Frames(zero_beyond(self.module.layer_norm(hidden.states), hidden.lengths), hidden.lengths)
+        return Frames(mask_padding(self.module.layer_norm(hidden.states), hidden.lengths), hidden.lengths)
 
     def _run(self, hidden: Hidden, until: int) -> Hidden:
         """Through the positions (from FEATURES) and the layers up to the input of layer `until`."""
         states, start = hidden.states, hidden.layer
-        if start == FEATURES:
+        if start == FEATURE_OUTPUT:
             states = states + self.module.embed_positions.weight[: states.shape[1]]
             states = F.dropout(states, p=self.module.dropout, training=self.module.training)
             start = 0
-        mask = additive_mask(hidden.lengths, states.shape[1], states.dtype)
+        mask = make_additive_mask(hidden.lengths, states.shape[1], states.dtype)
         for layer in self.layers[start:until]:
             states = layer(states, mask)
         return Hidden(states, hidden.lengths, until)

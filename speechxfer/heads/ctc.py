@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechxfer.shapes import IGNORED, Emissions
+from speechxfer.shapes import IGNORE_INDEX, Emissions
 
 
-def ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
+def compute_ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
     """Negative log-likelihood summed over the batch's utterances, over their true lengths, in float32.
 
     labels: (batch, targets) int64, -100 where padded. An utterance that is too short for its text adds nothing
@@ -19,7 +19,7 @@ def ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
 
 
 @torch.no_grad()
-def ctc_log_probs(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
+def compute_ctc_log_probs(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
     """(batch,) log-probability of each row of labels over all its alignments; -inf for one that the frames cannot hold.
 
     labels: (batch, targets) int64, -100 where padded.
@@ -31,7 +31,7 @@ def _negative_log_likelihoods(
     emissions: Emissions, labels: Tensor, blank: int, *, zero_infinity: bool = True
 ) -> Tensor:
     log_probs = emissions.log_probs.float()
-    counts = (labels != IGNORED).sum(1)
+    counts = (labels != IGNORE_INDEX).sum(1)
     if log_probs.device.type == "mps":
         log_probs = log_probs.cpu()
     device = log_probs.device

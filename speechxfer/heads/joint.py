@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 
-from speechxfer.heads.context import Context
+from speechxfer.heads.bilstm import BiLSTM
 from speechxfer.shapes import Emissions, Frames
 
 
@@ -23,7 +23,7 @@ class CtcHead(nn.Module):
     def __init__(self, dim: int, symbols: int, *, recurrent: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.recurrent = Context(dim, recurrent, dropout=dropout) if recurrent else None
+        self.recurrent = BiLSTM(dim, recurrent, dropout=dropout) if recurrent else None
         self.output = nn.Linear(dim, symbols)
 
     def forward(self, frames: Frames) -> Emissions:

@@ -10,12 +10,12 @@ from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel, WhisperCo
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from speechxfer.heads.context import Context
+from speechxfer.heads.bilstm import BiLSTM
 
 
 class WhisperCTCConfig(WhisperConfig):
     """Whisper's configuration and `symbols`, the size of the CTC vocabulary; `final_dropout` stands before the head,
-    and so do `recurrent` bidirectional LSTM layers."""
+    and so do `lstm_layers` bidirectional LSTM layers."""
 
     model_type = "speechxfer-whisper-ctc"
 
@@ -41,7 +41,7 @@ class WhisperForCTC(PreTrainedModel):
         self.encoder = WhisperEncoder(config)
         self.dropout = nn.Dropout(config.final_dropout)
         self.context = (
-            Context(config.d_model, config.recurrent, dropout=config.final_dropout) if config.recurrent else None
+            BiLSTM(config.d_model, config.recurrent, dropout=config.final_dropout) if config.recurrent else None
         )
         self.lm_head = nn.Linear(config.d_model, config.symbols)
         self.post_init()
@@ -49,9 +49,9 @@ class WhisperForCTC(PreTrainedModel):
     def forward(self, input_features: Tensor, **_: Any) -> CausalLMOutput:
         """input_features: (batch, mels, 3000). Returns logits (batch, 1500, symbols)."""
         states = self.encoder(input_features).last_hidden_state
-        return CausalLMOutput(logits=self.logits(states, torch.full(states.shape[:1], states.shape[1])))
+        return CausalLMOutput(logits=self.compute_logits(states, torch.full(states.shape[:1], states.shape[1])))
 
-    def logits(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def compute_logits(self, states: Tensor, lengths: Tensor) -> Tensor:
         """(batch, frames, dim) of the encoder and their lengths to (batch, frames, symbols)."""
         states = self.dropout(states)
         if self.context is not None:

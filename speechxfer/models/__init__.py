@@ -1,17 +1,17 @@
 """Encoder, head and decoding in one: a recogniser or classifier that loads, answers and saves."""
 
-from speechxfer.models.answering import answers, cut_by_seconds
-from speechxfer.models.base import WITH_DECODER, Settings, SpeechModel
-from speechxfer.models.loading import load, pick_device, text_limits, to_adapt
+from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
+from speechxfer.models.inference import batch_by_seconds, predict_all
+from speechxfer.models.loading import build_trainable, get_input_limits, load, resolve_device
 
 __all__ = [
-    "WITH_DECODER",
-    "Settings",
+    "DECODER_KINDS",
+    "ModelSettings",
     "SpeechModel",
-    "answers",
-    "cut_by_seconds",
+    "batch_by_seconds",
+    "build_trainable",
+    "get_input_limits",
     "load",
-    "pick_device",
-    "text_limits",
-    "to_adapt",
+    "predict_all",
+    "resolve_device",
 ]

@@ -14,19 +14,19 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from speechxfer.decoding.whisper import TOKENS_PER_WORD
+from speechxfer.decoding.whisper import ENGLISH_TOKENS_PER_WORD
 from speechxfer.encoders.base import SpeechEncoder
-from speechxfer.encoders.weights import SETTINGS
+from speechxfer.encoders.checkpoints import SETTINGS_FILE
 from speechxfer.shapes import Frames
 
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
-WITH_DECODER: tuple[Kind, ...] = ("seq2seq", "joint")  # they write with Whisper's own decoder
+DECODER_KINDS: tuple[Kind, ...] = ("seq2seq", "joint")  # they write with Whisper's own decoder
 
 
-Answer = TypeVar("Answer")
+Prediction = TypeVar("Prediction")
 
 
-class Settings(BaseModel):
+class ModelSettings(BaseModel):
     """How a saved model was adapted and is meant to be run; a folder without it runs as its authors' model does."""
 
     model_config = ConfigDict(extra="forbid")
@@ -34,22 +34,22 @@ class Settings(BaseModel):
     format: Literal[1] = 1
     kind: Kind
     pad_to_30s: bool = False  # Whisper: run on utterances padded to 30 s
-    silence: float = 0.0  # seconds put before and after every utterance
-    beams: int = 1  # 1 is greedy
+    pad_silence: float = 0.0  # seconds put before and after every utterance
+    beam_size: int = 1  # 1 is greedy
     length_penalty: float = 1.0  # with its decoder and a beam: `decoding.whisper.decode`
     no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
-    tokens_per_word: float = TOKENS_PER_WORD  # with its decoder: of the training text
+    tokens_per_word: float = ENGLISH_TOKENS_PER_WORD  # with its decoder: of the training text
     rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.hybrid.Rescoring`
     lm: str | None = None  # ctc: the ARPA file beside the weights
-    search: dict[str, Any] | None = None  # ctc: `decoding.ctc_beam.Search`, but for its beams
+    beam_search: dict[str, Any] | None = None  # ctc: `decoding.ctc_beam.Search`, but for its beams
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
 
     def write(self, folder: Path) -> None:
-        """Beside the weights, as `SETTINGS`."""
+        """Beside the weights, as `SETTINGS_FILE`."""
         text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
-        (folder / SETTINGS).write_text(text, encoding="utf-8")
+        (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
 
 class SpeechModel(ABC):
@@ -60,13 +60,13 @@ class SpeechModel(ABC):
     """
 
     kind: ClassVar[Kind]
-    ahead = 0  # batches that may be begun while the first of them is being answered
+    num_inflight = 0  # batches that may be begun while the first of them is being answered
 
-    def __init__(self, network: nn.Module, encoder: SpeechEncoder, processor: Any, settings: Settings) -> None:
+    def __init__(self, network: nn.Module, encoder: SpeechEncoder, processor: Any, settings: ModelSettings) -> None:
         self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
         self.encoder, self.processor, self.settings = encoder, processor, settings
         self.heard: Callable[[Sequence[np.ndarray]], Frames] | None = None  # while frames are remembered
-        encoder.silence = settings.silence
+        encoder.pad_silence = settings.pad_silence
 
     @property
     @abstractmethod
@@ -74,40 +74,40 @@ class SpeechModel(ABC):
         """The modules that `train: head` trains: the new head, or Whisper's own decoder."""
 
     @property
-    def new_head(self) -> list[nn.Module]:
+    def randomly_initialised_head(self) -> list[nn.Module]:
         """Of the head, what no checkpoint has pretrained."""
         return self.head
 
     @abstractmethod
-    def targets(self, text: str) -> list[int]:
+    def encode_target(self, text: str) -> list[int]:
         """What the loss compares the utterance with: token, character or class numbers.
 
         Raises UserError where the text has something that the model cannot write.
         """
 
     @abstractmethod
-    def loss(self, frames: Frames, labels: Tensor) -> Tensor:
+    def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
         """The loss summed over the targets. labels: (batch, targets) int64, -100 where padded."""
 
     @abstractmethod
-    def read(self, frames: Frames) -> list[str]:
+    def decode_frames(self, frames: Frames) -> list[str]:
         """The text or label of each utterance."""
 
     @property
     def device(self) -> torch.device:
         return self.encoder.device
 
-    def answer(self, waveforms: Sequence[np.ndarray]) -> list[str]:
+    def predict(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """Text or label of each waveform, (time,) float32 at 16 kHz. The answers do not depend on the batch."""
-        return self.listen(waveforms, self.read)
+        return self.infer(waveforms, self.decode_frames)
 
-    def begin(self, waveforms: Sequence[np.ndarray]) -> Callable[[], list[str]]:
-        """A call that gives `answer`, of a model whose workers begin at once; `ahead` says how far."""
+    def submit(self, waveforms: Sequence[np.ndarray]) -> Callable[[], list[str]]:
+        """A call that gives `answer`, of a model whose workers begin at once; `num_inflight` says how far."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def listen(self, waveforms: Sequence[np.ndarray], read: Callable[[Frames], Answer]) -> Answer:
-        """What `read` makes of the waveforms' frames, everything in eval mode."""
+    def infer(self, waveforms: Sequence[np.ndarray], read: Callable[[Frames], Prediction]) -> Prediction:
+        """What `decode_frames` makes of the waveforms' frames, everything in eval mode."""
         was_training = self.network.training
         self.network.eval()
         try:
@@ -119,7 +119,7 @@ class SpeechModel(ABC):
             self.network.train(was_training)
 
     @contextmanager
-    def padded(self, pad_to_30s: bool = True) -> Iterator[None]:
+    def use_padding(self, pad_to_30s: bool = True) -> Iterator[None]:
         """While open, Whisper's inputs are (or are not) padded to 30 s; other families have no such way."""
         before = getattr(self.encoder, "pad_to_30s", None)
         if before is not None:
@@ -136,13 +136,13 @@ class SpeechModel(ABC):
         self._save_network(folder)
         self.processor.save_pretrained(folder)
         self.settings.write(folder)
-        readable(folder)
+        make_readable(folder)
 
     def _save_network(self, folder: Path) -> None:
         self.network.save_pretrained(folder)
 
 
-def readable(folder: Path) -> None:
+def make_readable(folder: Path) -> None:
     """Give weights the permissions of what lies beside them: safetensors writes for the user alone."""
     mode = (folder / "config.json").stat().st_mode
     for weights in folder.glob("*.safetensors"):

@@ -23,23 +23,37 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from speechxfer.config.recipe import CTC_BEAMS, Decoding, Head
-from speechxfer.decoding.ctc import best_path
-from speechxfer.decoding.ctc_beam import LM_WEIGHT, BeamSearch, LanguageModel, Search, read_lm
-from speechxfer.encoders import encoder_of
-from speechxfer.encoders.whisper import UnpaddedWhisper
+from speechxfer.config.recipe import CTC_BEAM_SIZE, DecodingConfig, HeadConfig
+from speechxfer.decoding.ctc_beam import DEFAULT_LM_WEIGHT, BeamSearch, BeamSearchOptions, LanguageModel, read_lm
+from speechxfer.decoding.ctc_greedy import decode_greedy
+from speechxfer.encoders import wrap_encoder
+from speechxfer.encoders.whisper import WhisperEncoderWrapper
 from speechxfer.errors import UserError
-from speechxfer.heads.classify import AttentiveConfig
-from speechxfer.heads.ctc import ctc_loss
+from speechxfer.heads.classification import AttentiveConfig
+from speechxfer.heads.ctc import compute_ctc_loss
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
-from speechxfer.models.base import Settings, SpeechModel
-from speechxfer.models.opening import UNUSED, bare_encoder, config_of, encoder_config, pretrained, renew
+from speechxfer.models.base import ModelSettings, SpeechModel
+from speechxfer.models.pretrained import (
+    UNUSED_WEIGHTS,
+    get_encoder_config,
+    load_bare_encoder,
+    load_config,
+    load_pretrained,
+    reinit_linear,
+)
 from speechxfer.shapes import Emissions, Frames
-from speechxfer.text.ngram import estimate
+from speechxfer.text.ngram import train_ngram
 from speechxfer.text.normalise import get_normaliser
-from speechxfer.text.vocabulary import BLANK, SPACE, UNKNOWN, case_of, spell, vocabulary_of
+from speechxfer.text.vocabulary import (
+    BLANK_SYMBOL,
+    SPACE_SYMBOL,
+    UNKNOWN_SYMBOL,
+    build_vocabulary,
+    detect_case,
+    encode_text,
+)
 
-LM = "lm.arpa"  # beside the weights
+LM_FILE = "lm.arpa"  # beside the weights
 FROM_TRAIN = "from-train"
 
 
@@ -51,12 +65,12 @@ class CtcRecogniser(SpeechModel):
 
     kind = "ctc"
 
-    def __init__(self, network: PreTrainedModel, extractor: Any, tokenizer: Any, settings: Settings) -> None:
+    def __init__(self, network: PreTrainedModel, extractor: Any, tokenizer: Any, settings: ModelSettings) -> None:
         if isinstance(network, WhisperForCTC):
-            encoder: Any = UnpaddedWhisper(network.encoder, extractor, pad_to_30s=settings.pad_to_30s)
-            processor: Any = _Both(extractor, tokenizer)
+            encoder: Any = WhisperEncoderWrapper(network.encoder, extractor, pad_to_30s=settings.pad_to_30s)
+            processor: Any = _ProcessorPair(extractor, tokenizer)
         else:
-            encoder = encoder_of(network, extractor)
+            encoder = wrap_encoder(network, extractor)
             kinds = {"wav2vec2-bert": Wav2Vec2BertProcessor}
             processor = kinds.get(network.config.model_type, Wav2Vec2Processor)(extractor, tokenizer)
         super().__init__(network, encoder, processor, settings)
@@ -74,31 +88,31 @@ class CtcRecogniser(SpeechModel):
         context = getattr(self.network, "context", None)
         return [self.network.lm_head] if context is None else [context, self.network.lm_head]
 
-    def targets(self, text: str) -> list[int]:
-        places, lacking = spell(self._cased(text), self.vocabulary)
+    def encode_target(self, text: str) -> list[int]:
+        places, lacking = encode_text(self._cased(text), self.vocabulary)
         if lacking:
             raise UserError(f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks")
         return places
 
-    def spelling(self, text: str) -> list[int]:
+    def encode_known(self, text: str) -> list[int]:
         """The places of a text's characters, normalised as the model writes; what the vocabulary lacks is left out."""
-        return spell(self._cased(get_normaliser(self.settings.normaliser)(text)), self.vocabulary)[0]
+        return encode_text(self._cased(get_normaliser(self.settings.normaliser)(text)), self.vocabulary)[0]
 
     def _cased(self, text: str) -> str:
         """A vocabulary of capitals alone (many English checkpoints) is given capitals."""
         characters = {symbol for symbol in self.vocabulary if len(symbol) == 1}  # `<pad>` is none that is written
-        return text.upper() if case_of(characters) == "upper" else text
+        return text.upper() if detect_case(characters) == "upper" else text
 
-    def emissions(self, frames: Frames) -> Emissions:
+    def compute_emissions(self, frames: Frames) -> Emissions:
         """Frames to log-probabilities (batch, frames, vocab)."""
         if isinstance(self.network, WhisperForCTC):
-            logits = self.network.logits(frames.states, frames.lengths)
+            logits = self.network.compute_logits(frames.states, frames.lengths)
         else:
             logits = self.network.lm_head(self.network.dropout(frames.states))
         return Emissions(logits.float().log_softmax(-1), frames.lengths)
 
     @torch.no_grad()
-    def standardise(self, waveforms: Iterable[np.ndarray]) -> None:
+    def standardise_frames(self, waveforms: Iterable[np.ndarray]) -> None:
         """Give each dimension of Whisper's frames mean 0 and deviation 1 over `waveforms`, by the encoder's last norm.
 
         Whisper's dimensions differ tenfold in size, and a new head hears little but the largest; no decoder reads these
@@ -106,24 +120,24 @@ class CtcRecogniser(SpeechModel):
         """
         if not isinstance(self.network, WhisperForCTC):
             return
-        frames = torch.cat([self.listen([one], lambda frames: frames.states[0]) for one in waveforms])
+        frames = torch.cat([self.infer([one], lambda frames: frames.states[0]) for one in waveforms])
         norm = self.network.encoder.layer_norm
         deviation, mean = torch.std_mean(frames, 0, correction=0)
         deviation.clamp_(min=1e-3)  # a dimension that says nothing is not blown up
         norm.bias.copy_((norm.bias - mean) / deviation)
         norm.weight.div_(deviation)
 
-    def loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        return ctc_loss(self.emissions(frames), labels, self.blank)
+    def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
+        return compute_ctc_loss(self.compute_emissions(frames), labels, self.blank)
 
-    def read(self, frames: Frames) -> list[str]:
+    def decode_frames(self, frames: Frames) -> list[str]:
         """By the best path, or with `settings.beams` of 2 or more by beam search with what language model there is."""
-        if self.settings.beams == 1:
-            return [self.text(places) for places in best_path(self.emissions(frames), self.blank)]
-        return [found[0].text for found in self.beam_search()(self.emissions(frames))]
+        if self.settings.beam_size == 1:
+            return [self.decode_ids(places) for places in decode_greedy(self.compute_emissions(frames), self.blank)]
+        return [found[0].text for found in self.get_beam_search()(self.compute_emissions(frames))]
 
     @property
-    def symbols(self) -> list[str | None]:
+    def labels(self) -> list[str | None]:
         """The text of every place of the emissions, as `BeamSearch` takes it."""
         meant = {self.space: " "} | dict.fromkeys(self._silent)
         rows: list[str | None] = [None] * self.network.lm_head.out_features  # a place without a symbol is never written
@@ -134,26 +148,26 @@ class CtcRecogniser(SpeechModel):
         return rows
 
     @property
-    def search(self) -> Search:
+    def search_options(self) -> BeamSearchOptions:
         """How beams are searched, by the settings."""
-        stated = dict(self.settings.search or {})
-        return Search(self.settings.beams, **stated | {"hot_words": tuple(stated.get("hot_words", ()))})
+        stated = dict(self.settings.beam_search or {})
+        return BeamSearchOptions(self.settings.beam_size, **stated | {"hot_words": tuple(stated.get("hot_words", ()))})
 
-    def beam_search(self) -> BeamSearch:
-        """The search that `read` uses, made anew only where the settings have changed."""
-        key = (self.lm, self.search)
+    def get_beam_search(self) -> BeamSearch:
+        """The search that `decode_frames` uses, made anew only where the settings have changed."""
+        key = (self.lm, self.search_options)
         if self._searches is None or self._searches[0] != key:
-            self._searches = key, BeamSearch(self.symbols, self.lm, self.search)
+            self._searches = key, BeamSearch(self.labels, self.lm, self.search_options)
         return self._searches[1]
 
-    def take_search(self, decoding: Decoding, texts: list[str]) -> None:
+    def configure_beam_search(self, decoding: DecodingConfig, texts: list[str]) -> None:
         """Search as a recipe says: its hot words, and its language model or one made of `texts`, with its weights.
 
         Weights that the recipe leaves open are 0 until dev has chosen them. Raises UserError for a language model or a
         hot word that cannot be used, MissingExtraError without the search's package.
         """
         normalise = get_normaliser(self.settings.normaliser)
-        self.settings.search = {
+        self.settings.beam_search = {
             "lm_weight": decoding.lm_weight or 0.0,
             "word_bonus": decoding.word_bonus or 0.0,
             "hot_words": [normalise(word) for word in decoding.hot_words],
@@ -161,54 +175,54 @@ class CtcRecogniser(SpeechModel):
         }
         if decoding.lm == FROM_TRAIN:
             self._scratch = tempfile.TemporaryDirectory()
-            path = Path(self._scratch.name) / LM
-            estimate((self._cased(text) for text in texts), decoding.lm_order).write(path)
+            path = Path(self._scratch.name) / LM_FILE
+            train_ngram((self._cased(text) for text in texts), decoding.lm_order).write(path)
             self.lm = read_lm(path)
         elif decoding.lm is not None:
             self.lm = read_lm(decoding.lm)
-        self.settings.lm = LM if self.lm else None
-        self.beam_search()
+        self.settings.lm = LM_FILE if self.lm else None
+        self.get_beam_search()
 
     @contextmanager
-    def searching(self, lm: str | Path | None, hot_words: Sequence[str]) -> Iterator[None]:
+    def override_beam_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Iterator[None]:
         """While open, beams are searched with this language model, or these hot words, in place of the saved ones.
 
-        Weights are those that were saved; where there are none, `LM_WEIGHT` and the recipes' for hot words. A model
-        that decodes by the best path is searched by as many beams as a recipe has. Raises as `take_search` does.
+        Weights are those that were saved; where there are none, `DEFAULT_LM_WEIGHT` and the recipes' for hot words. A model
+        that decodes by the best path is searched by as many beams as a recipe has. Raises as `configure_beam_search` does.
         """
-        saved = self.settings.beams, self.settings.search, self.lm
-        stated, plain = dict(self.settings.search or {}), Decoding.model_validate({})
+        saved = self.settings.beam_size, self.settings.beam_search, self.lm
+        stated, plain = dict(self.settings.beam_search or {}), DecodingConfig.model_validate({})
         if hot_words:
             normalise = get_normaliser(self.settings.normaliser)
             stated["hot_words"] = [normalise(word) for word in hot_words]
             stated["hot_word_weight"] = stated.get("hot_word_weight") or plain.hot_word_weight
         if lm is not None:
-            stated["lm_weight"] = stated.get("lm_weight") or LM_WEIGHT
+            stated["lm_weight"] = stated.get("lm_weight") or DEFAULT_LM_WEIGHT
         try:
             self.lm = self.lm if lm is None else read_lm(lm)
-            self.settings.search = stated
-            self.settings.beams = CTC_BEAMS if self.settings.beams == 1 else self.settings.beams
-            self.beam_search()
+            self.settings.beam_search = stated
+            self.settings.beam_size = CTC_BEAM_SIZE if self.settings.beam_size == 1 else self.settings.beam_size
+            self.get_beam_search()
             yield
         finally:
-            self.settings.beams, self.settings.search, self.lm = saved
+            self.settings.beam_size, self.settings.beam_search, self.lm = saved
 
     def save(self, folder: Path) -> None:
         super().save(folder)
         if self.lm is None:
             return
-        target = folder / LM
+        target = folder / LM_FILE
         if not (target.exists() and target.samefile(self.lm.path)):
             opener = gzip.open if self.lm.path.suffix == ".gz" else open
             with opener(self.lm.path, "rb") as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file)
 
-    def text(self, places: list[int]) -> str:
+    def decode_ids(self, places: list[int]) -> str:
         symbols = (self._symbols.get(place) for place in places)  # a head may be wider than its vocabulary
         return " ".join("".join(" " if s == self.space else s for s in symbols if s and s not in self._silent).split())
 
 
-class _Both:
+class _ProcessorPair:
     """Feature extractor and tokenizer saved side by side: transformers has no processor for the two together."""
 
     def __init__(self, feature_extractor: Any, tokenizer: Any) -> None:
@@ -219,22 +233,22 @@ class _Both:
         self.tokenizer.save_pretrained(folder)
 
 
-def open_ctc(folder: Path, settings: Settings) -> CtcRecogniser:
+def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
     """A folder that has a CTC head and its vocabulary."""
-    if config_of(folder).model_type == WhisperCTCConfig.model_type:
-        network = pretrained(WhisperForCTC, folder)
+    if load_config(folder).model_type == WhisperCTCConfig.model_type:
+        network = load_pretrained(WhisperForCTC, folder)
     else:
-        network = pretrained(AutoModelForCTC, folder, fresh=UNUSED)
-    tokenizer = pretrained(Wav2Vec2CTCTokenizer, folder)
-    model = CtcRecogniser(network.eval(), pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
+        network = load_pretrained(AutoModelForCTC, folder, fresh=UNUSED_WEIGHTS)
+    tokenizer = load_pretrained(Wav2Vec2CTCTokenizer, folder)
+    model = CtcRecogniser(network.eval(), load_pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
     if settings.lm is not None:
         model.lm = read_lm(folder / Path(settings.lm).name)
     return model
 
 
-def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> CtcRecogniser:
+def is_new_ctc(folder: Path, settings: ModelSettings, head: HeadConfig, texts: list[str]) -> CtcRecogniser:
     """The folder's encoder with a new CTC head over `texts`' characters, or with its own (`vocabulary: own`)."""
-    config = config_of(folder)
+    config = load_config(folder)
     if head.vocabulary == "own":
         if not (config.architectures or [""])[0].endswith("ForCTC"):
             raise UserError(
@@ -243,21 +257,21 @@ def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> C
                 fix="say head.vocabulary=from-train",
             )
         return open_ctc(folder, settings)
-    tokenizer = _tokenizer(vocabulary_of(texts))
-    size, inner = len(tokenizer.get_vocab()), encoder_config(config)
-    extractor = pretrained(AutoFeatureExtractor, folder)
+    tokenizer = _tokenizer(build_vocabulary(texts))
+    size, inner = len(tokenizer.get_vocab()), get_encoder_config(config)
+    extractor = load_pretrained(AutoFeatureExtractor, folder)
     if inner.model_type == "whisper":
-        encoder = bare_encoder(folder)
+        encoder = load_bare_encoder(folder)
         own = {key: value for key, value in inner.to_dict().items() if key not in ("model_type", "architectures")}
-        added = {"symbols": size, "final_dropout": head.dropout, "recurrent": head.recurrent}
+        added = {"symbols": size, "final_dropout": head.dropout, "recurrent": head.lstm_layers}
         whisper = WhisperForCTC(WhisperCTCConfig(**own | added))
         whisper.encoder.load_state_dict(encoder.state_dict())
         return CtcRecogniser(whisper, extractor, tokenizer, settings)
-    if head.recurrent:
+    if head.lstm_layers:
         raise UserError(
             f"LSTM layers before a {inner.model_type} encoder's CTC output would not open in transformers",
-            where="head.recurrent",
-            fix="say head.recurrent=0: this family's frames need none",
+            where="head.lstm_layers",
+            fix="say head.lstm_layers=0: this family's frames need none",
         )
     stated = {
         "vocab_size": size,
@@ -269,11 +283,13 @@ def new_ctc(folder: Path, settings: Settings, head: Head, texts: list[str]) -> C
     if isinstance(config, AttentiveConfig):
         inner.update(stated)
         network = AutoModelForCTC.from_config(inner)
-        network.base_model.load_state_dict(bare_encoder(folder).state_dict())
+        network.base_model.load_state_dict(load_bare_encoder(folder).state_dict())
     else:
-        fresh = ("lm_head", *UNUSED)
-        network = pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **stated)
-    renew(network.lm_head, inner.initializer_range)  # a checkpoint's own head may have as many symbols, and others
+        fresh = ("lm_head", *UNUSED_WEIGHTS)
+        network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **stated)
+    reinit_linear(
+        network.lm_head, inner.initializer_range
+    )  # a checkpoint's own head may have as many symbols, and others
     return CtcRecogniser(network, extractor, tokenizer, settings)
 
 
@@ -282,5 +298,10 @@ def _tokenizer(vocabulary: dict[str, int]) -> Wav2Vec2CTCTokenizer:
         path = Path(scratch) / "vocab.json"
         path.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
         return Wav2Vec2CTCTokenizer(
-            str(path), bos_token=None, eos_token=None, unk_token=UNKNOWN, pad_token=BLANK, word_delimiter_token=SPACE
+            str(path),
+            bos_token=None,
+            eos_token=None,
+            unk_token=UNKNOWN_SYMBOL,
+            pad_token=BLANK_SYMBOL,
+            word_delimiter_token=SPACE_SYMBOL,
         )

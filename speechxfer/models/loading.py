@@ -11,47 +11,47 @@ from pydantic import ValidationError
 from transformers import Wav2Vec2CTCTokenizer, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from speechxfer.config.recipe import Head, Recipe
-from speechxfer.data.bad_rows import Limits
-from speechxfer.decoding.whisper import TOKENS_PER_WORD
-from speechxfer.encoders.ctranslate2 import describe, is_ctranslate2
-from speechxfer.encoders.weights import SETTINGS, find, locate
+from speechxfer.config.recipe import HeadConfig, Recipe
+from speechxfer.data.validation import InputLimits
+from speechxfer.decoding.whisper import ENGLISH_TOKENS_PER_WORD
+from speechxfer.encoders.checkpoints import SETTINGS_FILE, resolve_model_dir, resolve_transformers_dir
+from speechxfer.encoders.ctranslate2 import describe_folder, is_ctranslate2
 from speechxfer.errors import UserError
-from speechxfer.models.base import WITH_DECODER, Settings, SpeechModel
+from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
 from speechxfer.models.classifier import new_classifier, open_classifier
-from speechxfer.models.ctc import new_ctc, open_ctc
-from speechxfer.models.fast import open_fast
+from speechxfer.models.ctc import is_new_ctc, open_ctc
+from speechxfer.models.ctranslate2 import open_ctranslate2
 from speechxfer.models.joint import new_joint, open_joint
-from speechxfer.models.opening import config_of, encoder_config, pretrained
-from speechxfer.models.seq2seq import PROMPT, WhisperRecogniser
-from speechxfer.text.vocabulary import case_of
+from speechxfer.models.pretrained import get_encoder_config, load_config, load_pretrained
+from speechxfer.models.seq2seq import MAX_PROMPT_TOKENS, WhisperRecogniser
+from speechxfer.text.vocabulary import detect_case
 
-FRAMES_PER_SECOND = 50.0  # of every family here; adapters make fewer
+ENCODER_FRAME_RATE = 50.0  # of every family here; adapters make fewer
 
 
 def load(model: str | Path, *, device: str = "auto", language: str | None = None) -> SpeechModel:
     """The model as it was saved by us, or as its authors run it (Whisper: padded to 30 s, greedy).
 
-    model: any MODEL. device: auto, cpu, cuda or mps. language: for a multilingual Whisper. What `export` wrote for
-    CTranslate2 runs in CTranslate2 on the CPU (`FastRecogniser`); on another device, and where a CTranslate2 folder has
+    model: any MODEL. device: auto, cpu, cuda or mps. language: for a multilingual Whisper. What `export_model` wrote for
+    CTranslate2 runs in CTranslate2 on the CPU (`CTranslate2Recogniser`); on another device, and where a CTranslate2 folder has
     no settings of ours, it becomes a model in torch.
     Raises UserError for a folder that is no model, is damaged, or has no head to answer with.
     """
-    located = locate(model)
+    located = resolve_model_dir(model)
     exported = _is_exported(located)
-    if exported and pick_device(device).type == "cpu":
-        return open_fast(located, _settings(located, str(model)), language)
-    folder = find(located)
+    if exported and resolve_device(device).type == "cpu":
+        return open_ctranslate2(located, _settings(located, str(model)), language)
+    folder = resolve_transformers_dir(located)
     settings = _settings(located if exported else folder, str(model))
     if language is not None:
         _one_language(folder)
         settings.language = language
     opened = _open(folder, settings)
-    opened.network.to(pick_device(device)).eval()
+    opened.network.to(resolve_device(device)).eval()
     return opened
 
 
-def pick_device(wanted: str) -> torch.device:
+def resolve_device(wanted: str) -> torch.device:
     """auto: CUDA, else Apple's MPS, else the CPU. Raises UserError for one that this machine lacks."""
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
@@ -63,29 +63,29 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
+def build_trainable(recipe: Recipe, texts: list[str]) -> SpeechModel:
     """The recipe's checkpoint with the head that it asks for, ready to train, on the recipe's device.
 
     texts: the training part's texts or labels, from which a new head takes its vocabulary or classes.
     """
-    folder = find(recipe.encoder.name)
+    folder = resolve_transformers_dir(recipe.encoder.name)
     if recipe.encoder.language is not None:
         _one_language(folder)
-    settings = Settings(
+    settings = ModelSettings(
         kind=recipe.head.kind,
         pad_to_30s=recipe.encoder.pad_to_30s,
-        silence=recipe.encoder.silence,
-        length_penalty=recipe.decoding.length_penalty if recipe.head.kind in WITH_DECODER else 1.0,
-        no_loops=recipe.head.kind in WITH_DECODER,
-        beams=recipe.decoding.beams if recipe.decoding.kind == "beam" else 1,
+        pad_silence=recipe.encoder.pad_silence,
+        length_penalty=recipe.decoding.length_penalty if recipe.head.kind in DECODER_KINDS else 1.0,
+        no_loops=recipe.head.kind in DECODER_KINDS,
+        beam_size=recipe.decoding.beam_size if recipe.decoding.kind == "beam" else 1,
         language=recipe.encoder.language or _settings(folder, recipe.encoder.name, strict=False).language,
         normaliser=recipe.scoring.normaliser,
         base=recipe.encoder.name,
     )
     if settings.kind == "ctc":
-        ctc = new_ctc(folder, settings, recipe.head, texts)
-        if settings.beams > 1:
-            ctc.take_search(recipe.decoding, texts)
+        ctc = is_new_ctc(folder, settings, recipe.head, texts)
+        if settings.beam_size > 1:
+            ctc.configure_beam_search(recipe.decoding, texts)
         model: SpeechModel = ctc
     elif settings.kind == "classify":
         model = new_classifier(folder, settings, recipe.head, texts)
@@ -95,34 +95,36 @@ def to_adapt(recipe: Recipe, texts: list[str]) -> SpeechModel:
             recogniser: WhisperRecogniser = new_joint(whisper, processor, settings, recipe.head, texts)
         else:
             recogniser = WhisperRecogniser(whisper, processor, settings)
-        settings.tokens_per_word = _tokens_per_word(recogniser, texts)
+        settings.tokens_per_word = _estimate_tokens_per_word(recogniser, texts)
         model = recogniser
-    model.network.to(pick_device(recipe.device))
+    model.network.to(resolve_device(recipe.device))
     return model
 
 
-def _tokens_per_word(model: WhisperRecogniser, texts: list[str]) -> float:
+def _estimate_tokens_per_word(model: WhisperRecogniser, texts: list[str]) -> float:
     """Of some of the texts, evenly. Where no spaces part the words, a dozen characters count as one."""
     some = [text for text in texts[:: 1 + len(texts) // 1000] if text and text.strip()]
     words = sum(max(len(text.split()), len(text) / 12) for text in some)
-    return round(sum(len(model.tokens(text)) - 1 for text in some) / words, 2) if words else TOKENS_PER_WORD
+    return (
+        round(sum(len(model.encode_text(text)) - 1 for text in some) / words, 2) if words else ENGLISH_TOKENS_PER_WORD
+    )
 
 
-def text_limits(model: str | Path, *, head: Head | None = None, language: str | None = None) -> Limits:
+def get_input_limits(model: str | Path, *, head: HeadConfig | None = None, language: str | None = None) -> InputLimits:
     """What the model can take: seconds of audio, tokens of text, characters. `check` and `adapt` refuse what passes it.
 
     head: the recipe's, where another head than the folder's own is to be trained. Reads no weights.
     """
-    located = locate(model)
+    located = resolve_model_dir(model)
     if _is_exported(located) and head is None:
-        described = describe(located)
+        described = describe_folder(located)
         return _decoder_limits(described.config, described.processor)
-    folder = find(located)
-    config = config_of(folder)
+    folder = resolve_transformers_dir(located)
+    config = load_config(folder)
     kind = head.kind if head else _settings(folder, str(model), strict=False).kind
-    inner = encoder_config(config)
-    longest = inner.max_source_positions / FRAMES_PER_SECOND if inner.model_type == "whisper" else None
-    if kind in WITH_DECODER:
+    inner = get_encoder_config(config)
+    longest = inner.max_source_positions / ENCODER_FRAME_RATE if inner.model_type == "whisper" else None
+    if kind in DECODER_KINDS:
         _needs_decoder(config, folder)
         return _decoder_limits(config, _processor(folder, config))
     if kind == "ctc":
@@ -132,29 +134,34 @@ def text_limits(model: str | Path, *, head: Head | None = None, language: str | 
             and config.architectures[0].endswith("ForCTC")
             and not (head and head.vocabulary != "own")
         ):
-            written = {symbol for symbol in pretrained(Wav2Vec2CTCTokenizer, folder).get_vocab() if len(symbol) == 1}
-        return Limits(
-            max_seconds=longest, frames_per_second=FRAMES_PER_SECOND, characters=written, case=case_of(written or ())
+            written = {
+                symbol for symbol in load_pretrained(Wav2Vec2CTCTokenizer, folder).get_vocab() if len(symbol) == 1
+            }
+        return InputLimits(
+            max_seconds=longest,
+            frames_per_second=ENCODER_FRAME_RATE,
+            characters=written,
+            case=detect_case(written or ()),
         )
-    return Limits(max_seconds=longest)
+    return InputLimits(max_seconds=longest)
 
 
-def _decoder_limits(config: WhisperConfig, processor: WhisperProcessor) -> Limits:
+def _decoder_limits(config: WhisperConfig, processor: WhisperProcessor) -> InputLimits:
     tokenizer = processor.tokenizer
-    return Limits(
-        max_seconds=config.max_source_positions / FRAMES_PER_SECOND,
-        max_tokens=config.max_target_positions - PROMPT - 1,  # the end token
+    return InputLimits(
+        max_seconds=config.max_source_positions / ENCODER_FRAME_RATE,
+        max_tokens=config.max_target_positions - MAX_PROMPT_TOKENS - 1,  # the end token
         count_tokens=lambda text: len(tokenizer(f" {' '.join(text.split())}", add_special_tokens=False).input_ids),
     )
 
 
 def _is_exported(folder: Path) -> bool:
     """Whether it is a CTranslate2 folder that our export wrote its settings into."""
-    return (folder / SETTINGS).is_file() and is_ctranslate2(folder)
+    return (folder / SETTINGS_FILE).is_file() and is_ctranslate2(folder)
 
 
-def _open(folder: Path, settings: Settings) -> SpeechModel:
-    if settings.kind in WITH_DECODER:
+def _open(folder: Path, settings: ModelSettings) -> SpeechModel:
+    if settings.kind in DECODER_KINDS:
         whisper, processor = _with_decoder(folder)
         if settings.kind == "joint":
             return open_joint(folder, whisper, processor, settings)
@@ -164,7 +171,7 @@ def _open(folder: Path, settings: Settings) -> SpeechModel:
 
 def _with_decoder(folder: Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
     """Whisper and its own decoder. Raises UserError where the folder has none."""
-    config = config_of(folder)
+    config = load_config(folder)
     _needs_decoder(config, folder)
     path = folder / GENERATION_CONFIG_NAME
     try:
@@ -173,12 +180,12 @@ def _with_decoder(folder: Path) -> tuple[WhisperForConditionalGeneration, Whispe
         pass  # a fine-tuned folder may lack it
     except ValueError as error:
         raise UserError(f"not readable ({error})", where=str(path), fix="copy or download it again") from None
-    return pretrained(WhisperForConditionalGeneration, folder), _processor(folder, config)
+    return load_pretrained(WhisperForConditionalGeneration, folder), _processor(folder, config)
 
 
 def _processor(folder: Path, config: Any) -> WhisperProcessor:
     """Whisper's. transformers makes an empty tokenizer where a folder has none."""
-    processor = pretrained(WhisperProcessor, folder)
+    processor = load_pretrained(WhisperProcessor, folder)
     if processor.tokenizer.convert_tokens_to_ids("<|startoftranscript|>") != config.decoder_start_token_id:
         raise UserError(
             "its tokenizer is missing, or another model's",
@@ -201,7 +208,7 @@ def _needs_decoder(config: Any, folder: Path) -> None:
 
 def _one_language(folder: Path) -> None:
     """MMS keeps each language's head and adapters in a file of its own, and none but the folder's main one is read."""
-    if getattr(config_of(folder), "adapter_attn_dim", None) is not None and not (folder / SETTINGS).is_file():
+    if getattr(load_config(folder), "adapter_attn_dim", None) is not None and not (folder / SETTINGS_FILE).is_file():
         raise UserError(
             "a language of an MMS checkpoint is not chosen here: it is read with the one that it is set to",
             where=str(folder),
@@ -209,27 +216,27 @@ def _one_language(folder: Path) -> None:
         )
 
 
-def _settings(folder: Path, named: str, *, strict: bool = True) -> Settings:
+def _settings(folder: Path, named: str, *, strict: bool = True) -> ModelSettings:
     """As stored beside the weights, else how the authors of the architecture run it."""
-    path = folder / SETTINGS
+    path = folder / SETTINGS_FILE
     if path.is_file():
         try:
-            return Settings.model_validate_json(path.read_text(encoding="utf-8"))
+            return ModelSettings.model_validate_json(path.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(f"not readable ({error})", where=str(path)) from None
         except ValidationError as error:
             each = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
             fix = "copy it again; a newer speechxfer may have written it"
             raise UserError(f"not readable ({'; '.join(each)})", where=str(path), fix=fix) from None
-    architecture = (config_of(folder).architectures or ["an encoder"])[0]
+    architecture = (load_config(folder).architectures or ["an encoder"])[0]
     if architecture == "WhisperForConditionalGeneration":
-        return Settings(kind="seq2seq", pad_to_30s=True)
+        return ModelSettings(kind="seq2seq", pad_to_30s=True)
     if architecture.endswith("ForCTC"):
-        return Settings(kind="ctc")
+        return ModelSettings(kind="ctc")
     if architecture.endswith("ForSequenceClassification") or architecture.endswith("ForAudioClassification"):
-        return Settings(kind="classify")
+        return ModelSettings(kind="classify")
     if strict:
         raise UserError(
             f"{architecture} has no head that could answer", where=named, fix="give it one with `speechxfer adapt`"
         )
-    return Settings(kind="ctc")
+    return ModelSettings(kind="ctc")

@@ -13,28 +13,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from datasets import Dataset
 
-from speechxfer.config.recipe import Decoding
+from speechxfer.config.recipe import DecodingConfig
 from speechxfer.data.audio import is_silent
-from speechxfer.data.audio_files import find_audio
-from speechxfer.data.long_audio import Cut, cuts, stated_seconds
-from speechxfer.data.pool import over_rows
-from speechxfer.data.tables import as_json
-from speechxfer.decoding.alignment import Word
+from speechxfer.data.audio_files import collect_audio
+from speechxfer.data.parallel import map_rows
+from speechxfer.data.segmentation import AudioSegment, get_header_duration, segment_audio
+from speechxfer.data.tables import cell_to_json
+from speechxfer.decoding.forced_alignment import WordTiming
 from speechxfer.errors import UserError
-from speechxfer.models.answering import Progress, cut_by_seconds, in_turn
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.models.inference import BatchProgress, batch_by_seconds, iter_predictions
 from speechxfer.models.loading import load
-from speechxfer.models.transcript import Segment, Transcript, Unread, commonest, join
-from speechxfer.models.words import WithCtc, timed_answers, with_ctc
-from speechxfer.shapes import RATE
+from speechxfer.models.transcript import Transcript, TranscriptSegment, UnreadableAudio, find_majority_label, join_texts
+from speechxfer.models.word_times import CtcModel, predict_with_times, require_ctc
+from speechxfer.shapes import SAMPLE_RATE
 
-WHOLE = 30.0  # seconds answered in one piece by a model that states no limit of its own (Whisper's is 30 s)
-CUT_SHARE = 28 / 30  # of that, the longest cut of a longer file
+MAX_SINGLE_SECONDS = (
+    30.0  # seconds answered in one piece by a model that states no limit of its own (Whisper's is 30 s)
+)
+LONG_SEGMENT_SHARE = 28 / 30  # of that, the longest cut of a longer file
 _POOL = 4  # batches of audio in memory at once, so that like lengths meet
 _NOT_KEPT = ("id", "audio", "path", "bytes", "hypothesis", "segments", "words", "complete")
 
-OnBad = Callable[[Unread], None]
+OnUnreadable = Callable[[UnreadableAudio], None]
 
 
 def transcribe(
@@ -50,30 +52,30 @@ def transcribe(
     batch_seconds: float | None = None,
     cut_seconds: float | None = None,
     words: bool = False,
-    on_bad: OnBad | None = None,
-    progress: Progress | None = None,
+    on_bad: OnUnreadable | None = None,
+    progress: BatchProgress | None = None,
 ) -> list[Transcript]:
     """What is said in every utterance, in order: `transcribe("whisper-tiny.en", "talk.mp3")[0].text`.
 
     model: any MODEL, or one that `speechxfer.load` gave; a classifier answers labels. audio: files, folders, tables
-    (`find_audio`), of any length. beams, padded (Whisper, to 30 s): as saved where None. lm (an ARPA file), hot_words:
+    (`collect_audio`), of any length. beams, padded (Whisper, to 30 s): as saved where None. lm (an ARPA file), hot_words:
     for a CTC head's beams, in place of what was saved. cut_seconds: what is longer is cut at its pauses into such
     lengths; None cuts what the model does not take at once (30 s) into 28 s and less.
     words: with the time and confidence of each, by the CTC head of a model that has one (`Segment.words`). on_bad:
     given each file that cannot be read, which is then left out. progress: (seconds of audio done, of how many).
     Raises UserError: no such model, nothing found, and the first file that cannot be read unless there is `on_bad`.
     """
-    utterances, missing = find_audio([audio] if isinstance(audio, str | Path) else audio)
+    utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
     for error in missing:
-        _report(Unread(str(error.where), str(error.where), error), on_bad)
+        _report(UnreadableAudio(str(error.where), str(error.where), error), on_bad)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
     lengths = {"batch_seconds": batch_seconds, "cut_seconds": cut_seconds}
-    with running(opened, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
-        return list(transcripts(opened, utterances, **lengths, words=words, on_bad=on_bad, progress=progress))
+    with override_decoding(opened, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
+        return list(iter_transcripts(opened, utterances, **lengths, words=words, on_bad=on_bad, progress=progress))
 
 
 @contextmanager
-def running(
+def override_decoding(
     model: SpeechModel,
     *,
     beams: int | None = None,
@@ -93,28 +95,28 @@ def running(
         raise UserError("a classifier has no beam search", where="beams", fix="leave it out")
     if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
         raise UserError(f"only Whisper is padded, and this is {model.encoder.family}", where="padded")
-    saved = model.settings.beams
-    model.settings.beams = saved if beams is None else beams
+    saved = model.settings.beam_size
+    model.settings.beam_size = saved if beams is None else beams
     try:
         with ExitStack() as ways:
             if padded is not None:
-                ways.enter_context(model.padded(padded))
+                ways.enter_context(model.use_padding(padded))
             if isinstance(model, CtcRecogniser) and asked:
-                ways.enter_context(model.searching(lm, hot_words))
+                ways.enter_context(model.override_beam_search(lm, hot_words))
             yield
     finally:
-        model.settings.beams = saved
+        model.settings.beam_size = saved
 
 
-def transcripts(
+def iter_transcripts(
     model: SpeechModel,
     utterances: Sequence[Dataset],
     *,
     batch_seconds: float | None = None,
     cut_seconds: float | None = None,
     words: bool = False,
-    on_bad: OnBad | None = None,
-    progress: Progress | None = None,
+    on_bad: OnUnreadable | None = None,
+    progress: BatchProgress | None = None,
 ) -> Iterator[Transcript]:
     """Transcripts in the utterances' order, each as soon as it and those before it are answered.
 
@@ -122,60 +124,62 @@ def transcripts(
     On KeyboardInterrupt what has been answered is given first, files half heard among it, then the interrupt raised.
     The other arguments are those of `transcribe`.
     """
-    longest, whole = _lengths(model, cut_seconds)
-    answer = partial(_with_times, with_ctc(model, "words")) if words else None
-    job = _Job(model, batch_seconds or Decoding.model_validate({}).batch_seconds, on_bad, progress, answer)
+    longest, whole = _segment_lengths(model, cut_seconds)
+    answer = partial(_predict_with_times, require_ctc(model, "words")) if words else None
+    job = _BatchScheduler(
+        model, batch_seconds or DecodingConfig.model_validate({}).batch_seconds, on_bad, progress, answer
+    )
     if progress:
-        job.total = _total(utterances)
+        job.total = _total_duration(utterances)
     try:
         for row in _rows(utterances):
-            one = job.begin(row)
+            one = job.add_utterance(row)
             for cut in _read(one, row, longest, whole):
-                job.add(one, cut)
-                if job.full:
-                    job.answer()
-                    yield from job.finished()
+                job.add_segment(one, cut)
+                if job.is_full:
+                    job.predict_pending()
+                    yield from job.pop_finished()
             if one.error is not None:
-                job.forget(one)
-        job.answer()
+                job.drop_utterance(one)
+        job.predict_pending()
     except KeyboardInterrupt:
-        yield from job.interrupted()
+        yield from job.pop_partial()
         raise
-    yield from job.finished()
+    yield from job.pop_finished()
 
 
-class _Said(NamedTuple):
+class _Prediction(NamedTuple):
     text: str
-    words: list[Word] | None = None  # times from the start of the cut
+    words: list[WordTiming] | None = None  # times from the start of the cut
 
 
-Answer = Callable[[list[np.ndarray]], Sequence[_Said | str]]
+BatchFunction = Callable[[list[np.ndarray]], Sequence[_Prediction | str]]
 
 
-class _Utterance:
+class _PendingUtterance:
     """One utterance while its cuts are being answered."""
 
     def __init__(self, row: Mapping[str, Any], model: SpeechModel) -> None:
         self.id, self.audio, self.stated = row["id"], row["audio"], 0.0
         self.columns, self.classify = _columns(row, model), model.kind == "classify"
         self.times: list[tuple[float, float]] = []  # of its cuts
-        self.said: list[_Said | None] = []  # None: not yet answered
+        self.said: list[_Prediction | None] = []  # None: not yet answered
         self.read, self.whole = False, False
         self.error: UserError | None = None
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return self.read and (self.error is not None or None not in self.said)
 
     @property
-    def heard(self) -> float:
+    def done_seconds(self) -> float:
         """Seconds of audio that have been answered."""
         return sum(end - start for (start, end), text in zip(self.times, self.said, strict=True) if text is not None)
 
-    def transcript(self) -> Transcript | None:
+    def make_transcript(self) -> Transcript | None:
         """As far as it has been answered without a gap; None where there is nothing to tell."""
         known = self.said.index(None) if None in self.said else len(self.said)
-        if self.error is not None or not (self.done or known):
+        if self.error is not None or not (self.is_done or known):
             return None
         segments = [
             _segment(start, end, said)
@@ -185,124 +189,124 @@ class _Utterance:
         return Transcript(
             id=self.id,
             audio=self.audio,
-            text=commonest(segments) if self.classify else join(segment.text for segment in segments),
+            text=find_majority_label(segments) if self.classify else join_texts(segment.text for segment in segments),
             segments=segments,
             whole=self.whole,
-            seconds=round(self.stated or self.heard, 3),
+            seconds=round(self.stated or self.done_seconds, 3),
             columns=self.columns,
-            complete=self.done,
+            complete=self.is_done,
         )
 
 
-class _Job:
+class _BatchScheduler:
     """The utterances begun and not yet given back, in order, and the cuts of them that wait for their answer."""
 
     def __init__(
         self,
         model: SpeechModel,
         batch_seconds: float,
-        on_bad: OnBad | None,
-        progress: Progress | None,
-        answer: Answer | None = None,
+        on_bad: OnUnreadable | None,
+        progress: BatchProgress | None,
+        answer: BatchFunction | None = None,
     ) -> None:
         self.model, self.batch_seconds, self.on_bad, self.progress = model, batch_seconds, on_bad, progress
         self.ask = answer
-        self.begun: deque[_Utterance] = deque()
-        self.waiting: list[tuple[_Utterance, int, np.ndarray]] = []
+        self.begun: deque[_PendingUtterance] = deque()
+        self.waiting: list[tuple[_PendingUtterance, int, np.ndarray]] = []
         self.held = 0.0  # seconds that wait
         self.given, self.total = 0.0, 0.0  # seconds of the utterances given back, of all
 
-    def begin(self, row: Mapping[str, Any]) -> _Utterance:
-        self.begun.append(_Utterance(row, self.model))
+    def add_utterance(self, row: Mapping[str, Any]) -> _PendingUtterance:
+        self.begun.append(_PendingUtterance(row, self.model))
         return self.begun[-1]
 
-    def add(self, one: _Utterance, cut: Cut) -> None:
+    def add_segment(self, one: _PendingUtterance, cut: AudioSegment) -> None:
         self.waiting.append((one, len(one.said), cut.waveform))
         self.held += self._cost(cut.waveform)
         one.times.append((cut.start, cut.end))
         one.said.append(None)
-        one.read = one.whole = cut.whole  # of a whole file nothing more will come
+        one.read = one.whole = cut.is_whole  # of a whole file nothing more will come
 
-    def forget(self, one: _Utterance) -> None:
+    def drop_utterance(self, one: _PendingUtterance) -> None:
         """Its audio turned out to be damaged: what waits of it need not be answered."""
         self.waiting = [cut for cut in self.waiting if cut[0] is not one]
         self.held = sum(self._cost(waveform) for _, _, waveform in self.waiting)
 
     @property
-    def full(self) -> bool:
-        return self.held >= _POOL * self.batch_seconds * max(1, self.model.ahead)
+    def is_full(self) -> bool:
+        return self.held >= _POOL * self.batch_seconds * max(1, self.model.num_inflight)
 
-    def answer(self) -> None:
+    def predict_pending(self) -> None:
         """Answer all that waits, in batches of like lengths."""
         costs = [self._cost(waveform) for _, _, waveform in self.waiting]
         longest_first = sorted(range(len(costs)), key=lambda place: -len(self.waiting[place][2]))
-        batches = cut_by_seconds(longest_first, costs, self.batch_seconds)
+        batches = batch_by_seconds(longest_first, costs, self.batch_seconds)
         heard = ((batch, [self.waiting[place][2] for place in batch]) for batch in batches)
-        for batch, answers in in_turn(self.model, heard, self.ask):
+        for batch, answers in iter_predictions(self.model, heard, self.ask):
             for place, said in zip(batch, answers, strict=True):
                 one, number, _ = self.waiting[place]
-                one.said[number] = said if isinstance(said, _Said) else _Said(said)
+                one.said[number] = said if isinstance(said, _Prediction) else _Prediction(said)
             self._show()
         self.waiting, self.held = [], 0.0
 
-    def finished(self) -> Iterator[Transcript]:
+    def pop_finished(self) -> Iterator[Transcript]:
         """Those at the front that are done leave, in order."""
-        while self.begun and self.begun[0].done:
+        while self.begun and self.begun[0].is_done:
             one = self.begun.popleft()
             self.given += one.stated
             if one.error is not None:
-                _report(Unread(one.id, one.audio, one.error), self.on_bad)
-            elif (transcript := one.transcript()) is not None:
+                _report(UnreadableAudio(one.id, one.audio, one.error), self.on_bad)
+            elif (transcript := one.make_transcript()) is not None:
                 yield transcript
         self._show()
 
-    def interrupted(self) -> Iterator[Transcript]:
+    def pop_partial(self) -> Iterator[Transcript]:
         """All that has been answered of the utterances begun."""
-        yield from (transcript for one in self.begun if (transcript := one.transcript()) is not None)
+        yield from (transcript for one in self.begun if (transcript := one.make_transcript()) is not None)
 
     def _cost(self, waveform: np.ndarray) -> float:
-        return self.model.encoder.seconds_run(len(waveform) / RATE)
+        return self.model.encoder.compute_padded_seconds(len(waveform) / SAMPLE_RATE)
 
     def _show(self) -> None:
         if self.progress:
-            done = self.given + sum(min(one.stated, one.heard) for one in self.begun)
+            done = self.given + sum(min(one.stated, one.done_seconds) for one in self.begun)
             self.progress(round(done), max(1, round(self.total)))
 
 
-def _read(one: _Utterance, row: Mapping[str, Any], longest: float, whole: float) -> Iterator[Cut]:
+def _read(one: _PendingUtterance, row: Mapping[str, Any], longest: float, whole: float) -> Iterator[AudioSegment]:
     """The row's cuts. What is wrong with its audio ends them, and is noted.
 
     A short file that is silent has none: Whisper writes words for it. To a classifier it may be a class. What is
-    silence in a longer one, `cuts` has told by its level beside the rest, and a faint stretch is none.
+    silence in a longer one, `segment_audio` has told by its level beside the rest, and a faint stretch is none.
     """
     try:
-        one.stated = stated_seconds(row)
-        for cut in cuts(row, longest=longest, whole=whole):
-            if one.classify or not (cut.whole and is_silent(cut.waveform)):
+        one.stated = get_header_duration(row)
+        for cut in segment_audio(row, longest=longest, whole=whole):
+            if one.classify or not (cut.is_whole and is_silent(cut.waveform)):
                 yield cut
     except UserError as error:
         one.error = error
     one.read = True
 
 
-def _segment(start: float, end: float, said: _Said) -> Segment:
+def _segment(start: float, end: float, said: _Prediction) -> TranscriptSegment:
     """A cut and what was said in it; the words' times are moved to those of the file."""
     moved = None
     if said.words is not None:
         moved = [replace(word, start=start + word.start, end=min(end, start + word.end)) for word in said.words]
-    return Segment(round(start, 3), round(end, 3), said.text, moved)
+    return TranscriptSegment(round(start, 3), round(end, 3), said.text, moved)
 
 
-def _with_times(model: WithCtc, waveforms: list[np.ndarray]) -> list[_Said]:
-    return [_Said(*said) for said in timed_answers(model, waveforms)]
+def _predict_with_times(model: CtcModel, waveforms: list[np.ndarray]) -> list[_Prediction]:
+    return [_Prediction(*said) for said in predict_with_times(model, waveforms)]
 
 
-def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
+def _segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
     """(longest cut of a long file, longest audio that is answered whole), in seconds."""
-    longest = model.encoder.longest  # samples; Whisper's alone
-    most = WHOLE if longest is None else longest / RATE
+    longest = model.encoder.max_samples  # samples; Whisper's alone
+    most = MAX_SINGLE_SECONDS if longest is None else longest / SAMPLE_RATE
     if cut_seconds is None:
-        return most * CUT_SHARE, most
+        return most * LONG_SEGMENT_SHARE, most
     if cut_seconds < 1:
         raise UserError(f"{cut_seconds:g} s holds no words; give 1 s or more", where="cut_seconds")
     if longest is not None and cut_seconds > most:
@@ -310,17 +314,17 @@ def _lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, floa
     return cut_seconds, cut_seconds
 
 
-def _total(utterances: Sequence[Dataset]) -> float:
+def _total_duration(utterances: Sequence[Dataset]) -> float:
     """Seconds of audio by the headers; what cannot be read counts nothing here and is reported in its turn."""
 
     def seconds(row: dict[str, Any]) -> float:
         try:
-            return stated_seconds(row)
+            return get_header_duration(row)
         except UserError:
             return 0.0
 
     needed = ["id", "audio", "path", "bytes", "start", "end"]
-    return sum(length for dataset in utterances for length in over_rows(dataset, needed, seconds))
+    return sum(length for dataset in utterances for length in map_rows(dataset, needed, seconds))
 
 
 def _rows(utterances: Sequence[Dataset]) -> Iterator[dict[str, Any]]:
@@ -328,7 +332,7 @@ def _rows(utterances: Sequence[Dataset]) -> Iterator[dict[str, Any]]:
         yield from dataset
 
 
-def kept_columns(names: Collection[str], model: SpeechModel) -> dict[str, str]:
+def select_passthrough_columns(names: Collection[str], model: SpeechModel) -> dict[str, str]:
     """What a transcript has beside the hypothesis, and from which column of a table: `reference`, then the others.
 
     The reference is the text, for a classifier the label.
@@ -340,11 +344,11 @@ def kept_columns(names: Collection[str], model: SpeechModel) -> dict[str, str]:
 
 def _columns(row: Mapping[str, Any], model: SpeechModel) -> dict[str, Any]:
     """A row's kept columns, as JSON can hold them; an empty text is no reference."""
-    kept = {ours: as_json(row[theirs]) for ours, theirs in kept_columns(row, model).items()}
+    kept = {ours: cell_to_json(row[theirs]) for ours, theirs in select_passthrough_columns(row, model).items()}
     return {name: value for name, value in kept.items() if value is not None and (value or name != "reference")}
 
 
-def _report(bad: Unread, on_bad: OnBad | None) -> None:
+def _report(bad: UnreadableAudio, on_bad: OnUnreadable | None) -> None:
     if on_bad is None:
         raise bad.error
     on_bad(bad)

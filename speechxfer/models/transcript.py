@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from unicodedata import east_asian_width
 
-from speechxfer.decoding.alignment import Word
+from speechxfer.decoding.forced_alignment import WordTiming
 from speechxfer.errors import UserError
 
 
 @dataclass(frozen=True)
-class Segment:
+class TranscriptSegment:
     """A stretch of a file and what is said in it. start, end: seconds of the file; so are those of its words."""
 
     start: float
     end: float
     text: str
-    words: list[Word] | None = None  # where they were asked for
+    words: list[WordTiming] | None = None  # where they were asked for
 
     def to_json(self) -> dict[str, Any]:
         line: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
@@ -37,7 +37,7 @@ class Transcript:
     id: str
     audio: str
     text: str
-    segments: list[Segment]
+    segments: list[TranscriptSegment]
     whole: bool
     seconds: float
     columns: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Transcript:
         return line if self.complete else {**line, "complete": False}
 
 
-def _stated(words: Iterable[Word]) -> list[dict[str, Any]]:
+def _stated(words: Iterable[WordTiming]) -> list[dict[str, Any]]:
     return [
         {"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}
         for w in words
@@ -64,7 +64,7 @@ def _stated(words: Iterable[Word]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadableAudio:
     """An utterance whose audio could not be read. str() names it and says what to do."""
 
     id: str
@@ -75,7 +75,7 @@ class Unread:
         return str(self.error)
 
 
-def join(texts: Iterable[str]) -> str:
+def join_texts(texts: Iterable[str]) -> str:
     """The texts one after the other: a space between, but none between characters of a script that has none."""
     said = ""
     for text in filter(None, texts):
@@ -89,7 +89,7 @@ def _is_unspaced(character: str) -> bool:
     return east_asian_width(character) in "WF" and not "\uac00" <= character <= "\ud7a3"
 
 
-def commonest(segments: Sequence[Segment]) -> str:
+def find_majority_label(segments: Sequence[TranscriptSegment]) -> str:
     """The text (a label) that the most seconds have; "" where there is no segment."""
     seconds: dict[str, float] = {}
     for segment in segments:

@@ -20,9 +20,9 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
-from speechxfer.scoring import Counts, Part, Score, Word, compare_all
-from speechxfer.scoring.insight import Insight, by_rule, inspect
-from speechxfer.scoring.tokens import NOUNS
+from speechxfer.scoring import AlignedWord, Counts, GroupScore, Score, compare_systems
+from speechxfer.scoring.error_analysis import ErrorAnalysis, analyse_errors, count_by_rule
+from speechxfer.scoring.tokens import UNIT_NAMES
 
 _HERE = Path(__file__).parent
 _GROUPS_SHOWN = 60  # values of a column in the chart
@@ -30,7 +30,7 @@ _LONG = 12  # values from which a chart is folded away
 _CONTROLS = re.compile("[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def write_report(
+def write_html_report(
     path: Path | str,
     title: str,
     systems: Mapping[str, Score],
@@ -45,7 +45,7 @@ def write_report(
     """Write the report of one or more systems, side by side.
 
     facts: what the reader should know of how it was made. advice: `what` to do next, and the `evidence`. curve: of each
-    portion of the training part its `share`, `hours`, `utterances` and `dev` rate. audio: id to a file, played from
+    portion of the training part its `share`, `hours`, `num_utterances` and `dev` rate. audio: id to a file, played from
     where it lies (`#start-end` seconds for a stretch of it); the first `embed` of the worst utterances' files are put
     inside the page.
     """
@@ -57,10 +57,10 @@ def write_report(
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rate": _rate, "seen": seen, "counted": _counted}
+    environment.filters |= {"rate": _rate, "seen": escape_bidi, "counted": _counted}
     page = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
-    alignments = {name: score.alignments() for name, score in systems.items()}
-    insights = {name: inspect(score, alignments[name]) for name, score in systems.items()}
+    alignments = {name: score.get_alignments() for name, score in systems.items()}
+    insights = {name: analyse_errors(score, alignments[name]) for name, score in systems.items()}
     worst = {name: _worst(score, insights[name]) for name, score in systems.items()}
     embedded = list(dict.fromkeys(one[0] for ranked in zip_longest(*worst.values()) for one in ranked if one))[:embed]
     text = page.render(
@@ -69,11 +69,11 @@ def write_report(
         comparisons=_comparisons(systems),
         insights=insights,
         worst=worst,
-        rules={name: by_rule(score) for name, score in systems.items()},
+        rules={name: count_by_rule(score) for name, score in systems.items()},
         changed=_changed,
         charts=_charts(systems),
         long=_LONG,
-        nouns=NOUNS,
+        nouns=UNIT_NAMES,
         facts=facts or {},
         warnings=warnings,
         advice=advice,
@@ -92,12 +92,12 @@ def _changed(rules: Sequence[tuple[str, Counts]]) -> list[tuple[str, int]]:
     return [(rules[0][0], rules[0][1].errors), *steps] if steps else []
 
 
-def _worst(score: Score, insight: Insight) -> list[tuple[str, int, int]]:
+def _worst(score: Score, insight: ErrorAnalysis) -> list[tuple[str, int, int]]:
     """Id, errors and words of the worst utterances."""
     return [(score.ids[i], int(score.words[i, 1:].sum()), int(score.words[i, :3].sum())) for i in insight.worst]
 
 
-def seen(text: str) -> str:
+def escape_bidi(text: str) -> str:
     """`text` with characters that would reorder or hide their neighbours shown by their numbers."""
     return _CONTROLS.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text))
 
@@ -106,7 +106,7 @@ def seen(text: str) -> str:
 class _Mark:
     """A rate and its interval as places on an axis, in per cent of its width. cut: the interval goes on beyond it."""
 
-    part: Part | None
+    part: GroupScore | None
     at: float
     low: float
     width: float
@@ -130,13 +130,13 @@ def _charts(systems: Mapping[str, Score]) -> list[_Chart]:
     """Of every column that a person would read, its groups by the last system's rate, the highest first."""
     first, last = next(iter(systems.values())), list(systems.values())[-1]
     charts = []
-    for column in first.shown_columns:
-        groups: dict[str, list[Part | None]] = {
+    for column in first.select_shown_columns:
+        groups: dict[str, list[GroupScore | None]] = {
             v: [s.by.get(column, {}).get(v) for s in systems.values()] for v in first.by[column]
         }
         rates = {v: part.wer or 0.0 for v, part in last.by.get(column, {}).items()}
         order = sorted(groups, key=lambda value: (-rates.get(value, 0.0), value))
-        shown: list[tuple[str, list[Part | None]]] = [("", [s.total for s in systems.values()])]
+        shown: list[tuple[str, list[GroupScore | None]]] = [("", [s.overall for s in systems.values()])]
         shown += [(v, groups[v]) for v in order[:_GROUPS_SHOWN]]
         top, step = _axis([part for _, parts in shown for part in parts if part is not None])
         ticks = [(100 * k * step / top, 100 * k * step) for k in range(round(top / step) + 1)]
@@ -145,7 +145,7 @@ def _charts(systems: Mapping[str, Score]) -> list[_Chart]:
     return charts
 
 
-def _axis(parts: Sequence[Part]) -> tuple[float, float]:
+def _axis(parts: Sequence[GroupScore]) -> tuple[float, float]:
     """The right end and the step of an axis that holds all rates, and their intervals up to half as much again."""
     rates = [part.wer for part in parts if part.wer is not None]
     highest = min(max([*rates, 0.01]), 2.0)
@@ -156,7 +156,7 @@ def _axis(parts: Sequence[Part]) -> tuple[float, float]:
     return step * math.ceil(top / step - 1e-9), step
 
 
-def _mark(part: Part | None, top: float) -> _Mark:
+def _mark(part: GroupScore | None, top: float) -> _Mark:
     if part is None or part.wer is None:
         return _Mark(None, 0, 0, 0, False)
 
@@ -172,13 +172,13 @@ def _comparisons(systems: Mapping[str, Score]) -> list[tuple[str, str, str]]:
     alike = {(frozenset(s.ids), json.dumps(s.options.to_json())) for s in systems.values()}
     if len(systems) < 2 or len(alike) > 1:
         return []
-    return [(before, after, found.summary()) for (before, after), found in compare_all(systems).items()]
+    return [(before, after, found.summary()) for (before, after), found in compare_systems(systems).items()]
 
 
 def _data(
     systems: Mapping[str, Score],
-    alignments: Mapping[str, list[list[Word]]],
-    insights: Mapping[str, Insight],
+    alignments: Mapping[str, list[list[AlignedWord]]],
+    insights: Mapping[str, ErrorAnalysis],
     sources: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the script shows: of every utterance id, groups, audio, and a list of aligned words for each system. The
@@ -187,7 +187,7 @@ def _data(
     place = {name: {u: i for i, u in enumerate(score.ids)} for name, score in systems.items()}
     home = next(iter(place.values()))  # rows of the first system, whose groups are shown
     loops = {name: set(insight.loops) for name, insight in insights.items()}
-    columns = list(dict.fromkeys([*first.shown_columns, *first.by_columns]))
+    columns = list(dict.fromkeys([*first.select_shown_columns, *first.by_columns]))
     rows = []
     for u in dict.fromkeys(u for score in systems.values() for u in score.ids):
         row: dict[str, Any] = {"id": u, "s": []}
@@ -205,7 +205,7 @@ def _data(
             length = int(score.words[i, :3].sum())
             row["s"].append([int(score.words[i, 1:].sum()), length, words, int(i in loops[name])])
         rows.append(row)
-    return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": rows}
+    return {"systems": list(systems), "columns": columns, "filters": len(first.select_shown_columns), "rows": rows}
 
 
 def _sources(audio: Mapping[str, str], folder: Path, embedded: Sequence[str]) -> dict[str, str]:

@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-EVERY = 60.0  # seconds between lines in a log file
+LOG_INTERVAL_SECONDS = 60.0  # seconds between lines in a log file
 
 
-class Narrator:
+class Reporter:
     """Says what goes on. quiet: nothing at all (errors are exceptions, and the command line prints those)."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
 
-    def say(self, words: RenderableType = "") -> None:
+    def info(self, words: RenderableType = "") -> None:
         self.console.print(words, markup=False) if isinstance(words, str) else self.console.print(words)
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Callable[[int, int], None]]:
+    def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
         """A progress bar; the callable takes (done, of how many)."""
         if not self.console.is_terminal or self.console.is_dumb_terminal or self.console.quiet:
             yield self._lines(title)
@@ -45,8 +45,8 @@ class Narrator:
 
         def step(done: int, of: int) -> None:
             nonlocal last
-            if time.monotonic() - last >= EVERY:
+            if time.monotonic() - last >= LOG_INTERVAL_SECONDS:
                 last = time.monotonic()
-                self.say(f"{title}: {done:,} of {of:,}")
+                self.info(f"{title}: {done:,} of {of:,}")
 
         return step

@@ -11,48 +11,50 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from speechxfer.scoring import Comparison, Counts, Part, Score
-from speechxfer.scoring.insight import Insight
-from speechxfer.scoring.tokens import NOUNS
+from speechxfer.scoring import Comparison, Counts, GroupScore, Score
+from speechxfer.scoring.error_analysis import ErrorAnalysis
+from speechxfer.scoring.tokens import UNIT_NAMES
 
-LONG = 24  # values of a column from which a table shows some of them only
-WORST, BEST = 8, 4  # of a long column
+MAX_GROUP_ROWS = 24  # values of a column from which a table shows some of them only
+NUM_WORST, NUM_BEST = 8, 4  # of a long column
 _INTERVALS = 3  # systems side by side up to which their intervals fit too
 _NAME = 24  # characters of a name in a table
 _BIN_NAMES = {"words": "length"}
-Bins = Mapping[str, Sequence[tuple[str, Counts]]]
+BinCounts = Mapping[str, Sequence[tuple[str, Counts]]]
 _STYLES = {"S": "bold red", "D": "bold magenta", "I": "bold yellow"}
 
 
-def score_table(score: Score, bins: Bins | None = None) -> Table:
+def make_score_table(score: Score, bins: BinCounts | None = None) -> Table:
     """One row for all utterances, then the groups of each column, highest rate first, then `Insight.bins`."""
-    noun = NOUNS[score.options.unit]
+    noun = UNIT_NAMES[score.options.unit]
     rate = "WER %" if noun == "word" else "rate %"
     table = _table(rate, "95 %", f"{noun}s", "sub", "del", "ins", "CER %")
     for label, (part,), style in _rows([score], None, [bins or {}]):
         c = part.counts
         tallies = (c.reference_words, c.substitutions, c.deletions, c.insertions)
-        cells = [per_cent(part.wer), _interval(part), *(f"{n:,}" for n in tallies), per_cent(part.cer)]
+        cells = [format_percent(part.wer), _interval(part), *(f"{n:,}" for n in tallies), format_percent(part.cer)]
         table.add_row(label, *cells, style=style)
     return _whole(table)
 
 
-def before_after_table(before: Score, after: Score, *, by: str | None = None) -> Table:
+def make_before_after_table(before: Score, after: Score, *, by: str | None = None) -> Table:
     """WER [errors] before and after, for all and for the groups of column `by` (default: of every column that a person
     would read), the highest rate afterwards first."""
-    return systems_table({"before": before, "after": after}, by=by)
+    return make_systems_table({"before": before, "after": after}, by=by)
 
 
-def systems_table(systems: Mapping[str, Score], bins: Sequence[Bins] = (), *, by: str | None = None) -> Table:
+def make_systems_table(systems: Mapping[str, Score], bins: Sequence[BinCounts] = (), *, by: str | None = None) -> Table:
     """Systems side by side: WER [errors] and interval of each; of two, the change from the first to the second."""
     intervals = len(systems) <= _INTERVALS
     heads = [head for name in systems for head in (f"{_short(name)}\n% [errors]", "95 %")[: 1 + intervals]]
-    noun = NOUNS[next(iter(systems.values())).options.unit]
+    noun = UNIT_NAMES[next(iter(systems.values())).options.unit]
     table = _table(f"{noun}s", *heads, *(["change"] if len(systems) == 2 else []))
     for label, parts, style in _rows(list(systems.values()), by, bins or [{}] * len(systems)):
         cells = [f"{parts[0].counts.reference_words:,}"]
         for part in parts:
-            rate = per_cent(part.wer) if part.wer is None else f"{per_cent(part.wer)} [{part.counts.errors:,}]"
+            rate = (
+                format_percent(part.wer) if part.wer is None else f"{format_percent(part.wer)} [{part.counts.errors:,}]"
+            )
             cells += [rate, _interval(part)][: 1 + intervals]
         if len(systems) == 2:
             first, second = (part.wer for part in parts)
@@ -61,16 +63,16 @@ def systems_table(systems: Mapping[str, Score], bins: Sequence[Bins] = (), *, by
     return _whole(table)
 
 
-def curve_table(points: Sequence[Mapping[str, Any]], measure: str = "WER") -> Table:
+def make_curve_table(points: Sequence[Mapping[str, Any]], measure: str = "WER") -> Table:
     """A learning curve: of each portion of the training part its share, size and dev rate."""
     table = _table("hours", "utterances", f"dev {measure} %")
     for point in points:
-        cells = (f"{point['hours']:.2f}", f"{point['utterances']:,}", per_cent(point["dev"]))
+        cells = (f"{point['hours']:.2f}", f"{point['utterances']:,}", format_percent(point["dev"]))
         table.add_row(f"{point['share']:.0%} of train", *cells)
     return _whole(table)
 
 
-def marked_examples(before: Score, after: Score, count: int) -> Group:
+def mark_examples(before: Score, after: Score, count: int) -> Group:
     """Up to `count` utterances whose errors changed, about half of them for the worse (where there are such): the
     reference, then each hypothesis with its errors marked. Those that changed most come first."""
     place = {name: i for i, name in enumerate(after.ids)}
@@ -87,22 +89,22 @@ def marked_examples(before: Score, after: Score, count: int) -> Group:
     for change, i, j in [*better[: count - of_worse], *worse[:of_worse]]:
         errors = "1 error" if abs(change) == 1 else f"{abs(change)} errors"
         head = Text(f"{before.ids[i]} ({errors} {'fewer' if change < 0 else 'more'})", style="dim")
-        lines += [head, Text("reference  " + " ".join(before.tokens(i)[0]))]
-        lines += [Text("before     ") + marked(before, i), Text("after      ") + marked(after, j), Text("")]
+        lines += [head, Text("reference  " + " ".join(before.get_tokens(i)[0]))]
+        lines += [Text("before     ") + mark_errors(before, i), Text("after      ") + mark_errors(after, j), Text("")]
     return Group(*lines)
 
 
-def marked(score: Score, index: int) -> Text:
+def mark_errors(score: Score, index: int) -> Text:
     """A hypothesis with its errors marked by colour and sign: [wrong], (+inserted), (-deleted)."""
     words = []
-    for operation, reference, hypothesis in score.alignment(index):
+    for operation, reference, hypothesis in score.get_alignment(index):
         shown = {"S": f"[{hypothesis}]", "D": f"(-{reference})", "I": f"(+{hypothesis})"}.get(operation, hypothesis)
         if shown:  # nothing is said of an optional word left out
             words.append(Text(shown, style=_STYLES.get(operation, "")))
     return Text(" ").join(words)
 
 
-def per_cent(rate: float | None) -> str:
+def format_percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f}"
 
 
@@ -123,22 +125,24 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME else f"{name[: _NAME - 9]}…{name[-8:]}"
 
 
-def _interval(part: Part) -> str:
-    return "" if part.interval is None else f"{per_cent(part.interval.low)}-{per_cent(part.interval.high)}"
+def _interval(part: GroupScore) -> str:
+    return "" if part.interval is None else f"{format_percent(part.interval.low)}-{format_percent(part.interval.high)}"
 
 
-def _rows(scores: Sequence[Score], by: str | None, bins: Sequence[Bins]) -> list[tuple[str, list[Part], str | None]]:
+def _rows(
+    scores: Sequence[Score], by: str | None, bins: Sequence[BinCounts]
+) -> list[tuple[str, list[GroupScore], str | None]]:
     """A label, every system's part, and a style: all, then each column's groups, by the last system's rate from the
     highest. Of a long column the worst and the best, and between them one row for the others together. Then the bins.
     """
-    rows: list[tuple[str, list[Part], str | None]] = [("all", [score.total for score in scores], None)]
-    for column in scores[0].shown_columns:
+    rows: list[tuple[str, list[GroupScore], str | None]] = [("all", [score.overall for score in scores], None)]
+    for column in scores[0].select_shown_columns:
         if by not in (None, column) or any(column not in score.by for score in scores):
             continue
         values = [value for value in scores[0].by[column] if all(value in score.by[column] for score in scores)]
         groups = {value: [score.by[column][value] for score in scores] for value in values}
         order = sorted(groups, key=lambda value: (-(groups[value][-1].wer or 0.0), value))
-        between = order[WORST:-BEST] if len(order) > LONG else []
+        between = order[NUM_WORST:-NUM_BEST] if len(order) > MAX_GROUP_ROWS else []
         for value in order:
             if value not in between:
                 rows.append((f"{column}: {_short(value)}", groups[value], None))
@@ -149,17 +153,19 @@ def _rows(scores: Sequence[Score], by: str | None, bins: Sequence[Bins]) -> list
         columns = [dict(found.get(name, [])) for found in bins]
         for label in columns[0]:
             if all(label in column for column in columns):
-                rows.append((f"{_BIN_NAMES.get(name, name)}: {label}", [Part(c[label], None) for c in columns], None))
+                rows.append(
+                    (f"{_BIN_NAMES.get(name, name)}: {label}", [GroupScore(c[label], None) for c in columns], None)
+                )
     return rows
 
 
-def _sum(parts: Sequence[Part]) -> Part:
-    return Part(sum((part.counts for part in parts), start=Counts()), None)
+def _sum(parts: Sequence[GroupScore]) -> GroupScore:
+    return GroupScore(sum((part.counts for part in parts), start=Counts()), None)
 
 
 def print_scores(
     results: Mapping[str, Score],
-    insights: Mapping[str, Insight],
+    insights: Mapping[str, ErrorAnalysis],
     rules: Mapping[str, Sequence[tuple[str, Counts]]],
     comparisons: Mapping[tuple[str, str], Comparison],
     warnings: Sequence[str],
@@ -167,7 +173,7 @@ def print_scores(
     """What `speechxfer score` prints: rates with counts, what went wrong, groups, comparisons, warnings."""
     console = Console(highlight=False, soft_wrap=True)
     for name, score in results.items():
-        noun = NOUNS[score.options.unit]
+        noun = UNIT_NAMES[score.options.unit]
         measure = "" if score.wer is None else "WER " if noun == "word" else f"{noun} error rate "
         title = f"{name}: " if len(results) > 1 else measure
         console.print(Text(title, style="bold") + Text(score.summary()))
@@ -177,7 +183,7 @@ def print_scores(
     bins = [insights[name].bins for name in results]
     if first.by or bins[0]:
         console.print()
-        console.print(score_table(first, bins[0]) if len(results) == 1 else systems_table(results, bins))
+        console.print(make_score_table(first, bins[0]) if len(results) == 1 else make_systems_table(results, bins))
     if comparisons:
         console.print()
     for (before, after), comparison in comparisons.items():
@@ -188,7 +194,7 @@ def print_scores(
         console.print(Text(f"warning: {text}", style="yellow"))
 
 
-def _wrong(score: Score, insight: Insight, rules: Sequence[tuple[str, Counts]]) -> list[str]:
+def _wrong(score: Score, insight: ErrorAnalysis, rules: Sequence[tuple[str, Counts]]) -> list[str]:
     """Lines below the rate: what normalising did, which words and utterances went wrong."""
     lines = []
     if len(rules) > 1 and score.counts.reference_words:
@@ -205,14 +211,14 @@ def _wrong(score: Score, insight: Insight, rules: Sequence[tuple[str, Counts]]) 
     if insight.worst:
         worst = [f"{score.ids[i]} [{score.words[i, 1:].sum():,} / {score.words[i, :3].sum():,}]" for i in insight.worst]
         lines.append(f"worst utterances: {', '.join(worst[:5])}")
-    if insight.above:
-        lines.append(f"utterances with more errors than words: {len(insight.above):,}")
+    if insight.over_100_percent:
+        lines.append(f"utterances with more errors than words: {len(insight.over_100_percent):,}")
     if insight.loops:
         lines.append(
-            f"hypotheses that repeat themselves: {len(insight.loops):,}; without, {_rate(insight.without_loops)}"
+            f"hypotheses that repeat themselves: {len(insight.loops):,}; without, {_rate(insight.counts_without_loops)}"
         )
     return lines
 
 
 def _rate(counts: Counts) -> str:
-    return f"{per_cent(counts.wer)} % [{counts.errors:,} / {counts.reference_words:,}]"
+    return f"{format_percent(counts.wer)} % [{counts.errors:,} / {counts.reference_words:,}]"

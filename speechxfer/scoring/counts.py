@@ -24,7 +24,7 @@ class Counts:
     utterances: int = 0
 
     @classmethod
-    def of(cls, words: NDArray[np.int64], characters: NDArray[np.int64]) -> Counts:
+    def from_arrays(cls, words: NDArray[np.int64], characters: NDArray[np.int64]) -> Counts:
         """Sum (utterances, 4) word counts and (utterances, 2) character errors and reference lengths."""
         sums = np.concatenate([words.sum(axis=0), characters.sum(axis=0)])
         hits, substitutions, deletions, insertions, errors, length = sums.tolist()
@@ -85,7 +85,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupScore:
     """The result of some utterances: all of them, or one value of a column."""
 
     counts: Counts

@@ -10,13 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     from speechxfer.scoring.result import Score
 
-SNR = ("snr", "snr_db", "signal_to_noise")
-_MEASURES = ("duration", *SNR)  # shown in bins (`insight`)
+SNR_COLUMNS = ("snr", "snr_db", "signal_to_noise")
+_MEASURES = ("duration", *SNR_COLUMNS)  # shown in bins (`insight`)
 _MANY = 20  # distinct values from which a column may be a measure, or a name of each utterance
 _NAMED = 3  # groups named in a warning
 
 
-def shown_columns(score: Score) -> tuple[str, ...]:
+def select_shown_columns(score: Score) -> tuple[str, ...]:
     """Columns by their number of values, the speaker last.
 
     Of columns chosen by `auto`, left out are measures (durations, and whatever else has many different numbers), names
@@ -41,11 +41,11 @@ def shown_columns(score: Score) -> tuple[str, ...]:
     return tuple(kept.values())
 
 
-def few_units(score: Score, least: int) -> list[str]:
+def make_small_group_warnings(score: Score, least: int) -> list[str]:
     """A warning that names the shown groups of fewer than `least` speakers (utterances, where a group is a speaker)."""
     found: dict[str, list[str]] = {}
-    for column in score.shown_columns:
-        rows = score.rows_by(column)
+    for column in score.select_shown_columns:
+        rows = score.group_rows(column)
         codes, over = score.group_units(rows)
         small = [value or "(none)" for value, r in rows.items() if len(np.unique(codes[r])) < least]
         if small:

@@ -27,9 +27,9 @@ class Arc:
     """A word of the network. before: the arcs that may precede it (-1: the beginning)."""
 
     word: str
-    before: tuple[int, ...]
-    null: bool = False
-    optional: bool = False
+    predecessors: tuple[int, ...]
+    is_null: bool = False
+    is_optional: bool = False
     fragment: str = ""  # "start": the word begins so; "end": it ends so
 
     def matches(self, said: str) -> bool:
@@ -57,7 +57,7 @@ def has_markup(reference: str) -> bool:
     return _MARKUP.search(reference) is not None
 
 
-def parse(reference: str, normalise: Callable[[str], str], where: str = "reference") -> Network:
+def parse_notation(reference: str, normalise: Callable[[str], str], where: str = "reference") -> Network:
     """The network of a reference; words are normalised together as far as no notation stands between them.
 
     Raises UserError for braces that do not pair.
@@ -124,21 +124,21 @@ def parse(reference: str, normalise: Callable[[str], str], where: str = "referen
     return Network(tuple(arcs), end)
 
 
-def align(network: Network, hypothesis: Sequence[str], method: str) -> list[tuple[str, str, str]]:
+def align_network(network: Network, hypothesis: Sequence[str], method: str) -> list[tuple[str, str, str]]:
     """(operation, reference word, hypothesis word) along the cheapest path; an optional word left out hits ''.
 
     Ties fall as in sclite: a match or substitution before an insertion before a deletion, the first of several arcs.
     """
     # sclite adds in single precision, where the thousandths of @ decide between paths of the same cost
-    number_type: type = np.float32 if any(arc.null for arc in network.arcs) else float
+    number_type: type = np.float32 if any(arc.is_null for arc in network.arcs) else float
     change, insertion, deletion, skip, nothing, free = map(number_type, (*_COSTS[method], 0.0))
     size = len(hypothesis) + 1
     # cost[a + 1][j]: the cheapest way to end with arc a having read j words; back: the cell before
     cost = [[insertion * number_type(j) for j in range(size)]]
     back: list[list[tuple[int, int]]] = [[(0, j - 1) for j in range(size)]]
     for number, arc in enumerate(network.arcs, start=1):
-        rows = [a + 1 for a in arc.before]
-        leave = nothing if arc.null else skip if arc.optional else deletion
+        rows = [a + 1 for a in arc.predecessors]
+        leave = nothing if arc.is_null else skip if arc.is_optional else deletion
         line: list[float] = []
         origin: list[tuple[int, int]] = []
         for j in range(size):
@@ -147,7 +147,7 @@ def align(network: Network, hypothesis: Sequence[str], method: str) -> list[tupl
             if j:
                 if line[j - 1] + insertion <= best:
                     best, source = line[j - 1] + insertion, (number, j - 1)
-                if not arc.null:
+                if not arc.is_null:
                     row = min(rows, key=lambda r: cost[r][j - 1])
                     match = cost[row][j - 1] + (free if arc.matches(hypothesis[j - 1]) else change)
                     if match <= best:
@@ -167,7 +167,7 @@ def align(network: Network, hypothesis: Sequence[str], method: str) -> list[tupl
             arc = network.arcs[row - 1]
             if to_j < j:
                 path.append(("=" if arc.matches(said) else "S", arc.word, said))
-            elif not arc.null:
-                path.append(("=" if arc.optional else "D", arc.word, ""))
+            elif not arc.is_null:
+                path.append(("=" if arc.is_optional else "D", arc.word, ""))
         row, j = to_row, to_j
     return path[::-1]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from speechxfer.scoring.result import Score, Word
+from speechxfer.scoring.result import AlignedWord, Score
 
 
-def pra_lines(score: Score, alignments: Sequence[Sequence[Word]]) -> Iterator[str]:
+def format_pra(score: Score, alignments: Sequence[Sequence[AlignedWord]]) -> Iterator[str]:
     """The lines of the file: of every utterance its id, its counts, and both sides above each other."""
     for name, (hits, substitutions, deletions, insertions), words in zip(
         score.ids, score.words.tolist(), alignments, strict=True
@@ -22,7 +22,7 @@ def pra_lines(score: Score, alignments: Sequence[Sequence[Word]]) -> Iterator[st
         yield ""
 
 
-def _cell(word: Word) -> tuple[str, str, str]:
+def _cell(word: AlignedWord) -> tuple[str, str, str]:
     operation, reference, hypothesis = word
     if operation == "=" and not hypothesis:  # an optional word, left out
         reference, hypothesis = f"({reference})", " "

@@ -11,19 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechxfer.errors import UserError
-from speechxfer.scoring import align as alignment
+from speechxfer.scoring import alignment as alignment
 from speechxfer.scoring import notation as markup
-from speechxfer.scoring.counts import Counts, Interval, Part
-from speechxfer.scoring.groups import few_units, shown_columns
-from speechxfer.scoring.memory import collector_paused
-from speechxfer.scoring.statistics import DRAWS, FEW, bootstrap_rate, jackknife_t, numbered, unit_sums
-from speechxfer.scoring.tokens import join_compounds, tokens
+from speechxfer.scoring.counts import Counts, GroupScore, Interval
+from speechxfer.scoring.garbage_collection import pause_gc
+from speechxfer.scoring.groups import make_small_group_warnings, select_shown_columns
+from speechxfer.scoring.statistics import (
+    MIN_BOOTSTRAP_UNITS,
+    NUM_RESAMPLES,
+    bootstrap_rate,
+    jackknife_t,
+    number_values,
+    sum_by_unit,
+)
+from speechxfer.scoring.tokens import join_compounds, tokenize
 
 GROUP_DRAWS = 2_000  # a group's interval is for reading, not for a claim
 GROUP_UNITS = 5  # speakers of a group below which an interval would say nothing: t with three degrees of freedom
 
 
-class Word(NamedTuple):
+class AlignedWord(NamedTuple):
     """One position of an alignment: `=`, S, D or I, and its two sides ('' where there is none)."""
 
     operation: str
@@ -32,7 +39,7 @@ class Word(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Options:
+class ScoringOptions:
     """What a score depends on besides its texts; `score`'s arguments say what each is."""
 
     normaliser: Callable[[str], str]
@@ -57,13 +64,13 @@ class Options:
             "seed": self.seed,
         }
 
-    def path(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:
+    def align_notation(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:
         """(operation, reference word, hypothesis word) through a reference in sclite's notation."""
-        network = markup.parse(reference, self.normaliser, where=f"reference of '{name}'")
-        return markup.align(network, self.normaliser(hypothesis).split(), self.align)
+        network = markup.parse_notation(reference, self.normaliser, where=f"reference of '{name}'")
+        return markup.align_network(network, self.normaliser(hypothesis).split(), self.align)
 
-    def tokens(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
-        left, right = (tokens(self.normaliser(text), self.unit) for text in (reference, hypothesis))
+    def tokenize_pair(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
+        left, right = (tokenize(self.normaliser(text), self.unit) for text in (reference, hypothesis))
         return left, join_compounds(left, right) if self.compounds else right
 
 
@@ -84,18 +91,18 @@ class Score:
     by_columns: tuple[str, ...]
     words: NDArray[np.int64]
     characters: NDArray[np.int64]
-    options: Options
+    options: ScoringOptions
     notes: tuple[str, ...] = ()
     auto: bool = False
 
     @cached_property
-    def total(self) -> Part:
-        counts = Counts.of(self.words, self.characters)
-        return Part(counts, self._interval(np.arange(len(self.ids)), *self.units, DRAWS))
+    def overall(self) -> GroupScore:
+        counts = Counts.from_arrays(self.words, self.characters)
+        return GroupScore(counts, self._interval(np.arange(len(self.ids)), *self.resampling_units, NUM_RESAMPLES))
 
     @property
     def counts(self) -> Counts:
-        return self.total.counts
+        return self.overall.counts
 
     @property
     def wer(self) -> float | None:
@@ -107,31 +114,31 @@ class Score:
 
     @property
     def interval(self) -> Interval | None:
-        return self.total.interval
+        return self.overall.interval
 
     @cached_property
-    def by(self) -> dict[str, dict[str, Part]]:
+    def by(self) -> dict[str, dict[str, GroupScore]]:
         """Column to value to result, values in order of their names."""
         return {column: self._groups(column) for column in self.by_columns}
 
     @cached_property
-    def shown_columns(self) -> tuple[str, ...]:
+    def select_shown_columns(self) -> tuple[str, ...]:
         """The columns of the breakdown that a person would read, speakers last; all of them stand in `by`."""
-        return shown_columns(self)
+        return select_shown_columns(self)
 
-    def rows_by(self, column: str) -> dict[str, NDArray[np.int64]]:
+    def group_rows(self, column: str) -> dict[str, NDArray[np.int64]]:
         """The rows of every value of a column, values in order of their names."""
-        values, numbers = numbered(self.columns[column])
+        values, numbers = number_values(self.columns[column])
         order = np.argsort(numbers, kind="stable")
         parts = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
         return dict(zip(values, parts, strict=True))
 
-    def _groups(self, column: str) -> dict[str, Part]:
-        rows = self.rows_by(column)
+    def _groups(self, column: str) -> dict[str, GroupScore]:
+        rows = self.group_rows(column)
         codes, over = self.group_units(rows)
         return {
-            value: Part(
-                Counts.of(self.words[r], self.characters[r]),
+            value: GroupScore(
+                Counts.from_arrays(self.words[r], self.characters[r]),
                 self._interval(r, codes, over, GROUP_DRAWS, at_least=GROUP_UNITS),
             )
             for value, r in rows.items()
@@ -139,7 +146,7 @@ class Score:
 
     def group_units(self, rows: dict[str, NDArray[np.int64]]) -> tuple[NDArray[np.int64], str]:
         """What a column's groups are resampled by: speakers; utterances where every group is of one speaker."""
-        codes, over = self.units
+        codes, over = self.resampling_units
         if all((codes[r] == codes[r[0]]).all() for r in rows.values()):
             return np.arange(len(self.ids)), "utterances"
         return codes, over
@@ -152,13 +159,13 @@ class Score:
         pairs = np.column_stack([self.words[rows, 1:].sum(axis=1), self.words[rows, :3].sum(axis=1)])
         if len(found) < at_least or not pairs[:, 1].sum():
             return None
-        sums = unit_sums(pairs, units)
-        few = len(found) < FEW
+        sums = sum_by_unit(pairs, units)
+        few = len(found) < MIN_BOOTSTRAP_UNITS
         low, high = jackknife_t(sums) if few else bootstrap_rate(sums, draws=draws, seed=self.options.seed)
         return None if np.isnan(low) else Interval(low, high, over, len(found), "t" if few else "bootstrap")
 
     @cached_property
-    def units(self) -> tuple[NDArray[np.int64], str]:
+    def resampling_units(self) -> tuple[NDArray[np.int64], str]:
         """What is resampled, as a number for each utterance, and its name: speakers, or utterances where fewer than
         two speakers are known (one speaker alone says nothing of others)."""
         codes = self.speaker_codes
@@ -171,13 +178,13 @@ class Score:
         """(utterances,) a number for each speaker; the utterance's own number where none is known."""
         if self.speakers is None:
             return np.arange(len(self.ids))
-        return numbered(self.speakers)[1]
+        return number_values(self.speakers)[1]
 
-    def by_speaker(self) -> dict[str, Counts]:
+    def count_by_speaker(self) -> dict[str, Counts]:
         """The counts of every speaker (of every utterance where none is known)."""
-        names, codes = numbered(self.speakers or self.ids)
+        names, codes = number_values(self.speakers or self.ids)
         both = np.column_stack([self.words, self.characters, np.ones(len(self.ids), dtype=np.int64)])
-        return {n: Counts(*map(int, row)) for n, row in zip(names, unit_sums(both, codes), strict=True)}
+        return {n: Counts(*map(int, row)) for n, row in zip(names, sum_by_unit(both, codes), strict=True)}
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -189,43 +196,43 @@ class Score:
             found.append(
                 "the interval is over utterances: without two known speakers it is too narrow for new speakers"
             )
-        elif self.interval is not None and self.interval.units < FEW:
+        elif self.interval is not None and self.interval.units < MIN_BOOTSTRAP_UNITS:
             found.append(f"only {self.interval.units} speakers: a t interval over the speaker jackknife is given")
-        return (*found, *few_units(self, GROUP_UNITS))
+        return (*found, *make_small_group_warnings(self, GROUP_UNITS))
 
-    def alignment(self, index: int) -> list[Word]:
+    def get_alignment(self, index: int) -> list[AlignedWord]:
         """The aligned words of one utterance, as normalised and counted."""
-        return self.alignments([index])[0]
+        return self.get_alignments([index])[0]
 
-    def alignments(self, rows: Sequence[int] | None = None) -> list[list[Word]]:
+    def get_alignments(self, rows: Sequence[int] | None = None) -> list[list[AlignedWord]]:
         """The aligned words of the utterances numbered `rows` (all of them by default)."""
-        with collector_paused():
+        with pause_gc():
             return self._alignments(range(len(self.ids)) if rows is None else rows)
 
-    def _alignments(self, chosen: Sequence[int]) -> list[list[Word]]:
-        sides = [self.options.tokens(self.references[i], self.hypotheses[i]) for i in chosen]
-        letters = alignment.operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
+    def _alignments(self, chosen: Sequence[int]) -> list[list[AlignedWord]]:
+        sides = [self.options.tokenize_pair(self.references[i], self.hypotheses[i]) for i in chosen]
+        letters = alignment.align_operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
         found = []
         for i, (reference, hypothesis), operations in zip(chosen, sides, letters, strict=True):
             if self.options.notation and markup.has_markup(self.references[i]):
-                path = self.options.path(self.references[i], self.hypotheses[i], self.ids[i])
-                found.append([Word(*step) for step in path])
+                path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
+                found.append([AlignedWord(*step) for step in path])
             else:
                 found.append(_words(operations, reference, hypothesis))
         return found
 
-    def tokens(self, index: int) -> tuple[list[str], list[str]]:
+    def get_tokens(self, index: int) -> tuple[list[str], list[str]]:
         """The units of both sides of one utterance, as normalised."""
-        return self.options.tokens(self.references[index], self.hypotheses[index])
+        return self.options.tokenize_pair(self.references[index], self.hypotheses[index])
 
     def summary(self) -> str:
         """The rate with its counts and interval, one line."""
-        return self.total.summary()
+        return self.overall.summary()
 
     def to_json(self) -> dict[str, Any]:
         """The contract's keys, rates as fractions."""
         groups = {c: {value: part.to_json() for value, part in g.items()} for c, g in self.by.items()}
-        return {**self.total.to_json(), "by": groups}
+        return {**self.overall.to_json(), "by": groups}
 
     def __add__(self, other: Score) -> Score:
         """Both sets of utterances as one; scored alike, with ids that do not meet."""
@@ -258,11 +265,11 @@ class Score:
         return pandas.DataFrame({**texts, **counts, **{k: v for k, v in self.columns.items() if k not in texts}})
 
 
-def _words(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[Word]:
+def _words(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[AlignedWord]:
     found, r, h = [], 0, 0
     for operation in operations:
         left = "" if operation == "I" else reference[r]
         right = "" if operation == "D" else hypothesis[h]
         r, h = r + (operation != "I"), h + (operation != "D")
-        found.append(Word(operation, left, right))
+        found.append(AlignedWord(operation, left, right))
     return found

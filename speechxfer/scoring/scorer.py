@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
-from speechxfer.errors import UserError, nearest
-from speechxfer.scoring import align as alignment
+from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.scoring import alignment as alignment
 from speechxfer.scoring import notation as markup
-from speechxfer.scoring.memory import collector_paused
-from speechxfer.scoring.result import Options, Score
-from speechxfer.scoring.tokens import check_unit, join_compounds, tokens
+from speechxfer.scoring.garbage_collection import pause_gc
+from speechxfer.scoring.result import Score, ScoringOptions
+from speechxfer.scoring.tokens import check_unit, join_compounds, tokenize
 from speechxfer.text.normalise import get_normaliser
 
-BY_AUTO = (2, 200)  # distinct values of a column that `by="auto"` breaks down by
+AUTO_GROUP_SIZES = (2, 200)  # distinct values of a column that `by="auto"` breaks down by
 _CHUNK = 50_000  # utterances aligned together
 
 
@@ -38,7 +38,7 @@ def score(
     compounds: bool = False,
     seed: int = 0,
 ) -> Score:
-    """Score `hypotheses` against `references`, utterance by utterance.
+    """Score `list_hypotheses` against `references`, utterance by utterance.
 
     references, hypotheses: raw texts in the same order. ids: unique names, "1", "2", ... where not given.
     speakers: one name an utterance; intervals are then over speakers. columns: further values of each utterance.
@@ -60,21 +60,21 @@ def score(
         # an utterance of an unknown speaker is its own unit
         who = tuple(s or f"utterance {n}" for s, n in zip(who, names, strict=True)) if any(who) else None
     chosen, notes = _breakdown(by, kept)
-    alignment.check_method(align)
+    alignment.check_align_method(align)
     check_unit(unit)
     if seed < 0:
         raise UserError(f"seed {seed}", fix="a whole number from 0 on")
     if notation and (unit != "word" or compounds):
         raise UserError("sclite's notation is for words as written", fix="leave out --unit and --compounds")
     rule = get_normaliser(normaliser) if isinstance(normaliser, str) else normaliser
-    options = Options(rule, align, unit, notation, compounds, seed)
-    with collector_paused():
-        words, characters = count_all(texts, guesses, names, options)
+    options = ScoringOptions(rule, align, unit, notation, compounds, seed)
+    with pause_gc():
+        words, characters = count_errors(texts, guesses, names, options)
     return Score(names, texts, guesses, who, kept, chosen, words, characters, options, notes, auto=by == "auto")
 
 
-def count_all(
-    references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: Options
+def count_errors(
+    references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(utterances, 4) hits, substitutions, deletions, insertions; (utterances, 2) character errors and lengths."""
     words = np.zeros((len(references), 4), dtype=np.int64)
@@ -83,8 +83,8 @@ def count_all(
         rows = slice(start, start + _CHUNK)
         left = [options.normaliser(text) for text in references[rows]]
         right = [options.normaliser(text) for text in hypotheses[rows]]
-        left_tokens = [tokens(text, options.unit) for text in left]
-        right_tokens = [tokens(text, options.unit) for text in right]
+        left_tokens = [tokenize(text, options.unit) for text in left]
+        right_tokens = [tokenize(text, options.unit) for text in right]
         if options.compounds:
             right_tokens = list(map(join_compounds, left_tokens, right_tokens))
             right = [" ".join(t) for t in right_tokens]
@@ -93,9 +93,9 @@ def count_all(
             marked = [i for i, text in enumerate(references[rows]) if markup.has_markup(text)]
             for i in marked:
                 left_tokens[i], right_tokens[i] = [], []
-        words[rows] = alignment.count(left_tokens, right_tokens, options.align)
+        words[rows] = alignment.count_operations(left_tokens, right_tokens, options.align)
         for i in marked:
-            path = options.path(references[start + i], hypotheses[start + i], ids[start + i])
+            path = options.align_notation(references[start + i], hypotheses[start + i], ids[start + i])
             words[start + i] = [sum(op == letter for op, _, _ in path) for letter in "=SDI"]
             left[i] = " ".join(r for op, r, h in path if r and (h or op == "D"))
             right[i] = " ".join(h for _, _, h in path if h)
@@ -133,8 +133,8 @@ def _breakdown(
     if isinstance(by, str):
         if by != "auto":
             raise UserError(f"by='{by}' is neither 'auto' nor a list of columns", fix=f"by=['{by}']")
-        low, high = BY_AUTO
+        low, high = AUTO_GROUP_SIZES
         return tuple(name for name, values in columns.items() if low <= len(set(values)) <= high), ()
     lacking = [name for name in by if name not in columns]
-    notes = [f"no column '{name}' to break the result down by{nearest(name, columns)}" for name in lacking]
+    notes = [f"no column '{name}' to break the result down by{suggest_nearest(name, columns)}" for name in lacking]
     return tuple(name for name in by if name in columns), tuple(notes)

@@ -13,29 +13,29 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.95
-DRAWS = 10_000
-FEW = 20  # units below which a percentile bootstrap is too narrow
+CONFIDENCE_LEVEL = 0.95
+NUM_RESAMPLES = 10_000
+MIN_BOOTSTRAP_UNITS = 20  # units below which a percentile bootstrap is too narrow
 _CHUNK = 4_000_000  # numbers drawn at once, to bound memory
 
 Array = NDArray[np.float64]
 
 
-def unit_sums(values: NDArray[np.int64], units: NDArray[np.int64]) -> Array:
+def sum_by_unit(values: NDArray[np.int64], units: NDArray[np.int64]) -> Array:
     """Sum the rows of (utterances, k) `values` by unit number: (units, k)."""
     sums = np.zeros((int(units.max()) + 1 if len(units) else 0, values.shape[1]))
     np.add.at(sums, units, values)
     return sums
 
 
-def numbered(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+def number_values(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """The distinct values in order, and of every value its place among them."""
     names = sorted(set(values))
     place = {name: i for i, name in enumerate(names)}
     return names, np.fromiter(map(place.__getitem__, values), dtype=np.int64, count=len(values))
 
 
-def resampled_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:
+def resample_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:
     """(draws, k) sums over as many units as `rows` (units, k) has, drawn with replacement."""
     distinct, times = np.unique(rows, axis=0, return_counts=True)
     share = times / times.sum()
@@ -46,9 +46,9 @@ def resampled_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:
     return np.concatenate(parts)
 
 
-def bootstrap_rate(rows: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+def bootstrap_rate(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of sum(errors) / sum(words). rows: (units, 2) errors and words."""
-    sums = resampled_sums(rows, draws, np.random.default_rng(seed))
+    sums = resample_sums(rows, draws, np.random.default_rng(seed))
     sums = sums[sums[:, 1] > 0]  # a draw of wordless units alone has no rate
     if not len(sums):
         return math.nan, math.nan
@@ -62,9 +62,9 @@ def jackknife_t(rows: Array) -> tuple[float, float]:
     return max(0.0, low) if low == low else low, high
 
 
-def paired_difference(rows: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+def paired_difference(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of rate(b) - rate(a). rows: (units, 4) errors a, words a, errors b, words b."""
-    sums = resampled_sums(rows, draws, np.random.default_rng(seed))
+    sums = resample_sums(rows, draws, np.random.default_rng(seed))
     sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
     if not len(sums):
         return math.nan, math.nan
@@ -89,11 +89,11 @@ def _jackknife(rows: Array, statistic: Callable[[Array], Array]) -> tuple[float,
         return math.nan, math.nan
     values = statistic(left)
     error = math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
-    middle, half = float(statistic(total)), t_quantile(0.5 + LEVEL / 2, n - 1) * error
+    middle, half = float(statistic(total)), t_quantile(0.5 + CONFIDENCE_LEVEL / 2, n - 1) * error
     return middle - half, middle + half
 
 
-def sign_flip(differences: Array, *, draws: int = DRAWS, seed: int = 0) -> float:
+def sign_flip(differences: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> float:
     """Two-sided p that the sum of (units,) differences is no larger than chance: each unit's sign is a coin's.
 
     All 2^n assignments up to 13 units, else `draws` random ones and the observed one (Phipson & Smyth, 2010).
@@ -148,5 +148,5 @@ def _t_distribution(t: float, freedom: int) -> float:
 
 
 def _percentiles(rates: Array) -> tuple[float, float]:
-    low, high = np.percentile(rates, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+    low, high = np.percentile(rates, [100 * (1 - CONFIDENCE_LEVEL) / 2, 100 * (1 + CONFIDENCE_LEVEL) / 2])
     return float(low), float(high)

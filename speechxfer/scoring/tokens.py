@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 
-UNITS = ("word", "char", "mixed")
-NOUNS = {"word": "word", "char": "character", "mixed": "unit"}  # for a person
+SCORING_UNITS = ("word", "char", "mixed")
+UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit"}  # for a person
 
 # Scripts written without spaces between words: kana, Han and its extensions, Thai, Lao, Khmer, Myanmar
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _MIXED = re.compile(rf"[{_UNSPACED}][\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[^\s{_UNSPACED}]+")
 
 
-def tokens(text: str, unit: str = "word") -> list[str]:
+def tokenize(text: str, unit: str = "word") -> list[str]:
     """`word`: what spaces separate. `char`: all characters but spaces. `mixed`: CJK characters, others' words."""
     if unit == "word":
         return text.split()
@@ -24,8 +24,10 @@ def tokens(text: str, unit: str = "word") -> list[str]:
 
 
 def check_unit(unit: str) -> None:
-    if unit not in UNITS:
-        raise UserError(f"no unit named '{unit}'{nearest(unit, UNITS)}", fix=f"one of {', '.join(UNITS)}")
+    if unit not in SCORING_UNITS:
+        raise UserError(
+            f"no unit named '{unit}'{suggest_nearest(unit, SCORING_UNITS)}", fix=f"one of {', '.join(SCORING_UNITS)}"
+        )
 
 
 def join_compounds(reference: list[str], hypothesis: list[str]) -> list[str]:

@@ -52,14 +52,14 @@ _CONTRACTIONS = [
 ]
 
 
-def contractions(text: str) -> str:
+def expand_contractions(text: str) -> str:
     """`can't` is `can not`; a possessive 's stays."""
     for pattern, replacement in _CONTRACTIONS:
         text = pattern.sub(replacement, text)
     return text
 
 
-def abbreviations(text: str) -> str:
+def expand_abbreviations(text: str) -> str:
     """Titles written out, `p.m.` as `pm`, `per cent` as one word, hyphens between letters as spaces."""
     text = re.sub(r"\b[a-z](?:\.[a-z])+\b\.?", lambda found: found[0].replace(".", ""), text)
     text = re.sub(r"\buh[- ](?=huh\b)|\buh-(?=uh\b)", "uh", text)  # yes and no, not fillers
@@ -67,11 +67,11 @@ def abbreviations(text: str) -> str:
     return " ".join(_TITLES.get(word.rstrip("."), word) for word in text.split())
 
 
-def fillers(text: str) -> str:
+def remove_fillers(text: str) -> str:
     return " ".join(word for word in text.split() if word not in _FILLERS)
 
 
-def accents(text: str) -> str:
+def strip_accents(text: str) -> str:
     """`naïve` is `naive`: English writes the words it borrowed either way."""
     if text.isascii():
         return text
@@ -79,7 +79,7 @@ def accents(text: str) -> str:
     return unicodedata.normalize("NFC", re.sub(r"(?<=[a-z])[\u0300-\u036f]+", "", apart))
 
 
-def symbols(text: str) -> str:
+def expand_symbols(text: str) -> str:
     """`$5` is `5 dollars`, `$3.50` is `3 dollars and 50 cents`, `50%` is `50 percent`, `1,000` is `1000`, `5:30` is
     `5 30`, `.5` is `0.5`."""
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
@@ -104,7 +104,7 @@ def _counted(number: str, name: str) -> str:
     return f"{number} {name if number == '1' else {'penny': 'pence'}.get(name, name + 's')}"
 
 
-def numbers(text: str) -> str:
+def convert_numbers(text: str) -> str:
     """Number words as digits: `twenty one` 21, `two hundred and five` 205, `nineteen eighty four` 1984, `third` 3rd,
     `sixties` 60s."""
     words = text.split()

@@ -11,7 +11,7 @@ _RULE = re.compile(r"(?:\[(?P<a>[^\]]*)\]|(?P<b>[^=>\[\]]+?))\s*=>\s*(?P<rest>.*
 _TARGET = re.compile(r"(?:\[(?P<a>[^\]]*)\]|(?P<b>[^/\[\]{}]*?))\s*(?:/\s*(?P<context>.*))?$")
 
 
-class Mapping:
+class GlmMapping:
     """Replaces, from left to right, the first of the file's patterns that stands there as whole words."""
 
     def __init__(self, rules: dict[str, str]) -> None:
@@ -23,7 +23,7 @@ class Mapping:
         return self._any.sub(lambda found: self.rules[found[0]], " ".join(text.split()).lower())
 
 
-def read_glm(path: Path) -> Mapping:
+def read_glm(path: Path) -> GlmMapping:
     """The mapping of a file. `;;` begins a comment, `*` a setting.
 
     Raises UserError naming every line that is no rule, or asks for a context or for alternatives.
@@ -58,7 +58,7 @@ def read_glm(path: Path) -> Mapping:
             problems.add(f"line {number}: nothing to replace")
             continue
         rules.setdefault(pattern, " ".join((target["a"] or target["b"] or "").lower().split()))
-    problems.stop()
+    problems.raise_if_any()
     if not rules:
         raise UserError("no rules", where=str(path))
-    return Mapping(rules)
+    return GlmMapping(rules)

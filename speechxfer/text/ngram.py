@@ -17,10 +17,10 @@ from typing import IO, Any
 
 from speechxfer.errors import UserError
 
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD = "<s>", "</s>", "<unk>"
 # Discounts of n-grams seen once, twice, and more often, where a text is too small to estimate them (lmplz's fallback).
-FALLBACK = (0.5, 1.0, 1.5)
-NEVER = -99.0  # ARPA's log10 of nothing: `<s>` is never predicted
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
+LOG10_ZERO = -99.0  # ARPA's log10 of nothing: `<s>` is never predicted
 
 Ngram = tuple[str, ...]
 Discounts = tuple[float, float, float]
@@ -43,7 +43,7 @@ class NgramModel:
 
     def log10(self, word: str, context: Ngram) -> float:
         """log10 of `word`'s probability after `context`, backing off as ARPA means it. An unknown word is `<unk>`."""
-        word = word if (word,) in self.probabilities[0] else UNKNOWN
+        word = word if (word,) in self.probabilities[0] else UNKNOWN_WORD
         context = context[max(0, len(context) - self.order + 1) :]
         weight = 0.0
         while context and (*context, word) not in self.probabilities[len(context)]:
@@ -65,7 +65,7 @@ class NgramModel:
             file.write("\n\\end\\\n")
 
 
-def estimate(sentences: Iterable[str], order: int) -> NgramModel:
+def train_ngram(sentences: Iterable[str], order: int) -> NgramModel:
     """An n-gram model of `order` words (2 or more) from sentences whose words are parted by spaces.
 
     Counts are held in memory, about 1 GB for ten million words. Raises UserError where there is no word, or an order
@@ -79,7 +79,7 @@ def estimate(sentences: Iterable[str], order: int) -> NgramModel:
     adjusted = [_adjusted(counts, number) for number in range(order)]
     discounts = [_discounts(Counter(found.values())) for found in adjusted]
     uniform = 1 / (len(adjusted[0]) + 1)  # the words, </s> and <unk>; never <s>
-    lower: dict[Ngram, float] = dict.fromkeys(adjusted[0], uniform) | {(UNKNOWN,): uniform}
+    lower: dict[Ngram, float] = dict.fromkeys(adjusted[0], uniform) | {(UNKNOWN_WORD,): uniform}
     probabilities, backoffs = [], []
     for number, found in enumerate(adjusted):
         higher, weights = _interpolated(found, discounts[number], lower, unigrams=number == 0)
@@ -87,7 +87,7 @@ def estimate(sentences: Iterable[str], order: int) -> NgramModel:
         if number:
             backoffs.append({context: math.log10(weight) for context, weight in weights.items()})
         lower = higher
-    probabilities[0][(BEGIN,)] = NEVER
+    probabilities[0][(BEGIN_TOKEN,)] = LOG10_ZERO
     return NgramModel(probabilities, [*backoffs, {}], discounts)
 
 
@@ -95,10 +95,10 @@ def _counts(sentences: Iterable[str], order: int) -> list[Counter[Ngram]]:
     """How often each n-gram stands in the text, by length. `<s>` alone is not counted."""
     counts: list[Counter[Ngram]] = [Counter() for _ in range(order)]
     for sentence in sentences:
-        words = [word for word in sentence.split() if word not in (BEGIN, END, UNKNOWN)]
+        words = [word for word in sentence.split() if word not in (BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD)]
         if not words:
             continue
-        words = [BEGIN, *words, END]
+        words = [BEGIN_TOKEN, *words, END_TOKEN]
         for number, found in enumerate(counts, 1):
             first = 1 if number == 1 else 0
             found.update(zip(*(words[first + place :] for place in range(number)), strict=False))
@@ -110,16 +110,16 @@ def _adjusted(counts: list[Counter[Ngram]], number: int) -> dict[Ngram, int]:
     if number == len(counts) - 1:
         return dict(counts[number])
     follows = Counter(ngram[1:] for ngram in counts[number + 1])
-    return {ngram: count if ngram[0] == BEGIN else follows[ngram] for ngram, count in counts[number].items()}
+    return {ngram: count if ngram[0] == BEGIN_TOKEN else follows[ngram] for ngram, count in counts[number].items()}
 
 
 def _discounts(often: Counter[int]) -> Discounts:
-    """Chen and Goodman's estimate from how many n-grams have the counts 1 to 4; `FALLBACK` where it has no sense."""
+    """Chen and Goodman's estimate from how many n-grams have the counts 1 to 4; `FALLBACK_DISCOUNTS` where it has no sense."""
     if any(not often[count] for count in (1, 2, 3)):
-        return FALLBACK
+        return FALLBACK_DISCOUNTS
     share = often[1] / (often[1] + 2 * often[2])
     one, two, more = (k - (k + 1) * share * often[k + 1] / often[k] for k in (1, 2, 3))
-    return (one, two, more) if 0 < one <= 1 and 0 < two <= 2 and 0 < more <= 3 else FALLBACK
+    return (one, two, more) if 0 < one <= 1 and 0 < two <= 2 and 0 < more <= 3 else FALLBACK_DISCOUNTS
 
 
 def _interpolated(
@@ -139,14 +139,16 @@ def _interpolated(
         kept = (count - discounts[min(count, 3) - 1]) / totals[context]
         found[ngram] = kept + weights[context] * lower[shorter]
     if unigrams:
-        found[(UNKNOWN,)] = weights[()] * lower[(UNKNOWN,)]
+        found[(UNKNOWN_WORD,)] = weights[()] * lower[(UNKNOWN_WORD,)]
     return found, weights
 
 
-def words_of(path: Path) -> list[str]:
+def read_arpa_words(path: Path) -> list[str]:
     """The words of an ARPA file, `<s>`, `</s>` and `<unk>` left out. Raises UserError for a file that is no ARPA."""
     try:
-        return [word for word in _unigrams(path) if word not in (BEGIN, END, UNKNOWN, UNKNOWN.upper())]
+        return [
+            word for word in _unigrams(path) if word not in (BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD, UNKNOWN_WORD.upper())
+        ]
     except (OSError, EOFError) as error:
         raise UserError(f"cannot be read ({getattr(error, 'strerror', None) or error})", where=str(path)) from None
     except (ValueError, IndexError):

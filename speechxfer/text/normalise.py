@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speechxfer.errors import UserError, nearest
+from speechxfer.errors import UserError, suggest_nearest
 
 _CACHE_SIZE = 200_000  # words remembered; normalising is word by word, and a corpus repeats its words
 
@@ -62,12 +62,12 @@ class Normaliser:
             text = rule.apply(text)
         return " ".join(text.split())
 
-    def first(self, count: int) -> Normaliser:
+    def take_first(self, count: int) -> Normaliser:
         """The same normaliser stopped after `count` rules, to measure what each rule does."""
         return Normaliser(f"{self.name}[:{count}]", self.version, self.rules[:count], self.by_word)
 
 
-NAMES = ("none", "basic", "default", "english")
+NORMALISER_NAMES = ("none", "basic", "default", "english")
 
 
 def get_normaliser(name: str) -> Normaliser:
@@ -90,8 +90,8 @@ def get_normaliser(name: str) -> Normaliser:
         version = hashlib.sha256(repr(mapping.rules).encode()).hexdigest()[:12]
         return Normaliser(name, version, (Rule("unicode", _unicode), Rule("GLM", mapping)), by_word=False)
     raise UserError(
-        f"no normaliser named '{name}'{nearest(name, NAMES)}",
-        fix=f"one of {', '.join(NAMES)}, or the path of a .glm file",
+        f"no normaliser named '{name}'{suggest_nearest(name, NORMALISER_NAMES)}",
+        fix=f"one of {', '.join(NORMALISER_NAMES)}, or the path of a .glm file",
     )
 
 
@@ -149,7 +149,7 @@ def _edge(word: str) -> str:
     return (sign[0] if sign else "") + word.strip(_IN_WORDS)
 
 
-def punctuation(text: str) -> str:
+def remove_punctuation(text: str) -> str:
     """`text` without punctuation outside words."""
     text = _RUNS.sub(" ", _BETWEEN_DIGITS.sub(" ", text)).translate(_OUTER)
     return " ".join(filter(None, map(_edge, text.split())))
@@ -163,7 +163,7 @@ DEFAULT_RULES = (
     Rule("unicode", _unicode),
     Rule("case", _case),
     Rule("apostrophes and hyphens", _variants),
-    Rule("punctuation", punctuation),
+    Rule("punctuation", remove_punctuation),
 )
 _BASIC = (
     Rule("compatibility forms", lambda text: unicodedata.normalize("NFKC", text.translate(_INVISIBLE))),
@@ -175,19 +175,19 @@ _BASIC = (
 
 def _english() -> tuple[Rule, ...]:
     from speechxfer.text import english
-    from speechxfer.text.spelling import american
+    from speechxfer.text.spelling import to_american
 
     return (
         Rule("unicode", _unicode),
         Rule("case", _case),
         Rule("apostrophes and hyphens", _variants),
         Rule("bracketed text", _no_brackets),
-        Rule("symbols", english.symbols),
-        Rule("punctuation", punctuation),
-        Rule("contractions", english.contractions),
-        Rule("abbreviations", english.abbreviations),
-        Rule("fillers", english.fillers),
-        Rule("accents", english.accents),
-        Rule("spelling", american),
-        Rule("numbers", english.numbers),
+        Rule("symbols", english.expand_symbols),
+        Rule("punctuation", remove_punctuation),
+        Rule("contractions", english.expand_contractions),
+        Rule("abbreviations", english.expand_abbreviations),
+        Rule("fillers", english.remove_fillers),
+        Rule("accents", english.strip_accents),
+        Rule("spelling", to_american),
+        Rule("numbers", english.convert_numbers),
     )

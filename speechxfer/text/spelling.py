@@ -40,7 +40,7 @@ _FAMILIES = (
 )  # fmt: skip
 
 
-def american(text: str) -> str:
+def to_american(text: str) -> str:
     """Every word in American spelling where it belongs to a family known here."""
     return " ".join(map(_american, text.split()))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
-class Settings(BaseModel):
+class WakeWordSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     word: str = Field(min_length=1, description="The word or phrase, as it is written.")
@@ -18,7 +18,7 @@ class Settings(BaseModel):
     noise: str | None = Field(None, description="A folder or table of noises to mix in, beside the made-up ones.")
     output: Path = Field(description="The detector's folder.")
     overwrite: bool = Field(False, description="Replace a detector that lies there.")
-    target: float = Field(0.1, gt=0, description="False alarms an hour to calibrate for.")
+    false_alarms_per_hour: float = Field(0.1, gt=0, description="False alarms an hour to calibrate for.")
     synthetic: int | None = Field(
         None, ge=0, description="Synthetic recordings of the word; None: 400 without recordings, 120 beside them."
     )
@@ -30,16 +30,18 @@ class Settings(BaseModel):
     held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) kept for calibration.")
     steps: int = Field(1200, ge=1, description="Training steps, in all planned rounds together.")
     batch: int = Field(64, ge=8, description="Windows of 2.4 s to a step.")
-    rounds: int = Field(4, ge=1, description="Planned rounds; before each but the first the negatives are mined.")
-    extra: int = Field(4, ge=0, description="Further rounds, as long as the target does not hold.")
-    check: float = Field(
+    mining_rounds: int = Field(
+        4, ge=1, description="Planned rounds; before each but the first the negatives are mined."
+    )
+    extra_rounds: int = Field(4, ge=0, description="Further rounds, as long as the target does not hold.")
+    validation_share: float = Field(
         0.1, ge=0, lt=0.5, description="Share of speakers (or files) of the negatives that tell whether it holds."
     )
-    minutes: float = Field(20.0, gt=0, description="Of training, after which no further round begins.")
+    max_minutes: float = Field(20.0, gt=0, description="Of training, after which no further round begins.")
     teacher: str = Field(
         "none", description="A frozen encoder that the student also learns from: none, or a MODEL, say whisper-tiny.en."
     )
-    teaching: float = Field(0.5, gt=0, description="Weight of what the teacher says, beside the labels.")
+    distillation_weight: float = Field(0.5, gt=0, description="Weight of what the teacher says, beside the labels.")
     width: int = Field(128, ge=8, le=256, description="Channels of the student.")
     seed: int = 0
     licence: str = Field("not stated", description="Licence of the recordings, for the manifest.")
@@ -52,8 +54,8 @@ class Settings(BaseModel):
         return word
 
 
-MOST_HOURS = 12.0  # of negatives in memory, their variants included: 1.4 GB
-VARIANTS = 1500  # recordings of the word to aim at, by changes of speed, room and clipping
-MOST_VARIANTS = 30  # of one recording
-NEAR = 240  # synthetic near misses
-SENTENCES = 400  # synthetic utterances where there are no negatives
+MAX_NEGATIVE_HOURS = 12.0  # of negatives in memory, their variants included: 1.4 GB
+TARGET_VARIANTS = 1500  # recordings of the word to aim at, by changes of speed, room and clipping
+MAX_VARIANTS_PER_CLIP = 30  # of one recording
+NUM_NEAR_MISSES = 240  # synthetic near misses
+NUM_FILLER_SENTENCES = 400  # synthetic utterances where there are no negatives

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from speechxfer.report.progress import Narrator
+from speechxfer.report.progress import Reporter
 
 LEARNS = ("stages.0.epochs=24", "stages.0.lr=3e-3")
 
 
-class Watcher(Narrator):
+class Watcher(Reporter):
     """Keeps what is said. act: what happens when a bar of this title reaches this step."""
 
     def __init__(self, act: dict[tuple[str, int], Callable[[], None]] | None = None) -> None:
@@ -23,11 +23,11 @@ class Watcher(Narrator):
         self.said: list[str] = []
         self.act = act or {}
 
-    def say(self, words: Any = "") -> None:
+    def info(self, words: Any = "") -> None:
         self.said.append(str(words))
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Callable[[int, int], None]]:
+    def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
         def step(done: int, of: int) -> None:
             self.act.get((title, done), lambda: None)()
 
@@ -49,8 +49,8 @@ def learns() -> tuple[str, ...]:
 
 
 @pytest.fixture
-def quiet() -> Narrator:
-    return Narrator(quiet=True)
+def quiet() -> Reporter:
+    return Reporter(quiet=True)
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def ctrl_c() -> Callable[[], None]:
 @pytest.fixture
 def dev_says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """dev_says(untouched, first epoch, ...): the dev part's error rates, in the order in which they are asked for."""
-    from speechxfer.adaptation.judge import Judge
+    from speechxfer.adaptation.selection.evaluator import Evaluator
 
     def make(*errors: float) -> None:
         given = iter(errors)
-        monkeypatch.setattr(Judge, "dev", lambda *_: next(given))
+        monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(given))
 
     return make
 
@@ -78,7 +78,7 @@ def recipe_values(tiny_whisper: Path, corpus_table: Path) -> dict[str, Any]:
         "encoder": {"name": str(tiny_whisper)},
         "head": {"kind": "seq2seq"},
         "stages": [{"train": "all", "epochs": 2, "lr": 3e-3, "batch_seconds": 2}],
-        "candidates": {"means": [], "untouched": []},
+        "candidates": {"means": [], "pretrained_share": []},
         "device": "cpu",
         "precision": "float32",  # the same on every machine
     }

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from speechxfer.adaptation.batches import TrainingUtterances
-from speechxfer.adaptation.trainee import Trainee, parameter_counts
-from speechxfer.adaptation.trainer import train_stage
+from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
+from speechxfer.adaptation.training.trainer import train_stage
 from speechxfer.config import load_recipe
-from speechxfer.config.recipe import Stage
-from speechxfer.data.augment import Augment
-from speechxfer.data.read import read
-from speechxfer.models import to_adapt
+from speechxfer.config.recipe import StageConfig
+from speechxfer.data.augment import WaveformAugmenter
+from speechxfer.data.reader import read
+from speechxfer.models import build_trainable
 
 STAGES = {"head": ["head"], "top": ["head", "top-1"], "encoder": ["encoder"], "all": ["all"]}
 # what may change in each stage, by the names that transformers gives; each family has two layers
@@ -47,27 +47,27 @@ STATISTICS = re.compile(r"running_|num_batches")
 IDLE = {"conformer": r"k_proj\.bias|linear_k\.bias|pos_conv_embed|masked_spec"}
 
 
-def trainee_for(checkpoint: Path, kind: str, **augment: Any) -> Trainee:
+def trainee_for(checkpoint: Path, kind: str, **augment: Any) -> StagedModule:
     values = {"encoder": {"name": str(checkpoint)}, "head": {"kind": kind}, "device": "cpu", "augment": augment}
     recipe = load_recipe({**values, "stages": [{"train": "head", "epochs": 1, "lr": 1}]})
     torch.manual_seed(0)
-    return Trainee(to_adapt(recipe, ["one", "two", "six"]), recipe.augment)
+    return StagedModule(build_trainable(recipe, ["one", "two", "six"]), recipe.augment)
 
 
 @pytest.fixture
-def train(corpus_table: Path, tmp_path: Path) -> Callable[[Trainee, list[str]], None]:
+def train(corpus_table: Path, tmp_path: Path) -> Callable[[StagedModule, list[str]], None]:
     """train(trainee, parts): two real epochs of a stage, masks in time and over channels included."""
 
-    def run(trainee: Trainee, parts: list[str]) -> None:
+    def run(trainee: StagedModule, parts: list[str]) -> None:
         rows = read(corpus_table).select(range(6))
-        targets = [trainee.model.targets(text) for text in rows["text"]]
-        stage = Stage(train=parts, epochs=2, lr=1e-2, batch_seconds=2.5, weight_decay=0.1)
-        trainee.begin(stage)
+        targets = [trainee.model.encode_target(text) for text in rows["text"]]
+        stage = StageConfig(train=parts, epochs=2, lr=1e-2, batch_seconds=2.5, weight_decay=0.1)
+        trainee.apply_stage(stage)
         errors = iter([0.9, 0.8])
         train_stage(
             trainee,
             stage,
-            TrainingUtterances(rows, targets, Augment(trainee.augment), 0),
+            TrainingDataset(rows, targets, WaveformAugmenter(trainee.augment), 0),
             [0.9] * len(rows),
             measure=lambda: next(errors),
             folder=tmp_path / "checkpoints",
@@ -100,7 +100,7 @@ def test_what_is_frozen_stays_and_what_trains_moves(train, make_encoder, tiny_wh
     if family in ("hubert", "conformer"):
         assert any(STATISTICS.search(name) for name in before), "there is no running statistic to see"
     # what is said to train is what is given a gradient
-    counts = parameter_counts(trainee.model)
+    counts = count_parameters(trainee.model)
     said = sum(part["trained"] for part in counts.values())
     assert said == sum(p.numel() for name, p in network.named_parameters() if name in trains)
     assert said + sum(part["frozen"] for part in counts.values()) == sum(p.numel() for p in network.parameters())
@@ -117,28 +117,28 @@ def test_below_the_split_nothing_is_random(make_encoder, tiny_whisper, spoken, f
     inputs = encoder.prepare([spoken("one", 0, 0.9), spoken("two", 1, 0.5)])
     with torch.no_grad():
         trainee.network.eval()
-        truth = encoder.lower(inputs, 2 if stage == "head" else 1).states
-        trainee.begin(Stage(train=STAGES[stage], epochs=1, lr=1))
+        truth = encoder.forward_to(inputs, 2 if stage == "head" else 1).states
+        trainee.apply_stage(StageConfig(train=STAGES[stage], epochs=1, lr=1))
         assert trainee.training and trainee.split == (2 if stage == "head" else 1)
         for _ in range(2):
-            assert encoder.lower(inputs, trainee.split).states.equal(truth)
+            assert encoder.forward_to(inputs, trainee.split).states.equal(truth)
 
 
 @pytest.mark.parametrize(("parts", "drops"), [(["head", "top-1"], True), (["head"], False)])
 def test_dropout_acts_in_the_layers_that_train(tiny_whisper, spoken, parts, drops):
     trainee = trainee_for(tiny_whisper, "ctc")
-    trainee.begin(Stage(train=parts, epochs=1, lr=1))
+    trainee.apply_stage(StageConfig(train=parts, epochs=1, lr=1))
     encoder = trainee.model.encoder
-    hidden = encoder.lower(encoder.prepare([spoken("one", 0, 0.9)]), trainee.split)
-    first, second = (encoder.upper(hidden).states for _ in range(2))
+    hidden = encoder.forward_to(encoder.prepare([spoken("one", 0, 0.9)]), trainee.split)
+    first, second = (encoder.forward_from(hidden).states for _ in range(2))
     assert first.equal(second) is not drops
 
 
 def test_evaluation_masks_and_drops_nothing(tiny_whisper, spoken):
     trainee = trainee_for(tiny_whisper, "ctc", time_masks=3, freq_masks=3, freq_width=0.5)
-    trainee.begin(Stage(train=["all"], epochs=1, lr=1))
+    trainee.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
     inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
-    labels = torch.tensor([trainee.model.targets("one")])
+    labels = torch.tensor([trainee.model.encode_target("one")])
     losses = {
         mode: {float(trainee.train(mode)(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)}
         for mode in (True, False)
@@ -152,9 +152,9 @@ def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, spoken
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
     trainee.network.dropout.p = 0.0
-    trainee.begin(Stage(train=["all"], epochs=1, lr=1))
+    trainee.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
     inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
-    labels = torch.tensor([trainee.model.targets("one")])
+    labels = torch.tensor([trainee.model.encode_target("one")])
 
     def losses(seed: int, **augment: int) -> list[float]:
         trainee.augment = trainee.augment.model_copy(update=augment)
@@ -166,18 +166,18 @@ def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, spoken
     assert len({*losses(0, time_masks=0, freq_masks=0)}) == 1  # nothing else is random here
 
 
-def rates_of(trainee: Trainee, stage: Stage, table: Path, folder: Path) -> dict[str, tuple[float, float]]:
+def rates_of(trainee: StagedModule, stage: StageConfig, table: Path, folder: Path) -> dict[str, tuple[float, float]]:
     """Name to the rate and the weight decay that the optimiser has for it."""
-    from speechxfer.adaptation.batches import BatchesBySeconds, Collate
-    from speechxfer.adaptation.trainer import StageTrainer, _arguments
+    from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler
+    from speechxfer.adaptation.training.trainer import StageTrainer, _training_arguments
 
-    trainee.begin(stage)
+    trainee.apply_stage(stage)
     trainer = StageTrainer(
         model=trainee,
-        args=_arguments(stage, trainee, folder, 1, 1, 0, "float32"),
-        utterances=TrainingUtterances(read(table).select(range(2)), [[1], [1]], Augment(trainee.augment), 0),
-        data_collator=Collate(trainee.model),
-        batches=BatchesBySeconds([1, 1], most=9, epochs=1, seed=0),
+        args=_training_arguments(stage, trainee, folder, 1, 1, 0, "float32"),
+        utterances=TrainingDataset(read(table).select(range(2)), [[1], [1]], WaveformAugmenter(trainee.augment), 0),
+        data_collator=BatchCollator(trainee.model),
+        batches=DurationBatchSampler([1, 1], most=9, epochs=1, seed=0),
         measure=lambda: 0.0,
     )
     assert np.isclose(trainer.args.learning_rate, stage.lr)
@@ -191,7 +191,7 @@ def rates_of(trainee: Trainee, stage: Stage, table: Path, folder: Path) -> dict[
 
 def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
     trainee = trainee_for(tiny_whisper, "seq2seq")
-    stage = Stage(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
+    stage = StageConfig(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
     rates = rates_of(trainee, stage, corpus_table, tmp_path)
     for name, (rate, decay) in rates.items():
         assert rate == (1e-4 if name.startswith("model.encoder.") else 1e-2)
@@ -202,7 +202,7 @@ def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper
 @pytest.mark.parametrize("encoder_lr", [None, 1e-3])
 def test_lower_layers_learn_slower(make_encoder, corpus_table, tmp_path, encoder_lr):
     trainee = trainee_for(make_encoder("wav2vec2"), "ctc")
-    stage = Stage(train=["all"], epochs=1, lr=1e-2, encoder_lr=encoder_lr, layer_decay=0.5)
+    stage = StageConfig(train=["all"], epochs=1, lr=1e-2, encoder_lr=encoder_lr, layer_decay=0.5)
     top = encoder_lr or 1e-2
     wanted = {"layers.1.": top, "layers.0.": top / 2, "feature_projection": top / 4, "pos_conv_embed": top / 4}
     wanted |= {"wav2vec2.encoder.layer_norm": top / 4, "lm_head": 1e-2}  # this family's norm lies below the layers

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from speechxfer.adaptation import checkpoints as checkpoints_module
-from speechxfer.adaptation import stages as stages_module
 from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.training import checkpoints as checkpoints_module
+from speechxfer.adaptation.training import stages as stages_module
 from speechxfer.config import load_recipe
-from speechxfer.encoders import cache
-from speechxfer.encoders.cache import stores_in
-from speechxfer.report.progress import Narrator
+from speechxfer.encoders import frame_store
+from speechxfer.encoders.frame_store import list_stores
+from speechxfer.report.progress import Reporter
 
 RECIPE = (
     "stages=[{train: head, epochs: 3, lr: 3e-3, batch_seconds: 2.5},"
@@ -37,7 +37,7 @@ def die() -> None:
 def uninterrupted(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     output = tmp_path_factory.mktemp("whole") / "run"
     before, os.environ["SPEECHXFER_FRAMES"] = os.environ["SPEECHXFER_FRAMES"], str(output.parent / "frames")
-    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Narrator(quiet=True))
+    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Reporter(quiet=True))
     os.environ["SPEECHXFER_FRAMES"] = before
     assert [stage["cached"] for stage in run.report["stages"]] == [True, True]
     return run
@@ -47,10 +47,10 @@ def uninterrupted(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPa
 def killed(recipe_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """killed(narrator): runs the recipe in a process of its own, which dies; what it returns is the recipe."""
     monkeypatch.setenv("SPEECHXFER_FRAMES", str(tmp_path / "frames"))
-    monkeypatch.setattr(cache, "SHARD_BYTES", 1)  # a shard a batch
+    monkeypatch.setattr(frame_store, "SHARD_BYTES", 1)  # a shard a batch
     recipe = load_recipe(recipe_values, [*RECIPE, f"output={tmp_path / 'run'}"])
 
-    def run(narrator: Narrator) -> Any:
+    def run(narrator: Reporter) -> Any:
         process = multiprocessing.get_context("fork").Process(
             target=adapt, args=(recipe,), kwargs={"narrator": narrator}
         )
@@ -67,22 +67,22 @@ def killed(recipe_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def resumed(recipe: Any, truth: Any, same_weights: Callable[[Path, Path], bool]) -> None:
-    run = adapt(recipe, resume=True, narrator=Narrator(quiet=True))
+    run = adapt(recipe, resume=True, narrator=Reporter(quiet=True))
     for number, (mine, theirs) in enumerate(zip(run.report["stages"], truth.report["stages"], strict=True)):
         assert [mine[key] for key in ("epochs", "best", "dev", "cached")] == [
             theirs[key] for key in ("epochs", "best", "dev", "cached")
         ]
-        places = [one.folder.checkpoints / f"stage-{number}" for one in (run, truth)]
+        places = [one.run_dir.checkpoints / f"stage-{number}" for one in (run, truth)]
         steps = [sorted(path.name for path in place.glob("checkpoint-*")) for place in places]
         assert steps[0] == steps[1]
         assert all(same_weights(places[0] / name, places[1] / name) for name in steps[0])
-    assert same_weights(run.folder.model, truth.folder.model)
-    assert run.folder.after.read_text() == truth.folder.after.read_text()
+    assert same_weights(run.run_dir.model, truth.folder.model)
+    assert run.run_dir.after.read_text() == truth.folder.after.read_text()
 
 
 def test_while_frames_are_encoded(uninterrupted, killed, watcher, same_weights):
     recipe = killed(watcher({("stage 0, encoding", done): die for done in range(5, 19)}))
-    (left,) = stores_in()
+    (left,) = list_stores()
     assert 0 < left.utterances < 18
     resumed(recipe, uninterrupted, same_weights)
 
@@ -104,7 +104,7 @@ def test_between_stages(uninterrupted, killed, watcher, same_weights, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(stages_module, "train_stage", train)
         recipe = killed(watcher())
-    assert (Path(str(recipe.output)) / "checkpoints" / "stage-0" / stages_module.DONE).is_file()
+    assert (Path(str(recipe.output)) / "checkpoints" / "stage-0" / stages_module.STAGE_DONE_FILE).is_file()
     resumed(recipe, uninterrupted, same_weights)
 
 

@@ -11,15 +11,15 @@ import pytest
 from datasets import Dataset
 from rich.console import Console
 
-from speechxfer.adaptation.judge import Judge
-from speechxfer.adaptation.learning_curve import portions
-from speechxfer.adaptation.plan import plan
+from speechxfer.adaptation.dry_run import estimate_run
+from speechxfer.adaptation.learning_curve import make_subsets
 from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.cli._telling import tell_next
 from speechxfer.data import audio
-from speechxfer.data.read import read
+from speechxfer.data.reader import read
 from speechxfer.errors import UserError
-from speechxfer.report.progress import Narrator
+from speechxfer.report.progress import Reporter
 
 # four speakers of three utterances train, of 0.4 to 0.9 s
 PARTS = ("data.split=ignore", "data.dev=speaker=s4", "data.test=speaker=s5")
@@ -36,7 +36,7 @@ def recipe(recipe_values: dict[str, Any], tmp_path: Path) -> Any:
 
 def table(lengths: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A training part of these speakers' utterances, seconds each."""
-    monkeypatch.setattr(audio, "seconds", lambda row: row["seconds"])
+    monkeypatch.setattr(audio, "measure_duration", lambda row: row["seconds"])
     rows = [{"speaker": who, "seconds": seconds, "text": "one"} for who, each in lengths.items() for seconds in each]
     return Dataset.from_list(rows)
 
@@ -45,7 +45,7 @@ def table(lengths: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch) -> D
 def test_portions_are_nested_and_of_whole_speakers(monkeypatch, seed):
     lengths = {f"s{number}": [1.0 + number % 3] * (5 + number) for number in range(12)}
     part = table(lengths, monkeypatch)
-    quarter, half, whole = portions(part, "speaker", seed)
+    quarter, half, whole = make_subsets(part, "speaker", seed)
     assert [quarter.share, half.share, whole.share] == [0.25, 0.5, 1.0]
     assert set(quarter.rows) < set(half.rows) < set(whole.rows) == set(range(len(part)))
     total = sum(sum(each) for each in lengths.values())
@@ -56,56 +56,56 @@ def test_portions_are_nested_and_of_whole_speakers(monkeypatch, seed):
         assert portion.rows == [row for row, who in enumerate(part["speaker"]) if who in taken]
         assert portion.seconds == pytest.approx(sum(sum(lengths[who]) for who in taken))
         assert abs(portion.seconds - portion.share * total) <= largest / 2  # no other number of them comes nearer
-        assert portion.point(0.5) == {
+        assert portion.to_point(0.5) == {
             "share": portion.share,
             "hours": portion.seconds / 3600,
             "utterances": len(portion.rows),
             "dev": 0.5,
         }
-    assert portions(part, "speaker", seed) == [quarter, half, whole]
+    assert make_subsets(part, "speaker", seed) == [quarter, half, whole]
 
 
 def test_another_seed_takes_other_speakers(monkeypatch):
     part = table({f"s{number}": [1.0] * 4 for number in range(12)}, monkeypatch)
-    assert len({tuple(portions(part, "speaker", seed)[0].rows) for seed in range(8)}) > 1
+    assert len({tuple(make_subsets(part, "speaker", seed)[0].rows) for seed in range(8)}) > 1
 
 
 def test_without_speakers_it_is_utterances(monkeypatch):
     part = table({"s1": [1.0] * 10, "s2": [1.0] * 10}, monkeypatch)  # two are no quarter
     for column in ("speaker", "nobody"):
-        quarter, half, _ = portions(part, column, 0)
+        quarter, half, _ = make_subsets(part, column, 0)
         assert (len(quarter.rows), len(half.rows)) == (5, 10) and set(quarter.rows) < set(half.rows)
     unnamed = table({"": [1.0] * 8, "s1": [1.0] * 2, "s2": [1.0] * 2}, monkeypatch)
-    quarter, half, _ = portions(unnamed, "speaker", 0)
+    quarter, half, _ = make_subsets(unnamed, "speaker", 0)
     assert len(quarter.rows) in (2, 3, 4) and set(quarter.rows) < set(half.rows)
     with pytest.raises(UserError, match="2 training utterances are too few for a learning curve"):
-        portions(table({"s1": [1.0, 1.0]}, monkeypatch), "speaker", 0)
+        make_subsets(table({"s1": [1.0, 1.0]}, monkeypatch), "speaker", 0)
 
 
 def test_one_speaker_of_nearly_everything(monkeypatch):
     """Still three sizes, each larger than the one before."""
     for seed in range(6):
         part = table({"loud": [1.0] * 40, "a": [1.0], "b": [1.0]}, monkeypatch)
-        sizes = [len(portion.rows) for portion in portions(part, "speaker", seed)]
+        sizes = [len(portion.rows) for portion in make_subsets(part, "speaker", seed)]
         assert sizes == sorted(set(sizes)) and len(sizes) == 3
 
 
 def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
     heard: list[tuple[str, set[str]]] = []
-    whole = Judge._evaluate
+    whole = Evaluator._evaluate
 
     def note(self, model, part, title):
         heard.append((title, set(part["speaker"])))
         return whole(self, model, part, title)
 
-    monkeypatch.setattr(Judge, "_evaluate", note)
+    monkeypatch.setattr(Evaluator, "_evaluate", note)
     narrator = watcher()
     run = adapt(recipe, learning_curve=True, narrator=narrator)
     curve = run.report["learning_curve"]
     assert [point["share"] for point in curve] == [0.25, 0.5, 1.0]
     assert [point["utterances"] for point in curve] == [3, 6, 12]  # of one, two and four speakers
     rows = [row for row in read(recipe.data.train) if row["speaker"] not in ("s4", "s5")]
-    assert curve[2]["hours"] == pytest.approx(sum(audio.seconds(row) for row in rows) / 3600)
+    assert curve[2]["hours"] == pytest.approx(sum(audio.measure_duration(row) for row in rows) / 3600)
     assert 0 < curve[0]["hours"] < curve[1]["hours"] < curve[2]["hours"]
     assert curve[2]["dev"] == min(candidate["dev"] for candidate in run.report["candidates"])
     assert narrator.heard("learning curve, 25% of the training part: 3 utterances")
@@ -113,12 +113,12 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
     assert [title for title, who in heard if "s5" in who] == ["adapted, test"]
     # light: what was measured, and curves for TensorBoard
     for portion, point in zip(("25", "50"), curve, strict=False):
-        place = run.folder.path / "learning-curve" / portion
+        place = run.run_dir.path / "learning-curve" / portion
         assert {path.name for path in place.iterdir()} == {"point.json", "logs"}
         assert json.loads((place / "point.json").read_text()) == point
-    page = run.folder.html.read_text(encoding="utf-8")
+    page = run.run_dir.html.read_text(encoding="utf-8")
     assert "What more speech brings" in page and page.count('<th scope="row">') >= 3
-    screen = Narrator()
+    screen = Reporter()
     screen.console = Console(file=io.StringIO(), width=200)
     tell_next(run, screen)
     told = screen.console.file.getvalue()
@@ -128,10 +128,10 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
 
 def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
     plain = adapt(recipe.model_copy(update={"output": str(tmp_path / "plain")}), narrator=quiet)
-    assert "learning_curve" not in plain.report and not (plain.folder.path / "learning-curve").exists()
+    assert "learning_curve" not in plain.report and not (plain.run_dir.path / "learning-curve").exists()
     curved = adapt(recipe, learning_curve=True, narrator=quiet)
-    assert same_weights(plain.folder.model, curved.folder.model)
-    assert plain.folder.after.read_text() == curved.folder.after.read_text()
+    assert same_weights(plain.run_dir.model, curved.run_dir.model)
+    assert plain.run_dir.after.read_text() == curved.run_dir.after.read_text()
     # a finished run gets its curve, and trains nothing of its own again
     late = adapt(
         recipe.model_copy(update={"output": str(tmp_path / "plain")}), resume=True, learning_curve=True, narrator=quiet
@@ -169,19 +169,19 @@ def test_it_is_taken_up_where_it_stopped(recipe, quiet, watcher, ctrl_c, tmp_pat
 
 
 def test_a_dry_run_counts_it(recipe, watcher, tmp_path):
-    plain, narrator = plan(recipe, narrator=watcher()), watcher()
-    planned = plan(recipe, learning_curve=True, narrator=narrator)
+    plain, narrator = estimate_run(recipe, narrator=watcher()), watcher()
+    planned = estimate_run(recipe, learning_curve=True, narrator=narrator)
     quarter, half = planned["learning_curve"]
     assert planned["steps"] == plain["steps"] + quarter["steps"] + half["steps"]
     assert planned["disk_mb"] > plain["disk_mb"] and "learning_curve" not in plain
     assert narrator.heard(f"25% of train: 3 utterances, {quarter['steps']} steps")
     assert 0 <= quarter["seconds"] <= half["seconds"]
-    run = adapt(recipe, learning_curve=True, narrator=Narrator(quiet=True))
+    run = adapt(recipe, learning_curve=True, narrator=Reporter(quiet=True))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     taken = 0
     for number in (0, 1):
-        events = EventAccumulator(str(run.folder.path / "learning-curve" / "25" / "logs" / f"stage-{number}"))
+        events = EventAccumulator(str(run.run_dir.path / "learning-curve" / "25" / "logs" / f"stage-{number}"))
         events.Reload()
         taken += max(event.step for event in events.Scalars("eval/error"))
     assert quarter["steps"] == taken

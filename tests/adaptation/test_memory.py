@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechxfer.adaptation import caching
+from speechxfer.adaptation.cache import feature_cache
 from speechxfer.adaptation.run import adapt
-from speechxfer.adaptation.trainee import Trainee
+from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 
@@ -21,7 +21,7 @@ def memory(monkeypatch):
 
     def make(fails) -> list[int]:
         sizes: list[int] = []
-        whole = Trainee.forward
+        whole = StagedModule.forward
 
         def forward(self, **inputs):
             sizes.append(len(inputs["lengths"]))
@@ -29,7 +29,7 @@ def memory(monkeypatch):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
             return whole(self, **inputs)
 
-        monkeypatch.setattr(Trainee, "forward", forward)
+        monkeypatch.setattr(StagedModule, "forward", forward)
         return sizes
 
     return make
@@ -51,15 +51,15 @@ def test_the_stage_starts_anew_from_its_start(small, watcher, memory, same_weigh
     narrator = watcher()
     halved = adapt(small("stages.0.batch_seconds=5"), narrator=narrator)
     assert narrator.heard("epoch 1, ") and narrator.heard("out of GPU memory") and sum(sizes[:2]) == 9
-    asked = small("stages.0.batch_seconds=2.5", "stages.0.accumulate=2", f"output={tmp_path / 'asked'}")
+    asked = small("stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}")
     truth = adapt(asked, narrator=watcher())
     found = [
-        sorted(path.name for path in (run.folder.checkpoints / "stage-0").glob("checkpoint-*"))
+        sorted(path.name for path in (run.run_dir.checkpoints / "stage-0").glob("checkpoint-*"))
         for run in (halved, truth)
     ]
     assert found[0] == found[1]
     for name in found[0]:
-        assert same_weights(halved.folder.checkpoints / "stage-0" / name, truth.folder.checkpoints / "stage-0" / name)
+        assert same_weights(halved.run_dir.checkpoints / "stage-0" / name, truth.run_dir.checkpoints / "stage-0" / name)
 
 
 def test_a_resumed_run_keeps_the_smaller_batches(small, watcher, ctrl_c, memory, same_weights, tmp_path):
@@ -68,15 +68,15 @@ def test_a_resumed_run_keeps_the_smaller_batches(small, watcher, ctrl_c, memory,
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({("stage 0 (all)", 1): ctrl_c}))
     stored = json.loads((Path(str(recipe.output)) / "checkpoints/stage-0/batches.json").read_text())
-    assert stored == {"batch_seconds": 2.5, "accumulate": 2}
+    assert stored == {"batch_seconds": 2.5, "gradient_accumulation": 2}
     before = len(sizes)
     resumed = adapt(recipe, resume=True, narrator=watcher())
     assert len(sizes) - before >= 3 + 1  # the rest of the first epoch, and the second
-    asked = small("stages.0.batch_seconds=2.5", "stages.0.accumulate=2", f"output={tmp_path / 'asked'}")
+    asked = small("stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}")
     name = resumed.report["stages"][0]["best"]
     truth = adapt(asked, narrator=watcher())
     assert truth.report["stages"][0]["best"] == name
-    assert same_weights(resumed.folder.checkpoints / "stage-0" / name, truth.folder.checkpoints / "stage-0" / name)
+    assert same_weights(resumed.run_dir.checkpoints / "stage-0" / name, truth.run_dir.checkpoints / "stage-0" / name)
 
 
 def test_memory_that_never_suffices_is_one_message(small, quiet, memory):
@@ -89,7 +89,7 @@ def test_memory_that_never_suffices_is_one_message(small, quiet, memory):
 
 def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, monkeypatch):
     """What measuring takes is no matter of the stage's batches."""
-    real = SpeechModel.answer
+    real = SpeechModel.predict
 
     def cramped(model, waveforms):
         if len(waveforms) > 1:
@@ -97,7 +97,7 @@ def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, mo
         return real(model, waveforms)
 
     truth = adapt(small(), narrator=watcher())
-    monkeypatch.setattr(SpeechModel, "answer", cramped)
+    monkeypatch.setattr(SpeechModel, "predict", cramped)
     narrator = watcher()
     run = adapt(small("overwrite=true"), narrator=narrator)
     assert not narrator.heard("from here on")
@@ -108,7 +108,7 @@ def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, 
     def never(model, waveforms):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr(SpeechModel, "answer", never)
+    monkeypatch.setattr(SpeechModel, "predict", never)
     with pytest.raises(UserError, match=r"out of GPU memory with one utterance of 0\.\d s") as caught:
         adapt(small(), narrator=quiet)
     assert "device cpu" in str(caught.value)
@@ -116,14 +116,14 @@ def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, 
 
 def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch, tmp_path):
     monkeypatch.setenv("SPEECHXFER_FRAMES", str(tmp_path / "frames"))  # another test may have kept the same
-    recipe, lower = small("stages.0.train=head", "cache={use: always}"), caching.lower
+    recipe, lower = small("stages.0.train=head", "cache={use: always}"), feature_cache.encode_to_split
 
     def cramped(model, inputs, split):
         if len(inputs.lengths) > 1:  # one is the probe of their size
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return lower(model, inputs, split)
 
-    monkeypatch.setattr(caching, "lower", cramped)
+    monkeypatch.setattr(feature_cache, "encode_to_split", cramped)
     with pytest.raises(UserError, match="out of GPU memory") as caught:
         adapt(recipe, narrator=quiet)
     assert "decoding.batch_seconds" in str(caught.value)
@@ -133,6 +133,6 @@ def test_another_error_is_not_taken_for_it(small, quiet, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Trainee, "forward", fail)
+    monkeypatch.setattr(StagedModule, "forward", fail)
     with pytest.raises(ZeroDivisionError):
         adapt(small(), narrator=quiet)

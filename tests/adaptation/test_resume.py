@@ -15,11 +15,11 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
-from speechxfer.adaptation import batches
-from speechxfer.adaptation import checkpoints as checkpoints_module
-from speechxfer.adaptation.checkpoints import last_whole_checkpoint
-from speechxfer.adaptation.judge import Judge
 from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.selection.evaluator import Evaluator
+from speechxfer.adaptation.training import batching
+from speechxfer.adaptation.training import checkpoints as checkpoints_module
+from speechxfer.adaptation.training.checkpoints import find_last_valid_checkpoint
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel
 
@@ -37,10 +37,10 @@ FIRST, SECOND = "stage 0 (head)", "stage 1 (all)"
 def uninterrupted(recipe_values, tmp_path_factory):
     """The whole run, the steps of an epoch, and where its checkpoints lie."""
     from speechxfer.config import load_recipe
-    from speechxfer.report.progress import Narrator
+    from speechxfer.report.progress import Reporter
 
     output = tmp_path_factory.mktemp("whole") / "run"
-    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Narrator(quiet=True))
+    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Reporter(quiet=True))
     steps = max(int(path.name.partition("-")[2]) for path in (output / "checkpoints/stage-0").glob("checkpoint-*")) // 2
     assert steps >= 3
     return run, steps
@@ -57,9 +57,9 @@ def equal(run, truth, same_weights) -> bool:
     """Both stages' last checkpoints and best epochs, the answers, and the log of epochs."""
     for number in (0, 1):
         mine, theirs = (one.folder.checkpoints / f"stage-{number}" for one in (run, truth))
-        assert last_whole_checkpoint(mine) is not None
-        assert Path(str(last_whole_checkpoint(mine))).name == Path(str(last_whole_checkpoint(theirs))).name
-        if not same_weights(Path(str(last_whole_checkpoint(mine))), Path(str(last_whole_checkpoint(theirs)))):
+        assert find_last_valid_checkpoint(mine) is not None
+        assert Path(str(find_last_valid_checkpoint(mine))).name == Path(str(find_last_valid_checkpoint(theirs))).name
+        if not same_weights(Path(str(find_last_valid_checkpoint(mine))), Path(str(find_last_valid_checkpoint(theirs)))):
             return False
         keys = ("epochs", "best", "dev")
         assert [run.report["stages"][number][k] for k in keys] == [truth.report["stages"][number][k] for k in keys]
@@ -86,7 +86,7 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
         adapt(recipe, narrator=narrator)
     assert narrator.heard(f"interrupted at step {step} of ")
     place = Path(str(recipe.output)) / "checkpoints" / ("stage-0" if title == FIRST else "stage-1")
-    assert Path(str(last_whole_checkpoint(place))).name == f"checkpoint-{step}"
+    assert Path(str(find_last_valid_checkpoint(place))).name == f"checkpoint-{step}"
     assert not (Path(str(recipe.output)) / "report.json").exists()
     with pytest.raises(UserError, match="an unfinished run lies there"):
         adapt(recipe, narrator=quiet)
@@ -98,20 +98,20 @@ def test_a_stage_of_half_an_epoch_ends_once(tiny_recipe, watcher, quiet, tmp_pat
     """Killed after its last checkpoint and before it is called done: nothing is left to train."""
     recipe = tiny_recipe("stages.0.epochs=1.5")
     truth = adapt(recipe, narrator=quiet)
-    folder = truth.folder
+    folder = truth.run_dir
     for path in (folder.path / "report.json", folder.checkpoints / "stage-0" / "stage_done.json"):
         path.unlink()
-    steps = last_whole_checkpoint(folder.checkpoints / "stage-0")
+    steps = find_last_valid_checkpoint(folder.checkpoints / "stage-0")
     again = adapt(recipe, resume=True, narrator=quiet)
     assert [one["epoch"] for one in again.report["stages"][0]["epochs"]] == [1.0, 1.5]
-    assert last_whole_checkpoint(folder.checkpoints / "stage-0") == steps
+    assert find_last_valid_checkpoint(folder.checkpoints / "stage-0") == steps
     assert again.after.to_json() == truth.after.to_json()
 
 
 def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher, quiet, ctrl_c):
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({(FIRST, 2): ctrl_c}))
-    checkpoint = Path(str(last_whole_checkpoint(Path(str(recipe.output)) / "checkpoints" / "stage-0")))
+    checkpoint = Path(str(find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints" / "stage-0")))
     took = json.loads((checkpoint / "seconds.json").read_text())
     assert 0 < took < 900
     (checkpoint / "seconds.json").write_text("1000.5")
@@ -123,7 +123,7 @@ def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher,
 def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
     uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, monkeypatch
 ):
-    monkeypatch.setattr(batches, "loading_workers", lambda device: 2)
+    monkeypatch.setattr(batching, "count_loader_workers", lambda device: 2)
 
     def ctrl_c_for_all() -> None:  # as a terminal sends it to its whole foreground
         children = multiprocessing.active_children()
@@ -146,13 +146,13 @@ def test_ctrl_c_twice_stops_at_once(recipe, watcher, quiet, ctrl_c):
 
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({(FIRST, 1): twice}))
-    assert last_whole_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0") is None
+    assert find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0") is None
 
 
 def test_ctrl_c_while_dev_is_measured_waits_for_the_measure(recipe, watcher, ctrl_c, uninterrupted):
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({(f"{FIRST}, dev", 3): ctrl_c}))
-    checkpoint = last_whole_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0")
+    checkpoint = find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0")
     state = json.loads((Path(str(checkpoint)) / "trainer_state.json").read_text())
     assert state["global_step"] == uninterrupted[1]
     assert [entry["eval_error"] for entry in state["log_history"] if "eval_error" in entry]
@@ -218,7 +218,7 @@ def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, watcher, ctrl_c):
 def test_patience_counts_the_epochs_before_the_interruption(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
     recipe = tiny_recipe("stages.0.epochs=9", "stages.0.patience=2", "stages.0.batch_seconds=99")  # a step an epoch
     errors = iter([0.9, 0.5, 0.6, 0.9, 0.7, 0.1, 0.1])  # the untouched model is measured again on resuming
-    monkeypatch.setattr(Judge, "dev", lambda *_: next(errors))
+    monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(errors))
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({("stage 0 (all)", 2): ctrl_c}))
     run = adapt(recipe, resume=True, narrator=quiet)
@@ -228,7 +228,7 @@ def test_patience_counts_the_epochs_before_the_interruption(tiny_recipe, watcher
 def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
     recipe = tiny_recipe("stages.0.epochs=9", "stages.0.patience=1", "stages.0.batch_seconds=99")
     errors = iter([0.9, 0.5, 0.6, 0.9, 0.1, 0.1])
-    monkeypatch.setattr(Judge, "dev", lambda *_: next(errors))
+    monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(errors))
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, narrator=watcher({("stage 0 (all)", 2): ctrl_c}))
     run = adapt(recipe, resume=True, narrator=quiet)
@@ -259,7 +259,7 @@ def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_we
     assert "--resume" in str(caught.value) and str(recipe.output) in str(caught.value)
     place = Path(str(recipe.output)) / "checkpoints/stage-0"
     assert (place / f"checkpoint-{2 * each}" / "model.safetensors").read_bytes() == b"half"
-    assert Path(str(last_whole_checkpoint(place))).name == f"checkpoint-{each}"
+    assert Path(str(find_last_valid_checkpoint(place))).name == f"checkpoint-{each}"
     assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
 
 

@@ -14,15 +14,15 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from speechxfer.adaptation.evaluation import of_forgetting
+from speechxfer.adaptation.predictions import make_forgetting_warnings
 from speechxfer.adaptation.run import adapt
 from speechxfer.cli import build_app
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
-from speechxfer.data.read import read
+from speechxfer.data.reader import read
 from speechxfer.errors import UserError
 from speechxfer.models import load
-from speechxfer.report.progress import Narrator
+from speechxfer.report.progress import Reporter
 
 FILES = {"recipe.yaml", "model", "report.json", "report.html", "before.jsonl", "after.jsonl", "checkpoints", "logs"}
 SCORE = {"wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "interval"}
@@ -58,7 +58,7 @@ def test_the_report_has_the_contracts_keys(won):
     assert set(report["speed"]) >= {"audio_seconds", "wall_seconds", "peak_memory_mb", "device"}
     rows = read(won.report["provenance"]["recipe"]["data"]["train"])
     test = rows.filter(lambda row: row["split"] == "test")
-    assert report["speed"]["audio_seconds"] == pytest.approx(sum(audio.seconds(row) for row in test), abs=0.01)
+    assert report["speed"]["audio_seconds"] == pytest.approx(sum(audio.measure_duration(row) for row in test), abs=0.01)
     assert set(report["provenance"]) >= {"versions", "checkpoint", "data", "recipe", "seed", "python"}
     assert {part: stated["utterances"] for part, stated in report["parts"].items()} == {
         "train": 9,
@@ -99,10 +99,10 @@ def test_every_line_of_the_answers(won):
 def test_the_saved_model_gives_the_answers_of_the_report(won):
     rows = [row for row in read(won.report["provenance"]["recipe"]["data"]["train"]) if row["split"] == "test"]
     model = load(won.folder.path, device="cpu")
-    said = [model.answer([audio.load(row)])[0] for row in rows]
+    said = [model.predict([audio.load_waveform(row)])[0] for row in rows]
     assert said == [line["hypothesis"] for line in lines_of(won.folder.path / "after.jsonl")]
-    with model.padded():
-        padded = [model.answer([audio.load(row)])[0] for row in rows]
+    with model.use_padding():
+        padded = [model.predict([audio.load_waveform(row)])[0] for row in rows]
     truth = jiwer.process_words([row["text"] for row in rows], [text.lower() or " " for text in padded])
     assert won.report["after_padded_to_30s"]["wer"] == pytest.approx(truth.wer)
 
@@ -111,7 +111,7 @@ def test_the_untouched_model_was_scored_as_its_authors_run_it(won, tiny_whisper)
     rows = [row for row in read(won.report["provenance"]["recipe"]["data"]["train"]) if row["split"] == "test"]
     untouched = load(tiny_whisper, device="cpu")
     assert untouched.settings.pad_to_30s
-    said = [untouched.answer([audio.load(row)])[0] for row in rows]
+    said = [untouched.predict([audio.load_waveform(row)])[0] for row in rows]
     assert said == [line["hypothesis"] for line in lines_of(won.folder.path / "before.jsonl")]
 
 
@@ -190,7 +190,7 @@ def test_a_finished_run_is_not_trained_again(won, recipe_values, learns, watcher
 
 def test_progress_on_a_terminal(small, tmp_path):
     """Bars within bars: a stage's, and its dev part's."""
-    narrator, screen = Narrator(), io.StringIO()
+    narrator, screen = Reporter(), io.StringIO()
     narrator.console = Console(file=screen, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     adapt(small("stages.0.epochs=1"), narrator=narrator)
     assert "stage 0 (all), dev" in screen.getvalue() and "checking train" in screen.getvalue()
@@ -255,14 +255,14 @@ def test_a_tables_own_hypothesis_is_not_ours(recipe_values, quiet, corpus_table,
 
 def test_what_was_forgotten_is_measured(tiny_recipe, quiet, corpus_table, learns):
     """The other speech here is the corpus itself, so the adapted model hears it better, and nothing is warned of."""
-    run = adapt(tiny_recipe(*learns, f"data.other={corpus_table}"), narrator=quiet)
+    run = adapt(tiny_recipe(*learns, f"data.retention={corpus_table}"), narrator=quiet)
     before, after = (run.report["forgetting"][side] for side in ("before", "after"))
     assert before["utterances"] == after["utterances"] == 18
     assert after["wer"] < before["wer"]
     assert not [warning for warning in run.report["warnings"] if "other speech" in warning]
-    (warning,) = of_forgetting(heard(0.1), heard(0.125))
+    (warning,) = make_forgetting_warnings(heard(0.1), heard(0.125))
     assert warning.startswith("other speech is heard worse: 10.0% before, 12.5% after; a share of untouched weights")
-    assert of_forgetting(heard(0.1), heard(0.1)) == of_forgetting(None, heard(0.1)) == []
+    assert make_forgetting_warnings(heard(0.1), heard(0.1)) == make_forgetting_warnings(None, heard(0.1)) == []
 
 
 def heard(wer: float) -> Any:

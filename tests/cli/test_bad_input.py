@@ -358,7 +358,7 @@ def test_whoever_imports_a_broken_torchaudio(
                 raise ModuleNotFoundError("Failed to import transformers.models.whisper") from error
             raise
 
-    monkeypatch.setattr("speechxfer.data.read.read", imports)
+    monkeypatch.setattr("speechxfer.data.reader.decode_frames", imports)
     code, _, err = run("check", spoken)
     assert code == 2
     one_message(err, "torchaudio cannot be imported beside this torch")
@@ -372,7 +372,7 @@ def test_an_unexpected_exception_is_not_hidden(
     def fail(*_: object, **__: object) -> None:
         raise error("a fault of ours")
 
-    monkeypatch.setattr("speechxfer.data.read.read", fail)
+    monkeypatch.setattr("speechxfer.data.reader.decode_frames", fail)
     done = CliRunner().invoke(build_app(), ["check", str(spoken)])
     assert type(done.exception) is error  # Python shows its traceback
     assert done.exit_code == 1

@@ -23,12 +23,12 @@ def stores(tiny_whisper: Path) -> dict[int, Path]:
     import torch
     from transformers import WhisperFeatureExtractor, WhisperModel
 
-    from speechxfer.encoders.cache import FrameStore
-    from speechxfer.encoders.whisper import UnpaddedWhisper
+    from speechxfer.encoders.frame_store import FrameStore
+    from speechxfer.encoders.whisper import WhisperEncoderWrapper
     from speechxfer.shapes import Hidden
 
     network = WhisperModel.from_pretrained(tiny_whisper)
-    encoder = UnpaddedWhisper(network.encoder, WhisperFeatureExtractor.from_pretrained(tiny_whisper))
+    encoder = WhisperEncoderWrapper(network.encoder, WhisperFeatureExtractor.from_pretrained(tiny_whisper))
     made = {}
     for layer in (-1, 2):
         store = FrameStore(encoder, layer, name="tiny")

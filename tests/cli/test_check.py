@@ -18,8 +18,8 @@ from transformers import (
 from typer.testing import CliRunner
 
 from speechxfer.cli import build_app
-from speechxfer.data.audio import load
-from speechxfer.data.read import read
+from speechxfer.data.audio import load_waveform
+from speechxfer.data.reader import read
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -67,7 +67,7 @@ def test_bad_rows_are_named_and_left_out(table: Path, tmp_path: Path) -> None:
         ("audio/2.wav", "../audio/2.wav", "0001"),
         ("audio/3.wav", "../audio/3.wav", "0001"),
     ]
-    assert [len(load(row)) for row in rows] == [8000] * 3
+    assert [len(load_waveform(row)) for row in rows] == [8000] * 3
     assert run(clean)[0] == 0
 
 

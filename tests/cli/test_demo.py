@@ -31,9 +31,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sentences a part, and one short epoch."""
-    few = {part: lines[:2] for part, lines in demo_corpus.sentences().items()}
+    few = {part: lines[:2] for part, lines in demo_corpus.make_sentences().items()}
     whole = speechxfer.config.load_recipe
-    monkeypatch.setattr(demo_corpus, "sentences", lambda: few)
+    monkeypatch.setattr(demo_corpus, "make_sentences", lambda: few)
     monkeypatch.setattr(
         speechxfer.config, "load_recipe", lambda name, given: whole(name, [*given, "stages.0.epochs=1"])
     )

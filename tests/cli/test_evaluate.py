@@ -61,7 +61,7 @@ def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken
     assert f"{100 * truth.wer:.1f} %" in out.replace("WER ", "")
     seconds = sum(soundfile.info(spoken.parent / row["audio"]).duration for row in rows)
     assert report["speed"]["audio_seconds"] == pytest.approx(seconds, abs=0.01)
-    assert report["provenance"]["options"] == {"language": None, "beams": 1, "padded_to_30s": True}
+    assert report["provenance"]["options"] == {"language": None, "beam_size": 1, "padded_to_30s": True}
     # what the answers' own scoring says is the same
     scored = CliRunner().invoke(
         build_app(), ["score", str(folder / "after.jsonl"), "--normalise", report["normaliser"], "--json", "-", "-q"]
@@ -72,7 +72,7 @@ def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken
 def test_the_hypotheses_are_the_models_own(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
     run(whisper, spoken, "--output", tmp_path / "o", "-q")
     waveforms = [soundfile.read(spoken.parent / f"audio/{n}.wav", dtype="float32")[0] for n in range(6)]
-    said = [text for waveform in waveforms for text in load(whisper, device="cpu").answer([waveform])]
+    said = [text for waveform in waveforms for text in load(whisper, device="cpu").predict([waveform])]
     assert [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")] == said
     assert len(set(said)) > 1, "the random model says the same of everything, so this test would see nothing"
 
@@ -140,14 +140,14 @@ def test_a_run_folder_and_a_model_saved_by_us_are_the_same_model(
 
 def test_padding_and_beams_act_and_are_stated(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
     said = {}
-    for options in ("--padded", "--unpadded", "--beams=3"):
+    for options in ("--padded", "--unpadded", "--beam-size=3"):
         run(whisper, spoken, options, "--output", tmp_path / "o", "-q")
         stated = json.loads((tmp_path / "o/report.json").read_text())["provenance"]["options"]
         assert stated["padded_to_30s"] is (options != "--unpadded")
-        assert stated["beams"] == (3 if options == "--beams=3" else 1)
+        assert stated["beams"] == (3 if options == "--beam-size=3" else 1)
         said[options] = [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")]
     assert said["--padded"] != said["--unpadded"]
-    assert said["--padded"] != said["--beams=3"]
+    assert said["--padded"] != said["--beam-size=3"]
 
 
 def test_breakdown_and_normaliser_by_choice(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_bad_rows_stop_before_any_work(
     soundfile.write(spoken.parent / "audio/long.wav", np.zeros(31 * 16_000), 16_000)
     (spoken.parent / "audio/1.wav").write_text("not audio")
     spoken.write_text(spoken.read_text() + "audio/gone.wav,bad,0001,south\naudio/long.wav,bad,0001,south\n")
-    monkeypatch.setattr("speechxfer.adaptation.evaluate.evaluate_part", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr("speechxfer.adaptation.evaluate.evaluate_split", lambda *_, **__: pytest.fail("it began"))
     _, err = run(whisper, spoken, code=2)
     for named in (
         "row 2, audio/1.wav: is text",

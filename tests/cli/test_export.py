@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from speechxfer.cli import build_app
-from speechxfer.export.proof import ALLOWED
+from speechxfer.export.parity import TOLERANCES
 
 pytest.importorskip("ctranslate2")
 
@@ -42,7 +42,7 @@ def test_json_on_standard_output_is_nothing_but_json(whisper, tmp_path):
 
 
 def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, spoken, tmp_path, monkeypatch):
-    monkeypatch.setitem(ALLOWED, "int8", (0.0, 0.0))
+    monkeypatch.setitem(TOLERANCES, "int8", (0.0, 0.0))
     one = tmp_path / "one.csv"
     one.write_text(f"audio\n{spoken.parent}/audio/0.wav\n")
     words = ("--to", "ctranslate2", "--quantization", "int8", "--output", tmp_path / "out", "--check", one)

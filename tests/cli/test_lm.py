@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from speechxfer.cli import build_app
-from speechxfer.text.ngram import estimate, words_of
+from speechxfer.text.ngram import read_arpa_words, train_ngram
 
 
 def run(*words: str | Path):
@@ -27,7 +27,7 @@ def test_a_text_file_is_normalised_and_becomes_an_arpa_file(text, tmp_path):
     target = tmp_path / "made" / "lm.arpa"
     done = run(text, "--order", "3", "--output", target, "--json", tmp_path / "lm.json")
     assert done.exit_code == 0, done.output
-    estimate(["hello world", "hello there"], 3).write(tmp_path / "truth.arpa")
+    train_ngram(["hello world", "hello there"], 3).write(tmp_path / "truth.arpa")
     assert target.read_text() == (tmp_path / "truth.arpa").read_text()
     assert json.loads((tmp_path / "lm.json").read_text()) == {
         "output": str(target),
@@ -44,7 +44,7 @@ def test_a_text_file_is_normalised_and_becomes_an_arpa_file(text, tmp_path):
 
 def test_the_normaliser_is_the_one_asked_for(text, tmp_path):
     assert run(text, "--normaliser", "none", "--output", tmp_path / "lm.arpa.gz", "--quiet").output == ""
-    assert sorted(words_of(tmp_path / "lm.arpa.gz")) == ["--", "Hello,", "World!", "hello", "there"]
+    assert sorted(read_arpa_words(tmp_path / "lm.arpa.gz")) == ["--", "Hello,", "World!", "hello", "there"]
 
 
 def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
@@ -54,7 +54,7 @@ def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
     (tmp_path / "all.csv").write_text("\n".join(rows))
     done = run(tmp_path / "all.csv", "--output", tmp_path / "lm.arpa")
     assert done.exit_code == 0 and "4 of dev and test left out" in done.output
-    assert sorted(words_of(tmp_path / "lm.arpa")) == ["one", "two"]
+    assert sorted(read_arpa_words(tmp_path / "lm.arpa")) == ["one", "two"]
     (tmp_path / "held.csv").write_text("\n".join(rows[:1] + rows[-2:]))
     done = run(tmp_path / "held.csv", "--output", tmp_path / "lm.arpa")
     assert done.exit_code == 2 and "every row is of dev or test" in done.output

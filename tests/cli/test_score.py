@@ -404,7 +404,7 @@ def test_an_unknown_column_to_break_down_by_is_a_warning(run, write):
 
 def test_a_cut_has_one_id_however_its_seconds_are_written(run, write):
     """`transcribe` names it by its numbers."""
-    from speechxfer.data.read import read
+    from speechxfer.data.reader import read
 
     write("r.csv", "audio,text,start,end\na.wav,one,0.00,0.50\na.wav,two,.5,\na.wav,six,,1.250\na.wav,ten,,\n")
     ids = list(read("r.csv")["id"])

@@ -18,8 +18,8 @@ from speechxfer.cli import _transcripts, build_app
 from speechxfer.cli.transcribe import _CUE_SECONDS
 from speechxfer.models import load
 from speechxfer.models.base import SpeechModel
-from speechxfer.models.transcribe import CUT_SHARE, WHOLE
-from speechxfer.models.transcript import Segment, Transcript
+from speechxfer.models.transcribe import LONG_SEGMENT_SHARE, MAX_SINGLE_SECONDS
+from speechxfer.models.transcript import Transcript, TranscriptSegment
 
 Run = Callable[..., tuple[str, str]]
 
@@ -42,7 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 def named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model answers with the length of what it hears, so that texts tell the cuts; nothing is computed."""
     monkeypatch.setattr(
-        "speechxfer.models.seq2seq.WhisperRecogniser.answer",
+        "speechxfer.models.seq2seq.WhisperRecogniser.predict",
         lambda self, waveforms: [f"heard {len(waveform) / 16_000:.2f}" for waveform in waveforms],
     )
 
@@ -63,7 +63,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_one_short_file_is_its_text_alone(run: Run, whisper: Path, spoken: Path) -> None:
     file = spoken.parent / "audio/3.wav"
     waveform, _ = soundfile.read(file, dtype="float32")
-    (text,) = load(whisper, device="cpu").answer([waveform])
+    (text,) = load(whisper, device="cpu").predict([waveform])
     assert run(whisper, file) == (" ".join(text.split()) + "\n", "")
 
 
@@ -81,13 +81,13 @@ def test_a_long_file_has_the_times_of_its_cuts(run: Run, whisper: Path, long_fil
     for m0, s0, m1, s1, heard in found:
         start, end = 60 * int(m0) + float(s0), 60 * int(m1) + float(s1)
         assert end - start == pytest.approx(float(heard), abs=0.11)
-    assert float(found[0][4]) <= WHOLE * CUT_SHARE
+    assert float(found[0][4]) <= MAX_SINGLE_SECONDS * LONG_SEGMENT_SHARE
     assert end == pytest.approx(39.65, abs=0.1)  # where the nothing begins, and 0.15 s of it
 
 
 def test_what_help_says_of_the_lengths_is_so(run: Run) -> None:
     out, _ = run("--help")
-    assert f"else {WHOLE * CUT_SHARE:g}, for subtitles {_CUE_SECONDS:g}" in " ".join(out.split())
+    assert f"else {MAX_SINGLE_SECONDS * LONG_SEGMENT_SHARE:g}, for subtitles {_CUE_SECONDS:g}" in " ".join(out.split())
 
 
 def test_jsonl_can_be_scored(run: Run, whisper: Path, spoken: Path, long_file: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_jsonl_can_be_scored(run: Run, whisper: Path, spoken: Path, long_file: P
 def test_the_json_has_the_contracts_keys(
     run: Run, whisper: Path, spoken: Path, long_file: Path, named: None, tmp_path: Path
 ) -> None:
-    out, _ = run(whisper, spoken, long_file, "--json", "-", "--beams", "2", "--unpadded")
+    out, _ = run(whisper, spoken, long_file, "--json", "-", "--beam-size", "2", "--unpadded")
     report = json.loads(out)
     assert (report["files"], report["failed"]) == (7, [])
     seconds = sum(soundfile.info(spoken.parent / f"audio/{n}.wav").duration for n in range(6)) + 100
@@ -116,7 +116,7 @@ def test_the_json_has_the_contracts_keys(
     assert report["silence_seconds"] == pytest.approx(60.35, abs=0.5)
     assert set(report["speed"]) == {"audio_seconds", "wall_seconds", "peak_memory_mb", "device"}
     assert len(report["utterances"]) == 7 and len(report["utterances"][-1]["segments"]) == 2
-    options = {"language": None, "beams": 2, "padded_to_30s": False, "cut_seconds": None}
+    options = {"language": None, "beam_size": 2, "padded_to_30s": False, "cut_seconds": None}
     assert report["provenance"]["options"] == options and len(report["provenance"]["checkpoint"]) == 64
     assert run(whisper, spoken, "-q") == ("", "")
 
@@ -165,7 +165,11 @@ def test_subtitles(run: Run, whisper: Path, long_file: Path, named: None, tmp_pa
 
 
 def test_forms_written_out() -> None:
-    said = [Segment(0, 1.5, "a < b & c"), Segment(1.5, 2, ""), Segment(3661.25, 3662, "two\nlines")]
+    said = [
+        TranscriptSegment(0, 1.5, "a < b & c"),
+        TranscriptSegment(1.5, 2, ""),
+        TranscriptSegment(3661.25, 3662, "two\nlines"),
+    ]
     one = Transcript("i", "a.wav", "x\ty", said, False, 4000.0)
     assert _transcripts.webvtt([]).write(one) == (
         "00:00:00.000 --> 00:00:01.500\na &lt; b &amp; c\n\n01:01:01.250 --> 01:01:02.000\ntwo lines\n\n"
@@ -207,7 +211,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
             raise KeyboardInterrupt
         return [f"heard {len(waveform) / 16_000:.2f}" for waveform in waveforms]
 
-    monkeypatch.setattr("speechxfer.models.seq2seq.WhisperRecogniser.answer", answer)
+    monkeypatch.setattr("speechxfer.models.seq2seq.WhisperRecogniser.predict", answer)
 
 
 def test_ctrl_c_keeps_what_was_finished(
@@ -315,7 +319,7 @@ def test_mistakes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "speechxfer.models.seq2seq.WhisperRecogniser.answer", lambda *_: pytest.fail("it began to work")
+        "speechxfer.models.seq2seq.WhisperRecogniser.predict", lambda *_: pytest.fail("it began to work")
     )
     for folder in ("empty", "dir.csv"):
         (tmp_path / folder).mkdir()

@@ -13,7 +13,8 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from speechxfer.cli import build_app
-from speechxfer.wakeword import gathering, listening
+from speechxfer.wakeword.data import prepare
+from speechxfer.wakeword.runtime import audio_sources
 
 pytest.importorskip("onnx")
 pytest.importorskip("espeakng_loader")
@@ -93,7 +94,7 @@ def test_train_puts_held_out_and_real_figures_side_by_side(
 ) -> None:
     """Without any recording: what is synthetic says so, and what a stream shows stands under it."""
     for name, few in (("SENTENCES", 16), ("NEAR", 8), ("_SYNTHETIC_CLIPS", 6)):
-        monkeypatch.setattr(gathering, name, few)
+        monkeypatch.setattr(prepare, name, few)
     given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12]
     alone = run(*given, "--output", tmp_path / "alone")
     assert alone.exit_code == 0, alone.output
@@ -184,7 +185,7 @@ def test_listen_without_a_microphone(trained: tuple[Path, Result], monkeypatch: 
                 raise ValueError("Error querying device -1")
             return []
 
-    monkeypatch.setattr(listening, "_sounddevice", Deaf)
+    monkeypatch.setattr(audio_sources, "_sounddevice", Deaf)
     done = run("listen", trained[0])
     assert done.exit_code == 2 and "Traceback" not in done.output
     assert "no microphone can be opened" in done.output and "connect one, or give a file" in done.output

@@ -209,7 +209,7 @@ def test_a_byte_order_mark_is_taken(write):
         ("stages.0.epochs=.inf", "stages.0.epochs: must be a finite number"),
         ("stages.0.lr=.nan", "stages.0.lr: must be"),
         ("augment.noise_snr=[.nan, .nan]", "augment.noise_snr"),
-        ("decoding.beams=100000", "decoding.beams: must be less than"),
+        ("decoding.beam_size=100000", "decoding.beam_size: must be less than"),
         ("candidates.means=[0]", "candidates.means.0: must be greater"),
         ("decoding.hot_words=['']", "decoding.hot_words.0"),
         ("stages.0.epochs=-1", "stages.0.epochs: must be greater than 0"),

@@ -23,14 +23,14 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 def test_model_folder(head, tiny_whisper, tmp_path):
-    from speechxfer.adaptation.folder import RunFolder
-    from speechxfer.models import to_adapt
+    from speechxfer.adaptation.run_dir import RunDir
+    from speechxfer.models import build_trainable
 
     stages = [{"train": "head", "epochs": 1, "lr": 1}]
     recipe = load_recipe({"encoder": {"name": str(tiny_whisper)}, "head": HEADS[head], "stages": stages})
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     folder.path.mkdir()
-    folder.save_model(to_adapt(recipe, ["one", "two"]))
+    folder.save_model(build_trainable(recipe, ["one", "two"]))
     files = [path for path in folder.model.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".safetensors", ".json"}
     for path in files:

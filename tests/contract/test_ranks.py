@@ -19,7 +19,7 @@ RANKS = {
     "scoring": 2,
     "report": 3,
     "shapes": 3,
-    "processes": 3,
+    "distributed": 3,
     "data": 3,
     "encoders": 4,
     "heads": 5,
@@ -36,7 +36,7 @@ LIGHT = ("errors", "config", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def part_of(path: Path) -> str:
+def normalise_split_name(path: Path) -> str:
     """The folder, or the file at the top, that a rank is given to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -82,7 +82,7 @@ def test_the_rule_itself(importer, imported, allowed):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_from_its_own_folder_or_a_lower_rank(path):
-    part = part_of(path)
+    part = normalise_split_name(path)
     if part in FREE:
         return
     assert part in RANKS, f"give {part} a rank"
@@ -92,7 +92,7 @@ def test_a_file_imports_from_its_own_folder_or_a_lower_rank(path):
 
 def modules_of(part: str) -> list[str]:
     """Dotted names of every module of a part."""
-    paths = [path for path in FILES if part_of(path) == part]
+    paths = [path for path in FILES if normalise_split_name(path) == part]
     return [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in paths
     ]

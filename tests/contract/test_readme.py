@@ -44,18 +44,18 @@ def test_its_graph_runs_without_us(
     make_encoder: Any, spoken: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from speechxfer.export import export
+    from speechxfer.export import export_model
     from speechxfer.models import load
 
     folder = make_encoder("hubert", labels=["one", "two", "six"])
-    export(folder, "onnx", tmp_path / "graph")
+    export_model(folder, "onnx", tmp_path / "graph")
     soundfile.write(tmp_path / "seven.wav", spoken("six", 1, 0.7), 16_000)
     monkeypatch.chdir(tmp_path)
     _, block = BLOCKS
     assert "speechxfer" not in block
     exec(compile(block, "README.md", "exec"), {})
     heard, _ = soundfile.read("seven.wav", dtype="float32")
-    assert capsys.readouterr().out.strip() == load(folder, device="cpu").answer([heard])[0]
+    assert capsys.readouterr().out.strip() == load(folder, device="cpu").predict([heard])[0]
 
 
 def test_every_command_it_shows_exists_with_its_options():

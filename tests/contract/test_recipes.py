@@ -13,17 +13,17 @@ import soundfile
 
 from speechxfer.config import (
     REQUIRED,
-    WAKE_WORD,
-    command_of,
+    WAKEWORD_TRAIN,
+    detect_command,
     dump_recipe,
+    load_command_settings,
     load_recipe,
-    load_settings,
     shipped_recipes,
 )
-from speechxfer.report.progress import Narrator
+from speechxfer.report.progress import Reporter
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
-WAKE_WORDS = [path for path in RECIPES if command_of(path) == WAKE_WORD]
+WAKE_WORDS = [path for path in RECIPES if detect_command(path) == WAKEWORD_TRAIN]
 ADAPTATIONS = [path for path in RECIPES if path not in WAKE_WORDS]
 
 
@@ -66,7 +66,7 @@ def test_it_trains_two_steps_a_stage(
     )
     for stage in recipe.stages:
         stage.epochs = 2  # of one batch each
-    run = adapt(recipe, narrator=Narrator(quiet=True))
+    run = adapt(recipe, narrator=Reporter(quiet=True))
     assert run is not None
     assert [len(stage["epochs"]) for stage in run.report["stages"]] == [2] * len(recipe.stages)
     for number in range(len(recipe.stages)):
@@ -79,10 +79,10 @@ def test_it_trains_two_steps_a_stage(
 
 
 def wake_word(path: Path, output: Path, **given: object):
-    from speechxfer.wakeword.settings import Settings
+    from speechxfer.wakeword.settings import WakeWordSettings
 
     values = {"word": "tone", "output": output, **given}
-    return load_settings(Settings, path, values, command=WAKE_WORD, absent={})
+    return load_command_settings(WakeWordSettings, path, values, command=WAKEWORD_TRAIN, absent={})
 
 
 @pytest.mark.parametrize("path", WAKE_WORDS, ids=lambda path: path.stem)
@@ -96,8 +96,8 @@ def test_a_wake_word_s_recipe_read_written_down_and_read_again_is_the_same(path,
 @pytest.mark.parametrize("path", WAKE_WORDS, ids=lambda path: path.stem)
 def test_a_wake_word_s_recipe_trains_two_steps(path, tmp_path):
     pytest.importorskip("onnx")
-    from speechxfer.wakeword.building import build
-    from speechxfer.wakeword.detector import Detector
+    from speechxfer.wakeword.runtime.detector import Detector
+    from speechxfer.wakeword.training.train import train_detector
 
     rng = np.random.default_rng(0)
     for name, pitch in (("clips", 0.05), ("speech", 0.11)):
@@ -107,13 +107,13 @@ def test_a_wake_word_s_recipe_trains_two_steps(path, tmp_path):
             soundfile.write(tmp_path / name / f"{number}.wav", np.pad(tone, 6_000), 16_000)
     sounds = {"positives": str(tmp_path / "clips"), "negatives": str(tmp_path / "speech"), "synthetic": 0}
     settings = wake_word(path, tmp_path / "detector", steps=2, batch=8, **sounds)
-    manifest = build(settings, Narrator(quiet=True))
+    manifest = train_detector(settings, Reporter(quiet=True))
     assert manifest["settings"]["steps"] == 2 and manifest["model"]["width"] == settings.width
     assert np.isfinite(Detector(tmp_path / "detector").scorer.push(np.zeros(16_000, np.float32)).values).all()
 
 
 def test_without_a_recipe_the_wake_word_s_shipped_values_hold(tmp_path):
-    from speechxfer.wakeword.settings import Settings
+    from speechxfer.wakeword.settings import WakeWordSettings
 
     (path,) = (path for path in WAKE_WORDS if path.stem == "wakeword")
-    assert wake_word(path, tmp_path) == Settings(word="tone", output=tmp_path)
+    assert wake_word(path, tmp_path) == WakeWordSettings(word="tone", output=tmp_path)

@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechxfer.data.audio import decode, load, seconds
+from speechxfer.data.audio import decode_audio, load_waveform, measure_duration
 from speechxfer.errors import MissingExtraError, UserError
 
 Writer = Callable[..., Path]
@@ -28,26 +28,26 @@ def hertz_of(waveform: np.ndarray, rate: int) -> float:
 def test_every_format(tmp_path: Path, write_tone: Writer, kind: str) -> None:
     file = write_tone(tmp_path / f"a.{kind}", 1.0, hertz=440)
     for source in (file, str(file), file.read_bytes()):
-        waveform = decode(source)
+        waveform = decode_audio(source)
         assert (waveform.shape, waveform.dtype) == ((16_000,), np.float32)
         assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=1)
         assert np.sqrt(np.mean(waveform**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
-    assert seconds({"path": str(file), "audio": "a"}) == pytest.approx(1.0)
+    assert measure_duration({"path": str(file), "audio": "a"}) == pytest.approx(1.0)
 
 
 def test_other_rates_keep_pitch_and_length(tmp_path: Path, write_tone: Writer) -> None:
     for rate in (8_000, 22_050, 44_100, 48_000):
         file = write_tone(tmp_path / f"{rate}.wav", 1.0, rate, hertz=440)
-        waveform = decode(file)
+        waveform = decode_audio(file)
         assert len(waveform) == pytest.approx(16_000, abs=1)
         assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=1)
-    assert len(decode(file, 8_000)) == 8_000
+    assert len(decode_audio(file, 8_000)) == 8_000
 
 
 def test_stereo_is_the_mean_of_its_channels(tmp_path: Path) -> None:
     left, right = np.full(1600, 0.5, np.float32), np.full(1600, -0.1, np.float32)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
-    np.testing.assert_allclose(decode(tmp_path / "a.wav"), 0.2, atol=1e-6)
+    np.testing.assert_allclose(decode_audio(tmp_path / "a.wav"), 0.2, atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -56,7 +56,7 @@ def test_a_cut_is_the_slice_of_the_whole(start: int, length: int) -> None:
     whole = np.random.default_rng(0).uniform(-0.9, 0.9, 16_000).astype(np.float32)
     file = io.BytesIO()
     soundfile.write(file, whole, 16_000, format="WAV", subtype="FLOAT")
-    cut = decode(file.getvalue(), start=start / 16_000, end=(start + length) / 16_000)
+    cut = decode_audio(file.getvalue(), start=start / 16_000, end=(start + length) / 16_000)
     np.testing.assert_array_equal(cut, whole[start : start + length])
 
 
@@ -66,15 +66,15 @@ def test_a_cut_of_a_compressed_file_is_the_slice_of_the_whole(tmp_path: Path, su
     kind = {".opus": ("OGG", "OPUS"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", None), ".flac": ("FLAC", None)}[suffix]
     file = tmp_path / f"a{suffix}"
     soundfile.write(file, rng.uniform(-0.5, 0.5, 48_000), 16_000, format=kind[0], subtype=kind[1])
-    np.testing.assert_allclose(decode(file, start=1.0, end=1.5), decode(file)[16_000:24_000], atol=1e-4)
+    np.testing.assert_allclose(decode_audio(file, start=1.0, end=1.5), decode_audio(file)[16_000:24_000], atol=1e-4)
 
 
 def test_a_row_is_loaded_by_its_cut(tmp_path: Path, write_tone: Writer) -> None:
     file = write_tone(tmp_path / "a.wav", 2.0)
     row = {"id": "x", "audio": "a.wav", "path": str(file), "start": 0.5, "end": None}
-    assert len(load(row)) == 24_000
-    assert seconds(row) == pytest.approx(1.5)
-    assert len(load({"audio": "a.wav", "path": "", "bytes": file.read_bytes()})) == 32_000
+    assert len(load_waveform(row)) == 24_000
+    assert measure_duration(row) == pytest.approx(1.5)
+    assert len(load_waveform({"audio": "a.wav", "path": "", "bytes": file.read_bytes()})) == 32_000
 
 
 def broken(folder: Path, write: Writer, kind: str) -> Path:
@@ -113,18 +113,18 @@ def broken(folder: Path, write: Writer, kind: str) -> Path:
 def test_broken_files_are_named(tmp_path: Path, write_tone: Writer, kind: str, message: str) -> None:
     file = broken(tmp_path, write_tone, kind)
     with pytest.raises(UserError) as caught:
-        decode(file)
+        decode_audio(file)
     assert message in str(caught.value)
     assert str(file) in str(caught.value)
     with pytest.raises(UserError) as caught:
-        load({"audio": "as/in/the/table.wav", "path": str(file)})
+        load_waveform({"audio": "as/in/the/table.wav", "path": str(file)})
     assert str(caught.value).startswith("as/in/the/table.wav: ")
 
 
 @pytest.mark.parametrize("kind", [*(f"a.{k} cut" for k in FORMATS), "a.wav text", "a.wav empty"])
 def test_it_is_found_before_anything_is_decoded(tmp_path: Path, write_tone: Writer, kind: str) -> None:
     with pytest.raises(UserError):
-        seconds({"audio": "a", "path": str(broken(tmp_path, write_tone, kind))})
+        measure_duration({"audio": "a", "path": str(broken(tmp_path, write_tone, kind))})
 
 
 @pytest.mark.parametrize("kind", ["flac", "mp3"])
@@ -132,8 +132,8 @@ def test_a_file_cut_anywhere_is_found_before_anything_is_decoded(tmp_path: Path,
     whole = write_tone(tmp_path / f"a.{kind}", 4.0).read_bytes()
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         with pytest.raises(UserError, match=r"truncated or damaged|holds no samples"):
-            seconds({"audio": "a", "path": "", "bytes": whole[: int(share * len(whole))]})
-    assert seconds({"audio": "a", "path": "", "bytes": whole}) == pytest.approx(4.0)
+            measure_duration({"audio": "a", "path": "", "bytes": whole[: int(share * len(whole))]})
+    assert measure_duration({"audio": "a", "path": "", "bytes": whole}) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("suffix", [".opus", ".ogg"])
@@ -144,15 +144,15 @@ def test_an_ogg_file_cut_anywhere_but_between_pages_is_refused(tmp_path: Path, w
     for keep in range(pages[2] + 10, len(whole), 97):
         if keep not in pages:
             with pytest.raises(UserError, match="truncated"):
-                seconds({"audio": "a", "path": "", "bytes": whole[:keep]})
-    assert seconds({"audio": "a", "path": "", "bytes": whole + b"TAG"}) == pytest.approx(4.0)
+                measure_duration({"audio": "a", "path": "", "bytes": whole[:keep]})
+    assert measure_duration({"audio": "a", "path": "", "bytes": whole + b"TAG"}) == pytest.approx(4.0)
 
 
 def test_a_streamed_wav_has_no_length_and_is_read(tmp_path: Path, write_tone: Writer) -> None:
     data = bytearray(write_tone(tmp_path / "a.wav").read_bytes())
     at = data.index(b"data") + 4
     data[4:8] = data[at : at + 4] = b"\xff\xff\xff\xff"  # as a program writes that cannot seek back
-    assert len(decode(bytes(data))) == 16_000
+    assert len(decode_audio(bytes(data))) == 16_000
 
 
 @pytest.mark.parametrize(
@@ -166,20 +166,20 @@ def test_a_streamed_wav_has_no_length_and_is_read(tmp_path: Path, write_tone: Wr
 )
 def test_cuts_outside_the_file(tmp_path: Path, write_tone: Writer, start: float, end: float, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        decode(write_tone(tmp_path / "a.wav"), start=start, end=end)
+        decode_audio(write_tone(tmp_path / "a.wav"), start=start, end=end)
 
 
 def test_missing_and_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        decode(tmp_path / "no.wav")
+        decode_audio(tmp_path / "no.wav")
     with pytest.raises(UserError, match="is a folder"):
-        decode(tmp_path)
+        decode_audio(tmp_path)
 
 
 def test_samples_that_are_not_numbers(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.1, np.nan, 0.2]), 16_000, subtype="FLOAT")
     with pytest.raises(UserError, match="not numbers"):
-        decode(tmp_path / "a.wav")
+        decode_audio(tmp_path / "a.wav")
 
 
 # -- through PyAV --------------------------------------------------------------------------------------------------
@@ -204,15 +204,15 @@ def write_av(path: Path, hertz: float = 440, length: float = 4.0) -> Path:
 def test_m4a_and_webm_through_av(tmp_path: Path, name: str) -> None:
     file = write_av(tmp_path / name)
     for source in (file, file.read_bytes()):
-        waveform = decode(source)
+        waveform = decode_audio(source)
         assert len(waveform) == pytest.approx(64_000, abs=2_048)
         assert hertz_of(waveform, 16_000) == pytest.approx(440, abs=1)
-    assert seconds({"audio": "a", "path": str(file)}) == pytest.approx(4, abs=0.13)
-    assert len(decode(file, start=1, end=1.5)) == 8_000
+    assert measure_duration({"audio": "a", "path": str(file)}) == pytest.approx(4, abs=0.13)
+    assert len(decode_audio(file, start=1, end=1.5)) == 8_000
     whole = file.read_bytes()
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(UserError, match="truncated or damaged"):
-            decode(whole[: int(share * len(whole))])
+            decode_audio(whole[: int(share * len(whole))])
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_without_av_the_command_that_installs_it_is_said(
     file.write_bytes(head + bytes(200))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'speechxfer\[av\]'") as caught:
-        decode(file)
+        decode_audio(file)
     assert str(file) in str(caught.value)
-    for read in (load, seconds):  # one line for a row among many
+    for read in (load_waveform, measure_duration):  # one line for a row among many
         with pytest.raises(UserError) as caught_row:
             read({"audio": name, "path": str(file)})
         assert caught_row.value.where == name

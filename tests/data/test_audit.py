@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechxfer.data.audit import Audit, audit
-from speechxfer.data.bad_rows import Limits
-from speechxfer.data.read import read
+from speechxfer.data.audit import AuditResult, audit_dataset
+from speechxfer.data.reader import read
+from speechxfer.data.validation import InputLimits
 
 Corpus = Callable[..., Path]
 Writer = Callable[..., Path]
 
 
-def look(table: Path, limits: Limits | None = None) -> Audit:
-    return audit(read(table, unique=False), limits)
+def look(table: Path, limits: InputLimits | None = None) -> AuditResult:
+    return audit_dataset(read(table, unique=False), limits)
 
 
-def warning(found: Audit, words: str) -> str:
+def warning(found: AuditResult, words: str) -> str:
     matching = [text for text in found.warnings if words in text]
     assert len(matching) == 1, found.warnings
     return matching[0]
@@ -92,7 +92,7 @@ def test_speakers_and_sentences_in_several_splits(corpus: Corpus) -> None:
 def test_what_the_vocabulary_lacks(corpus: Corpus) -> None:
     table = corpus(3, 1)
     table.write_text(table.read_text().replace("word 1", "WÖRD 1"))
-    found = look(table, Limits(characters=set("wordö "), case="lower"))
+    found = look(table, InputLimits(characters=set("wordö "), case="lower"))
     assert "another case than the model's lower case" in warning(found, "row 2 is written in another case")
     lacking = warning(found, "characters that the model lacks")
     assert "3 rows (1, 2, 3)" in lacking
@@ -104,7 +104,7 @@ def test_limits_of_a_model(corpus: Corpus, tmp_path: Path, write_tone: Writer) -
     table = corpus(3, 1)
     write_tone(tmp_path / "audio/001.wav", 2.0)
     table.write_text(table.read_text().replace("word 2", "a text far too long for half a second of audio"))
-    found = look(table, Limits(max_seconds=1.0, frames_per_second=50))
+    found = look(table, InputLimits(max_seconds=1.0, frames_per_second=50))
     assert [(bad.index, bad.problem.split(";")[0].split(":")[0]) for bad in found.errors] == [
         (1, "lasts 2.0 s"),
         (2, "is too short for its text"),

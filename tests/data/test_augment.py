@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechxfer.config import recipe
-from speechxfer.data.augment import Augment, add_babble, add_noise, add_room, change_pitch, change_speed, spec_augment
+from speechxfer.data.augment import (
+    WaveformAugmenter,
+    add_babble,
+    add_noise,
+    add_room,
+    change_pitch,
+    change_speed,
+    spec_augment,
+)
 from speechxfer.errors import UserError
 
 RATE = 16_000
@@ -32,7 +40,7 @@ class TestSpeed:
     @pytest.mark.parametrize("speed", [0.9, 1.1, 1.05, 0.5, 2.0])
     def test_length_and_pitch_follow_the_speed(self, speed):
         before = tone(500, 2)
-        after = Augment(recipe.Augment(speed=[speed]))(before, np.random.default_rng(0))
+        after = WaveformAugmenter(recipe.AugmentConfig(speed=[speed]))(before, np.random.default_rng(0))
         assert after.dtype == np.float32
         assert len(after) == pytest.approx(len(before) / speed, abs=1)
         assert loudest(after) == pytest.approx(500 * speed, abs=1)
@@ -43,29 +51,32 @@ class TestSpeed:
         assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.3 / math.sqrt(2), rel=0.01)
 
     def test_every_speed_is_drawn(self):
-        augment, rng = Augment(recipe.Augment(speed=[0.8, 1.0, 1.25])), np.random.default_rng(0)
+        augment, rng = WaveformAugmenter(recipe.AugmentConfig(speed=[0.8, 1.0, 1.25])), np.random.default_rng(0)
         assert {len(augment(tone(500, 1), rng)) for _ in range(40)} == {20_000, 16_000, 12_800}
 
     def test_a_slowed_utterance_stays_under_the_longest(self):
-        augment = Augment(recipe.Augment(speed=[0.5]), longest=30 * RATE)
+        augment = WaveformAugmenter(recipe.AugmentConfig(speed=[0.5]), longest=30 * RATE)
         long, short = noise(16), noise(15)
         assert augment(long, np.random.default_rng(0)) is long
         assert len(augment(short, np.random.default_rng(0))) == 30 * RATE
 
     def test_quickening_needs_no_limit(self):
-        assert len(Augment(recipe.Augment(speed=[2.0]), longest=RATE)(noise(4), np.random.default_rng(0))) == 2 * RATE
+        assert (
+            len(WaveformAugmenter(recipe.AugmentConfig(speed=[2.0]), longest=RATE)(noise(4), np.random.default_rng(0)))
+            == 2 * RATE
+        )
 
     @pytest.mark.parametrize("speed", [0.0, -1.0, 0.01, 3.0])
     def test_an_impossible_speed_is_named(self, speed):
         with pytest.raises(UserError, match=r"augment\.speed"):
-            Augment(recipe.Augment(speed=[speed]))
+            WaveformAugmenter(recipe.AugmentConfig(speed=[speed]))
 
 
 class TestPitch:
     @pytest.mark.parametrize("pitch", [0.8, 0.9, 1.1, 1.25])
     def test_pitch_moves_and_tempo_stays(self, pitch):
         before = np.concatenate([tone(500, 1), noise(0.5) * 0, tone(1000, 1)])
-        after = Augment(recipe.Augment(pitch=[pitch]))(before, np.random.default_rng(0))
+        after = WaveformAugmenter(recipe.AugmentConfig(pitch=[pitch]))(before, np.random.default_rng(0))
         assert after.dtype == np.float32
         assert len(after) == len(before)
         assert loudest(after[:RATE]) == pytest.approx(500 * pitch, abs=2)
@@ -86,7 +97,7 @@ class TestPitch:
 
     def test_an_impossible_pitch_is_named(self):
         with pytest.raises(UserError, match=r"augment\.pitch"):
-            Augment(recipe.Augment(pitch=[3.0]))
+            WaveformAugmenter(recipe.AugmentConfig(pitch=[3.0]))
 
 
 class TestNoise:
@@ -105,16 +116,22 @@ class TestNoise:
         assert not add_babble(np.zeros(900, np.float32), voices, snr, np.random.default_rng(1)).any()
 
     def test_the_share_is_kept(self):
-        augment, rng, clean = Augment(recipe.Augment(noise=0.3)), np.random.default_rng(2), tone(440, 0.1)
+        augment, rng, clean = (
+            WaveformAugmenter(recipe.AugmentConfig(noise=0.3)),
+            np.random.default_rng(2),
+            tone(440, 0.1),
+        )
         touched = sum(augment(clean, rng) is not clean for _ in range(1000))
         assert 240 < touched < 360
 
     def test_silence_stays_silent(self):
-        assert not Augment(recipe.Augment(noise=1.0))(np.zeros(800, np.float32), np.random.default_rng(0)).any()
+        assert not WaveformAugmenter(recipe.AugmentConfig(noise=1.0))(
+            np.zeros(800, np.float32), np.random.default_rng(0)
+        ).any()
 
     def test_a_reversed_range_is_named(self):
         with pytest.raises(UserError, match="noise_snr"):
-            Augment(recipe.Augment(noise=1.0, noise_snr=(20.0, 5.0)))
+            WaveformAugmenter(recipe.AugmentConfig(noise=1.0, noise_snr=(20.0, 5.0)))
 
 
 class TestRoom:
@@ -141,15 +158,15 @@ class TestRoom:
 
 
 class TestWhole:
-    FULL = recipe.Augment(speed=[0.9, 1.0, 1.1], gain=6, noise=0.5, room=0.5)
+    FULL = recipe.AugmentConfig(speed=[0.9, 1.0, 1.1], gain=6, noise=0.5, room=0.5)
 
     def test_nothing_asked_gives_the_same_array(self):
         clean = noise(0.2)
-        assert Augment(recipe.Augment())(clean, np.random.default_rng(0)) is clean
-        assert Augment(recipe.Augment(speed=[1.0]))(clean, np.random.default_rng(0)) is clean
+        assert WaveformAugmenter(recipe.AugmentConfig())(clean, np.random.default_rng(0)) is clean
+        assert WaveformAugmenter(recipe.AugmentConfig(speed=[1.0]))(clean, np.random.default_rng(0)) is clean
 
     def test_gain_stays_within_its_bounds(self):
-        augment, rng, clean = Augment(recipe.Augment(gain=6.0)), np.random.default_rng(4), noise(0.05)
+        augment, rng, clean = WaveformAugmenter(recipe.AugmentConfig(gain=6.0)), np.random.default_rng(4), noise(0.05)
         changes = [20 * math.log10(np.std(augment(clean, rng)) / np.std(clean)) for _ in range(200)]
         assert -6.01 <= min(changes) < -5 and 5 < max(changes) <= 6.01
 
@@ -158,8 +175,8 @@ class TestWhole:
     def test_the_same_generator_gives_the_same_and_the_input_is_left_alone(self, samples, seed):
         clean = noise(samples / RATE)
         kept = clean.copy()
-        first = Augment(self.FULL)(clean, np.random.default_rng(seed))
-        second = Augment(self.FULL)(clean, np.random.default_rng(seed))
+        first = WaveformAugmenter(self.FULL)(clean, np.random.default_rng(seed))
+        second = WaveformAugmenter(self.FULL)(clean, np.random.default_rng(seed))
         assert np.array_equal(first, second)
         assert np.array_equal(clean, kept)
         assert first.dtype == np.float32 and np.isfinite(first).all() and len(first) > 0
@@ -167,7 +184,7 @@ class TestWhole:
     def test_a_read_only_array_is_welcome(self):
         clean = noise(0.2)
         clean.flags.writeable = False
-        assert len(Augment(recipe.Augment(speed=[0.8]))(clean, np.random.default_rng(0))) == 4000
+        assert len(WaveformAugmenter(recipe.AugmentConfig(speed=[0.8]))(clean, np.random.default_rng(0))) == 4000
 
 
 def masked(hidden, lengths, seed=0, **changes):

@@ -12,7 +12,7 @@ import soundfile
 
 from speechxfer.data import demo_corpus
 from speechxfer.data.demo_corpus import write_demo_corpus
-from speechxfer.data.synthesis import variants
+from speechxfer.data.synthesis import list_voice_variants
 from speechxfer.errors import UserError
 
 pytest.importorskip("espeakng_loader", reason="the extra demo is not installed")
@@ -45,7 +45,7 @@ def small(monkeypatch):
     """Three utterances instead of 270, for what concerns the writing itself."""
     monkeypatch.setattr(
         demo_corpus,
-        "sentences",
+        "make_sentences",
         lambda: {"train": ("A cup of tea.",), "dev": ("A slice of cake.",), "test": ("A walk in the rain.",)},
     )
 
@@ -59,7 +59,7 @@ class TestParts:
         assert len(table) == utterances
         assert Counter(row["speaker"] for row in table) == dict.fromkeys({row["speaker"] for row in table}, 10)
         assert len({row["speaker"] for row in table}) == speakers
-        assert {row["speaker"] for row in table} <= set(variants())
+        assert {row["speaker"] for row in table} <= set(list_voice_variants())
         assert len({row["accent"] for row in table}) == 1
 
     def test_no_speaker_in_two_parts(self, corpus):
@@ -94,9 +94,9 @@ class TestParts:
                 assert 0.1 < np.abs(waveform).max() <= 1
 
     def test_speakers_sound_different(self, small, monkeypatch, tmp_path):
-        speakers = [speaker for part in demo_corpus.SPEAKERS.values() for speaker in part]
-        monkeypatch.setattr(demo_corpus, "SPEAKERS", {"all": speakers})
-        monkeypatch.setattr(demo_corpus, "sentences", lambda: {"all": ("Where did you find it?",) * len(speakers)})
+        speakers = [speaker for part in demo_corpus.DEMO_SPEAKERS.values() for speaker in part]
+        monkeypatch.setattr(demo_corpus, "DEMO_SPEAKERS", {"all": speakers})
+        monkeypatch.setattr(demo_corpus, "make_sentences", lambda: {"all": ("Where did you find it?",) * len(speakers)})
         write_demo_corpus(tmp_path / "corpus")
         audio = [path.read_bytes() for path in (tmp_path / "corpus" / "audio").iterdir()]
         assert len(audio) == len(set(audio)) == 27

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speechxfer.data import mp3
-from speechxfer.data.audio import decode, decode_channels, seconds
+from speechxfer.data.audio import decode_audio, decode_channels, measure_duration
 from speechxfer.errors import UserError
 
 
@@ -45,13 +45,13 @@ def id3(size: int, words: bytes = b"") -> bytes:
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_without_a_stated_length_it_is_counted(rate: int, channels: int, mode: str) -> None:
     whole = encoded(rate=rate, channels=channels, mode=mode)
-    assert mp3.stated(whole) == (len(whole), len(whole))
+    assert mp3.read_stated_length(whole) == (len(whole), len(whole))
     without = bare(whole)
-    assert mp3.stated(without) is None
+    assert mp3.read_stated_length(without) is None
     samples, found = decode_channels(without)
     assert (found, samples.shape[1]) == (rate, channels)
     assert len(samples) / rate == pytest.approx(4.0, abs=0.2)  # with the encoder's delay and its last frame
-    assert seconds({"audio": "a", "path": "", "bytes": without}) == pytest.approx(len(samples) / rate)
+    assert measure_duration({"audio": "a", "path": "", "bytes": without}) == pytest.approx(len(samples) / rate)
     # the same audio as that of the whole file, one encoder's delay apart
     truth, _ = decode_channels(whole)
     lag = len(samples) - len(truth)
@@ -67,22 +67,22 @@ def test_libsndfile_alone_loses_most_of_it() -> None:
 
 def test_a_tag_before_it_and_tags_within_are_stepped_over() -> None:
     without = bare(encoded())
-    length = len(decode(without))
-    assert len(decode(id3(20_000) + without)) == length
-    assert len(decode(id3(100, b"TIT2 Info") + without)) == length  # the word that tells a stated length
+    length = len(decode_audio(without))
+    assert len(decode_audio(id3(20_000) + without)) == length
+    assert len(decode_audio(id3(100, b"TIT2 Info") + without)) == length  # the word that tells a stated length
     joined = without + id3(300) + without + b"TAG".ljust(128, b" ")
-    assert len(decode(joined)) == pytest.approx(2 * length, abs=2_000)
+    assert len(decode_audio(joined)) == pytest.approx(2 * length, abs=2_000)
 
 
 def test_a_stated_length_counts_after_the_tag() -> None:
     whole = encoded()
-    assert len(decode(id3(20_000) + whole)) == 64_000
+    assert len(decode_audio(id3(20_000) + whole)) == 64_000
     with pytest.raises(UserError, match="bytes of MP3"):
-        decode(id3(20_000) + whole[: len(whole) // 2])  # with its tag, longer than stated
+        decode_audio(id3(20_000) + whole[: len(whole) // 2])  # with its tag, longer than stated
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", varied(0.1, 16_000), 16_000)
     for data in ((tmp_path / "a.wav").read_bytes(), b"", b"\xff", b"\xff\xfb\x90\x00" + bytes(100), b"\xff" * 500):
-        assert mp3.stated(data) is None and mp3.with_stated_length(data) is None
-    assert mp3.with_stated_length(encoded()) is None
+        assert mp3.read_stated_length(data) is None and mp3.add_length_header(data) is None
+    assert mp3.add_length_header(encoded()) is None

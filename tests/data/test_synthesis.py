@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from speechxfer.data.synthesis import speak, variants
+from speechxfer.data.synthesis import list_voice_variants, synthesize_espeak
 from speechxfer.errors import MissingExtraError, UserError
 
 espeakng_loader = pytest.importorskip("espeakng_loader", reason="the extra demo is not installed")
@@ -31,40 +31,47 @@ def fundamental(waveform: np.ndarray, rate: int) -> float:
 
 class TestSamples:
     def test_shape_and_range(self):
-        waveform, rate = speak(KETTLE)
+        waveform, rate = synthesize_espeak(KETTLE)
         assert rate == 22_050
         assert waveform.ndim == 1 and waveform.dtype == np.float32
         assert 1.5 < len(waveform) / rate < 5
         assert 0.1 < np.abs(waveform).max() <= 1
 
     def test_a_faster_rate_is_shorter(self):
-        assert len(speak(KETTLE, rate=300)[0]) < 0.75 * len(speak(KETTLE, rate=150)[0])
+        assert len(synthesize_espeak(KETTLE, rate=300)[0]) < 0.75 * len(synthesize_espeak(KETTLE, rate=150)[0])
 
     def test_a_higher_pitch_is_higher(self):
-        low, high = (fundamental(*speak("Far.", pitch=pitch)) for pitch in (10, 90))
+        low, high = (fundamental(*synthesize_espeak("Far.", pitch=pitch)) for pitch in (10, 90))
         assert high > 1.3 * low
 
     def test_voices_and_variants_differ(self):
-        spoken = [speak(KETTLE), speak(KETTLE, voice="en-us"), speak(KETTLE, variant="f2"), speak(KETTLE, variant="m3")]
+        spoken = [
+            synthesize_espeak(KETTLE),
+            synthesize_espeak(KETTLE, voice="en-us"),
+            synthesize_espeak(KETTLE, variant="f2"),
+            synthesize_espeak(KETTLE, variant="m3"),
+        ]
         assert len({waveform.tobytes() for waveform, _ in spoken}) == 4
 
     def test_neither_markup_nor_phonemes_are_interpreted(self):
-        assert len(speak("<break time='5s'/> [[h@l'oU]]")[0]) > 0
-        assert not np.array_equal(speak("[[h@l'oU]]")[0], speak("hello")[0])
+        assert len(synthesize_espeak("<break time='5s'/> [[h@l'oU]]")[0]) > 0
+        assert not np.array_equal(synthesize_espeak("[[h@l'oU]]")[0], synthesize_espeak("hello")[0])
 
     def test_text_after_a_null_character_is_spoken(self):
-        assert np.array_equal(speak("tea\0time")[0], speak("tea time")[0])
+        assert np.array_equal(synthesize_espeak("tea\0time")[0], synthesize_espeak("tea time")[0])
 
 
 class TestFreshState:
     @pytest.mark.parametrize("variant", VOICES)
     def test_what_was_spoken_between_changes_nothing(self, variant):
-        first = speak(KETTLE, variant=variant)[0]
-        speak(RAIN, variant="whisper", rate=250, pitch=80)
-        assert np.array_equal(first, speak(KETTLE, variant=variant)[0])
+        first = synthesize_espeak(KETTLE, variant=variant)[0]
+        synthesize_espeak(RAIN, variant="whisper", rate=250, pitch=80)
+        assert np.array_equal(first, synthesize_espeak(KETTLE, variant=variant)[0])
 
     def test_a_new_process_says_the_same(self):
-        here = [hashlib.sha256(speak(KETTLE, variant=variant)[0].tobytes()).hexdigest() for variant in VOICES]
+        here = [
+            hashlib.sha256(synthesize_espeak(KETTLE, variant=variant)[0].tobytes()).hexdigest() for variant in VOICES
+        ]
         code = (
             "import hashlib, sys\nfrom speechxfer.data.synthesis import speak\n"
             f"for variant in reversed({VOICES!r}):\n"
@@ -74,12 +81,12 @@ class TestFreshState:
         assert there[::-1] == here
 
     def test_another_user_of_the_library_changes_nothing(self):
-        before = speak(KETTLE, variant="f2")[0]
+        before = synthesize_espeak(KETTLE, variant="f2")[0]
         theirs = ctypes.CDLL(espeakng_loader.get_library_path())
         assert theirs.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0x8000) == 22_050
         theirs.espeak_SetVoiceByName(b"de+whisper")
         theirs.espeak_Synth(b"guten Tag\0", ctypes.c_size_t(10), 0, 1, 0, 1, None, None)
-        during = speak(KETTLE, variant="f2")[0]
+        during = synthesize_espeak(KETTLE, variant="f2")[0]
         theirs.espeak_Terminate()
         assert np.array_equal(before, during)
 
@@ -89,13 +96,17 @@ class TestFreshState:
         spoken = []
         for seed in (3, 4):
             libc.srand(seed)
-            spoken.append(speak(KETTLE, variant="Reed")[0])
+            spoken.append(synthesize_espeak(KETTLE, variant="Reed")[0])
         assert np.array_equal(*spoken)
 
     def test_threads_do_not_meet(self):
-        alone = [speak(text, variant=variant)[0] for text in (KETTLE, RAIN) for variant in ("f2", "m3")]
+        alone = [synthesize_espeak(text, variant=variant)[0] for text in (KETTLE, RAIN) for variant in ("f2", "m3")]
         with ThreadPoolExecutor(4) as pool:
-            waiting = [pool.submit(speak, text, variant=variant) for text in (KETTLE, RAIN) for variant in ("f2", "m3")]
+            waiting = [
+                pool.submit(synthesize_espeak, text, variant=variant)
+                for text in (KETTLE, RAIN)
+                for variant in ("f2", "m3")
+            ]
         assert all(np.array_equal(one, other.result()[0]) for one, other in zip(alone, waiting, strict=True))
 
 
@@ -111,9 +122,9 @@ class TestMistakes:
     )
     def test_are_named(self, wrong, message):
         with pytest.raises(UserError, match=message):
-            speak("hello", **wrong)
+            synthesize_espeak("hello", **wrong)
 
-    @pytest.mark.parametrize("call", [variants, lambda: speak("hello")])
+    @pytest.mark.parametrize("call", [list_voice_variants, lambda: synthesize_espeak("hello")])
     def test_a_missing_package_names_its_extra(self, call, monkeypatch):
         monkeypatch.setitem(sys.modules, "espeakng_loader", None)
         with pytest.raises(MissingExtraError) as caught:
@@ -123,17 +134,17 @@ class TestMistakes:
     def test_missing_data_is_named(self, tmp_path, monkeypatch):
         monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(tmp_path))
         with pytest.raises(UserError, match="could not read its data"):
-            speak("hello")
+            synthesize_espeak("hello")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the data is linked to on POSIX only")
     def test_an_installation_deep_in_folders_speaks(self, tmp_path, monkeypatch):
         deep = tmp_path / ("d" * 200)
         deep.symlink_to(espeakng_loader.get_data_path(), target_is_directory=True)
-        before = speak("hello")[0]
+        before = synthesize_espeak("hello")[0]
         monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(deep))
-        assert np.array_equal(speak("hello")[0], before)
+        assert np.array_equal(synthesize_espeak("hello")[0], before)
 
 
 def test_variants_are_espeak_ngs_own():
-    assert {"f1", "f5", "m1", "m8", "klatt2", "whisper"} <= set(variants())
-    assert variants() == sorted(set(variants()))
+    assert {"f1", "f5", "m1", "m8", "klatt2", "whisper"} <= set(list_voice_variants())
+    assert list_voice_variants() == sorted(set(list_voice_variants()))

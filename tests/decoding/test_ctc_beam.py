@@ -11,10 +11,10 @@ from itertools import product
 import pytest
 import torch
 
-from speechxfer.decoding.ctc_beam import BeamSearch, LanguageModel, Search, beam_search, read_lm
+from speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, LanguageModel, beam_search, read_lm
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.shapes import Emissions
-from speechxfer.text.ngram import BEGIN, END, estimate
+from speechxfer.text.ngram import BEGIN_TOKEN, END_TOKEN, train_ngram
 
 pytest.importorskip("ctc_beam_decoder", reason="the extra 'lm' is not installed")
 
@@ -55,7 +55,7 @@ def texts_of_all_labellings(log_probs: torch.Tensor, symbols=LETTERS) -> dict[st
 
 @pytest.fixture(scope="module")
 def model():
-    return estimate(["a b c", "a b", "b a c", "ab c", "ab ab a", "c b a ba", "cab ba"], 3)
+    return train_ngram(["a b c", "a b", "b a c", "ab c", "ab ab a", "c b a ba", "cab ba"], 3)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def lm(model, tmp_path) -> LanguageModel:
 def test_wide_enough_it_finds_the_best_text_of_all(seed):
     given = emissions(5, seed=seed)
     truth = texts_of_all_labellings(given.log_probs[0])
-    (found,) = beam_search(given, LETTERS, None, Search(beams=5000))
+    (found,) = beam_search(given, LETTERS, None, BeamSearchOptions(beam_size=5000))
     best = max(truth, key=truth.__getitem__)
     assert found[0].text == best
     assert found[0].score == found[0].ctc
@@ -82,7 +82,7 @@ def test_without_spaces_scores_are_the_sums_over_labellings(seed):
     symbols = ("", "a", "b", "c")
     given = emissions(6, vocab=4, seed=seed)
     truth = texts_of_all_labellings(given.log_probs[0], symbols)
-    (found,) = beam_search(given, symbols, None, Search(beams=5000))
+    (found,) = beam_search(given, symbols, None, BeamSearchOptions(beam_size=5000))
     for one in found[:20]:
         assert one.ctc == pytest.approx(truth[one.text], abs=1e-4)
     assert [one.text for one in found[:5]] == sorted(truth, key=truth.__getitem__, reverse=True)[:5]
@@ -91,14 +91,14 @@ def test_without_spaces_scores_are_the_sums_over_labellings(seed):
 @pytest.mark.parametrize("weight, bonus", [(0.5, 0.0), (1.0, 1.5), (2.0, -0.5)])
 def test_the_language_model_counts_as_kenlm_reads_our_file(model, lm, weight, bonus):
     """score = ctc + weight * ln P(words and end) + bonus * words."""
-    search = Search(beams=500, lm_weight=weight, word_bonus=bonus)
+    search = BeamSearchOptions(beam_size=500, lm_weight=weight, word_bonus=bonus)
     checked = 0
     for seed in range(6):
         (found,) = beam_search(emissions(7, seed=seed), LETTERS, lm, search)
         for one in found[:30]:
             words = one.text.split()
             if words and set(words) <= set(lm.words):
-                row = (BEGIN, *words, END)
+                row = (BEGIN_TOKEN, *words, END_TOKEN)
                 said = math.log(10) * sum(model.log10(row[k], row[:k]) for k in range(1, len(row)))
                 assert one.score - one.ctc == pytest.approx(weight * said + bonus * len(words), abs=1e-3), one.text
                 checked += 1
@@ -107,21 +107,26 @@ def test_the_language_model_counts_as_kenlm_reads_our_file(model, lm, weight, bo
 
 def test_the_language_model_decides_where_the_sound_does_not(lm):
     given = saying("ab a", unsure={"a": "c"})
-    assert beam_search(given, LETTERS, None, Search(beams=20))[0][0].text == "ab a"
+    assert beam_search(given, LETTERS, None, BeamSearchOptions(beam_size=20))[0][0].text == "ab a"
     given = saying("cb c", unsure={"c": "a"})  # cb is no word of the model's
-    assert beam_search(given, LETTERS, None, Search(beams=20))[0][0].text == "cb c"
-    assert beam_search(given, LETTERS, lm, Search(beams=20, lm_weight=1.0))[0][0].text == "ab c"
+    assert beam_search(given, LETTERS, None, BeamSearchOptions(beam_size=20))[0][0].text == "cb c"
+    assert beam_search(given, LETTERS, lm, BeamSearchOptions(beam_size=20, lm_weight=1.0))[0][0].text == "ab c"
 
 
 def test_a_word_that_the_language_model_lacks_can_be_said(lm):
-    assert beam_search(saying("acca b"), LETTERS, lm, Search(beams=20, lm_weight=0.5))[0][0].text == "acca b"
+    assert (
+        beam_search(saying("acca b"), LETTERS, lm, BeamSearchOptions(beam_size=20, lm_weight=0.5))[0][0].text
+        == "acca b"
+    )
 
 
 def test_hot_words_are_preferred_and_need_no_language_model(lm):
     given = saying("ba ca", unsure={"b": "c", "c": "b"})
     for model, weight in ((None, 0.0), (lm, 0.1)):
-        plain = beam_search(given, LETTERS, model, Search(beams=20, lm_weight=weight))
-        hot = Search(beams=20, lm_weight=weight, hot_words=("CA ca",), hot_word_weight=5.0)  # found in our case
+        plain = beam_search(given, LETTERS, model, BeamSearchOptions(beam_size=20, lm_weight=weight))
+        hot = BeamSearchOptions(
+            beam_size=20, lm_weight=weight, hot_words=("CA ca",), hot_word_weight=5.0
+        )  # found in our case
         assert "ca ca" not in plain[0][0].text
         assert beam_search(given, LETTERS, model, hot)[0][0].text == "ca ca"
 
@@ -130,7 +135,7 @@ def test_hot_words_are_preferred_and_need_no_language_model(lm):
 def test_batch_padding_and_threads_change_nothing(lm, jobs):
     lengths = (9, 23, 14, 1, 30, 17)
     given = emissions(*lengths, sharp=2.0)
-    search = BeamSearch(LETTERS, lm, Search(beams=30, lm_weight=0.7, word_bonus=0.5), jobs=jobs)
+    search = BeamSearch(LETTERS, lm, BeamSearchOptions(beam_size=30, lm_weight=0.7, word_bonus=0.5), jobs=jobs)
     together = search(given)
     spoilt = Emissions(given.log_probs.clone(), given.lengths)
     for row, length in enumerate(lengths):
@@ -143,42 +148,49 @@ def test_batch_padding_and_threads_change_nothing(lm, jobs):
 
 
 def test_no_frames_are_no_words():
-    found = beam_search(Emissions(torch.zeros(2, 3, 5), torch.tensor([0, 0])), LETTERS, None, Search(beams=5))
+    found = beam_search(
+        Emissions(torch.zeros(2, 3, 5), torch.tensor([0, 0])), LETTERS, None, BeamSearchOptions(beam_size=5)
+    )
     assert [[one.text for one in rows] for rows in found] == [[""], [""]]
 
 
 def test_what_must_never_be_written_is_not_even_where_it_is_likeliest():
     symbols = ("", " ", "a", None, None)
     log_probs = torch.tensor([[0.05, 0.05, 0.2, 0.6, 0.1]]).log().repeat(2, 1)[None]
-    (found,) = beam_search(Emissions(log_probs, torch.tensor([2])), symbols, None, Search(beams=10))
+    (found,) = beam_search(Emissions(log_probs, torch.tensor([2])), symbols, None, BeamSearchOptions(beam_size=10))
     assert {one.text for one in found} == {"", "a"}
 
 
 def test_symbols_that_mean_something_to_the_decoder_are_letters_here():
     symbols = ("", " ", "▁", "##b", "_", "é", "th")
     for text in ("▁", "_é", "é_"):
-        assert beam_search(saying(text, symbols), symbols, None, Search(beams=5))[0][0].text == text
+        assert beam_search(saying(text, symbols), symbols, None, BeamSearchOptions(beam_size=5))[0][0].text == text
     log_probs = torch.full((1, 2, 7), -9.0)
     log_probs[0, 0, 3] = log_probs[0, 1, 6] = -0.01
-    assert beam_search(Emissions(log_probs, torch.tensor([2])), symbols, None, Search(beams=5))[0][0].text == "##bth"
+    assert (
+        beam_search(Emissions(log_probs, torch.tensor([2])), symbols, None, BeamSearchOptions(beam_size=5))[0][0].text
+        == "##bth"
+    )
 
 
 def test_capitals_meet_a_language_model_in_small_letters(lm):
     symbols = tuple(symbol.upper() for symbol in LETTERS)
     given = saying("CB C", symbols, unsure={"C": "A"})
-    assert beam_search(given, symbols, lm, Search(beams=20, lm_weight=1.0))[0][0].text == "AB C"
+    assert beam_search(given, symbols, lm, BeamSearchOptions(beam_size=20, lm_weight=1.0))[0][0].text == "AB C"
 
 
 def test_a_language_model_of_another_alphabet_is_refused(tmp_path):
-    estimate(["мама мыла раму"] * 2, 2).write(tmp_path / "lm.arpa")
+    train_ngram(["мама мыла раму"] * 2, 2).write(tmp_path / "lm.arpa")
     with pytest.raises(UserError, match=r"another alphabet: 0 of its 3 words .*'а'") as error:
-        beam_search(emissions(3), LETTERS, read_lm(tmp_path / "lm.arpa"), Search(beams=5, lm_weight=1.0))
+        beam_search(emissions(3), LETTERS, read_lm(tmp_path / "lm.arpa"), BeamSearchOptions(beam_size=5, lm_weight=1.0))
     assert "speechxfer lm" in str(error.value)
 
 
 def test_a_hot_word_that_cannot_be_spelt_is_refused():
     with pytest.raises(UserError, match=r"hot word 'abdô' has 'd' 'ô'"):
-        beam_search(emissions(3), LETTERS, None, Search(beams=5, hot_words=("ab", "abdô"), hot_word_weight=1.0))
+        beam_search(
+            emissions(3), LETTERS, None, BeamSearchOptions(beam_size=5, hot_words=("ab", "abdô"), hot_word_weight=1.0)
+        )
 
 
 def test_files_that_are_no_language_model(tmp_path, lm):
@@ -190,13 +202,15 @@ def test_files_that_are_no_language_model(tmp_path, lm):
         UserError,
         match=r"(?s)bad.arpa: the language model cannot be read to its end: Could not parse .*fix: it is cut short",
     ):
-        beam_search(emissions(3), LETTERS, read_lm(tmp_path / "bad.arpa"), Search(beams=5, lm_weight=1.0))
+        beam_search(
+            emissions(3), LETTERS, read_lm(tmp_path / "bad.arpa"), BeamSearchOptions(beam_size=5, lm_weight=1.0)
+        )
 
 
 def test_without_its_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ctc_beam_decoder", None)
     with pytest.raises(MissingExtraError) as error:
-        beam_search(emissions(3), LETTERS, None, Search(beams=5))
+        beam_search(emissions(3), LETTERS, None, BeamSearchOptions(beam_size=5))
     assert "pip install 'speechxfer[lm]'" in str(error.value)
 
 

@@ -10,22 +10,22 @@ import torch
 from transformers import WhisperProcessor
 
 from speechxfer.decoding.whisper import (
-    LONGEST_LOOP,
-    REFRAIN,
-    REFRAINS,
-    ROUNDS,
-    ROUNDS_OF_ONE,
-    _NoLoop,
-    decode,
-    most_tokens,
-    n_best,
-    refrain_of,
+    MAX_LOOP_TOKENS,
+    MAX_NGRAM_OCCURRENCES,
+    MAX_REPEATS,
+    MAX_SINGLE_TOKEN_REPEATS,
+    MIN_NO_REPEAT_NGRAM,
+    _LoopBlocker,
+    compute_max_token_rate,
+    compute_no_repeat_ngram_size,
+    decode_n_best,
+    decode_whisper,
 )
 from speechxfer.errors import UserError
-from speechxfer.heads.whisper_decoder import decoder_log_probs
+from speechxfer.heads.whisper_decoder import compute_decoder_log_probs
 from speechxfer.models import load
 from speechxfer.models.seq2seq import WhisperRecogniser
-from speechxfer.shapes import Frames, padded_targets
+from speechxfer.shapes import Frames, pad_targets
 
 SAID = ("one", "two six", "six one two", "two two one six six", "one one two one two six one")
 BEAMS = (1, 4)
@@ -41,19 +41,19 @@ def waveforms(spoken) -> list[np.ndarray]:
 def taught(tiny_whisper, waveforms) -> WhisperRecogniser:
     """A model that has learnt what the waveforms say, padded and not."""
     model = load(tiny_whisper, device="cpu")
-    targets = [model.targets(text) for text in SAID]
+    targets = [model.encode_target(text) for text in SAID]
     labels = torch.full((len(targets), max(map(len, targets))), -100)
     for row, target in zip(labels, targets, strict=True):
         row[: len(target)] = torch.tensor(target)
     prepared = []
     for pad_to_30s in (True, False):
-        with model.padded(pad_to_30s):
+        with model.use_padding(pad_to_30s):
             prepared.append(model.encoder.prepare(waveforms))
     optimiser = torch.optim.AdamW(model.network.parameters(), lr=4e-3)
     torch.manual_seed(0)
     for step in range(48):
         optimiser.zero_grad()
-        model.loss(model.encoder(prepared[step % 2]), labels).backward()
+        model.compute_loss(model.encoder(prepared[step % 2]), labels).backward()
         optimiser.step()
     return model
 
@@ -62,9 +62,9 @@ def say(
     model: WhisperRecogniser, waveforms: list[np.ndarray], *, padded: bool, beams: int = 1, length_penalty: float = 1.0
 ) -> list[list[int]]:
     """Token ids of each, up to its end token."""
-    with torch.no_grad(), model.padded(padded):
+    with torch.no_grad(), model.use_padding(padded):
         frames = model.encoder(model.encoder.prepare(waveforms))
-        rows = decode(model.network, frames, model.prompt, beams=beams, length_penalty=length_penalty)
+        rows = decode_whisper(model.network, frames, model.prompt, beams=beams, length_penalty=length_penalty)
     return [ended(model, row) for row in rows]
 
 
@@ -104,12 +104,13 @@ def test_hypotheses_are_ordered_by_log_probability_over_length_to_the_penalty(ta
     with torch.no_grad():
         frames = taught.encoder(taught.encoder.prepare(waveforms))
     found = {
-        power: n_best(taught.network, frames, taught.prompt, beams=4, length_penalty=power) for power in (0.0, 1.0)
+        power: decode_n_best(taught.network, frames, taught.prompt, beams=4, length_penalty=power)
+        for power in (0.0, 1.0)
     }
     for power, utterances in found.items():
         for place, rows in enumerate(utterances):
             alone = Frames(frames.states[place : place + 1].expand(4, -1, -1), frames.lengths[place].expand(4))
-            log_probs = decoder_log_probs(taught.network, alone, padded_targets(rows), taught.prompt).tolist()
+            log_probs = compute_decoder_log_probs(taught.network, alone, pad_targets(rows), taught.prompt).tolist()
             scores = [score / len(row) ** power for score, row in zip(log_probs, rows, strict=True)]
             assert scores == pytest.approx(sorted(scores, reverse=True), abs=1e-3)
     assert found[0.0] != found[1.0]
@@ -190,7 +191,7 @@ def test_an_english_checkpoint_may_be_told_english(make_whisper):
 def longest_run(row: list[int]) -> dict[int, int]:
     """Stretch in tokens to the most times that one of that length comes running."""
     found = {}
-    for stretch in range(1, LONGEST_LOOP + 1):
+    for stretch in range(1, MAX_LOOP_TOKENS + 1):
         runs = [1]
         for start in range(0, len(row) - stretch):
             times = 1
@@ -207,15 +208,17 @@ def test_no_loop_is_said(tiny_whisper, waveforms, beams):
     untaught = load(tiny_whisper, device="cpu")
     with torch.no_grad():
         frames = untaught.encoder(untaught.encoder.prepare(waveforms))
-    free = decode(untaught.network, frames, untaught.prompt, beams=beams)
-    held = decode(untaught.network, frames, untaught.prompt, beams=beams, no_loops=True)
+    free = decode_whisper(untaught.network, frames, untaught.prompt, beams=beams)
+    held = decode_whisper(untaught.network, frames, untaught.prompt, beams=beams, no_loops=True)
     assert max(max(longest_run(ended(untaught, row)).values()) for row in free) > 5
     for row in held:
         runs = longest_run(ended(untaught, row))
-        assert runs.pop(1) < ROUNDS_OF_ONE and max(runs.values()) < ROUNDS
+        assert runs.pop(1) < MAX_SINGLE_TOKEN_REPEATS and max(runs.values()) < MAX_REPEATS
         said = ended(untaught, row)
-        together = [tuple(said[place : place + REFRAIN]) for place in range(len(said) - REFRAIN + 1)]
-        assert max(map(together.count, together), default=0) < REFRAINS
+        together = [
+            tuple(said[place : place + MIN_NO_REPEAT_NGRAM]) for place in range(len(said) - MIN_NO_REPEAT_NGRAM + 1)
+        ]
+        assert max(map(together.count, together), default=0) < MAX_NGRAM_OCCURRENCES
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,7 @@ def test_no_loop_is_said(tiny_whisper, waveforms, beams):
 )
 def test_what_may_not_be_said_next(said, forbidden):
     prompt = [6, 6, 6]
-    scores = _NoLoop(len(prompt))(
+    scores = _LoopBlocker(len(prompt))(
         torch.tensor([prompt + said, [*prompt, *range(20, 20 + len(said))]]), torch.zeros(2, 50)
     )
     assert set(scores[0].isinf().nonzero().flatten().tolist()) == forbidden
@@ -240,8 +243,8 @@ def test_what_may_not_be_said_next(said, forbidden):
 def test_n_best_begins_with_what_decode_says(taught, waveforms):
     with torch.no_grad():
         frames = taught.encoder(taught.encoder.prepare(waveforms))
-    best = decode(taught.network, frames, taught.prompt, beams=4)
-    for row, hypotheses in zip(best, n_best(taught.network, frames, taught.prompt, beams=4), strict=True):
+    best = decode_whisper(taught.network, frames, taught.prompt, beams=4)
+    for row, hypotheses in zip(best, decode_n_best(taught.network, frames, taught.prompt, beams=4), strict=True):
         assert len(hypotheses) == 4 and len({*map(tuple, hypotheses)}) == 4
         assert hypotheses[0][:-1] == ended(taught, row)
 
@@ -253,7 +256,10 @@ GEORGIAN = 17.0  # tokens a word
     ("tokens_per_word", "a_second", "refrain"), [(1.0, 12, 4), (1.5, 12, 4), (3.0, 15, 8), (GEORGIAN, 85, 43)]
 )
 def test_scripts_of_many_tokens_have_room_for_their_words(tokens_per_word, a_second, refrain):
-    assert (most_tokens(tokens_per_word), refrain_of(tokens_per_word)) == (a_second, refrain)
+    assert (compute_max_token_rate(tokens_per_word), compute_no_repeat_ngram_size(tokens_per_word)) == (
+        a_second,
+        refrain,
+    )
 
 
 @pytest.mark.parametrize("beams", BEAMS)
@@ -263,7 +269,7 @@ def test_an_utterance_s_limit_follows_its_script(tiny_whisper, waveforms, beams)
     with torch.no_grad():
         frames = model.encoder(model.encoder.prepare(waveforms[-1:]))
         sizes = [
-            len(ended(model, decode(model.network, frames, model.prompt, beams=beams, tokens_per_word=each)[0]))
+            len(ended(model, decode_whisper(model.network, frames, model.prompt, beams=beams, tokens_per_word=each)[0]))
             for each in (1.5, 4.0)
         ]
     assert sizes[0] < sizes[1] <= 24 + 20 * 1.9
@@ -271,6 +277,6 @@ def test_an_utterance_s_limit_follows_its_script(tiny_whisper, waveforms, beams)
 
 def test_the_same_bytes_in_many_words_are_no_refrain():
     said = [1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 7, 1, 2, 3]
-    scores = _NoLoop(0, refrain_of(GEORGIAN))(torch.tensor([said]), torch.zeros(1, 50))
+    scores = _LoopBlocker(0, compute_no_repeat_ngram_size(GEORGIAN))(torch.tensor([said]), torch.zeros(1, 50))
     assert not scores.isinf().any()
-    assert _NoLoop(0)(torch.tensor([said]), torch.zeros(1, 50)).isinf().any()
+    assert _LoopBlocker(0)(torch.tensor([said]), torch.zeros(1, 50)).isinf().any()

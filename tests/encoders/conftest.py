@@ -37,7 +37,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from speechxfer.encoders import SpeechEncoder, encoder_of
+from speechxfer.encoders import SpeechEncoder, wrap_encoder
 
 Options = dict[str, Any]
 SIZE: Options = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -172,7 +172,7 @@ def build(name: str, *, attention: str | None = None) -> Small:
     if attention:
         model.set_attn_implementation(attention)
     model.eval()
-    return Small(name, model, extractor, encoder_of(model, extractor))
+    return Small(name, model, extractor, wrap_encoder(model, extractor))
 
 
 @pytest.fixture(params=list(CHECKPOINTS))

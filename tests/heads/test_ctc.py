@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechxfer.heads.ctc import ctc_loss
+from speechxfer.heads.ctc import compute_ctc_loss
 from speechxfer.shapes import Emissions
 
 
@@ -47,7 +47,7 @@ def by_definition(log_probs: Tensor, target: list[int]) -> float:
 def test_one_utterance_by_every_path(target):
     given = emissions(4, vocabulary=3)
     truth = by_definition(given.log_probs[0].detach(), target)
-    assert value_of(ctc_loss(given, padded(target), 0)) == pytest.approx(truth, rel=1e-5)
+    assert value_of(compute_ctc_loss(given, padded(target), 0)) == pytest.approx(truth, rel=1e-5)
 
 
 def test_a_batch_is_the_sum_of_torchs_own_loss_of_each():
@@ -58,18 +58,20 @@ def test_a_batch_is_the_sum_of_torchs_own_loss_of_each():
         alone = row[:length].detach().double()
         args = torch.tensor(target, dtype=torch.int64), torch.tensor(length), torch.tensor(len(target))
         truth += float(F.ctc_loss(alone, *args, blank=0, reduction="sum"))
-    assert value_of(ctc_loss(given, padded(*targets), 0)) == pytest.approx(truth, rel=1e-5)
+    assert value_of(compute_ctc_loss(given, padded(*targets), 0)) == pytest.approx(truth, rel=1e-5)
 
 
 def test_the_blank_may_stand_elsewhere():
     given = emissions(5, vocabulary=4)
     moved = Emissions(given.log_probs.detach()[:, :, [1, 2, 3, 0]], given.lengths)
-    assert value_of(ctc_loss(moved, padded([0, 1]), 3)) == pytest.approx(value_of(ctc_loss(given, padded([1, 2]), 0)))
+    assert value_of(compute_ctc_loss(moved, padded([0, 1]), 3)) == pytest.approx(
+        value_of(compute_ctc_loss(given, padded([1, 2]), 0))
+    )
 
 
 def test_nothing_beyond_a_length_counts():
     given = emissions(9, 4)
-    ctc_loss(given, padded([1, 2], [3]), 0).backward()
+    compute_ctc_loss(given, padded([1, 2], [3]), 0).backward()
     assert given.log_probs.grad is not None
     assert given.log_probs.grad[1, 4:].abs().max() == 0
     assert given.log_probs.grad[1, :4].abs().max() > 0
@@ -77,11 +79,11 @@ def test_nothing_beyond_a_length_counts():
 
 def test_a_clip_shorter_than_its_text_adds_nothing_and_breaks_nothing():
     given = emissions(9, 2)
-    loss = ctc_loss(given, padded([1, 2], [1, 2, 3]), 0)
+    loss = compute_ctc_loss(given, padded([1, 2], [1, 2, 3]), 0)
     loss.backward()
     alone = emissions(9, 2)
     alone = Emissions(alone.log_probs[:1], alone.lengths[:1])
-    assert value_of(loss) == pytest.approx(value_of(ctc_loss(alone, padded([1, 2]), 0)))
+    assert value_of(loss) == pytest.approx(value_of(compute_ctc_loss(alone, padded([1, 2]), 0)))
     assert given.log_probs.grad is not None and bool(given.log_probs.grad.isfinite().all())
     assert given.log_probs.grad[1].abs().max() == 0
 
@@ -90,4 +92,6 @@ def test_half_precision_is_counted_in_single():
     given = emissions(40, vocabulary=30)
     half = Emissions(given.log_probs.detach().bfloat16(), given.lengths)
     again = Emissions(half.log_probs.float(), given.lengths)
-    assert ctc_loss(half, padded(list(range(1, 20))), 0) == ctc_loss(again, padded(list(range(1, 20))), 0)
+    assert compute_ctc_loss(half, padded(list(range(1, 20))), 0) == compute_ctc_loss(
+        again, padded(list(range(1, 20))), 0
+    )

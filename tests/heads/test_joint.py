@@ -7,9 +7,9 @@ import itertools
 import pytest
 import torch
 
-from speechxfer.heads.ctc import ctc_log_probs
+from speechxfer.heads.ctc import compute_ctc_log_probs
 from speechxfer.heads.joint import CtcHead
-from speechxfer.shapes import IGNORED, Emissions, Frames
+from speechxfer.shapes import IGNORE_INDEX, Emissions, Frames
 
 
 @pytest.mark.parametrize("recurrent", [0, 1, 2])
@@ -31,10 +31,10 @@ def test_log_probs_of_all_texts_sum_to_one():
     torch.manual_seed(1)
     log_probs = torch.randn(1, 3, 3).log_softmax(-1)
     texts = [text for size in range(4) for text in itertools.product((1, 2), repeat=size)]
-    labels = torch.full((len(texts), 3), IGNORED)
+    labels = torch.full((len(texts), 3), IGNORE_INDEX)
     for row, text in zip(labels, texts, strict=True):
         row[: len(text)] = torch.tensor(text, dtype=torch.int64)
     emissions = Emissions(log_probs.expand(len(texts), -1, -1), torch.full((len(texts),), 3))
-    found = ctc_log_probs(emissions, labels, blank=0)
+    found = compute_ctc_log_probs(emissions, labels, blank=0)
     assert found.exp().sum().item() == pytest.approx(1)
     assert found[texts.index((1, 1, 1))] == float("-inf")  # a blank must stand between equal ones

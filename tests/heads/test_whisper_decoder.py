@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from speechxfer.heads.whisper_decoder import attending_only_to, decoder_loss
+from speechxfer.heads.whisper_decoder import compute_decoder_loss, mask_cross_attention
 from speechxfer.models import load
 from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.shapes import Frames
@@ -20,7 +20,7 @@ TEXTS = ("one", "two one six", "six six")
 def model(tiny_whisper) -> Iterator[WhisperRecogniser]:
     """On each utterance's own length."""
     opened = load(tiny_whisper, device="cpu")
-    with opened.padded(False):
+    with opened.use_padding(False):
         yield opened
 
 
@@ -51,37 +51,39 @@ def test_padded_to_the_full_length_it_is_transformers_own(model, tiny_whisper, w
     labels = torch.tensor([[-100, *whole[2:]]])  # the prompt is given, not taught
     with torch.no_grad():
         truth = network(features, decoder_input_ids=torch.tensor([whole[:-1]]), labels=labels).loss
-    with torch.no_grad(), model.padded():
-        found = model.loss(frames_of(model, [waveforms[1]]), padded(model.targets(text)))
+    with torch.no_grad(), model.use_padding():
+        found = model.compute_loss(frames_of(model, [waveforms[1]]), padded(model.encode_target(text)))
     assert float(found) / len(whole[2:]) == pytest.approx(float(truth), abs=1e-4)
 
 
 @pytest.mark.parametrize("pad_to_30s", [False, True])
 def test_a_batch_of_different_lengths_is_the_sum_of_its_utterances(model, waveforms, pad_to_30s):
-    targets = [model.targets(text) for text in TEXTS]
-    with torch.no_grad(), model.padded(pad_to_30s):
+    targets = [model.encode_target(text) for text in TEXTS]
+    with torch.no_grad(), model.use_padding(pad_to_30s):
         alone = sum(
-            float(model.loss(frames_of(model, [w]), padded(t))) for w, t in zip(waveforms, targets, strict=True)
+            float(model.compute_loss(frames_of(model, [w]), padded(t))) for w, t in zip(waveforms, targets, strict=True)
         )
-        together = float(model.loss(frames_of(model, waveforms), padded(*targets)))
+        together = float(model.compute_loss(frames_of(model, waveforms), padded(*targets)))
     assert together == pytest.approx(alone, abs=1e-3)
 
 
 def test_without_its_mask_the_batch_would_matter(model, waveforms):
     """The test above sees something: padding is not nothing to a decoder that attends to it."""
-    targets = padded(*[model.targets(text) for text in TEXTS])
+    targets = padded(*[model.encode_target(text) for text in TEXTS])
     with torch.no_grad():
         frames = frames_of(model, waveforms)
-        masked = decoder_loss(model.network, frames, targets, model.prompt)
+        masked = compute_decoder_loss(model.network, frames, targets, model.prompt)
         everything = Frames(frames.states, torch.full_like(frames.lengths, frames.states.shape[1]))
-        unmasked = decoder_loss(model.network, everything, targets, model.prompt)
+        unmasked = compute_decoder_loss(model.network, everything, targets, model.prompt)
     assert abs(float(masked) - float(unmasked)) > 0.01
 
 
 def test_gradients_reach_each_utterances_own_frames_only(model, waveforms):
     frames = frames_of(model, waveforms)
     states = frames.states.detach().requires_grad_()
-    model.loss(Frames(states, frames.lengths), padded(*[model.targets(text) for text in TEXTS])).backward()
+    model.compute_loss(
+        Frames(states, frames.lengths), padded(*[model.encode_target(text) for text in TEXTS])
+    ).backward()
     assert states.grad is not None
     for row, length in zip(states.grad, frames.lengths.tolist(), strict=True):
         assert row[:length].abs().min(0).values.max() > 0
@@ -91,7 +93,7 @@ def test_gradients_reach_each_utterances_own_frames_only(model, waveforms):
 def test_the_decoder_is_as_it_was_afterwards(model):
     decoder = model.network.model.decoder
     frames = Frames(torch.zeros(2, 5, 32), torch.tensor([5, 3]))
-    with pytest.raises(RuntimeError), attending_only_to(frames, decoder):
+    with pytest.raises(RuntimeError), mask_cross_attention(frames, decoder):
         assert all(layer._forward_pre_hooks for layer in decoder.layers)
         raise RuntimeError
     assert not any(layer._forward_pre_hooks for layer in decoder.layers)

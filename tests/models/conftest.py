@@ -19,24 +19,24 @@ def taught(
     import torch
 
     from speechxfer.models import load
-    from speechxfer.shapes import padded_targets
+    from speechxfer.shapes import pad_targets
 
     model = load(make_whisper(seconds=2), device="cpu")
     model.settings.pad_to_30s = model.encoder.pad_to_30s = False
-    prepared = model.encoder.prepare(words_of(spoken))
-    labels = padded_targets([model.targets(text) for text in TEXTS])
+    prepared = model.encoder.prepare(read_arpa_words(spoken))
+    labels = pad_targets([model.encode_target(text) for text in TEXTS])
     optimiser = torch.optim.AdamW(model.network.parameters(), lr=4e-3)
     torch.manual_seed(0)
     for _ in range(60):
         optimiser.zero_grad()
-        model.loss(model.encoder(prepared), labels).backward()
+        model.compute_loss(model.encoder(prepared), labels).backward()
         optimiser.step()
     folder = tmp_path_factory.mktemp("taught")
     model.save(folder)
     return folder
 
 
-def words_of(
+def read_arpa_words(
     spoken: Callable[..., np.ndarray], seconds: Sequence[float] = (0.5, 0.8, 1.0, 1.3, 1.5)
 ) -> list[np.ndarray]:
     return [spoken(("one", "two", "six")[k % 3], k, length) for k, length in enumerate(seconds)]
@@ -45,4 +45,4 @@ def words_of(
 @pytest.fixture
 def words(spoken: Callable[..., np.ndarray]) -> list[np.ndarray]:
     """What `taught` has learnt, as it heard it."""
-    return words_of(spoken)
+    return read_arpa_words(spoken)

@@ -11,7 +11,7 @@ import torch
 
 from speechxfer.config import load_recipe
 from speechxfer.errors import UserError
-from speechxfer.models import SpeechModel, load, text_limits, to_adapt
+from speechxfer.models import SpeechModel, build_trainable, get_input_limits, load
 
 Head = dict[str, str]
 SEQ2SEQ: Head = {"kind": "seq2seq"}
@@ -22,7 +22,7 @@ ATTENTIVE: Head = {"kind": "classify", "pooling": "attentive"}
 TEXTS = ["one", "two", "six"]
 
 
-def name_of(head: Head) -> str:
+def get_detector_name(head: Head) -> str:
     return head.get("pooling", head["kind"])
 
 
@@ -33,11 +33,11 @@ def adapt_to(tmp_path: Path) -> Callable[..., tuple[SpeechModel, Path]]:
     def make(checkpoint: Path, head: Head, texts: list[str] = TEXTS) -> tuple[SpeechModel, Path]:
         values = {"encoder": {"name": str(checkpoint)}, "head": head, "device": "cpu"}
         stages = [{"train": "head", "epochs": 1, "lr": 1}]
-        model = to_adapt(load_recipe(values | {"stages": stages}), texts)
+        model = build_trainable(load_recipe(values | {"stages": stages}), texts)
         with torch.no_grad():
             for parameter in model.network.parameters():
                 parameter.add_(0.01)
-        folder = tmp_path / f"{checkpoint.name}-{name_of(head)}"
+        folder = tmp_path / f"{checkpoint.name}-{get_detector_name(head)}"
         model.save(folder)
         return model, folder
 
@@ -46,7 +46,7 @@ def adapt_to(tmp_path: Path) -> Callable[..., tuple[SpeechModel, Path]]:
 
 def ready(checkpoint: Path, head: Head, texts: list[str] = TEXTS) -> SpeechModel:
     stages = [{"train": "head", "epochs": 1, "lr": 1}]
-    return to_adapt(
+    return build_trainable(
         load_recipe({"encoder": {"name": str(checkpoint)}, "head": head, "device": "cpu", "stages": stages}), texts
     )
 
@@ -60,30 +60,32 @@ def equal(one: Any, other: Any) -> bool:
     return left.keys() == right.keys() and all(left[key].equal(right[key]) for key in left)
 
 
-@pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=name_of)
-@pytest.mark.parametrize("first", [SEQ2SEQ, CTC, MEAN, ATTENTIVE], ids=name_of)
+@pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_detector_name)
+@pytest.mark.parametrize("first", [SEQ2SEQ, CTC, MEAN, ATTENTIVE], ids=get_detector_name)
 def test_on_whisper(adapt_to, tiny_whisper, spoken, first, then):
     earlier, folder = adapt_to(tiny_whisper, first)
     model = ready(folder, then)
     assert equal(earlier.encoder.module, model.encoder.module)
-    assert model.kind == then["kind"] and len(model.answer([spoken("one", 0, 0.5)])) == 1
-    assert text_limits(folder, head=load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}]}).head).max_seconds
+    assert model.kind == then["kind"] and len(model.predict([spoken("one", 0, 0.5)])) == 1
+    assert get_input_limits(
+        folder, head=load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}]}).head
+    ).max_seconds
 
 
-@pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=name_of)
-@pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=name_of)
+@pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_detector_name)
+@pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_detector_name)
 @pytest.mark.parametrize("family", ["hubert", "bert"])
 def test_on_the_other_families(adapt_to, make_encoder, spoken, family, first, then):
     earlier, folder = adapt_to(make_encoder(family), first)
     model = ready(folder, then)
     assert equal(earlier.encoder.module, model.encoder.module)
-    assert model.kind == then["kind"] and len(model.answer([spoken("one", 0, 0.5)])) == 1
+    assert model.kind == then["kind"] and len(model.predict([spoken("one", 0, 0.5)])) == 1
 
 
-@pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=name_of)
+@pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_detector_name)
 def test_a_decoder_that_is_gone_is_not_asked_for(adapt_to, tiny_whisper, first):
     _, folder = adapt_to(tiny_whisper, first)
-    for ask in (lambda: ready(folder, SEQ2SEQ), lambda: text_limits(folder, head=ready(folder, CTC) and _head())):
+    for ask in (lambda: ready(folder, SEQ2SEQ), lambda: get_input_limits(folder, head=ready(folder, CTC) and _head())):
         with pytest.raises(UserError, match="keeps Whisper's own decoder") as caught:
             ask()
         assert "head.kind=ctc" in str(caught.value)
@@ -98,9 +100,9 @@ def test_its_own_vocabulary_goes_on_and_a_new_one_starts_anew(adapt_to, make_enc
     earlier, folder = adapt_to(tiny_whisper if family == "whisper" else make_encoder(family), CTC)
     own = ready(folder, OWN, ["another text"])
     assert own.vocabulary == earlier.vocabulary and equal(own.network.lm_head, earlier.network.lm_head)
-    assert own.targets("one six") == earlier.targets("one six")
+    assert own.encode_target("one six") == earlier.encode_target("one six")
     with pytest.raises(UserError, match="holds z, which the vocabulary lacks"):
-        own.targets("oz")
+        own.encode_target("oz")
     other = ready(folder, CTC, ["abcdefghi"])
     assert len(other.vocabulary) == len(earlier.vocabulary) + 1
     same_size = ready(folder, CTC, ["abcdefgh"])  # as many symbols, and others
@@ -119,11 +121,11 @@ def test_a_checkpoint_without_letters_has_none_of_its_own(tiny_whisper, make_enc
 
 def test_a_published_ctc_checkpoint_in_capitals(make_encoder):
     model = ready(make_encoder("wav2vec2", words="ONE TWO"), OWN)
-    assert model.targets("one two") == model.targets("ONE TWO")
-    assert "".join({place: s for s, place in model.vocabulary.items()}[p] for p in model.targets("two")) == "TWO"
+    assert model.encode_target("one two") == model.encode_target("ONE TWO")
+    assert "".join({place: s for s, place in model.vocabulary.items()}[p] for p in model.encode_target("two")) == "TWO"
 
 
-@pytest.mark.parametrize("head", [MEAN, ATTENTIVE], ids=name_of)
+@pytest.mark.parametrize("head", [MEAN, ATTENTIVE], ids=get_detector_name)
 @pytest.mark.parametrize("family", ["whisper", "wav2vec2"])
 def test_a_classifier_of_the_same_labels_keeps_its_head(adapt_to, make_encoder, tiny_whisper, family, head):
     earlier, folder = adapt_to(tiny_whisper if family == "whisper" else make_encoder(family), head)

@@ -15,12 +15,12 @@ pytest.importorskip("ctc_beam_decoder", reason="the extra 'lm' is not installed"
 import speechxfer
 from speechxfer.cli import build_app
 from speechxfer.data import audio
-from speechxfer.data.read import read
-from speechxfer.decoding.ctc_beam import LM_WEIGHT, BeamSearch, Search, read_lm
+from speechxfer.data.reader import read
+from speechxfer.decoding.ctc_beam import DEFAULT_LM_WEIGHT, BeamSearch, BeamSearchOptions, read_lm
 from speechxfer.errors import UserError
 from speechxfer.models import load
-from speechxfer.models.transcribe import running, transcribe
-from speechxfer.text.ngram import estimate
+from speechxfer.models.transcribe import override_decoding, transcribe
+from speechxfer.text.ngram import train_ngram
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def ctc(make_encoder):
 
 @pytest.fixture
 def arpa(tmp_path):
-    estimate(["one two six", "two one"], 2).write(tmp_path / "lm.arpa")
+    train_ngram(["one two six", "two one"], 2).write(tmp_path / "lm.arpa")
     return tmp_path / "lm.arpa"
 
 
@@ -40,17 +40,19 @@ def test_a_tokenizer_that_is_wider_than_its_head(ctc, tmp_path, corpus_table):
     Wav2Vec2CTCTokenizer(str(tmp_path / "wide" / "vocab.json")).save_pretrained(tmp_path / "wide")
     model, narrow, row = load(tmp_path / "wide", device="cpu"), load(ctc, device="cpu"), read(corpus_table)[0]
     assert len(model.vocabulary) == len(narrow.vocabulary) + 2
-    assert model.symbols == narrow.symbols
-    model.settings.beams = narrow.settings.beams = 4
-    assert model.answer([audio.load(row)]) == narrow.answer([audio.load(row)])
+    assert model.labels == narrow.symbols
+    model.settings.beam_size = narrow.settings.beam_size = 4
+    assert model.predict([audio.load_waveform(row)]) == narrow.predict([audio.load_waveform(row)])
 
 
 def truth(model, table, lm, search) -> list[str]:
     """By the search itself, from emissions of each utterance alone."""
     rows: list[np.ndarray] = []
     for row in read(table):
-        rows += model.listen([audio.load(row)], lambda frames: [r.numpy() for r in model.emissions(frames).rows()])
-    return [found[0].text for found in BeamSearch(model.symbols, lm, search).each(rows)]
+        rows += model.infer(
+            [audio.load_waveform(row)], lambda frames: [r.numpy() for r in model.compute_emissions(frames).rows()]
+        )
+    return [found[0].text for found in BeamSearch(model.labels, lm, search).search_rows(rows)]
 
 
 def test_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
@@ -58,25 +60,29 @@ def test_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
     before = model.settings.model_dump()
     plain = [one.text for one in transcribe(model, corpus_table)]
     hot = [one.text for one in transcribe(model, corpus_table, hot_words=["Two"])]
-    assert hot == truth(model, corpus_table, None, Search(50, hot_words=("two",), hot_word_weight=10.0)) != plain
+    assert (
+        hot
+        == truth(model, corpus_table, None, BeamSearchOptions(50, hot_words=("two",), hot_word_weight=10.0))
+        != plain
+    )
     both = [one.text for one in transcribe(model, corpus_table, lm=arpa, hot_words=["six"], beams=8)]
-    search = Search(8, LM_WEIGHT, 0.0, ("six",), 10.0)
+    search = BeamSearchOptions(8, DEFAULT_LM_WEIGHT, 0.0, ("six",), 10.0)
     assert both == truth(model, corpus_table, read_lm(arpa), search) != hot
     assert model.settings.model_dump() == before and model.lm is None
     assert speechxfer.evaluate(model, corpus_table, hot_words=["Two"]).hypotheses == hot
-    with pytest.raises(KeyError), running(model, hot_words=["two"]):
+    with pytest.raises(KeyError), override_decoding(model, hot_words=["two"]):
         raise KeyError
     assert [one.text for one in transcribe(model, corpus_table)] == plain
 
 
 def test_saved_weights_are_kept(ctc, arpa):
     model = load(ctc, device="cpu")
-    model.settings.beams = 7
-    model.settings.search = {"lm_weight": 0.9, "word_bonus": 2.0, "hot_words": ["one"], "hot_word_weight": 3.0}
-    with running(model, lm=arpa):
-        assert model.search == Search(7, 0.9, 2.0, ("one",), 3.0) and model.lm.path == arpa
-    with running(model, hot_words=["six"]):
-        assert model.search == Search(7, 0.9, 2.0, ("six",), 3.0)
+    model.settings.beam_size = 7
+    model.settings.beam_search = {"lm_weight": 0.9, "word_bonus": 2.0, "hot_words": ["one"], "hot_word_weight": 3.0}
+    with override_decoding(model, lm=arpa):
+        assert model.search_options == BeamSearchOptions(7, 0.9, 2.0, ("one",), 3.0) and model.lm.path == arpa
+    with override_decoding(model, hot_words=["six"]):
+        assert model.search_options == BeamSearchOptions(7, 0.9, 2.0, ("six",), 3.0)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +90,13 @@ def test_saved_weights_are_kept(ctc, arpa):
     [
         ({"hot_words": ["naïve"]}, "hot word 'naïve' has"),
         ({"lm": "nowhere.arpa"}, "no such language model"),
-        ({"hot_words": ["one"], "beams": 1}, "the best path takes neither"),
+        ({"hot_words": ["one"], "beam_size": 1}, "the best path takes neither"),
     ],
 )
 def test_what_cannot_be_used_is_said_and_nothing_is_changed(ctc, asked, message):
     model = load(ctc, device="cpu")
     before = model.settings.model_dump()
-    with pytest.raises(UserError, match=message), running(model, **asked):
+    with pytest.raises(UserError, match=message), override_decoding(model, **asked):
         pytest.fail("it ran")
     assert model.settings.model_dump() == before and model.lm is None
 
@@ -108,7 +114,9 @@ def test_the_commands_take_them(ctc, tiny_whisper, corpus_table, arpa, tmp_path)
     files = (said, tmp_path / "report/after.jsonl")
     lines = [[json.loads(line)["hypothesis"] for line in path.open()] for path in files]
     model = load(ctc, device="cpu")
-    expected = truth(model, corpus_table, read_lm(arpa), Search(50, LM_WEIGHT, 0.0, ("two", "six"), 10.0))
+    expected = truth(
+        model, corpus_table, read_lm(arpa), BeamSearchOptions(50, DEFAULT_LM_WEIGHT, 0.0, ("two", "six"), 10.0)
+    )
     assert lines == [expected, expected]
     for stated in (tmp_path / "t.json", tmp_path / "report/report.json"):
         options = json.loads(stated.read_text())["provenance"]["options"]

@@ -16,10 +16,18 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from speechxfer.config import load_recipe
-from speechxfer.config.recipe import Head
-from speechxfer.data.read import read
+from speechxfer.config.recipe import HeadConfig
+from speechxfer.data.reader import read
 from speechxfer.errors import UserError
-from speechxfer.models import answers, cut_by_seconds, load, pick_device, seq2seq, text_limits, to_adapt
+from speechxfer.models import (
+    batch_by_seconds,
+    build_trainable,
+    get_input_limits,
+    load,
+    predict_all,
+    resolve_device,
+    seq2seq,
+)
 
 
 @pytest.fixture
@@ -79,7 +87,7 @@ def test_a_tokenizer_left_behind(copy_of, tiny_whisper):
         (folder / name).unlink()
     assert "its tokenizer is missing" in refusal(folder)
     with pytest.raises(UserError, match="its tokenizer is missing"):
-        text_limits(folder)
+        get_input_limits(folder)
 
 
 def test_a_vocabulary_left_behind(copy_of, make_encoder):
@@ -102,33 +110,35 @@ def test_an_encoder_alone_cannot_answer(make_encoder):
 def test_a_device_that_is_not_here(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match="no cuda") as caught:
-        pick_device("cuda")
+        resolve_device("cuda")
     assert "device=auto" in str(caught.value)
 
 
 def test_limits_of_whisper(make_whisper):
-    limits = text_limits(make_whisper())
+    limits = get_input_limits(make_whisper())
     assert limits.max_seconds == 30.0
     # 64 places: the longest prompt is 4 tokens, and the end takes one
     assert limits.max_tokens == 59 and limits.count_tokens is not None
     # "Ġone" is one token of the tiny tokenizer, and so is each letter of a word it lacks
     assert limits.count_tokens("one two") == 2 and limits.count_tokens("xyz") == 4
     model = load(make_whisper(), device="cpu")
-    assert len(model.targets("one " * 59)) == 60
+    assert len(model.encode_target("one " * 59)) == 60
     for seconds in (2, 30):
-        assert text_limits(make_whisper(seconds=seconds), head=Head(kind="ctc")).max_seconds == seconds
+        assert get_input_limits(make_whisper(seconds=seconds), head=HeadConfig(kind="ctc")).max_seconds == seconds
 
 
 def test_limits_of_a_vocabulary(make_encoder):
     own = make_encoder("wav2vec2", words="ONE TWO")
-    limits = text_limits(own)
+    limits = get_input_limits(own)
     assert limits.characters is not None and limits.characters >= set("ONETW") and "A" not in limits.characters
     assert limits.case == "upper" and limits.frames_per_second == 50 and limits.max_seconds is None
-    assert text_limits(own, head=Head(kind="ctc", vocabulary="own")).characters == limits.characters
-    assert text_limits(own, head=Head(kind="ctc")).characters is None  # a new head writes what the texts hold
-    assert text_limits(make_encoder("wav2vec2"), head=Head(kind="classify")).frames_per_second is None
+    assert get_input_limits(own, head=HeadConfig(kind="ctc", vocabulary="own")).characters == limits.characters
+    assert (
+        get_input_limits(own, head=HeadConfig(kind="ctc")).characters is None
+    )  # a new head writes what the texts hold
+    assert get_input_limits(make_encoder("wav2vec2"), head=HeadConfig(kind="classify")).frames_per_second is None
 
 
 @settings(deadline=None)
@@ -139,7 +149,7 @@ def test_limits_of_a_vocabulary(make_encoder):
 )
 def test_batches_hold_no_more_than_they_may(seconds, most, seed):
     order = np.random.default_rng(seed).permutation(len(seconds)).tolist()
-    batches = list(cut_by_seconds(order, seconds, most))
+    batches = list(batch_by_seconds(order, seconds, most))
     assert [index for batch in batches for index in batch] == order
     for batch in batches:
         assert len(batch) == 1 or max(seconds[i] for i in batch) * len(batch) <= most
@@ -150,13 +160,13 @@ def test_batches_hold_no_more_than_they_may(seconds, most, seed):
 def test_answers_stand_in_the_tables_order_whatever_the_batches(corpus_table, make_encoder):
     model, rows, done = load(make_encoder("wav2vec2", words="one two"), device="cpu"), read(corpus_table), []
     model.network.train()
-    whole = answers(model, rows, batch_seconds=100, progress=lambda *step: done.append(step))
+    whole = predict_all(model, rows, batch_seconds=100, progress=lambda *step: done.append(step))
     assert model.network.training  # it is given back as it was
     assert done[-1] == (18, 18)
-    assert answers(model, rows, batch_seconds=0.1) == whole
+    assert predict_all(model, rows, batch_seconds=0.1) == whole
     shuffled = rows.shuffle(seed=3)
     by_name = dict(zip(rows["id"], whole, strict=True))
-    assert answers(model, shuffled, batch_seconds=2) == [by_name[name] for name in shuffled["id"]]
+    assert predict_all(model, shuffled, batch_seconds=2) == [by_name[name] for name in shuffled["id"]]
     assert len({*whole}) > 9  # the random head says another thing to each
 
 
@@ -172,7 +182,7 @@ def test_a_multilingual_checkpoint_that_does_not_say_so(make_whisper, copy_of, m
     folder = copy_of(make_whisper(seconds=2, multilingual=True))
     (folder / "generation_config.json").unlink()
     load(folder, device="cpu")  # a small vocabulary
-    monkeypatch.setattr(seq2seq, "MULTILINGUAL_VOCABULARY", 10)
+    monkeypatch.setattr(seq2seq, "MULTILINGUAL_VOCABULARY_SIZE", 10)
     with pytest.raises(UserError, match=r"multilingual and must be told the language"):
         load(folder, device="cpu")
     assert len(load(folder, device="cpu", language="de").prompt) == 4
@@ -182,7 +192,7 @@ def test_a_ctc_head_wider_than_its_vocabulary(make_encoder):
     """As hub checkpoints have whose vocabulary was padded to a round number: such a place writes nothing."""
     model = load(make_encoder("wav2vec2", words="one two"), device="cpu")
     places = [model.vocabulary[character] for character in "one"]
-    assert model.text([places[0], 1_000, *places[1:]]) == "one"
+    assert model.decode_ids([places[0], 1_000, *places[1:]]) == "one"
 
 
 def test_a_language_of_mms_is_not_silently_another(copy_of, make_encoder):
@@ -202,8 +212,8 @@ def test_how_many_tokens_a_word_of_the_training_text_takes(make_whisper, kind):
         "device": "cpu",
     }
     for texts in (["one two six", "", "two"], ["one" * 12, "one two"], ["", " "]):
-        model = to_adapt(load_recipe(values), texts)
+        model = build_trainable(load_recipe(values), texts)
         said = [text for text in texts if text.strip()]
-        count = sum(len(model.tokens(text)) - 1 for text in said)
+        count = sum(len(model.encode_text(text)) - 1 for text in said)
         words = sum(max(len(text.split()), len(text) / 12) for text in said)
         assert model.settings.tokens_per_word == (round(count / words, 2) if said else 1.5)

@@ -23,7 +23,7 @@ from transformers import (
 import speechxfer.models  # registers the heads that transformers lacks
 from speechxfer.config import load_recipe
 from speechxfer.errors import UserError
-from speechxfer.models import SpeechModel, load, to_adapt
+from speechxfer.models import SpeechModel, build_trainable, load
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
 TEXTS = ["one", "two", "six one"]
@@ -37,7 +37,7 @@ def saved(tmp_path: Path) -> Callable[..., tuple[SpeechModel, Path]]:
         stages = [{"train": "head", "epochs": 1, "lr": 1}]
         values = {"encoder": {"name": str(checkpoint)}, "head": head, "stages": stages, "device": "cpu"}
         torch.manual_seed(1)
-        model = to_adapt(load_recipe(values, overrides), TEXTS)
+        model = build_trainable(load_recipe(values, overrides), TEXTS)
         model.network.eval()
         model.save(tmp_path / "saved")
         return model, tmp_path / "saved"
@@ -76,8 +76,8 @@ def test_whisper_with_its_decoder(saved, make_whisper, waveform, multilingual):
     said = {"language": "de", "task": "transcribe"} if multilingual else {}
     truth = network.generate(features, max_new_tokens=47, **said)
     model.settings.no_loops = False  # random weights say little else
-    with model.padded():
-        mine = model.answer([waveform])
+    with model.use_padding():
+        mine = model.predict([waveform])
         states = frames_of(model, waveform).states
     assert mine == [text.strip() for text in processor.batch_decode(truth, skip_special_tokens=True)]
     torch.testing.assert_close(network.model.encoder(features).last_hidden_state, states, atol=1e-4, rtol=0)
@@ -90,11 +90,11 @@ def test_ctc_heads(saved, make_encoder, waveform, family):
     network = opened(AutoModelForCTC, folder)
     assert type(network).__module__.startswith("transformers.")
     logits = network(**inputs_of(folder, waveform)).logits
-    mine = model.emissions(frames_of(model, waveform)).log_probs
+    mine = model.compute_emissions(frames_of(model, waveform)).log_probs
     torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
     words = AutoProcessor.from_pretrained(folder).batch_decode(logits.argmax(-1))
     # we never write the unknown symbol
-    assert [" ".join(text.replace("<unk>", "").split()) for text in words] == model.answer([waveform])
+    assert [" ".join(text.replace("<unk>", "").split()) for text in words] == model.predict([waveform])
 
 
 @torch.no_grad()
@@ -104,8 +104,8 @@ def test_classification_heads(saved, make_encoder, waveform, family):
     network = opened(AutoModelForAudioClassification, folder)
     assert type(network).__module__.startswith("transformers.")
     logits = network(**inputs_of(folder, waveform)).logits
-    torch.testing.assert_close(logits, model.scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
-    assert [network.config.id2label[int(logits.argmax())]] == model.answer([waveform])
+    torch.testing.assert_close(logits, model.compute_scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
+    assert [network.config.id2label[int(logits.argmax())]] == model.predict([waveform])
     assert sorted(network.config.label2id) == sorted(TEXTS)
 
 
@@ -113,8 +113,8 @@ def test_classification_heads(saved, make_encoder, waveform, family):
 def test_a_classification_head_on_whisper(saved, tiny_whisper, waveform):
     model, folder = saved(tiny_whisper, kind="classify", pooling="mean")
     logits = opened(WhisperForAudioClassification, folder)(**inputs_of(folder, waveform)).logits
-    with model.padded():
-        torch.testing.assert_close(logits, model.scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
+    with model.use_padding():
+        torch.testing.assert_close(logits, model.compute_scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
@@ -123,10 +123,10 @@ def test_attentive_pooling_by_the_auto_class(saved, make_encoder, tiny_whisper, 
     checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
     model, folder = saved(checkpoint, kind="classify", pooling="attentive")
     network = opened(AutoModelForAudioClassification, folder)
-    assert isinstance(network, speechxfer.heads.classify.AttentiveClassifier)
+    assert isinstance(network, speechxfer.heads.classification.AttentiveClassifier)
     logits = network(**inputs_of(folder, waveform)).logits
-    with model.padded():
-        torch.testing.assert_close(logits, model.scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
+    with model.use_padding():
+        torch.testing.assert_close(logits, model.compute_scores(frames_of(model, waveform)), atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
@@ -136,7 +136,7 @@ def test_attentive_pooling_leaves_padding_out_there_too(saved, make_encoder, spo
     batch = [waveform, spoken("one", 0, 0.5)]
     inputs = extractor(batch, sampling_rate=16_000, return_tensors="pt", padding=True, return_attention_mask=True)
     logits = opened(AutoModelForAudioClassification, folder)(**inputs).logits
-    torch.testing.assert_close(logits[1:], model.scores(frames_of(model, batch[1])), atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits[1:], model.compute_scores(frames_of(model, batch[1])), atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
@@ -146,8 +146,8 @@ def test_ctc_on_whisper_by_the_auto_class(saved, tiny_whisper, waveform, recurre
     network = opened(AutoModelForCTC, folder)
     assert isinstance(network, speechxfer.heads.whisper_ctc.WhisperForCTC)
     logits = network(**inputs_of(folder, waveform)).logits
-    with model.padded():
-        mine = model.emissions(frames_of(model, waveform)).log_probs
+    with model.use_padding():
+        mine = model.compute_emissions(frames_of(model, waveform)).log_probs
     torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.vocabulary
 
@@ -159,8 +159,8 @@ def test_lstm_layers_are_for_whispers_frames_and_see_an_utterance_alone(saved, m
         id(p) for name, p in model.network.named_parameters() if not name.startswith("encoder.")
     }
     short, long = spoken("one", 0, 0.5), spoken("six", 3, 1.4)
-    together = model.listen([short, long], model.emissions)
-    alone = model.listen([short], model.emissions)
+    together = model.infer([short, long], model.emissions)
+    alone = model.infer([short], model.emissions)
     found = together.log_probs[0, : together.lengths[0]]
     torch.testing.assert_close(found, alone.log_probs[0], atol=1e-4, rtol=0)
     with pytest.raises(UserError, match=r"head\.recurrent.*wav2vec2"):
@@ -173,10 +173,10 @@ def test_a_new_heads_frames_are_standardised_and_stay_so_in_the_saved_model(
 ):
     said = [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
     model, _ = saved(tiny_whisper, kind="ctc", recurrent=1)
-    model.standardise(said)
+    model.standardise_frames(said)
     model.save(tmp_path / "again")
     for mine in (model, speechxfer.load(tmp_path / "again")):
-        frames = torch.cat([mine.listen([one], lambda frames: frames.states[0]) for one in said])
+        frames = torch.cat([mine.infer([one], lambda frames: frames.states[0]) for one in said])
         torch.testing.assert_close(frames.mean(0), torch.zeros(frames.shape[1]), atol=1e-4, rtol=0)
         torch.testing.assert_close(frames.std(0, correction=0), torch.ones(frames.shape[1]), atol=1e-4, rtol=0)
     other, _ = saved(make_encoder("wav2vec2"), kind="ctc")
@@ -208,8 +208,8 @@ def test_opened_by_us_it_gives_the_same_answers(saved, make_encoder, tiny_whispe
     again = load(folder, device="cpu")
     assert again.settings == model.settings
     waveforms = [spoken("one", 0, 0.5), spoken("six", 3, 1.4), spoken("two", 2, 0.9)]
-    answers = model.answer(waveforms)
-    assert again.answer(waveforms) == answers
+    answers = model.predict(waveforms)
+    assert again.predict(waveforms) == answers
     assert any(answers)
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
     stored = json.loads((folder / "speechxfer.json").read_text())
@@ -232,7 +232,7 @@ def test_a_checkpoint_whose_config_samples_or_stops_early_is_saved(tiny_whisper,
     stated = model.network.generation_config
     stated.early_stopping, stated.num_return_sequences, stated.temperature, stated.top_k = True, 3, 0.6, 9
     for beams in (1, 3):
-        model.settings.beams = beams
+        model.settings.beam_size = beams
         model.save(tmp_path / str(beams))
         found = GenerationConfig.from_pretrained(tmp_path / str(beams))
         assert found.num_beams == beams and found.suppress_tokens == stated.suppress_tokens

@@ -15,13 +15,13 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from speechxfer.config import load_recipe
 from speechxfer.data import audio
-from speechxfer.data.audio_files import find_audio
-from speechxfer.data.long_audio import cuts
-from speechxfer.data.read import read
+from speechxfer.data.audio_files import collect_audio
+from speechxfer.data.reader import read
+from speechxfer.data.segmentation import segment_audio
 from speechxfer.errors import UserError
-from speechxfer.models import SpeechModel, answers, load, to_adapt
-from speechxfer.models.transcribe import Unread, running, transcribe, transcripts
-from speechxfer.models.transcript import Segment, commonest, join
+from speechxfer.models import SpeechModel, build_trainable, load, predict_all
+from speechxfer.models.transcribe import UnreadableAudio, iter_transcripts, override_decoding, transcribe
+from speechxfer.models.transcript import TranscriptSegment, find_majority_label, join_texts
 
 RATE = 16_000
 
@@ -57,15 +57,15 @@ def table(corpus_table: Path) -> Path:
 def counting(
     model: SpeechModel, monkeypatch: pytest.MonkeyPatch, answer: Callable[..., list[str]] | None = None
 ) -> Any:
-    """Have `model.answer` note the lengths of its batches; the list of them is returned."""
+    """Have `model.predict` note the lengths of its batches; the list of them is returned."""
     batches: list[list[int]] = []
-    real = answer or model.answer
+    real = answer or model.predict
 
     def noting(waveforms: Sequence[np.ndarray]) -> list[str]:
         batches.append([len(waveform) for waveform in waveforms])
         return real(waveforms)
 
-    monkeypatch.setattr(model, "answer", noting)
+    monkeypatch.setattr(model, "predict", noting)
     return batches
 
 
@@ -73,13 +73,13 @@ def counting(
 @pytest.mark.parametrize("batch_seconds", [0.5, 120.0])
 def test_answers_are_those_of_evaluate(model: SpeechModel, table: Path, padded: bool, batch_seconds: float) -> None:
     rows = read(table)
-    with model.padded(padded):
-        expected = answers(model, rows)
+    with model.use_padding(padded):
+        expected = predict_all(model, rows)
     found = transcribe(model, table, padded=padded, batch_seconds=batch_seconds)
     assert [one.text for one in found] == expected
     assert len(set(expected)) > 3, "the random model says the same of everything, so this test would see nothing"
     assert [one.id for one in found] == rows["id"]
-    assert [one.seconds for one in found] == [round(audio.seconds(row), 3) for row in rows]
+    assert [one.seconds for one in found] == [round(audio.measure_duration(row), 3) for row in rows]
     assert all(one.whole and one.complete and len(one.segments) == 1 for one in found)
 
 
@@ -119,11 +119,12 @@ def test_a_row_carries_its_reference_and_its_columns(model: SpeechModel, corpus_
 @pytest.mark.parametrize("padded", [True, False])
 def test_a_long_file_is_its_cuts(model: SpeechModel, long_file: Path, padded: bool) -> None:
     (found,) = transcribe(model, str(long_file), padded=padded)
-    expected = list(cuts({"audio": "x", "path": str(long_file)}, longest=2 * 28 / 30, whole=2.0))
-    with model.padded(padded):
-        texts = [model.answer([cut.waveform])[0] for cut in expected]  # each alone, so whatever the batch
+    expected = list(segment_audio({"audio": "x", "path": str(long_file)}, longest=2 * 28 / 30, whole=2.0))
+    with model.use_padding(padded):
+        texts = [model.predict([cut.waveform])[0] for cut in expected]  # each alone, so whatever the batch
     assert found.segments == [
-        Segment(round(cut.start, 3), round(cut.end, 3), text) for cut, text in zip(expected, texts, strict=True)
+        TranscriptSegment(round(cut.start, 3), round(cut.end, 3), text)
+        for cut, text in zip(expected, texts, strict=True)
     ]
     assert len(set(texts)) > 3 and found.text == " ".join(filter(None, texts))
     assert not found.whole and found.complete
@@ -138,7 +139,7 @@ def test_long_and_short_together_in_batches_that_are_bounded(
     alone = {name: transcribe(model, name)[0].text for name in (str(long_file), str(corpus_table.parent / "0-six.wav"))}
     batches = counting(model, monkeypatch)
     named = [str(corpus_table.parent / "0-six.wav"), str(long_file)]
-    with running(model, padded=False):
+    with override_decoding(model, padded=False):
         transcribe(model, named, batch_seconds=4.0)
     assert all(max(batch) * len(batch) <= 4.0 * RATE for batch in batches)
     assert any(len(batch) > 1 for batch in batches)
@@ -174,7 +175,7 @@ def test_a_bad_file_is_named_and_the_others_are_heard(
     data = (tmp_path / "cut.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])  # what is before the damage is answered first
     named = ["gone.wav", whole[0], str(tmp_path / "cut.flac"), str(tmp_path / "text.wav"), whole[1]]
-    bad: list[Unread] = []
+    bad: list[UnreadableAudio] = []
     found = transcribe(model, named, on_bad=bad.append, batch_seconds=4.0)
     assert [one.id for one in found] == whole
     assert [one.text for one in found] == [transcribe(model, name)[0].text for name in whole]
@@ -189,18 +190,18 @@ def test_an_interrupt_keeps_what_was_answered(
     model: SpeechModel, corpus_table: Path, long_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = transcribe(model, long_file)[0]
-    real, calls = model.answer, iter(range(100))
+    real, calls = model.predict, iter(range(100))
 
     def answer(waveforms: Sequence[np.ndarray]) -> list[str]:
         if next(calls) == 6:
             raise KeyboardInterrupt
         return real(waveforms)
 
-    monkeypatch.setattr(model, "answer", answer)
-    rows, _ = find_audio([corpus_table.parent / "0-one.wav", long_file, corpus_table.parent / "0-two.wav"])
+    monkeypatch.setattr(model, "predict", answer)
+    rows, _ = collect_audio([corpus_table.parent / "0-one.wav", long_file, corpus_table.parent / "0-two.wav"])
     kept = []
     with pytest.raises(KeyboardInterrupt):
-        for one in transcripts(model, rows, batch_seconds=2.0):
+        for one in iter_transcripts(model, rows, batch_seconds=2.0):
             kept.append(one)
     assert [Path(one.audio).name for one in kept] == ["0-one.wav", "long.wav"]
     assert [one.complete for one in kept] == [True, False]
@@ -217,7 +218,7 @@ def test_progress_ends_at_all_the_seconds_there_are(
     (tmp_path / "text.wav").write_text("no audio")
     named = [table, long_file, tmp_path / "text.wav"]
     transcribe(model, named, batch_seconds=2.0, progress=lambda done, of: told.append((done, of)), on_bad=print)
-    seconds = sum(map(audio.seconds, read(table))) + soundfile.info(long_file).duration
+    seconds = sum(map(audio.measure_duration, read(table))) + soundfile.info(long_file).duration
     assert {of for _, of in told} == {round(seconds)}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][0] == round(seconds) and told[0][0] < 5
@@ -227,7 +228,7 @@ def test_a_batch_too_large_for_the_gpu_is_halved(
     model: SpeechModel, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [one.text for one in transcribe(model, table)]
-    real = model.answer
+    real = model.predict
 
     def cramped(waveforms: Sequence[np.ndarray]) -> list[str]:
         if len(waveforms) > 2:
@@ -265,7 +266,7 @@ def test_silence_has_no_words_but_may_have_a_label(model: SpeechModel, tiny_whis
     soundfile.write(tmp_path / "muted.wav", np.zeros(2 * RATE), RATE)
     (heard,) = transcribe(model, tmp_path / "muted.wav")
     assert heard.text == "" and heard.segments == [] and heard.complete and heard.seconds == 2.0
-    (heard,) = transcribe(to_adapt(recipe(tiny_whisper, "classify"), ["one", "two"]), tmp_path / "muted.wav")
+    (heard,) = transcribe(build_trainable(recipe(tiny_whisper, "classify"), ["one", "two"]), tmp_path / "muted.wav")
     assert heard.text
 
 
@@ -278,11 +279,11 @@ def test_faint_speech_in_a_long_file_is_heard(model: SpeechModel, long_file: Pat
 
 def test_a_classifier_answers_labels(tiny_whisper: Path, table: Path, long_file: Path) -> None:
     torch.manual_seed(0)
-    classifier = to_adapt(recipe(tiny_whisper, "classify"), ["one", "two", "six"])
+    classifier = build_trainable(recipe(tiny_whisper, "classify"), ["one", "two", "six"])
     found = transcribe(classifier, [str(table), str(long_file)])
-    assert [one.text for one in found[:-1]] == answers(classifier, read(table))
+    assert [one.text for one in found[:-1]] == predict_all(classifier, read(table))
     assert found[0].to_json()["reference"] == "one" and found[0].to_json()["text"] == "one"
-    assert found[-1].text == commonest(found[-1].segments) and found[-1].text in classifier.labels
+    assert found[-1].text == find_majority_label(found[-1].segments) and found[-1].text in classifier.labels
     with pytest.raises(UserError, match="a classifier has no beam search"):
         transcribe(classifier, table, beams=2)
 
@@ -303,9 +304,9 @@ def test_another_family_takes_thirty_seconds_and_no_padding(long_file: Path, tmp
     )
     Wav2Vec2Model(config).save_pretrained(tmp_path / "w2v")
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path / "w2v")
-    model = to_adapt(recipe(tmp_path / "w2v", "ctc"), ["one two six"])
+    model = build_trainable(recipe(tmp_path / "w2v", "ctc"), ["one two six"])
     (found,) = transcribe(model, long_file)
-    assert found.whole and found.text == model.answer([audio.decode(long_file)])[0]
+    assert found.whole and found.text == model.predict([audio.decode_audio(long_file)])[0]
     piece, _ = soundfile.read(long_file)
     soundfile.write(long_file, np.tile(piece, 3), RATE)
     (found,) = transcribe(model, long_file)
@@ -317,7 +318,7 @@ def test_another_family_takes_thirty_seconds_and_no_padding(long_file: Path, tmp
 def test_beams_act_and_the_model_is_left_as_it_was(model: SpeechModel, table: Path) -> None:
     greedy, wide = transcribe(model, table), transcribe(model, table, beams=4, padded=False)
     assert [one.text for one in greedy] != [one.text for one in wide]
-    assert model.settings.beams == 1 and model.encoder.pad_to_30s is True
+    assert model.settings.beam_size == 1 and model.encoder.pad_to_30s is True
 
 
 @pytest.mark.parametrize(
@@ -332,9 +333,14 @@ def test_beams_act_and_the_model_is_left_as_it_was(model: SpeechModel, table: Pa
     ],
 )
 def test_texts_are_joined_as_their_script_does(texts: list[str], whole: str) -> None:
-    assert join(texts) == whole
+    assert join_texts(texts) == whole
 
 
 def test_the_commonest_label_is_that_of_most_seconds() -> None:
-    assert commonest([Segment(0, 5, "yes"), Segment(5, 7, "no"), Segment(7, 9, "no")]) == "yes"
-    assert commonest([]) == ""
+    assert (
+        find_majority_label(
+            [TranscriptSegment(0, 5, "yes"), TranscriptSegment(5, 7, "no"), TranscriptSegment(7, 9, "no")]
+        )
+        == "yes"
+    )
+    assert find_majority_label([]) == ""

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from browser import INSTALLED, Browser
 
-from speechxfer.report.html import _axis, write_report
+from speechxfer.report.html import _axis, write_html_report
 from speechxfer.scoring import score
 
 TAB, ENTER = "\ue004", "\ue007"
@@ -39,7 +39,7 @@ def hostile(path, **more):
     columns = {"accent": ["<i>x</i>", "y\u202e"] + ["z"] * (len(HOSTILE) - 2)}
     before = score(HOSTILE, ["nothing"] * len(HOSTILE), ids, columns=columns, by="auto", normaliser="none")
     after = score(HOSTILE, HOSTILE, ids, columns=columns, by="auto", normaliser="none")
-    write_report(
+    write_html_report(
         path, "Report <script>1</script>", {"before <b>": before, "after": after},
         facts={"<key>": "</dl><script>1</script>"}, warnings=["<script>2</script>"],
         advice=[{"what": "<script>3</script>", "evidence": "<script>4</script>"}], **more,
@@ -81,7 +81,7 @@ def test_the_data_holds_every_utterance(tmp_path):
 
 
 def test_headline_holds_rate_counts_and_interval(tmp_path):
-    write_report(tmp_path / "r.html", "t", {"x": score(["a b", "c d"], ["a", "c d"], speakers=["s", "t"])})
+    write_html_report(tmp_path / "r.html", "t", {"x": score(["a b", "c d"], ["a", "c d"], speakers=["s", "t"])})
     text = (tmp_path / "r.html").read_text()
     shown = re.sub(r"\s+", " ", text)
     assert "25.0 %" in shown and "1 error in 4 words of 2 utterances" in shown and "over 2 speakers" in shown
@@ -91,7 +91,7 @@ def test_audio_is_linked_where_it_lies_or_put_inside(tmp_path):
     wave = tmp_path / "a b:1.wav"
     soundfile.write(wave, np.zeros(1600), 16_000)
     found = score(["a", "b", "c"], ["x", "b", "c"], ["1", "2", "3"])
-    write_report(
+    write_html_report(
         tmp_path / "r.html", "t", {"x": found}, audio={"1": str(wave), "2": f"{wave}#1.5-3", "3": "none.wav"}, embed=1
     )
     data = json.loads(re.search(r'(?s)id="data">(.*?)</script>', (tmp_path / "r.html").read_text())[1])
@@ -105,7 +105,7 @@ def test_three_systems_are_compared_with_holms_correction(tmp_path):
     speakers = [f"s{i}" for i in range(30)]
     some = {name: score(texts, [said] * 30, speakers=speakers) for name, said in
             (("x", "a b c d e"), ("y", "a b c d q"), ("z", "a b c q q"))}  # fmt: skip
-    write_report(tmp_path / "r.html", "t", some)
+    write_html_report(tmp_path / "r.html", "t", some)
     lines = re.findall(r'<p class="comparison">(.*?)</p>', (tmp_path / "r.html").read_text())
     assert len(lines) == 3 and all("(Holm " in line and "MAPSSWE" in line for line in lines)
 
@@ -124,7 +124,7 @@ def test_a_chart_shows_what_a_person_would_read(tmp_path):
         columns=columns,
         by="auto",
     )
-    write_report(tmp_path / "r.html", "t", {"x": found}, warnings=found.warnings)
+    write_html_report(tmp_path / "r.html", "t", {"x": found}, warnings=found.warnings)
     text = (tmp_path / "r.html").read_text()
     heads = re.findall(r"<h2>By <bdi>(\w+)</bdi>", text)
     assert heads[0] == "accent" and heads[-1] == "speaker" and "duration" not in heads
@@ -140,7 +140,7 @@ def test_the_axis_holds_every_rate_on_round_numbers(rate):
     words = 1000
     wrong = round(rate * words)
     found = score(["a " * words], ["b " * min(wrong, words) + "a " * (words - wrong) + "c " * max(0, wrong - words)])
-    top, step = _axis([found.total])
+    top, step = _axis([found.overall])
     assert top >= min(rate, 2) and 1 <= round(top / step) <= 8
     assert f"{step:.1e}"[:3] in ("1.0", "2.0", "2.5", "5.0")
 
@@ -167,7 +167,7 @@ def test_filter_sort_search_and_play(tmp_path, page):
     groups = {"accent": ["uk" if i % 2 else "us" for i in range(n)], "duration": [str(1 + i / 9) for i in range(n)]}
     ids = [f"u{i:03}" for i in range(n)]
     found = score(references, hypotheses, ids, columns=groups, by="auto")
-    write_report(tmp_path / "r.html", "t", {"x": found}, audio={"u000": str(wave)})
+    write_html_report(tmp_path / "r.html", "t", {"x": found}, audio={"u000": str(wave)})
     page.look(390)
     page.open(tmp_path / "r.html")
     count = "return document.getElementById('count').textContent"
@@ -202,7 +202,7 @@ def test_filter_sort_search_and_play(tmp_path, page):
 def test_the_keyboard_reaches_everything(tmp_path, page):
     texts = [f"word{i} b c" for i in range(20)]
     found = score(texts, [t[:-1] + "d" if i % 2 else t for i, t in enumerate(texts)], [f"u{i}" for i in range(20)])
-    write_report(tmp_path / "r.html", "t", {"x": found})
+    write_html_report(tmp_path / "r.html", "t", {"x": found})
     page.look(1000)
     page.open(tmp_path / "r.html")
     page.press(TAB)
@@ -227,7 +227,7 @@ def test_the_keyboard_reaches_everything(tmp_path, page):
 
 def test_words_run_as_their_script_does(tmp_path, page):
     references = ["שלום עולם טוב", "hello big world", "مرحبا ok العالم", "123 456 789"]
-    write_report(tmp_path / "r.html", "t", {"x": score(references, references, normaliser="none")})
+    write_html_report(tmp_path / "r.html", "t", {"x": score(references, references, normaliser="none")})
     page.look(1000)
     page.open(tmp_path / "r.html")
     places = page.run(
@@ -240,7 +240,7 @@ def test_words_run_as_their_script_does(tmp_path, page):
 
 def test_right_words_that_are_not_equal_are_shown_as_said(tmp_path, page):
     found = score(["(uh) hel- { a / the } x"], ["hello the y"], notation=True)
-    write_report(tmp_path / "r.html", "t", {"x": found})
+    write_html_report(tmp_path / "r.html", "t", {"x": found})
     page.open(tmp_path / "r.html")
     words = page.run("return [...document.querySelectorAll('#rows .words > *')].map(e => e.innerText + '|' + e.title)")
     assert words == ["(uh)|optional, left out", "hello|right: hel", "the|", "yx|substituted for x"]
@@ -250,7 +250,7 @@ def test_in_the_dark_and_on_a_phone(tmp_path, page):
     columns = {"a very long name of a column": [f"a value of many words {i % 3}" for i in range(30)]}
     texts = ["a b c"] * 30
     some = {name: score(texts, [said] * 30, columns=columns, by="auto") for name, said in (("x", "a"), ("y", "a b"))}
-    write_report(tmp_path / "r.html", "t", some)
+    write_html_report(tmp_path / "r.html", "t", some)
     page.open(tmp_path / "r.html")
     contrast = """
         const lightness = (c) => c.match(/[\\d.]+/g).slice(0, 3).map(Number)
@@ -277,7 +277,7 @@ def test_ten_thousand_utterances_open(tmp_path, page):
     references = [" ".join(rng.choices(vocabulary, k=10)) for _ in range(10_000)]
     hypotheses = [" ".join(w if rng.random() > 0.16 else rng.choice(vocabulary) for w in t.split()) for t in references]
     speakers = [f"s{i % 125}" for i in range(10_000)]
-    write_report(tmp_path / "r.html", "t", {"x": score(references, hypotheses, speakers=speakers, by="auto")})
+    write_html_report(tmp_path / "r.html", "t", {"x": score(references, hypotheses, speakers=speakers, by="auto")})
     page.look(1000)
     page.devtools("Performance.enable", timeDomain="threadTicks")  # the processor's time, whatever else runs
     page.open(tmp_path / "r.html")
@@ -291,7 +291,7 @@ def test_advice_and_the_learning_curve(tmp_path):
     some = {"after": score(["a b"], ["a b"], ids=["u"])}
     curve = [{"share": 0.5, "hours": 1.25, "utterances": 1200, "dev": 0.25}]
     advice = [{"what": "train longer", "evidence": "dev 20.0% in the last epoch"}]
-    write_report(tmp_path / "with.html", "t", some, advice=advice, curve=curve)
+    write_html_report(tmp_path / "with.html", "t", some, advice=advice, curve=curve)
     text = (tmp_path / "with.html").read_text(encoding="utf-8")
     assert "<li>train longer <small>dev 20.0% in the last epoch</small></li>" in text
     cells = (
@@ -301,6 +301,6 @@ def test_advice_and_the_learning_curve(tmp_path):
         '<td class="n">25.0 %</td>',
     )
     assert "".join(cells) in text
-    write_report(tmp_path / "without.html", "t", some)
+    write_html_report(tmp_path / "without.html", "t", some)
     text = (tmp_path / "without.html").read_text(encoding="utf-8")
     assert "What to do next" not in text and "What more speech brings" not in text

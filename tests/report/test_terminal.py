@@ -5,12 +5,12 @@ import io
 from rich.console import Console
 
 from speechxfer.report.terminal import (
-    before_after_table,
-    curve_table,
-    marked,
-    marked_examples,
-    score_table,
-    systems_table,
+    make_before_after_table,
+    make_curve_table,
+    make_score_table,
+    make_systems_table,
+    mark_errors,
+    mark_examples,
 )
 from speechxfer.scoring import score
 
@@ -31,19 +31,19 @@ def systems():
 
 
 def test_score_table_has_a_row_for_each_group():
-    text = shown(score_table(systems()[0]))
+    text = shown(make_score_table(systems()[0]))
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["all", "accent:", "accent:"]
     assert "71.4" in text
 
 
 def test_before_and_after():
-    text = shown(before_after_table(*systems(), by="accent"))
+    text = shown(make_before_after_table(*systems(), by="accent"))
     assert "accent: us" in text and "-71.4" in text and "0.0" in text
-    assert "accent" not in shown(before_after_table(*systems(), by="speaker"))
+    assert "accent" not in shown(make_before_after_table(*systems(), by="speaker"))
 
 
 def test_examples_are_marked_and_markup_is_text():
-    text = shown(marked_examples(*systems(), 3))
+    text = shown(mark_examples(*systems(), 3))
     assert "a (+" in text or "[q]" in text
     assert "(-y)" in text
     assert "[red]not markup[/red]" in text
@@ -58,13 +58,13 @@ def many(count, wrong):
 
 def test_a_long_column_shows_its_worst_and_best_and_the_rest_in_one_row():
     found = many(40, lambda i: 4 if i < 3 else 2 if i < 30 else 0)
-    rows = [line.strip() for line in shown(score_table(found)).splitlines()[1:]]
+    rows = [line.strip() for line in shown(make_score_table(found)).splitlines()[1:]]
     labels = [row.split("  ")[0] for row in rows]
     assert labels[0] == "all" and labels[1:4] == ["speaker: p000", "speaker: p001", "speaker: p002"]
     assert len(labels) == 1 + 8 + 1 + 4 and labels[9] == "speaker: 28 others" and labels[-1] == "speaker: p039"
     words = [int(row.split()[-5]) for row in rows]
     assert sum(words[1:]) == words[0] == 320
-    assert len(shown(score_table(many(24, lambda i: i % 3))).splitlines()) == 2 + 24
+    assert len(shown(make_score_table(many(24, lambda i: i % 3))).splitlines()) == 2 + 24
 
 
 def test_the_columns_come_with_the_fewest_values_first_and_speakers_last():
@@ -72,14 +72,14 @@ def test_the_columns_come_with_the_fewest_values_first_and_speakers_last():
     columns = {"accent": [f"a{i % 4}" for i in range(n)], "gender": [f"g{i % 2}" for i in range(n)]}
     speakers = [f"s{i % 8}" for i in range(n)]
     found = score(["a b"] * n, ["a"] * n, speakers=speakers, columns=columns, by="auto")
-    names = [line.split(":")[0].strip() for line in shown(score_table(found)).splitlines()[2:]]
+    names = [line.split(":")[0].strip() for line in shown(make_score_table(found)).splitlines()[2:]]
     assert list(dict.fromkeys(names)) == ["gender", "accent", "speaker"]
 
 
 def test_groups_come_with_the_highest_rate_afterwards_first():
     before = score(["a b"] * 4, ["a b", "a b", "x y", "x y"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
     after = score(["a b"] * 4, ["a x", "a b", "a b", "a b"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
-    lines = shown(before_after_table(before, after)).splitlines()
+    lines = shown(make_before_after_table(before, after)).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["all", "c:", "c:"] and lines[3].split()[1] == "u"
     assert "0.0 [0]" in lines[3] and "25.0 [1]" in lines[3] and lines[3].split()[-1] == "+25.0"
 
@@ -88,36 +88,36 @@ def test_nothing_of_a_wide_table_is_cut():
     name = "a-very-long-file-name-of-a-system-of-some-kind.jsonl"
     found = score(["a b"], ["a"])
     console = Console(file=io.StringIO(), width=40, color_system=None, soft_wrap=True)
-    console.print(systems_table({name: found, "y": found, "z": found}))
+    console.print(make_systems_table({name: found, "y": found, "z": found}))
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 3 and lines[2].count("50.0 [1]") == 3 and "d.jsonl" in lines[0] and "…" in lines[0]
 
 
 def test_more_than_three_systems_leave_their_intervals_out():
     found = score(["a b"] * 9, ["a", "a b", "a"] * 3)
-    assert "95 %" in shown(systems_table(dict.fromkeys("xyz", found)))
-    assert "95 %" not in shown(systems_table(dict.fromkeys("wxyz", found)))
+    assert "95 %" in shown(make_systems_table(dict.fromkeys("xyz", found)))
+    assert "95 %" not in shown(make_systems_table(dict.fromkeys("wxyz", found)))
 
 
 def test_examples_are_utterances_that_changed_for_better_and_worse():
     references = ["a b c d"] * 8
     before = score(references, ["a b c d", "x x x d", "a x x d", "x x c d", "a b c d", "a b c d", "x b c d", "a b c d"])
     after = score(references, ["a b c d", "a b c d", "a b c d", "a b c d", "x b c d", "x x x d", "x b c d", "a b c d"])
-    heads = [line for line in shown(marked_examples(before, after, 4)).splitlines() if "error" in line]
+    heads = [line for line in shown(mark_examples(before, after, 4)).splitlines() if "error" in line]
     assert heads == ["2 (3 errors fewer)", "3 (2 errors fewer)", "6 (3 errors more)", "5 (1 error more)"]
-    fewer = [line for line in shown(marked_examples(after, before, 8)).splitlines() if "error" in line]
+    fewer = [line for line in shown(mark_examples(after, before, 8)).splitlines() if "error" in line]
     assert len(fewer) == 5  # of eight asked for, five changed
-    assert shown(marked_examples(before, before, 4)).strip() == ""
+    assert shown(mark_examples(before, before, 4)).strip() == ""
 
 
 def test_an_optional_word_left_out_is_not_said():
     found = score(["(uh) a hel-"], ["a hello"], notation=True)
-    assert marked(found, 0).plain == "a hello"
+    assert mark_errors(found, 0).plain == "a hello"
 
 
 def test_all_examples_are_better_where_nothing_worsened():
     before, after = score(["a b"] * 5, ["x y"] * 5), score(["a b"] * 5, ["a y"] * 5)
-    assert shown(marked_examples(before, after, 4)).count("1 error fewer") == 4
+    assert shown(mark_examples(before, after, 4)).count("1 error fewer") == 4
 
 
 def test_a_learning_curve():
@@ -125,7 +125,7 @@ def test_a_learning_curve():
         {"share": 0.25, "hours": 0.5, "utterances": 450, "dev": 0.301},
         {"share": 1.0, "hours": 2.0, "utterances": 1800, "dev": 0.2},
     ]
-    lines = [line.split() for line in shown(curve_table(points)).splitlines()]
+    lines = [line.split() for line in shown(make_curve_table(points)).splitlines()]
     assert lines[0] == ["hours", "utterances", "dev", "WER", "%"]
     assert lines[1:] == [
         ["25%", "of", "train", "0.50", "450", "30.1"],

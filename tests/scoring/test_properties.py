@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechxfer.scoring import align, score
+from speechxfer.scoring import alignment, score
 
 words = st.lists(st.sampled_from(["a", "b", "c", "dd", "é", "字"]), max_size=12)
 texts = words.map(" ".join)
@@ -18,7 +18,7 @@ def scored(pairs, **options):
 
 
 @quick
-@given(corpora, st.sampled_from(align.METHODS))
+@given(corpora, st.sampled_from(alignment.ALIGN_METHODS))
 def test_swapping_sides_swaps_insertions_and_deletions(pairs, method):
     there = scored(pairs, align=method).counts
     back = scored([(h, r) for r, h in pairs], align=method).counts
@@ -33,7 +33,7 @@ def test_swapping_sides_swaps_insertions_and_deletions(pairs, method):
 def test_swapping_one_pair_of_unique_choice(reference, hypothesis):
     """Of a pair with one best alignment, exactly the insertions and deletions change places."""
     longer = [*reference, "only", "here"]
-    there, back = align.count([longer], [reference]), align.count([reference], [longer])
+    there, back = alignment.count_operations([longer], [reference]), alignment.count_operations([reference], [longer])
     assert there.tolist() == [[len(reference), 0, 2, 0]] and back.tolist() == [[len(reference), 0, 0, 2]]
 
 
@@ -67,7 +67,7 @@ def test_order_of_rows_never_matters(pairs, rng):
 def test_every_utterance_is_in_the_result_with_all_its_words(pairs):
     found = scored(pairs)
     assert len(found.ids) == len(pairs)
-    for (reference, hypothesis), row in zip(pairs, found.alignments(), strict=True):
+    for (reference, hypothesis), row in zip(pairs, found.get_alignments(), strict=True):
         assert [w.reference for w in row if w.operation != "I"] == reference.split()
         assert [w.hypothesis for w in row if w.operation != "D"] == hypothesis.split()
 
@@ -81,7 +81,7 @@ def test_the_fewest_edits_are_the_fewest(reference, hypothesis):
         for j, h in enumerate(hypothesis, start=1):
             line.append(min(rows[j] + 1, line[-1] + 1, rows[j - 1] + (r != h)))
         rows = line
-    assert int(align.count([reference], [hypothesis])[0, 1:].sum()) == rows[-1]
+    assert int(alignment.count_operations([reference], [hypothesis])[0, 1:].sum()) == rows[-1]
 
 
 @quick

@@ -11,8 +11,8 @@ import pytest
 import sclite
 
 from speechxfer.scoring import score
-from speechxfer.scoring.compare import segment_differences
-from speechxfer.scoring.matching import read_pairs
+from speechxfer.scoring.comparison import compute_segment_differences
+from speechxfer.scoring.pairing import read_pairs
 
 needs_sclite = pytest.mark.skipif(not sclite.INSTALLED, reason="Debian's sctk is not installed")
 
@@ -35,7 +35,7 @@ def test_golden_notation():
     assert counted(references, hypotheses, notation=True) == list(expected)
 
 
-def by_speaker(expected):
+def count_by_speaker(expected):
     """sclite numbers a speaker's segments; ours are named by time: compare what each speaker's segments hold."""
     return Counter((name.rsplit("-", 1)[0], tuple(counts)) for name, counts in expected.items())
 
@@ -48,7 +48,7 @@ def timed(stm, ctm, notation=False):
 
 def test_golden_ctm_cut_by_stm():
     found = timed(sclite.GOLDEN / "timed.stm", sclite.GOLDEN / "timed.ctm")
-    assert found == by_speaker(json.loads((sclite.GOLDEN / "timed.json").read_text()))
+    assert found == count_by_speaker(json.loads((sclite.GOLDEN / "timed.json").read_text()))
 
 
 @needs_sclite
@@ -70,7 +70,7 @@ def test_ctm_cut_by_stm(tmp_path, seed):
     (tmp_path / "r.stm").write_text(stm)
     (tmp_path / "h.ctm").write_text(ctm)
     found = timed(tmp_path / "r.stm", tmp_path / "h.ctm")
-    assert found == by_speaker(sclite.run(stm, ctm, ("stm", "ctm")))
+    assert found == count_by_speaker(sclite.run(stm, ctm, ("stm", "ctm")))
 
 
 @needs_sclite
@@ -80,7 +80,7 @@ def test_notation_in_an_stm(tmp_path, seed):
     (tmp_path / "r.stm").write_text(stm)
     (tmp_path / "h.ctm").write_text(ctm)
     found = timed(tmp_path / "r.stm", tmp_path / "h.ctm", notation=True)
-    assert found == by_speaker(sclite.run(stm, ctm, ("stm", "ctm"), "-D", "-F"))
+    assert found == count_by_speaker(sclite.run(stm, ctm, ("stm", "ctm"), "-D", "-F"))
 
 
 @needs_sclite
@@ -107,8 +107,8 @@ def test_mapsswe_as_nist_computes_it(tmp_path):
         cwd=tmp_path, check=True, capture_output=True, text=True, input=both,
     ).stdout  # fmt: skip
     found = re.search(r"MTCH_PR_RESULTS.*# segs: (\d+)\).*mean: (\S+)\) \(std dev: (\S+)\)", printed)
-    a, b = (score(references, texts[n], normaliser="none", align="sclite").alignments() for n in "ab")
-    ours = segment_differences(a, b)
+    a, b = (score(references, texts[n], normaliser="none", align="sclite").get_alignments() for n in "ab")
+    ours = compute_segment_differences(a, b)
     assert len(ours) == int(found[1])
     assert -np.mean(ours) == pytest.approx(float(found[2]), abs=6e-4)
     assert np.std(ours, ddof=1) == pytest.approx(float(found[3]), abs=6e-4)

@@ -119,10 +119,10 @@ def test_columns_that_a_person_would_read():
     }
     speakers = [f"s{i % 30}" for i in range(n)]
     auto = score(["x"] * n, ["x"] * n, speakers=speakers, columns=columns, by="auto")
-    assert auto.shown_columns == ("gender", "accent", "speaker")
+    assert auto.select_shown_columns == ("gender", "accent", "speaker")
     assert set(auto.by) == {"speaker", *columns}  # all are in the JSON
     asked = score(["x"] * n, ["x"] * n, columns=columns, by=["pitch", "gender", "client_id"])
-    assert asked.shown_columns == ("gender", "pitch", "client_id")
+    assert asked.select_shown_columns == ("gender", "pitch", "client_id")
 
 
 def test_summary_prints_the_rate_with_its_counts():
@@ -171,7 +171,7 @@ def test_sums_and_overlaps():
 
 
 def test_alignment_of_an_utterance():
-    assert small().alignment(1) == [
+    assert small().get_alignment(1) == [
         ("=", "three", "three"),
         ("S", "four", "for"),
         ("=", "five", "five"),
@@ -187,7 +187,7 @@ def test_units():
     assert score(["ab c"], ["ab d"], unit="char").counts.reference_words == 3
     mixed = score(["我爱 python"], ["我 python"], unit="mixed")
     assert (mixed.counts.hits, mixed.counts.deletions) == (2, 1)
-    assert mixed.tokens(0)[0] == ["我", "爱", "python"]
+    assert mixed.get_tokens(0)[0] == ["我", "爱", "python"]
 
 
 def test_compounds_by_choice():

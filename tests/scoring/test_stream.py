@@ -4,8 +4,8 @@ import pytest
 
 from speechxfer.errors import UserError
 from speechxfer.scoring import score
-from speechxfer.scoring.matching import read_pairs
-from speechxfer.scoring.stream import Passing, score_stream, trn_pairs
+from speechxfer.scoring.pairing import read_pairs
+from speechxfer.scoring.stream import StreamItem, score_stream, trn_pairs
 
 
 def files(tmp_path, utterances=30):
@@ -22,12 +22,12 @@ def test_same_counts_and_interval_as_the_whole(tmp_path, monkeypatch):
     (pairs,) = read_pairs(left, [right])
     whole = score(pairs.references, pairs.hypotheses, pairs.ids, pairs.speakers, seed=4)
     assert found.total.counts == whole.counts
-    assert found.speakers == whole.by_speaker()
+    assert found.speakers == whole.count_by_speaker()
     assert found.total.interval == whole.interval
 
 
 def test_utterances_of_nobody_are_counted_in_the_whole():
-    found = score_stream([Passing("1", None, "a b", "a"), Passing("2", "s", "a", "a")])
+    found = score_stream([StreamItem("1", None, "a b", "a"), StreamItem("2", "s", "a", "a")])
     assert found.total.counts.errors == 1 and list(found.speakers) == ["s"] and found.total.interval is None
 
 

@@ -16,16 +16,16 @@ def whisper(make_whisper):
 
 
 def options(**values):
-    return argparse.Namespace(**{"threads": 1, "batch_size": 2, "beams": 1, "every": 4, "smoke": False, **values})
+    return argparse.Namespace(**{"threads": 1, "batch_size": 2, "beam_size": 1, "every": 4, "smoke": False, **values})
 
 
 def test_both_ways_of_faster_whisper_say_the_same(script, whisper, corpus_table, tmp_path, monkeypatch):
-    from speechxfer.data.read import read
-    from speechxfer.export import export
+    from speechxfer.data.reader import read
+    from speechxfer.export import export_model
 
     bench = script("bench/against_faster_whisper.py")
     monkeypatch.setattr(bench, "_most_tokens", lambda waveforms: 12)  # this model's 64 positions are fewer than theirs
-    folder = export(whisper, "ctranslate2", tmp_path / "out").output
+    folder = export_model(whisper, "ctranslate2", tmp_path / "out").output
     rows = read(corpus_table).select([0, 5, 10, 15, 17])
     by_pipeline, by_generate = bench.pipeline(folder, options())(rows), bench.direct(folder, options())(rows)
     assert all(by_generate) and by_pipeline == by_generate
@@ -36,11 +36,11 @@ def test_both_ways_of_faster_whisper_say_the_same(script, whisper, corpus_table,
 def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, corpus_table, tmp_path):
     from transformers import GenerationConfig
 
-    from speechxfer.data.read import read
-    from speechxfer.export import export
+    from speechxfer.data.reader import read
+    from speechxfer.export import export_model
 
     bench = script("bench/against_faster_whisper.py")
-    folder = export(whisper, "transformers", tmp_path / "out").output
+    folder = export_model(whisper, "transformers", tmp_path / "out").output
     stated = GenerationConfig.from_pretrained(folder)
     stated.max_new_tokens, stated.max_length = 12, None  # this model has 64 positions, and the pipeline asks for 256
     stated.save_pretrained(folder)
@@ -50,15 +50,15 @@ def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, cor
 
 
 def test_our_sides_run_the_same_model_in_two_engines(script, whisper, corpus_table, tmp_path):
-    from speechxfer.data.read import read
-    from speechxfer.export import export
+    from speechxfer.data.reader import read
+    from speechxfer.export import export_model
     from speechxfer.models import load
 
     bench = script("bench/against_faster_whisper.py")
     unpadded = load(whisper, device="cpu")
     unpadded.settings.pad_to_30s = False
     unpadded.save(tmp_path / "saved")
-    folder = export(tmp_path / "saved", "ctranslate2", tmp_path / "out").output
+    folder = export_model(tmp_path / "saved", "ctranslate2", tmp_path / "out").output
     rows = read(corpus_table).select([0, 3])  # 0.4 s, and 0.5 s, which no engine fills
     quick, slow = bench.ours(folder, options())(rows), bench.ours(tmp_path / "saved", options())(rows)
     assert all(quick) and quick[1] == slow[1]
@@ -78,7 +78,7 @@ def test_one_turn_as_a_process_of_its_own(script, whisper, corpus_table, tmp_pat
     bench = script("bench/against_faster_whisper.py")
     from _processes import measured
 
-    words = [str(bench.__file__), str(corpus_table), "--adapted", str(whisper), "--every", "6", "--beams", "1"]
+    words = [str(bench.__file__), str(corpus_table), "--adapted", str(whisper), "--every", "6", "--beam-size", "1"]
     found = measured([*words, "--side", bench.TORCH], 1)
     assert len(found["said"]) == 3 and found["seconds"] > 0 and found["peak_memory_mb"] > 100
     with pytest.raises(SystemExit, match="ended with 1"):

@@ -53,13 +53,13 @@ def test_every_side_trains_a_ctc_head(script, given, monkeypatch):
 
 
 def test_an_epoch_has_as_many_batches_as_theirs(script):
-    from speechxfer.adaptation.batches import BatchesBySeconds
+    from speechxfer.adaptation.training.batching import DurationBatchSampler
 
     bench = script("bench/against_transformers.py")
     seconds = [1.0 + 0.37 * (place % 11) for place in range(50)]
     for batch in (4, 16, 50):
         most = bench.batch_seconds(seconds, math.ceil(50 / batch))
-        assert len(BatchesBySeconds(seconds, most=most, epochs=1, seed=0)) == math.ceil(50 / batch)
+        assert len(DurationBatchSampler(seconds, max_seconds=most, epochs=1, seed=0)) == math.ceil(50 / batch)
 
 
 def test_times_until_their_best(script, given, monkeypatch):

@@ -24,7 +24,7 @@ def run_folder(tmp_path_factory, tiny_whisper):
 
 def test_an_unpadded_model_of_a_run_folder(script, run_folder, corpus_table, tmp_path, capsys):
     target = tmp_path / "batch-invariance.json"
-    words = ["--utterances", "7", "--batch", "3", "--beams", "2", "--device", "cpu", "--json", str(target)]
+    words = ["--utterances", "7", "--batch", "3", "--beam-size", "2", "--device", "cpu", "--json", str(target)]
     script("batch_invariance.py").main([str(run_folder), str(corpus_table), *words])
     said = capsys.readouterr().out
     assert "greedy: 7 of 7 transcripts equal at batch 1 and 3" in said
@@ -44,8 +44,8 @@ def test_answers_that_depend_on_the_batch_are_counted_and_shown(
 ):
     from speechxfer.models.seq2seq import WhisperRecogniser
 
-    true = WhisperRecogniser.answer
-    monkeypatch.setattr(WhisperRecogniser, "answer", lambda self, w: [f"{t} {len(w)}" for t in true(self, w)])
+    true = WhisperRecogniser.predict
+    monkeypatch.setattr(WhisperRecogniser, "predict", lambda self, w: [f"{t} {len(w)}" for t in true(self, w)])
     target = tmp_path / "batch-invariance.json"
     words = ["--utterances", "7", "--batch", "3", "--device", "cpu", "--json", str(target)]
     with pytest.raises(SystemExit) as stopped:
@@ -58,22 +58,22 @@ def test_answers_that_depend_on_the_batch_are_counted_and_shown(
 
 def test_frames_that_leak_from_a_neighbour_show(script, run_folder, corpus_table, monkeypatch):
     from speechxfer.data import audio
-    from speechxfer.data.read import read
+    from speechxfer.data.reader import read
     from speechxfer.encoders import whisper
     from speechxfer.models import load
 
-    monkeypatch.setattr(whisper, "additive_mask", lambda *_: None)  # attention then sees the padding
-    waveforms = [audio.load(row) for row in read(corpus_table).select(range(6))]
+    monkeypatch.setattr(whisper, "make_additive_mask", lambda *_: None)  # attention then sees the padding
+    waveforms = [audio.load_waveform(row) for row in read(corpus_table).select(range(6))]
     model = load(run_folder, device="cpu")
     assert script("batch_invariance.py").frame_difference(model, waveforms, 6) > 1e-3
 
 
 def test_a_ctc_model_has_no_beam(script, tiny_whisper, corpus_table, tmp_path):
     from speechxfer.config import load_recipe
-    from speechxfer.models import to_adapt
+    from speechxfer.models import build_trainable
 
     stages = [{"train": "head", "epochs": 1, "lr": 1}]
     recipe = load_recipe({"encoder": {"name": str(tiny_whisper)}, "head": {"kind": "ctc"}, "stages": stages})
-    to_adapt(recipe, ["one", "two"]).save(tmp_path / "model")
+    build_trainable(recipe, ["one", "two"]).save(tmp_path / "model")
     with pytest.raises(UserError, match="a ctc model has no beam search"):
-        script("batch_invariance.py").main([str(tmp_path / "model"), str(corpus_table), "--beams", "2"])
+        script("batch_invariance.py").main([str(tmp_path / "model"), str(corpus_table), "--beam-size", "2"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from speechxfer.data.audit import audit
-from speechxfer.data.read import read
+from speechxfer.data.audit import audit_dataset
+from speechxfer.data.reader import read
 
 
 def test_its_rows_are_clean_and_all_different(script, tmp_path):
@@ -11,7 +11,7 @@ def test_its_rows_are_clean_and_all_different(script, tmp_path):
     names = bench.write_files(tmp_path, 8)
     assert {name.rpartition(".")[2] for name in names} == set(bench.FORMATS)
     bench.write_rows(tmp_path / "t.csv", names, 60)
-    found = audit(read(tmp_path / "t.csv"))
+    found = audit_dataset(read(tmp_path / "t.csv"))
     assert (found.errors, found.warnings, len(found.usable)) == ([], [], 60)
     assert 60 * 1 < found.hours * 3600 < 60 * 3
 

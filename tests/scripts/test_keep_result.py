@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.report.progress import Narrator
+from speechxfer.report.progress import Reporter
 
 CORPUS, COMMAND = "six tones", "speechxfer adapt accent-whisper data.train=$SPEECHXFER_CORPORA/six/all.csv"
 
@@ -32,7 +32,7 @@ def run(tmp_path_factory, tiny_whisper, corpus_table):
             f"output={folder}",
         ],
     )
-    adapt(recipe, narrator=Narrator(quiet=True))
+    adapt(recipe, narrator=Reporter(quiet=True))
     return folder
 
 

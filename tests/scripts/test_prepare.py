@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechxfer.data.audio import load
-from speechxfer.data.parts import parts
-from speechxfer.data.read import read
+from speechxfer.data.audio import load_waveform
+from speechxfer.data.reader import read
+from speechxfer.data.splits import make_splits
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -61,8 +61,8 @@ def test_speechocean762_from_the_archive(tmp_path: Path) -> None:
         "accent": "mandarin",
         "duration": "0.600",
     }
-    assert len(load(train[3])) == 9600
-    made = parts(str(folder / "train-part.csv"), test=str(folder / "test-part.csv"))
+    assert len(load_waveform(train[3])) == 9600
+    made = make_splits(str(folder / "train-part.csv"), test=str(folder / "test-part.csv"))
     assert set(made.test["speaker"]) == {"0003", "0008"}  # [2::5] of 0001..0012
     assert set(made.dev["speaker"]) == {"0001"}
     assert len(made.train) == 18
@@ -77,7 +77,7 @@ def test_speechocean762_from_a_ready_table_elsewhere(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     held = read(tmp_path / "parts/test-part.csv")
     assert held[0]["audio"] == "../archive/WAVE/SPEAKER0003/000300000.WAV"
-    assert len(load(held[0])) == 8000
+    assert len(load_waveform(held[0])) == 8000
     assert not (tmp_path / "parts/train.csv").exists()
 
 
@@ -121,7 +121,7 @@ def test_fsdd(tmp_path: Path, inside: bool) -> None:
         ("seven", "seven", "lucas", "german", "test"),
         ("seven", "seven", "lucas", "german", "train"),
     ]
-    assert len(load(rows[0])) == 1600  # 8 kHz to 16 kHz
+    assert len(load_waveform(rows[0])) == 1600  # 8 kHz to 16 kHz
 
 
 def test_fsdd_without_recordings(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 def test_intervals_over_speakers_cover_and_those_over_utterances_do_not(script, monkeypatch, tmp_path):
     bench = script("bench/coverage.py")
-    monkeypatch.setattr(bench, "DRAWS", 400)
+    monkeypatch.setattr(bench, "NUM_RESAMPLES", 400)
     found = bench.coverage(40, 10, 300)
     assert found["over_speakers"] >= 0.88 and found["over_utterances"] <= 0.8  # three standard errors off 93 and 64 %
     assert found["width_over_utterances"] < found["width_over_speakers"]

@@ -230,7 +230,7 @@ def test_a_results_file_that_lacks_something_is_named(script, project):
 
 
 # -- wake words ------------------------------------------------------------------------------------------------------
-WAKE_WORD = """\
+WAKEWORD_TRAIN = """\
 # A detector of a word of your own.
 #   Run: speechxfer wakeword train "hey" --recipe wakeword
 word: REQUIRED
@@ -251,7 +251,7 @@ def at(misses: int, positives: int = 50) -> dict:
 
 @pytest.fixture
 def wake_words(project: Path) -> Path:
-    (project / "recipes" / "wakeword.yaml").write_text(WAKE_WORD)
+    (project / "recipes" / "wakeword.yaml").write_text(WAKEWORD_TRAIN)
     (project / "README.md").write_text(WAKE_README)
     return project
 

@@ -3,7 +3,7 @@
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.text.normalise import NAMES, get_normaliser
+from speechxfer.text.normalise import NORMALISER_NAMES, get_normaliser
 
 DEFAULT = [
     ("Hello,world — it’s FINE!", "hello world it's fine"),
@@ -40,21 +40,21 @@ def test_none_leaves_all():
     assert get_normaliser("none")(" A,  b ") == " A,  b "
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NORMALISER_NAMES)
 def test_applying_twice_is_applying_once(name):
     normalise = get_normaliser(name)
     for text, _ in DEFAULT:
         assert normalise(normalise(text)) == normalise(text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NORMALISER_NAMES)
 def test_named_and_versioned(name):
     assert get_normaliser(name).name == name and get_normaliser(name).version
 
 
 def test_rules_one_after_the_other():
     whole = get_normaliser("default")
-    assert [whole.first(n)("“It’s”") for n in range(5)] == ["“It’s”", "“It’s”", "“it’s”", "“it's”", "it's"]
+    assert [whole.take_first(n)("“It’s”") for n in range(5)] == ["“It’s”", "“It’s”", "“it’s”", "“it's”", "it's"]
 
 
 def test_remembered_words_are_the_same_as_new_ones():

@@ -62,14 +62,14 @@ def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small(tunes: Path) -> Callable[..., Any]:
     """small(output, **others): settings of a small detector of the made-up word, trained on the folder of tunes."""
-    from speechxfer.wakeword.settings import Settings
+    from speechxfer.wakeword.settings import WakeWordSettings
 
-    def make(output: Path, **others: Any) -> Settings:
+    def make(output: Path, **others: Any) -> WakeWordSettings:
         values: dict[str, Any] = {
             "word": "tune", "positives": str(tunes / "words"), "negatives": str(tunes / "speech"), "output": output,
             "synthetic": 0, "voices": "none", "steps": 120, "batch": 40, "rounds": 2, "extra": 1, "width": 32,
         }  # fmt: skip
-        return Settings(**{**values, **others})
+        return WakeWordSettings(**{**values, **others})
 
     return make
 
@@ -77,9 +77,9 @@ def small(tunes: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def detector(small: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of such a detector."""
-    from speechxfer.report.progress import Narrator
-    from speechxfer.wakeword.building import build
+    from speechxfer.report.progress import Reporter
+    from speechxfer.wakeword.training.train import train_detector
 
     folder = tmp_path_factory.mktemp("detectors") / "tune"
-    build(small(folder), Narrator(quiet=True))
+    train_detector(small(folder), Reporter(quiet=True))
     return folder

@@ -117,7 +117,7 @@ def test_a_window_is_a_chunk_and_the_fifteen_before_it(peers: ModuleType) -> Non
 def test_rows_of_the_fold_that_is_heard_are_mixed_with_its_own_voices(peers: ModuleType) -> None:
     words = [{"audio": f"{i}.opus", "label": "jarvis"} for i in range(50)]
     speech = [{"speaker": f"{i // 4:02}", "audio": f"{i}.wav"} for i in range(80)]
-    parts, rows = peers.parts_of(words, speech)
+    parts, rows = peers.make_partial_word_negatives(words, speech)
     heard = {row["speaker"] for row in rows["as recorded"] if row["heard"]}
     assert len(heard) == 4 and heard.isdisjoint(row["speaker"] for row in rows["as recorded"] if not row["heard"])
     for part in parts:
@@ -153,7 +153,7 @@ def test_what_a_detector_keeps_and_when_it_last_fired(
     detector: Path, clip: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = bench("wakeword_day", monkeypatch)
-    from speechxfer.wakeword.detector import Detector
+    from speechxfer.wakeword.runtime.detector import Detector
 
     sound = np.concatenate([np.zeros(16_000, np.float32), clip("word", 5000), np.zeros(32_000, np.float32)])
     found = day.play(Detector(detector), sound, 900 / 3600)

@@ -7,29 +7,37 @@ from bisect import bisect_right
 from pathlib import Path
 
 from speechxfer.errors import Problems, UserError
-from speechxfer.scoring.formats.transcript import Segment, Side, TimedWord, Transcript, Utterance, numbered_lines, some
+from speechxfer.scoring.formats.transcript import (
+    SegmentTime,
+    Side,
+    TimedWord,
+    TranscriptFile,
+    Utterance,
+    iter_numbered_lines,
+    require_utterances,
+)
 
-IGNORED = "ignore_time_segment_in_scoring"
+IGNORED_SEGMENT_MARK = "ignore_time_segment_in_scoring"
 
 
-def read_trn(path: Path, side: Side) -> Transcript:
+def read_trn(path: Path, side: Side) -> TranscriptFile:
     """`text (speaker-utterance)` a line; the speaker is what stands before the first `-` or `_`. `;;` is a comment."""
     problems = Problems(f"{path} cannot be read as trn", fix="each line is: text (speaker-utterance)")
     utterances = []
-    for number, line in numbered_lines(path):
+    for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
             continue
-        found = trn_line(line)
+        found = parse_trn_line(line)
         if found is None:
             problems.add(f"line {number}: no (id) at its end")
             continue
         text, name, speaker = found
         utterances.append(Utterance(name, text, number, None, speaker))
-    problems.stop()
-    return Transcript(path, "trn", some(path, utterances))
+    problems.raise_if_any()
+    return TranscriptFile(path, "trn", require_utterances(path, utterances))
 
 
-def trn_line(line: str) -> tuple[str, str, str | None] | None:
+def parse_trn_line(line: str) -> tuple[str, str, str | None] | None:
     """Text, id and (where the id tells it) speaker of a line; None where it has no id at its end."""
     text, bracket, name = line.rstrip().rpartition("(")
     if not bracket or name[-1:] != ")" or len(name) < 2 or " " in name or "\t" in name or ")" in name[:-1]:
@@ -39,12 +47,12 @@ def trn_line(line: str) -> tuple[str, str, str | None] | None:
     return text.strip(), name, speaker if speaker and mark else None
 
 
-def read_stm(path: Path, side: Side) -> Transcript:
+def read_stm(path: Path, side: Side) -> TranscriptFile:
     """`recording channel speaker start end [<labels>] text` a line, seconds; ignored segments are kept apart."""
     problems = Problems(f"{path} cannot be read as stm", fix="each line is: recording channel speaker start end text")
     utterances: list[Utterance] = []
     ignored: list[Utterance] = []
-    for number, line in numbered_lines(path):
+    for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
             continue
         fields = line.split(None, 5)
@@ -61,20 +69,20 @@ def read_stm(path: Path, side: Side) -> Transcript:
         columns = {f"label {k}": value for k, value in enumerate(labels.split(","), start=1) if value.strip()}
         name = f"{fields[0]}-{fields[1]}-{fields[3]}-{fields[4]}"
         columns |= {"recording": fields[0], "duration": f"{end - start:.3f}"}
-        segment = Segment(fields[0].lower(), fields[1].lower(), start, end)
+        segment = SegmentTime(fields[0].lower(), fields[1].lower(), start, end)
         utterance = Utterance(name, text.strip(), number, speaker=fields[2], columns=columns, segment=segment)
-        (ignored if text.strip().lower() == IGNORED else utterances).append(utterance)
-    problems.stop()
-    return Transcript(path, "stm", some(path, utterances), ignored=ignored)
+        (ignored if text.strip().lower() == IGNORED_SEGMENT_MARK else utterances).append(utterance)
+    problems.raise_if_any()
+    return TranscriptFile(path, "stm", require_utterances(path, utterances), ignored=ignored)
 
 
-def read_ctm(path: Path, side: Side) -> Transcript:
+def read_ctm(path: Path, side: Side) -> TranscriptFile:
     """`recording channel start duration word [confidence]` a line; it has no utterances until `cut` by an stm."""
     if side == "reference":
         raise UserError("a ctm has no utterances to score against", where=str(path), fix="give an stm as the reference")
     problems = Problems(f"{path} cannot be read as ctm", fix="each line is: recording channel start duration word")
     words = []
-    for number, line in numbered_lines(path):
+    for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
             continue
         fields = line.split()
@@ -82,15 +90,15 @@ def read_ctm(path: Path, side: Side) -> Transcript:
             problems.add(f"line {number}: '{line[:60]}'")
             continue
         words.append(TimedWord(fields[0].lower(), fields[1].lower(), start, length, fields[4], number))
-    problems.stop()
-    return Transcript(path, "ctm", [], words)
+    problems.raise_if_any()
+    return TranscriptFile(path, "ctm", [], words)
 
 
 def _seconds(field: str) -> float | None:
     return float(field) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", field) else None
 
 
-def cut(words: Transcript, segments: Transcript) -> Transcript:
+def split_by_segments(words: TranscriptFile, segments: TranscriptFile) -> TranscriptFile:
     """The ctm's words as utterances of the stm, as sclite deals them out: a word belongs to the first segment that ends
     after the word's middle, words behind the last segment to the last. A recording (or channel) without a single word
     has no utterances here: whether it was silent or never transcribed is not for this function to say.
@@ -119,4 +127,4 @@ def cut(words: Transcript, segments: Transcript) -> Transcript:
         index = min(bisect_right(ends[key], word.start + word.duration / 2), len(ends[key]) - 1)
         texts.get(by_recording[key][index].id, []).append(word.word)
     lines = {u.id: u.line for u in segments.utterances}
-    return Transcript(words.path, "ctm", [Utterance(name, " ".join(t), lines[name]) for name, t in texts.items()])
+    return TranscriptFile(words.path, "ctm", [Utterance(name, " ".join(t), lines[name]) for name, t in texts.items()])

@@ -10,30 +10,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from speechxfer.errors import Problems, UserError, nearest
-from speechxfer.scoring.formats.transcript import Side, Transcript, Utterance, numbered_lines, read_text, some
+from speechxfer.errors import Problems, UserError, suggest_nearest
+from speechxfer.scoring.formats.transcript import (
+    Side,
+    TranscriptFile,
+    Utterance,
+    iter_numbered_lines,
+    read_nfc_text,
+    require_utterances,
+)
 
 _IDS = ("id", "utt_id", "utterance_id", "utt")
 _AUDIO = ("audio", "audio_filepath", "path", "file", "file_name")
 _SPEAKERS = ("speaker", "speaker_id", "spk_id", "client_id")
-TEXTS = ("text", "sentence", "transcription", "transcript")
-_REFERENCES = ("reference", "ref", *TEXTS)
+TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript")
+_REFERENCES = ("reference", "ref", *TEXT_COLUMNS)
 _HYPOTHESES = ("hypothesis", "hyp", "pred_text", "prediction")
 _NOT_GROUPS = {*_IDS, *_AUDIO, *_REFERENCES, *_HYPOTHESES, "start", "end", "offset", "segments", "words", "nbest"}
 
 
-def read_csv(path: Path, side: Side) -> Transcript:
+def read_csv(path: Path, side: Side) -> TranscriptFile:
     return _delimited(path, side, ",", "csv")
 
 
-def read_tsv(path: Path, side: Side) -> Transcript:
+def read_tsv(path: Path, side: Side) -> TranscriptFile:
     return _delimited(path, side, "\t", "tsv")
 
 
-def _delimited(path: Path, side: Side, delimiter: str, name: str) -> Transcript:
+def _delimited(path: Path, side: Side, delimiter: str, name: str) -> TranscriptFile:
     # tabs between values leave quotes alone: a TSV written by hand or by Common Voice does not quote
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    text = read_text(path)
+    text = read_nfc_text(path)
     first = text.partition("\n")[0]
     if delimiter not in first:  # a spreadsheet in another language writes semicolons
         delimiter = next((other for other in (";", "\t", ",") if other in first), delimiter)
@@ -51,14 +58,14 @@ def _delimited(path: Path, side: Side, delimiter: str, name: str) -> Transcript:
                 problems.add(f"line {rows.line_num}: {len(row)} values for {len(header)} columns")
     except csv.Error as error:
         raise UserError(f"not {name.upper()}: {error}", where=f"{path}:{rows.line_num}") from None
-    problems.stop()
+    problems.raise_if_any()
     return _transcript(path, name, side, records)
 
 
-def read_jsonl(path: Path, side: Side) -> Transcript:
+def read_jsonl(path: Path, side: Side) -> TranscriptFile:
     problems = Problems(f"{path} cannot be read as JSON lines", fix="each line is one object: {...}")
     records: list[tuple[int, dict[str, Any]]] = []
-    for number, line in numbered_lines(path):
+    for number, line in iter_numbered_lines(path):
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -70,7 +77,7 @@ def read_jsonl(path: Path, side: Side) -> Transcript:
             problems.add(f"line {number}: half a surrogate pair (\\ud800 to \\udfff), no character")
         else:
             records.append((number, record))
-    problems.stop()
+    problems.raise_if_any()
     return _transcript(path, "jsonl", side, records)
 
 
@@ -82,16 +89,16 @@ def _is_text(record: dict[str, Any]) -> bool:
     return True
 
 
-def _transcript(path: Path, format: str, side: Side, records: list[tuple[int, dict[str, Any]]]) -> Transcript:
+def _transcript(path: Path, format: str, side: Side, records: list[tuple[int, dict[str, Any]]]) -> TranscriptFile:
     if not records:
-        some(path, [])
+        require_utterances(path, [])
     known = list(dict.fromkeys(key for _, record in records for key in record))
-    wanted, others = (_REFERENCES, _HYPOTHESES) if side == "reference" else ((*_HYPOTHESES, *TEXTS), _REFERENCES)
+    wanted, others = (_REFERENCES, _HYPOTHESES) if side == "reference" else ((*_HYPOTHESES, *TEXT_COLUMNS), _REFERENCES)
     text_column = _first(wanted, known)
     if text_column is None:
         swapped = _first(others, known) is not None
         raise UserError(
-            f"no column for the {side}{nearest(wanted[0], known)}; it has {', '.join(known)}",
+            f"no column for the {side}{suggest_nearest(wanted[0], known)}; it has {', '.join(known)}",
             where=str(path),
             fix=f"name it '{wanted[0]}' or 'text'" + ("; or are the two files swapped?" if swapped else ""),
         )
@@ -126,8 +133,8 @@ def _transcript(path: Path, format: str, side: Side, records: list[tuple[int, di
         words, absent = ("", True) if text is None else (str(text), False)
         name = unicodedata.normalize("NFC", name.strip())
         found.append(Utterance(name, words, line, audio, speaker, other, columns, absent=absent))
-    problems.stop()
-    return Transcript(path, format, some(path, found), column=text_column)
+    problems.raise_if_any()
+    return TranscriptFile(path, format, require_utterances(path, found), column=text_column)
 
 
 def _audio(record: Mapping[str, Any], column: str | None) -> str | None:

@@ -25,12 +25,12 @@ class Utterance(NamedTuple):
     speaker: str | None = None
     other: str | None = None
     columns: Mapping[str, str] = MappingProxyType({})
-    segment: Segment | None = None
+    segment: SegmentTime | None = None
     absent: bool = False
 
 
 @dataclass(frozen=True)
-class Segment:
+class SegmentTime:
     """Where an stm's utterance lies: seconds from the start of the recording."""
 
     recording: str
@@ -40,7 +40,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Transcript:
+class TranscriptFile:
     """The utterances of one file, in its order; `words` instead for a ctm, which has no utterances of its own.
     column: where a table's texts were found."""
 
@@ -64,7 +64,7 @@ class TimedWord:
     line: int
 
 
-def read_text(path: Path) -> str:
+def read_nfc_text(path: Path) -> str:
     """The file's text, NFC. Raises UserError naming the line of the first byte that is not UTF-8."""
     try:
         data = path.read_bytes()
@@ -86,14 +86,14 @@ def read_text(path: Path) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def numbered_lines(path: Path) -> list[tuple[int, str]]:
+def iter_numbered_lines(path: Path) -> list[tuple[int, str]]:
     """(number from 1, line) of every line with something on it. Only \\n and \\r\\n end lines."""
-    lines = read_text(path).replace("\r\n", "\n").split("\n")
+    lines = read_nfc_text(path).replace("\r\n", "\n").split("\n")
     return [(n, line) for n, line in enumerate(lines, start=1) if line and not line.isspace()]
 
 
-def some(path: Path, utterances: list[Utterance]) -> list[Utterance]:
-    """`utterances`, or a UserError where a file holds none."""
+def require_utterances(path: Path, utterances: list[Utterance]) -> list[Utterance]:
+    """`num_utterances`, or a UserError where a file holds none."""
     if not utterances:
         raise UserError("no utterances", where=str(path))
     return utterances

@@ -1,0 +1,189 @@
+"""The model as a training loop sees it: what is frozen runs in eval and without gradient, the rest trains."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from speechxfer.adaptation.training import lora
+from speechxfer.adaptation.training.checkpoints import WEIGHTS_FILE
+from speechxfer.config.recipe import AugmentConfig, LoraAdapterConfig, StageConfig
+from speechxfer.data.augment import spec_augment
+from speechxfer.encoders.base import FEATURE_OUTPUT
+from speechxfer.errors import UserError
+from speechxfer.models.base import SpeechModel
+from speechxfer.shapes import IGNORE_INDEX, Hidden, Inputs
+
+_MOST_STATES = 60_000_000  # values that the training layers put out for what goes through them together
+
+
+class StagedModule(nn.Module):
+    """A `SpeechModel` under one stage. `forward` is what Hugging Face's Trainer calls.
+
+    The split follows from the stage: everything below it is frozen, runs in eval mode (no dropout, no layerdrop, no
+    change of running statistics) and builds no graph. SpecAugment acts on the split's hidden states. With `trainable_modules` of
+    any rank, those and a new head train in the pretrained weights' place.
+    """
+
+    accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
+    _keys_to_ignore_on_save = None  # Trainer looks here when it takes up a checkpoint
+
+    def __init__(
+        self, model: SpeechModel, augment: AugmentConfig, adapters: LoraAdapterConfig = LoraAdapterConfig()
+    ) -> None:
+        super().__init__()
+        self.lora = adapters.rank > 0
+        if self.lora:
+            lora.inject_adapters(model, adapters)
+        self.model = model
+        self.network = model.network  # registers the weights
+        self.augment = augment
+        self.split = FEATURE_OUTPUT
+        self._frames_a_second = 1 / model.encoder.frame_seconds
+
+    def apply_stage(self, stage: StageConfig) -> None:
+        """Freeze and unfreeze for `stage`; gradients only where it trains."""
+        self.stage = stage
+        self.split = find_frozen_depth(stage, self.model.encoder.depth)
+        trained = set(self._trained(stage))
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(parameter in trained)
+        self.train()
+
+    def _trained(self, stage: StageConfig) -> list[nn.Parameter]:
+        encoder = self.model.encoder
+        modules: list[nn.Module] = []
+        if {"head", "all"} & set(stage.train):
+            modules += self.model.head
+        if self.split < encoder.depth:
+            modules += [*encoder.layers[max(self.split, 0) :], *encoder.get_output_modules()]
+        if self.split == FEATURE_OUTPUT:
+            modules += encoder.get_embedding_modules()
+        if self.lora:
+            return lora.trainable_modules(self.model, modules)
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def train(self, mode: bool = True) -> StagedModule:
+        """As torch's, but what lies below the split, and whatever else is frozen, stays in eval mode, always."""
+        super().train(mode)
+        if mode:
+            encoder = self.model.encoder
+            if self.split > FEATURE_OUTPUT:  # dropouts stand between its parts too
+                encoder.module.eval()
+                for module in [*encoder.layers[self.split :], *encoder.get_output_modules()]:
+                    module.train()
+            for module in encoder.list_modules_below(self.split):
+                module.eval()
+            for module in self.network.modules():
+                own = list(module.parameters())
+                if own and not any(parameter.requires_grad for parameter in own):
+                    module.eval()
+        return self
+
+    def load_checkpoint(self, checkpoint: Path) -> None:
+        """Take the weights that a checkpoint of an earlier stage or epoch holds."""
+        load_model(self, str(checkpoint / WEIGHTS_FILE))
+
+    def forward(
+        self,
+        lengths: Tensor,
+        labels: Tensor,
+        features: Tensor | None = None,
+        states: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> dict[str, Any]:
+        """features, lengths: an encoder's `Inputs`; or states, lengths: hidden states at the split, computed before.
+        labels: (batch, targets), -100 where padded.
+
+        Returns `loss`: the sum over the batch's targets divided by `num_items_in_batch`, the targets of the whole
+        step, so that accumulated batches weigh by their targets and not by their number.
+        """
+        if states is not None:
+            hidden = Hidden(states, lengths, self.split)
+        else:
+            assert features is not None
+            # in float32, as it is where it is computed once and kept
+            with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+                hidden = self.model.encoder.forward_to(Inputs(features, lengths), self.split)
+        if self.training and (self.augment.time_masks or self.augment.freq_masks):
+            hidden.states = spec_augment(
+                hidden.states,
+                hidden.lengths,
+                time_masks=self.augment.time_masks,
+                time_width_frames=max(1, round(self.augment.time_width * self._frames_a_second)),
+                freq_masks=self.augment.freq_masks,
+                freq_width=self.augment.freq_width,
+                generator=torch.default_generator,  # the one that a resumed run gets back
+            )
+        size = self._at_once(hidden)
+        if size >= len(labels):
+            total = self._loss(hidden, labels)
+        else:  # each part runs again for its gradient, so that no two parts' activations are held together
+            parts = map(Hidden, hidden.states.split(size), hidden.lengths.split(size), repeat(self.split))
+            each = zip(parts, labels.split(size), strict=True)
+            total = torch.stack([checkpoint(self._loss, *part, use_reentrant=False) for part in each]).sum()
+        count = (labels != IGNORE_INDEX).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        return {"loss": total / count.to(total.device).clamp(min=1)}  # a text may be nothing once it is normalised
+
+    def _loss(self, hidden: Hidden, labels: Tensor) -> Tensor:
+        return self.model.compute_loss(self.model.encoder.forward_from(hidden), labels)
+
+    def _at_once(self, hidden: Hidden) -> int:
+        """Utterances that go through the layers together: all, but of a batch that is padded to 30 s.
+
+        That one holds ten times the frames that `batch_seconds` stands for, and would set the memory that training
+        takes.
+        """
+        batch, frames, _ = hidden.states.shape
+        if not self.training:
+            return batch
+        if batch * frames <= 2 * self.stage.batch_seconds * self._frames_a_second:
+            return batch
+        layers = max(1, self.model.encoder.depth - max(0, self.split))
+        parts = min(batch, -(-hidden.states.numel() * layers // _MOST_STATES))
+        return -(-batch // parts)
+
+
+def find_frozen_depth(stage: StageConfig, depth: int) -> int:
+    """The lowest split under which nothing trains in `stage`: FEATURES (-1), a layer's number, or `depth`.
+
+    Raises UserError for more upper layers than there are.
+    """
+    if {"encoder", "all"} & set(stage.train):
+        return FEATURE_OUTPUT
+    tops = [int(part.removeprefix("top-")) for part in stage.train if part.startswith("top-")]
+    if max(tops, default=0) > depth:
+        raise UserError(
+            f"top-{max(tops)} is more than the encoder's {depth} layers",
+            where=f"stages, train [{', '.join(stage.train)}]",
+            fix=f"say top-{depth} or fewer, or encoder",
+        )
+    return depth - max(tops, default=0)
+
+
+def count_parameters(model: SpeechModel) -> dict[str, dict[str, int]]:
+    """Parameters that train and that are frozen, by part of the model: `{"decoder": {"trained": n, "frozen": m}}`."""
+    encoder = model.encoder
+    part_of: dict[nn.Parameter, str] = {}
+    named: list[tuple[str, list[nn.Module]]] = [
+        ("feature extractor", encoder.feature_extractor),
+        ("below the layers", encoder.get_embedding_modules()),
+        *((f"layer {number}", [layer]) for number, layer in enumerate(encoder.layers)),
+        ("final norm", encoder.get_output_modules()),
+        ("head", model.head),
+    ]
+    for name, modules in named:
+        for module in modules:
+            for parameter in module.parameters():
+                part_of.setdefault(parameter, name)
+    counts: dict[str, dict[str, int]] = {}
+    for parameter in model.network.parameters():
+        part = counts.setdefault(part_of.get(parameter, "fixed tables"), {"trained": 0, "frozen": 0})
+        part["trained" if parameter.requires_grad else "frozen"] += parameter.numel()
+    return counts

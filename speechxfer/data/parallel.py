@@ -1,0 +1,59 @@
+"""One job over all rows of a data set, in threads: decoding and hashing release Python's lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import datasets
+
+RowResult = TypeVar("RowResult")
+RowProgress = Callable[[int], None]  # called with the number of rows done so far
+
+_CHUNK, _CHUNK_EMBEDDED = 32, 8  # rows handed to a thread at once; fewer where their audio comes with them
+
+
+def count_cpus() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_rows(
+    dataset: datasets.Dataset,
+    columns: Collection[str],
+    job: Callable[[dict[str, Any]], RowResult],
+    progress: RowProgress | None = None,
+) -> Iterator[RowResult]:
+    """`job` of every row (a dict of those of `columns` that there are), in the rows' order.
+
+    At most a few chunks of rows are in memory at any time, whatever the size of the data set.
+    """
+    workers = min(16, 2 * (os.cpu_count() or 1))  # twice: headers wait for the disk
+    chunks = _chunks(dataset.select_columns([name for name in columns if name in dataset.column_names]))
+    pending: deque[Future[list[RowResult]]] = deque()
+    done = 0
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for chunk in islice(chunks, 3 * workers):
+                pending.append(pool.submit(lambda rows: [job(row) for row in rows], chunk))
+            while pending:
+                results = pending.popleft().result()
+                for chunk in islice(chunks, 1):
+                    pending.append(pool.submit(lambda rows: [job(row) for row in rows], chunk))
+                done += len(results)
+                if progress:
+                    progress(done)
+                yield from results
+        finally:
+            for future in pending:  # on Ctrl-C nothing more is begun
+                future.cancel()
+
+
+def _chunks(dataset: datasets.Dataset) -> Iterator[list[dict[str, Any]]]:
+    for batch in dataset.iter(batch_size=_CHUNK_EMBEDDED if "bytes" in dataset.column_names else _CHUNK):
+        names = list(batch)
+        yield [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]

@@ -1,0 +1,115 @@
+"""The rows that training and evaluation cannot use: audio decoded once, texts counted, before any work."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import datasets
+
+from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, measure_duration, name_row_in_error
+from speechxfer.data.parallel import RowProgress, map_rows
+from speechxfer.errors import UserError
+
+SILENT_PROBLEM = ("is silent", "listen to it: a muted microphone, or the wrong cut")  # the problem, and what to do
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """What a model can take; None is no limit.
+
+    max_seconds: longest audio (Whisper: 30). max_tokens: longest text, counted by `count_tokens`.
+    characters: what a CTC vocabulary can write, and case: the letters it has. frames_per_second: of CTC emissions.
+    taught: how a text is written when it is learnt, where that is not as it stands. silence: seconds put before and
+    after each utterance.
+    """
+
+    max_seconds: float | None = None
+    max_tokens: int | None = None
+    count_tokens: Callable[[str], int] | None = None
+    characters: set[str] | None = None
+    case: Literal["upper", "lower", "mixed"] | None = None
+    frames_per_second: float | None = None
+    target_normaliser: Callable[[str], str] | None = None
+    pad_silence: float = 0.0
+
+
+@dataclass(frozen=True)
+class InvalidRow:
+    """A row that cannot be used. index: 0-based in the data set looked at, which may be a part of a table."""
+
+    index: int
+    id: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.problem}"
+
+
+def find_invalid_rows(
+    dataset: datasets.Dataset,
+    *,
+    text: str | None = "text",
+    limits: InputLimits | None = None,
+    progress: RowProgress | None = None,
+) -> list[InvalidRow]:
+    """Every row whose audio is unreadable, missing, silent or too long, or whose text is empty or does not fit.
+
+    text: the column that training reads (`text`, `label`), None where none is needed. What is not too long is decoded:
+    damage inside a file, which its header does not show, would end a training in its first epoch. Silence may have a
+    label; with a text it teaches words that are not there.
+    """
+    limits = limits or InputLimits()
+
+    def measure(row: dict[str, Any]) -> float | UserError:
+        try:
+            length = measure_duration(row)
+            if limits.max_seconds is None or length <= limits.max_seconds:
+                samples, _ = decode_channels(get_audio_source(row), row.get("start"), row.get("end"))
+                if text != "label" and is_silent(samples):
+                    return UserError(SILENT_PROBLEM[0], fix=SILENT_PROBLEM[1])
+            return length
+        except UserError as error:
+            return name_row_in_error(error, row)
+
+    durations = map_rows(dataset, ["id", "audio", "path", "bytes", "start", "end"], measure, progress)
+    texts = [None] * len(dataset) if text is None else [str(words or "") for words in dataset[text]]
+    found = []
+    for index, (name, words, duration) in enumerate(zip(dataset["id"], texts, durations, strict=True)):
+        if isinstance(duration, UserError):
+            found.append(InvalidRow(index, name, duration.problem, duration.fix or ""))
+            continue
+        misfit = check_utterance(duration, words, limits)  # not in a thread: tokenizers may not be shared
+        if misfit:
+            found.append(InvalidRow(index, name, *misfit))
+    return found
+
+
+def check_utterance(length: float, text: str | None, limits: InputLimits) -> tuple[str, str] | None:
+    """(problem, fix) where `length` seconds of readable audio with `text` cannot be used under `limits`."""
+    if limits.max_seconds is not None and length > limits.max_seconds:
+        return f"lasts {length:.1f} s; the model takes {limits.max_seconds:g} s", "cut it with 'start' and 'end'"
+    if text is None:
+        return None
+    if not text.strip():
+        return "its text is empty", "write what is said, or leave the row out"
+    text = text if limits.target_normaliser is None else limits.target_normaliser(text)
+    if limits.max_tokens is not None and limits.count_tokens is not None:
+        tokens = limits.count_tokens(text)
+        if tokens > limits.max_tokens:
+            return f"its text is {tokens} tokens; the model takes {limits.max_tokens}", "cut the utterance"
+    if limits.frames_per_second is not None:
+        frames, needed = int((length + 2 * limits.pad_silence) * limits.frames_per_second), count_min_ctc_frames(text)
+        if frames < needed:
+            problem = f"is too short for its text: {frames} frames, CTC needs {needed}"
+            return problem, "the text or the cut is likely wrong: listen to it"
+    return None
+
+
+def count_min_ctc_frames(text: str) -> int:
+    """Fewest frames that CTC can write `text` in: one a character, a blank between equal neighbours (Graves 2006)."""
+    text = " ".join(text.split())
+    return len(text) + sum(a == b for a, b in itertools.pairwise(text))

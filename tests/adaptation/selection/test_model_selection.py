@@ -1,0 +1,187 @@
+"""Means of epochs and mixtures with the untouched weights are measured on dev, and the best of all is kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.selection import rescoring_tuning
+from speechxfer.decoding.rescoring import DecoderHypothesis, RescoringWeights
+from speechxfer.models import load
+
+EPOCHS = ("stages.0.epochs=3", "candidates={means: [2, 3, 5], untouched: [0.25]}")
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return load_file(path / "model.safetensors")
+
+
+def test_a_mean_of_epochs_is_kept(tiny_recipe, quiet, dev_says):
+    """Three epochs, so no mean of five; the mean of the last three is the best, and no mixture as good."""
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.35, 0.3, 0.31)
+    run = adapt(tiny_recipe(*EPOCHS), narrator=quiet)
+    assert run.report["kept"] == "stage 0, mean of its last 3 epochs"
+    assert [candidate["dev"] for candidate in run.report["candidates"]] == [0.9, 0.3, 0.4, 0.35, 0.31]
+    late = sorted((run.run_dir.checkpoints / "stage-0" / "epochs").iterdir())
+    assert len(late) == 3
+    kept = weights(run.run_dir.model)
+    for name, weight in kept.items():
+        truth = torch.stack([weights(path)[f"network.{name}"] for path in late]).double().mean(0).float()
+        torch.testing.assert_close(weight, truth)
+    assert run.report["after"] == {**run.report["after"], "utterances": 6}
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "joint"])
+def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, dev_says, tiny_whisper, kind):
+    dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
+    run = adapt(tiny_recipe(*EPOCHS, f"head.kind={kind}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0, 25% untouched"  # as good as its best epoch, and forgot less
+    stage = run.report["stages"][0]
+    adapted = weights(run.run_dir.checkpoints / "stage-0" / stage["best"])
+    before, kept = weights(tiny_whisper), weights(run.run_dir.model)
+    prefix = "network.whisper." if kind == "joint" else "network."
+    for name, weight in kept.items():
+        torch.testing.assert_close(weight, 0.75 * adapted[prefix + name] + 0.25 * before[name])
+
+
+def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
+    dev_says(0.9, 0.5, 0.3, 0.45, 0.41, 0.42, 0.4)
+    run = adapt(tiny_recipe(*EPOCHS), narrator=quiet)
+    assert run.report["kept"] == "stage 0"
+    adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report["stages"][0]["best"])
+    kept = weights(run.run_dir.model)
+    assert all(weight.equal(adapted[f"network.{name}"]) for name, weight in kept.items())
+
+
+def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quiet, dev_says, corpus_table, monkeypatch):
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    dev_says(99, 98, 98)  # the beam, which is heard, makes fewer errors
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 98)
+    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
+    chosen = run.report["rescoring"]
+    model = load(run.run_dir.model, device="cpu")
+    assert model.settings.rescoring == {name: chosen[name] for name in ("ctc", "word", "risk")}
+    assert chosen["dev"] <= chosen["dev_by_the_decoder_alone"]
+
+
+@pytest.mark.parametrize("beam", [0.4, 0.95])
+def test_a_joint_model_is_compared_as_it_will_decode(tiny_recipe, quiet, dev_says, monkeypatch, beam):
+    """Worse than the untouched model greedily, and perhaps by its beam too; better when that is weighed."""
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    dev_says(0.5, 0.6, 0.6)
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: beam)
+    monkeypatch.setattr(
+        rescoring_tuning, "count_word_errors", lambda found, references, weights: 0 if weights.ctc else 2
+    )
+    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0" and run.report["rescoring"]["dev"] == 0
+    assert {one["name"]: one["dev_beam"] for one in run.report["candidates"]}["stage 0"] == 0
+    assert load(run.run_dir.model, device="cpu").settings.beam_size == 3
+
+
+def test_rescoring_takes_the_fewest_errors(monkeypatch):
+    """The decoder is wrong on both, the CTC head right on both: it is listened to."""
+    found = [
+        [DecoderHypothesis("x", ("x",), -1.0, -9.0), DecoderHypothesis("a", ("a",), -2.0, -1.0)],
+        [DecoderHypothesis("b c", ("b", "c"), -1.0, -9.0), DecoderHypothesis("b", ("b",), -3.0, -1.0)],
+    ]
+    references = [("a",), ("b",)]
+    assert rescoring_tuning.count_word_errors(found, references, RescoringWeights(ctc=0.0)) == 2
+    assert rescoring_tuning.count_word_errors(found, references, RescoringWeights(ctc=0.3)) == 0
+
+
+def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypatch):
+    """Three of five candidates, of which a beam finds another the best than the best path does."""
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    heard = []
+
+    def by_beam(judge, model, title):
+        assert model.settings.beam_size == 2
+        heard.append((title, {name: weight.clone() for name, weight in model.network.state_dict().items()}))
+        return {"stage 0, mean of its last 2 epochs, dev by beam": 0.2}.get(title, 0.25)
+
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", by_beam)
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert [title.removesuffix(", dev by beam") for title, _ in heard] == [
+        "stage 0, mean of its last 3 epochs",
+        "stage 0, mean of its last 3 epochs, 25% untouched",
+        "stage 0, mean of its last 2 epochs",
+    ]
+    assert run.report["kept"] == "stage 0, mean of its last 2 epochs"
+    told = {one["name"]: (one["dev"], one["dev_beam"]) for one in run.report["candidates"]}
+    assert told[run.report["kept"]] == (0.32, 0.2) and told["stage 0"] == (0.4, None)
+    kept = weights(run.run_dir.model)
+    assert all(weight.equal(heard[2][1][name]) for name, weight in kept.items())
+
+
+def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, quiet, dev_says, monkeypatch):
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.0)
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.3)
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0, mean of its last 3 epochs, 25% untouched"  # the last of two equals
+
+
+def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeypatch):
+    """Right greedily, and looping under the recipe's beam: the weights are kept, and the beam is not."""
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.95)
+    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
+    run = adapt(tiny_recipe(*EPOCHS, "head.kind=joint", "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    assert run.report["kept"] == "stage 0, mean of its last 3 epochs" and "rescoring" not in run.report
+    model = load(run.run_dir.model, device="cpu")
+    assert model.settings.beam_size == 1 and model.settings.rescoring is None
+    kept = run.report["candidates"][1]
+    assert (kept["dev"], kept["dev_beam"]) == (0.3, 0.95)
+
+
+@pytest.mark.parametrize(("first", "second"), [("joint", "joint"), ("joint", "seq2seq")])
+def test_a_model_adapted_before_is_mixed_with_what_it_was(tiny_recipe, quiet, dev_says, tmp_path, first, second):
+    dev_says(0.9, 0.5, 0.4)
+    base = adapt(tiny_recipe(f"head.kind={first}", f"output={tmp_path / 'base'}"), narrator=quiet).run_dir.model
+    dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
+    again = tiny_recipe(*EPOCHS, f"head.kind={second}", f"encoder.name={base}", f"output={tmp_path / 'again'}")
+    run = adapt(again, narrator=quiet)
+    assert run.report["kept"] == "stage 0, 25% untouched"
+    adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report["stages"][0]["best"])
+    before, kept = weights(base), weights(run.run_dir.model)
+    prefix = "network.whisper." if second == "joint" else "network."
+    for name, weight in kept.items():
+        torch.testing.assert_close(weight, 0.75 * adapted[prefix + name] + 0.25 * before[name])
+
+
+def test_a_base_that_was_saved_with_a_beam_competes_with_it(tiny_recipe, quiet, dev_says, monkeypatch, tmp_path):
+    """Greedily the trained one is better, and by the beam that the base was saved with it is not: the base stays."""
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    dev_says(0.9, 0.5, 0.4)
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.3)
+    beam = "decoding={kind: beam, beams: 2}"
+    base = adapt(tiny_recipe(beam, f"output={tmp_path / 'base'}"), narrator=quiet).run_dir.model
+    assert load(base, device="cpu").settings.beam_size == 2
+    dev_says(0.5, 0.4, 0.35)
+    again = tiny_recipe(beam, f"encoder.name={base}", f"output={tmp_path / 'again'}")
+    monkeypatch.setattr(
+        Evaluator, "evaluate_dev_with_beam", lambda _, __, title: 0.3 if title.startswith("untouched") else 0.32
+    )
+    run = adapt(again, narrator=quiet)
+    assert run.report["kept"] == "untouched" and run.report["candidates"][0]["dev_beam"] == 0.3
+
+
+def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, dev_says, monkeypatch):
+    from speechxfer.adaptation.selection.evaluator import Evaluator
+
+    dev_says(0.9, 0.5)
+    monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.7)
+    given = ("stages.0.epochs=1", "candidates={means: [], untouched: []}", "decoding={kind: beam, beams: 2}")
+    run = adapt(tiny_recipe(*given), narrator=quiet)
+    assert load(run.run_dir.model, device="cpu").settings.beam_size == 1
+    assert run.report["candidates"][1]["dev_beam"] == 0.7

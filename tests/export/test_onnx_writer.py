@@ -1,0 +1,254 @@
+"""A CTC or classification model as an ONNX graph, run by ONNX Runtime beside ours and beside plain transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechxfer.config import load_recipe
+from speechxfer.data.reader import read
+from speechxfer.errors import UserError
+from speechxfer.export import export_model
+from speechxfer.models import build_trainable, load
+
+onnxruntime = pytest.importorskip("onnxruntime")
+LENGTHS = (150, 1_700, 16_000, 47_777)  # samples: under one frame, and over what was traced
+WHISPER_LONGEST = 2 * 16_000
+
+
+def adapted(folder: Path, encoder: Path, **recipe) -> Path:
+    """A saved model with a new head, not trained, whose answers are as decided as a trained one's."""
+    stated = {"encoder": {"name": str(encoder), "pad_silence": 0.1}, "device": "cpu", **recipe}
+    torch.manual_seed(1)
+    model = build_trainable(
+        load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}], **stated}), ["one", "two"]
+    )
+    with torch.no_grad():
+        (model.network.lm_head if model.kind == "ctc" else model.network.classifier).weight *= 20
+    model.save(folder)
+    return folder
+
+
+def waveform(samples: int) -> np.ndarray:
+    """A rising tone with harmonics over hardly any noise: quiet bins beside loud ones, as in speech."""
+    time = np.arange(samples) / 16_000
+    tone = sum(np.sin(2 * np.pi * k * (150 * time + 40 * time**2)) / k for k in range(1, 12))
+    noise = np.random.default_rng(samples).standard_normal(samples)
+    return (0.1 * tone + 1e-4 * noise).astype(np.float32)
+
+
+def ran(folder: Path, samples: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    return session.run(["log_probs"], {"samples": samples[None]})[0]
+
+
+def ours(folder: Path, samples: np.ndarray) -> np.ndarray:
+    model = load(folder, device="cpu")
+    if model.kind == "ctc":
+        return model.infer([samples], lambda frames: model.compute_emissions(frames).log_probs).numpy()
+    return model.infer([samples], lambda frames: model.compute_scores(frames).log_softmax(-1)).numpy()
+
+
+def same(folder: Path, made: Path, lengths=LENGTHS) -> None:
+    for samples in lengths:
+        here, there = ours(folder, waveform(samples)), ran(made, waveform(samples))
+        assert here.shape == there.shape
+        assert np.abs(np.exp(here) - np.exp(there)).max() < 5e-5
+
+
+# -- the same model ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"kind": "ctc"},
+        {"kind": "ctc", "lstm_layers": 2},
+        {"kind": "classify", "pooling": "mean"},
+        {"kind": "classify", "pooling": "attentive"},
+    ],
+    ids=lambda head: "-".join(str(value) for value in head.values()),
+)
+def test_a_head_on_whisper_unpadded_and_in_its_silence(head, tiny_whisper, tmp_path):
+    folder = adapted(tmp_path / "saved", tiny_whisper, head=head)
+    made = export_model(folder, "onnx", tmp_path / "out")
+    assert made.warnings == [] and set(made.files) == {"model.onnx", "manifest.json"}
+    # the last three leave less room, or none, for the silence
+    lengths = [
+        150,
+        1_700,
+        9_999,
+        WHISPER_LONGEST - 3_200,
+        WHISPER_LONGEST - 3_199,
+        WHISPER_LONGEST - 1,
+        WHISPER_LONGEST,
+    ]
+    same(folder, made.output, lengths)
+
+
+def test_whisper_padded_where_the_model_is(tiny_whisper, tmp_path):
+    folder = adapted(tmp_path / "saved", tiny_whisper, head={"kind": "ctc"})
+    settings = folder / "speechxfer.json"
+    stated = json.loads(settings.read_text())
+    settings.write_text(json.dumps(stated | {"pad_to_30s": True, "pad_silence": 0.0}))
+    made = export_model(folder, "onnx", tmp_path / "out")
+    assert ran(made.output, waveform(5_000)).shape[1] == 100  # two seconds are this model's thirty
+    same(folder, made.output, [150, 9_999, WHISPER_LONGEST])
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "wavlm", "data2vec", "conformer"])
+def test_every_family_that_hears_the_waveform(family, make_encoder, tmp_path):
+    folder = make_encoder(family, words="one two six")
+    same(folder, export_model(folder, "onnx", tmp_path / "ctc").output)
+    folder = make_encoder(family, labels=["one", "two"])
+    same(folder, export_model(folder, "onnx", tmp_path / "labels").output)
+
+
+def test_plain_transformers_agrees(make_encoder, tmp_path):
+    from transformers import AutoFeatureExtractor, AutoModelForCTC
+
+    folder = make_encoder("wav2vec2", words="one two six")
+    made = export_model(folder, "onnx", tmp_path / "out")
+    network, extractor = AutoModelForCTC.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
+    given = extractor(waveform(12_345), sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        there = network(**given).logits.log_softmax(-1).numpy()
+    assert np.abs(ran(made.output, waveform(12_345)) - there).max() < 1e-4
+
+
+def test_the_manifest_is_all_that_reading_it_needs(make_encoder, tmp_path):
+    folder = make_encoder("wav2vec2", words="one two six")
+    made = export_model(folder, "onnx", tmp_path / "out")
+    stated = json.loads((made.output / "manifest.json").read_text())
+    assert stated["input"] == {"name": "samples", "shape": [1, "time"], "type": "float32", "sample_rate": 16_000}
+    places = ran(made.output, waveform(16_000))[0].argmax(-1)
+    changed = [place for k, place in enumerate(places) if k == 0 or place != places[k - 1]]
+    text = "".join(stated["symbols"][place] or "" for place in changed)
+    model = load(folder, device="cpu")
+    assert " ".join(text.split()) == model.predict([waveform(16_000)])[0] != ""
+    labels = export_model(make_encoder("hubert", labels=["one", "two"]), "onnx", tmp_path / "labels").output
+    assert json.loads((labels / "manifest.json").read_text())["labels"] == ["one", "two"]
+
+
+def test_whisper_s_manifest_says_how_much_it_holds(tiny_whisper, tmp_path):
+    made = export_model(adapted(tmp_path / "saved", tiny_whisper, head={"kind": "ctc"}), "onnx", tmp_path / "out")
+    stated = json.loads((made.output / "manifest.json").read_text())
+    assert stated["longest_seconds"] == 2.0
+    assert stated["symbols"][stated["blank"]] == ""
+
+
+# -- proof -------------------------------------------------------------------------------------------------------------
+def test_it_is_proven_on_utterances(tiny_whisper, corpus_table, tmp_path):
+    folder = adapted(tmp_path / "saved", tiny_whisper, head={"kind": "ctc", "lstm_layers": 1})
+    made = export_model(folder, "onnx", tmp_path / "out", check=read(corpus_table))
+    assert made.parity.passed and made.parity.largest < 1e-4 and made.parity.frames is None
+    assert made.parity.differing == []
+
+
+def test_int8_is_smaller_and_near(tiny_whisper, corpus_table, tmp_path):
+    folder = adapted(tmp_path / "saved", tiny_whisper, head={"kind": "ctc", "lstm_layers": 2})
+    whole = export_model(folder, "onnx", tmp_path / "whole")
+    small = export_model(folder, "onnx", tmp_path / "small", quantization="int8", check=read(corpus_table))
+    assert set(small.files) == {"model.onnx", "manifest.json"}
+    assert small.files["model.onnx"] < whole.files["model.onnx"]
+    assert small.parity.passed and small.parity.largest > 0
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+def test_another_model_s_graph_does_not_pass(quantization, tiny_whisper, make_whisper, corpus_table, tmp_path):
+    from speechxfer.export.parity import check_parity
+
+    folder = adapted(tmp_path / "saved", tiny_whisper, head={"kind": "ctc"})
+    other = adapted(tmp_path / "other", make_whisper(seconds=2, seed=3), head={"kind": "ctc"})
+    made = export_model(other, "onnx", tmp_path / "out", quantization=quantization)
+    assert not check_parity(load(folder, device="cpu"), "onnx", made.output, read(corpus_table), quantization).passed
+
+
+def test_a_graph_of_more_than_one_file_is_one_and_its_weights(tiny_whisper, tmp_path, monkeypatch):
+    """Over 2 GB torch writes a file for every tensor: here too, by onnx."""
+    import onnx
+
+    from speechxfer.export import onnx_writer
+
+    trace = onnx_writer._trace
+
+    def in_many_files(whole, path):
+        trace(whole, path)
+        onnx.save(onnx.load(path), path, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0)
+
+    monkeypatch.setattr(onnx_writer, "_trace", in_many_files)
+    folder = adapted(tmp_path / "saved", tiny_whisper, head={"kind": "ctc"})
+    made = export_model(folder, "onnx", tmp_path / "out")
+    assert set(made.files) == {"model.onnx", "model.onnx.data", "manifest.json"}
+    same(folder, made.output, [9_999])
+    small = export_model(folder, "onnx", tmp_path / "out", quantization="int8", overwrite=True)
+    assert set(small.files) == {"model.onnx", "model.onnx.data", "manifest.json"}
+    apart = np.exp(ran(small.output, waveform(9_999))) - np.exp(ours(folder, waveform(9_999)))
+    assert np.abs(apart).mean() < 0.01
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+def test_whisper_s_own_decoder_is_refused_with_what_to_do(tiny_whisper, tmp_path):
+    with pytest.raises(UserError, match=r"(?s)Whisper's own decoder.*--to ctranslate2"):
+        export_model(tiny_whisper, "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_filter_bank_that_is_not_in_the_graph_is_refused(make_encoder, tmp_path):
+    with pytest.raises(UserError, match=r"(?s)filter bank of wav2vec2-bert.*--to transformers"):
+        export_model(make_encoder("bert", words="one"), "onnx", tmp_path / "out")
+
+
+def test_a_conformer_s_table_of_positions_bounds_its_graph(tmp_path):
+    from transformers import (
+        Wav2Vec2ConformerConfig,
+        Wav2Vec2ConformerForSequenceClassification,
+        Wav2Vec2FeatureExtractor,
+    )
+
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    shape |= {"conv_dim": (8, 8, 8), "conv_kernel": (10, 8, 8), "conv_stride": (5, 8, 8), "classifier_proj_size": 12}
+    config = Wav2Vec2ConformerConfig(**shape, conv_depthwise_kernel_size=7, max_source_positions=60)
+    Wav2Vec2ConformerForSequenceClassification(config).save_pretrained(tmp_path / "saved")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "saved")
+    made = export_model(tmp_path / "saved", "onnx", tmp_path / "out")
+    longest = round(json.loads((made.output / "manifest.json").read_text())["longest_seconds"] * 16_000)
+    same(tmp_path / "saved", made.output, [longest])
+    soundfile.write(tmp_path / "long.wav", waveform(longest + 320), 16_000)
+    (tmp_path / "long.csv").write_text("audio,text\nlong.wav,one\n")
+    with pytest.raises(UserError, match=r"1\.2 s of audio .* the graph holds 1\.2 s"):
+        export_model(tmp_path / "saved", "onnx", tmp_path / "checked", check=read(tmp_path / "long.csv"))
+
+
+def test_a_detector_s_folder_is_not_taken_for_a_graph(make_encoder, tmp_path):
+    detector = tmp_path / "detector"
+    detector.mkdir()
+    for name in ("model.onnx", "model.safetensors"):
+        (detector / name).write_bytes(b"its own")
+    (detector / "manifest.json").write_text('{"format": "speechxfer.wakeword/1"}')
+    with pytest.raises(UserError, match="holds files of something else"):
+        export_model(make_encoder("wav2vec2", words="one two six"), "onnx", detector, overwrite=True)
+    assert (detector / "model.onnx").read_bytes() == b"its own"
+
+
+def test_a_beam_search_stays_behind_and_is_told(make_encoder, tmp_path):
+    pytest.importorskip("ctc_beam_decoder")
+    model = load(make_encoder("wav2vec2", words="one two six"), device="cpu")
+    model.settings.beam_size = 5
+    model.save(tmp_path / "saved")
+    made = export_model(tmp_path / "saved", "onnx", tmp_path / "out")
+    assert len(made.warnings) == 1 and "beam search" in made.warnings[0]
+
+
+def test_an_exported_graph_is_replaced_only_when_asked(make_encoder, tmp_path):
+    folder = make_encoder("wav2vec2", words="one two six")
+    export_model(folder, "onnx", tmp_path / "out")
+    with pytest.raises(UserError, match="--overwrite"):
+        export_model(folder, "onnx", tmp_path / "out")
+    assert export_model(folder, "onnx", tmp_path / "out", overwrite=True).files.keys() == {
+        "model.onnx",
+        "manifest.json",
+    }

@@ -1,0 +1,201 @@
+"""Two processes train the weights that one trains with both batches in a step, and measure in shares; one writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from speechxfer.adaptation.training.batching import DurationBatchSampler
+
+# what torchrun starts: two stages, frames of the first kept; nothing random above the split
+TRAINING = """
+import json, os, sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from speechxfer import processes
+from speechxfer.adaptation import trainer
+from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.run_dir import RunDir
+from speechxfer.adaptation.training.stages import train_stages
+from speechxfer.adaptation.training.staged_module import StagedModule
+from speechxfer.config import load_recipe
+from speechxfer.data.augment import Augment
+from speechxfer.data.reader import read
+from speechxfer.models import build_trainable
+from speechxfer.report.progress import Reporter
+
+values, table, rows, output = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+distributed.init_processes("cpu")
+recipe = load_recipe(values)
+torch.manual_seed(0)
+part = read(table).select(range(rows))
+model = build_trainable(recipe, part["text"])
+for module in model.network.modules():
+    if isinstance(module, torch.nn.Dropout):
+        module.p = 0.0
+    if isinstance(getattr(module, "dropout", None), float):
+        module.dropout = 0.0
+measured = []
+
+def dev(*_):
+    measured.append(1.0 / (1 + len(measured)))
+    return measured[-1]
+
+output.mkdir(exist_ok=True)
+material = SimpleNamespace(measure="WER", sample_train_probe=lambda seed: part)
+judge = SimpleNamespace(recipe=recipe, narrator=Reporter(quiet=True), material=material, dev=dev)
+utterances = TrainingDataset(part, [model.encode_target(text) for text in part["text"]], Augment(recipe.augment), 0)
+trainee = StagedModule(model, recipe.augment)
+keep, kept = trainer.save_epoch_weights, []
+trainer.save_epoch_weights = lambda *paths: kept.append(paths) or keep(*paths)
+entries = train_stages(trainee, utterances, judge, RunDir(output), resume=False)
+(output / f"entries-{processes.rank()}.json").write_text(json.dumps([entries, measured, len(kept)]))
+processes.end()
+"""
+
+# every process measures one model: its answers, and how many utterances it heard itself
+MEASURING = """
+import json, sys
+from pathlib import Path
+
+from speechxfer import processes
+from speechxfer.adaptation.predictions import evaluate_split
+from speechxfer.config.recipe import Scoring
+from speechxfer.data.reader import read
+from speechxfer.models import load
+
+model, table, output = load(sys.argv[1], device="cpu"), sys.argv[2], Path(sys.argv[3])
+distributed.init_processes("cpu")
+answer, heard = model.predict, []
+model.predict = lambda waveforms: heard.extend(waveforms) or answer(waveforms)
+found = evaluate_split(model, read(table), Scoring(), batch_seconds=2, shared=True)
+told = {"said": found.hypotheses, "heard": len(heard), "score": found.score.to_json()}
+(output / f"{processes.count()}-{processes.rank()}.json").write_text(json.dumps(told))
+processes.end()
+"""
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+def start(launcher: list[str], *words: object, **settings: str) -> None:
+    """Run python with these words, on one thread a process, to its end; it must end well."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
+    command = [sys.executable, *launcher, *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (
+        f"{done.stderr[:6000]}\n...\n{done.stderr[-3000:]}"
+    )  # a process's words, its launcher's
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_together_they_meet_every_utterance_once(processes):
+    seconds = [1.0 + k % 5 for k in range(31)]
+    shares = [
+        DurationBatchSampler(seconds, max_seconds=9, epochs=2, seed=0, world_size=processes, rank=k)
+        for k in range(processes)
+    ]
+    for epoch in (0, 1):
+        for share in shares:
+            share.set_epoch(epoch)
+        drawn = [list(share) for share in shares]
+        assert {len(batches) for batches in drawn} == {len(shares[0])}
+        rows = [draw.row for batches in drawn for batch in batches for draw in batch]
+        assert sorted(rows) == list(range(31))
+
+
+def test_fewer_utterances_than_processes():
+    shares = [DurationBatchSampler([1.0, 2.0], max_seconds=9, epochs=1, seed=0, world_size=3, rank=k) for k in range(3)]
+    drawn = [[draw.row for batch in share for draw in batch] for share in shares]
+    assert [len(rows) for rows in drawn] == [1, 1, 1] and {*map(tuple, drawn)} == {(0,), (1,)}
+
+
+def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path, weights_of):
+    stages: list[dict[str, Any]] = [
+        {"train": "head", "epochs": 2, "lr": 1e-2, "batch_seconds": 2},
+        {"train": "all", "epochs": 2, "lr": 1e-3, "batch_seconds": 2},
+    ]
+    values = {
+        "encoder": {"name": str(tiny_whisper)},
+        "head": {"kind": "ctc", "dropout": 0.0},
+        "cache": {"use": "always"},
+        "device": "cpu",
+        "precision": "float32",
+    }
+    (tmp_path / "train.py").write_text(TRAINING, encoding="utf-8")
+    rows = _even(corpus_table, len(stages))
+    for name, launcher, accumulate in (("one", [], 2), ("two", TORCHRUN, 1)):
+        given = json.dumps(values | {"stages": [stage | {"gradient_accumulation": accumulate} for stage in stages]})
+        words = [tmp_path / "train.py", given, corpus_table, rows, tmp_path / name]
+        start(launcher, *words, SPEECHXFER_FRAMES=str(tmp_path / f"frames-{name}"))
+    told = [json.loads((tmp_path / name).read_text()) for name in ("one/entries-0.json", "two/entries-0.json")]
+    entries = [one for one, *_ in told]
+    # each measures after every epoch, and all know of the same
+    others, measured, written = json.loads((tmp_path / "two/entries-1.json").read_text())
+    assert [entry["epochs"] for entry in others] == [entry["epochs"] for entry in entries[1]]
+    assert measured == told[1][1] == told[0][1] and len(measured) == 4
+    for number, (one, two) in enumerate(zip(*entries, strict=True)):
+        assert one["epochs"] == two["epochs"] and one["best"] == two["best"] and one["cached"] == two["cached"]
+        folders = [tmp_path / name / "checkpoints" / f"stage-{number}" / one["best"] for name in ("one", "two")]
+        weights = [weights_of(folder) for folder in folders]
+        for key, tensor in weights[0].items():
+            torch.testing.assert_close(weights[1][key], tensor, atol=1e-5, rtol=1e-5, msg=key)
+    # the main process alone writes weights, and the log
+    assert [told[0][2], told[1][2], written] == [4, 4, 0]
+    assert len(list((tmp_path / "two/logs/stage-0").iterdir())) == 1
+
+
+def test_two_processes_measure_in_shares_what_one_does(tiny_whisper, corpus_table, tmp_path):
+    (tmp_path / "measure.py").write_text(MEASURING, encoding="utf-8")
+    for launcher in ([], TORCHRUN):
+        start(launcher, tmp_path / "measure.py", tiny_whisper, corpus_table, tmp_path)
+    alone, *shares = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    for share in shares:
+        assert share["said"] == alone["said"] and share["score"] == alone["score"]
+        assert 0 < share["heard"] < alone["heard"]
+    assert sum(share["heard"] for share in shares) == alone["heard"] == len(alone["said"]) == 18
+
+
+def test_adapt_and_evaluate_under_torchrun(tiny_whisper, corpus_table, tmp_path):
+    output, table = tmp_path / "run", f"data.train={corpus_table}"
+    recipe = ["accent-best", table, f"encoder.name={tiny_whisper}", f"output={output}", "device=cpu"]
+    recipe += ["stages.0.epochs=2", "candidates.means=[2]", "candidates.pretrained_share=[0.5]", "decoding.beam_size=2"]
+    recipe += ["stages.0.batch_seconds=2", "decoding.batch_seconds=2", "precision=float32"]
+    start([*TORCHRUN, "-m", "speechxfer"], "adapt", *recipe, "--learning-curve", "--quiet")
+    report = json.loads((output / "report.json").read_text())
+    test = report["after"]
+    header, *rows = corpus_table.read_text().splitlines()
+    heard = [row.replace(",", f",{corpus_table.parent}/", 1) for row in rows if row.endswith(",test")]
+    (tmp_path / "test.csv").write_text("\n".join([header, *heard]) + "\n")
+    for launcher, name in (([], "one"), (TORCHRUN, "two")):
+        words = ["evaluate", output, tmp_path / "test.csv", "--device", "cpu", "--batch-seconds", 2]
+        start([*launcher, "-m", "speechxfer"], *words, "--output", tmp_path / name, "--quiet")
+        assert (tmp_path / name / "after.jsonl").read_text().count("\n") == test["utterances"] == 6
+        assert json.loads((tmp_path / name / "report.json").read_text())["result"]["wer"] == test["wer"]
+    written = [
+        [json.loads(line)["hypothesis"] for line in path.open()] for path in sorted(tmp_path.glob("*/after.jsonl"))
+    ]
+    assert len(written) == 3 and written[0] == written[1] == written[2]
+
+
+def _even(table: Path, stages: int) -> int:
+    """As many utterances as make an even number of batches of every epoch, so that no process has to halve one."""
+    from speechxfer.data import audio
+    from speechxfer.data.reader import read
+
+    seconds = [audio.measure_duration(row) for row in read(table)]
+    for rows in range(9, 4, -1):
+        batches = [
+            len(DurationBatchSampler(seconds[:rows], max_seconds=2, epochs=2, seed=seed)) for seed in range(stages)
+        ]
+        if all(count % 2 == 0 and count >= 4 for count in batches):
+            return rows
+    raise AssertionError("no such number")

@@ -1,0 +1,82 @@
+"""Positives and negatives from folders, lists and tables, and who is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechxfer.errors import UserError
+from speechxfer.wakeword.data.clips import (
+    check_clips,
+    holds_word,
+    is_same_word,
+    load_energies,
+    read_positives,
+    read_rows,
+    split_by_word,
+    split_held_out,
+)
+
+
+def test_a_folder_a_list_and_a_file(tunes: Path, tmp_path: Path) -> None:
+    rows = read_rows(tunes / "test_words")
+    assert [row["id"] for row in rows] == [f"{i:03}.wav" for i in range(10)]
+    listed = tunes / "some.txt"
+    listed.write_text("test_words/003.wav\n\ntest_words/001.wav\n")
+    assert [row["path"] for row in read_rows(listed)] == [rows[3]["path"], rows[1]["path"]]
+    assert load_energies(rows[0]).shape[1] == 40
+    assert len(read_rows(tunes / "test_words" / "000.wav")) == 1
+
+
+def test_of_a_table_only_the_words_rows_are_positives(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("audio,label,speaker\na.wav,Hey Juniper,x\nb.wav,jarvis,x\nc.wav,hey-juniper,y\n")
+    found = read_positives(table, "hey juniper")
+    assert [r["audio"] for r in found.rows] == ["a.wav", "c.wav"]
+    assert [r["audio"] for r in found.other_words] == ["b.wav"]
+    with pytest.raises(UserError, match="no row has the label 'alexa'; its labels are Hey Juniper"):
+        read_positives(table, "alexa")
+
+
+def test_rows_that_say_the_word_are_found() -> None:
+    rows = [
+        {"id": "a", "text": "Hey, Juniper! What's up"},
+        {"id": "b", "text": "hey junipers"},
+        {"id": "c", "label": "HEY JUNIPER"},
+        {"id": "d", "text": None},
+    ]
+    contaminated, without = split_by_word(rows, "hey juniper")
+    assert [r["id"] for r in contaminated] == ["a", "c"] and [r["id"] for r in without] == ["b", "d"]
+    assert is_same_word("Snow-Boy", "snow boy") and not holds_word("they juniper", "hey juniper")
+
+
+def test_whole_speakers_are_held_out_and_always_the_same() -> None:
+    rows = [{"id": f"{s}-{i}", "speaker": f"s{s}"} for s in range(50) for i in range(4)]
+    train, held = split_held_out(rows, 0.2)
+    assert {r["speaker"] for r in train}.isdisjoint(r["speaker"] for r in held)
+    assert 20 <= len(held) <= 70 and len(train) + len(held) == 200
+    assert split_held_out(rows[::-1], 0.2)[1][::-1] == held
+    nameless = [{"id": str(i), "speaker": ""} for i in range(200)]
+    assert 20 <= len(split_held_out(nameless, 0.2)[1]) <= 60
+
+
+def test_clips_that_cannot_hold_a_word_are_named_together() -> None:
+    rows = [{"audio": "short.wav"}, {"audio": "silent.wav"}, {"audio": "good.wav"}]
+    loud = np.ones((50, 40), np.float32)
+    with pytest.raises(UserError) as error:
+        check_clips(rows, [loud[:5], 0 * loud, loud], "clips")
+    assert "short.wav: 0.05 s" in str(error.value) and "silent.wav: silence" in str(error.value)
+    assert "good.wav" not in str(error.value)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_rows(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty"):
+        read_rows(tmp_path / "empty")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(UserError, match="list is empty"):
+        read_rows(tmp_path / "empty.txt")
