@@ -14,6 +14,8 @@ import speechxfer
 PACKAGE = Path(speechxfer.__file__).parent
 RANKS = {
     "errors": 0,
+    "atomic": 0,
+    "progress": 0,
     "config": 1,
     "text": 1,
     "scoring": 2,
@@ -32,7 +34,7 @@ RANKS = {
 }
 SIDEWAYS = {("data", "shapes")}  # within a rank, this way only
 FREE = {"__init__", "__main__"}  # of the package itself: they reach anything, lazily
-LIGHT = ("errors", "config", "text", "scoring", "report")
+LIGHT = ("errors", "atomic", "progress", "config", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
