@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from datasets import Dataset
 
@@ -15,8 +15,8 @@ from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
+from speechxfer.models.decoding_options import DecodingOptions, override_decoding
 from speechxfer.models.inference import BatchProgress
-from speechxfer.models.transcribe import override_decoding
 
 
 @dataclass
@@ -40,30 +40,35 @@ def evaluate(
     *,
     normaliser: str | None = None,
     by: list[str] | Literal["auto"] = "auto",
-    language: str | None = None,
+    decoding: DecodingOptions | None = None,
     device: str = "auto",
-    beams: int | None = None,
-    padded: bool | None = None,
-    lm: str | Path | None = None,
-    hot_words: Sequence[str] = (),
-    batch_seconds: float | None = None,
     skip_bad: bool = False,
     progress: BatchProgress | None = None,
 ) -> Evaluation:
     """Transcribe (or classify) DATA with MODEL and score it.
 
-    model: any MODEL, or one that `speechxfer.load` gave. normaliser, beams, padded (Whisper, to 30 s): as saved where
-    None. lm (an ARPA file), hot_words: for a CTC head's beams, in place of what was saved. by: columns to break the
-    result down by. skip_bad: leave unusable rows out. progress: (utterances done, of).
-    Raises UserError naming every bad row, before any of them is transcribed.
+    Args:
+        model: any MODEL, or a loaded one.
+        data: DATA with a `text` (or `label`) column.
+        normaliser: name of a text normaliser, or a GLM file (default: the one saved with the model).
+        by: columns to break the result down by, or "auto".
+        decoding: how the model is run (default: as it was saved).
+        device: auto, cpu, cuda or mps, for a MODEL that is not loaded yet.
+        skip_bad: skip invalid rows instead of raising.
+        progress: called with (utterances done, total utterances).
+
+    Raises:
+        UserError: names every invalid row, before any of them is transcribed.
     """
+    options = decoding or DecodingOptions()
     utterances = read(data)
-    opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
+    opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)
     named = None if isinstance(model, SpeechModel) else model
-    part = prepare_evaluation_set(utterances, str(data), opened, named=named, language=language, skip_bad=skip_bad)
+    part = prepare_evaluation_set(
+        utterances, str(data), opened, named=named, language=options.language, skip_bad=skip_bad
+    )
     scoring = ScoringConfig(normaliser=normaliser or opened.settings.normaliser, by=by)
-    way: dict[str, Any] = {"beams": beams, "padded": padded, "lm": lm, "hot_words": hot_words}
-    return evaluate_set(opened, part, scoring, **way, batch_seconds=batch_seconds, progress=progress)
+    return evaluate_set(opened, part, scoring, options, progress=progress)
 
 
 def prepare_evaluation_set(
@@ -113,23 +118,23 @@ def evaluate_set(
     model: SpeechModel,
     part: EvaluationSet,
     scoring: ScoringConfig,
+    decoding: DecodingOptions | None = None,
     *,
-    beams: int | None = None,
-    padded: bool | None = None,
-    lm: str | Path | None = None,
-    hot_words: Sequence[str] = (),
-    batch_seconds: float | None = None,
     progress: BatchProgress | None = None,
     shared: bool = False,
 ) -> Evaluation:
-    """`evaluate_split` with the model run as it was saved, but for what of `override_decoding` is given."""
-    with override_decoding(model, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
+    """Evaluate `model` on a prepared evaluation set, run as saved except for `decoding`.
+
+    shared: split the work among the processes of a distributed run.
+    """
+    options = decoding or DecodingOptions()
+    with override_decoding(model, options):
         return evaluate_split(
             model,
             part.utterances,
             scoring,
             reference=part.reference,
-            batch_seconds=batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
+            batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
             progress=progress,
             shared=shared,
         )

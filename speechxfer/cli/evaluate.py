@@ -38,9 +38,9 @@ def evaluate(
     ] = "auto",
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
-    padded: Annotated[
+    pad_to_30s: Annotated[
         bool | None,
-        typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
+        typer.Option("--pad-to-30s/--no-pad-to-30s", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
     ] = None,
     lm: LmFile = None,
     hot_word: HotWords = None,
@@ -62,7 +62,7 @@ def evaluate(
     from speechxfer.config.recipe import ScoringConfig
     from speechxfer.data.reader import read
     from speechxfer.encoders.checkpoints import hash_model_dir, resolve_model_dir
-    from speechxfer.models import load
+    from speechxfer.models import DecodingOptions, load
     from speechxfer.report.progress import Reporter
     from speechxfer.scoring import compare_scores
     from speechxfer.text.normalise import get_normaliser
@@ -90,14 +90,16 @@ def evaluate(
     )
     scoring = ScoringConfig(normaliser=normalise or adapted.settings.normaliser, by=columns)
 
-    run: dict[str, Any] = {"batch_seconds": batch_seconds, "shared": True}
     before: Evaluation | None = None
     if other is not None:
         with narrator.progress(f"before, {baseline}") as progress:
-            before = evaluate_set(other, part, scoring, progress=progress, **run)
+            saved = DecodingOptions(batch_seconds=batch_seconds)
+            before = evaluate_set(other, part, scoring, saved, progress=progress, shared=True)
     with narrator.progress(model if other is None else f"after, {model}") as progress:
-        way: dict[str, Any] = {"beams": beam_size, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
-        after = evaluate_set(adapted, part, scoring, **way, progress=progress, **run)
+        decoding = DecodingOptions(
+            beam_size=beam_size, pad_to_30s=pad_to_30s, lm=lm, hot_words=hot_word or (), batch_seconds=batch_seconds
+        )
+        after = evaluate_set(adapted, part, scoring, decoding, progress=progress, shared=True)
     distributed.destroy_processes()
     if not main:  # torchrun started several; one tells and writes
         return
@@ -105,7 +107,7 @@ def evaluate(
     names = {"model": model, "checkpoint": hash_model_dir(resolve_model_dir(model))}
     if baseline is not None:
         names |= {"baseline": baseline, "baseline_checkpoint": hash_model_dir(resolve_model_dir(baseline))}
-    options = _options(adapted, beam_size, padded)
+    options = _options(adapted, beam_size, pad_to_30s)
     if lm is not None or hot_word:
         options |= {"lm": lm and lm.name, "hot_words": hot_word or []}
     warnings = list(dict.fromkeys([*part.warnings, *after.score.warnings]))

@@ -37,9 +37,9 @@ def transcribe(
     ] = None,
     language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
-    padded: Annotated[
+    pad_to_30s: Annotated[
         bool | None,
-        typer.Option("--padded/--unpadded", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
+        typer.Option("--pad-to-30s/--no-pad-to-30s", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
     ] = None,
     lm: LmFile = None,
     hot_word: HotWords = None,
@@ -62,7 +62,8 @@ def transcribe(
     """
     from speechxfer.data.audio_files import collect_audio
     from speechxfer.models import load
-    from speechxfer.models.transcribe import iter_transcripts, override_decoding, select_passthrough_columns
+    from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+    from speechxfer.models.transcribe import iter_transcripts, select_passthrough_columns
     from speechxfer.models.transcript import UnreadableAudio
     from speechxfer.models.word_times import require_ctc
 
@@ -94,17 +95,17 @@ def transcribe(
     narrator = _narrator(silent(quiet, json), to_stderr=output is None)
     sink = _Printed(form, narrator) if output is None else KeptFile(output, form)
     began = time.perf_counter()
-    way: dict[str, Any] = {"beams": beam_size, "padded": padded, "lm": lm, "hot_words": hot_word or ()}
-    with override_decoding(opened, **way), sink, narrator.progress("seconds of audio") as progress:
-        for one in iter_transcripts(
-            opened,
-            utterances,
-            batch_seconds=batch_seconds,
-            cut_seconds=cut_seconds,
-            words=words,
-            on_bad=bad,
-            progress=progress,
-        ):
+    decoding = DecodingOptions(
+        beam_size=beam_size,
+        pad_to_30s=pad_to_30s,
+        lm=lm,
+        hot_words=hot_word or (),
+        batch_seconds=batch_seconds,
+        cut_seconds=cut_seconds,
+        words=words,
+    )
+    with override_decoding(opened, decoding), sink, narrator.progress("seconds of audio") as progress:
+        for one in iter_transcripts(opened, utterances, decoding, on_bad=bad, progress=progress):
             sink.write(one)
             heard.append(one)
         wall = time.perf_counter() - began

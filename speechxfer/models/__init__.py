@@ -1,11 +1,13 @@
 """Encoder, head and decoding in one: a recogniser or classifier that loads, answers and saves."""
 
 from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
+from speechxfer.models.decoding_options import DecodingOptions
 from speechxfer.models.inference import batch_by_seconds, predict_all
 from speechxfer.models.loading import build_trainable, get_input_limits, load, resolve_device
 
 __all__ = [
     "DECODER_KINDS",
+    "DecodingOptions",
     "ModelSettings",
     "SpeechModel",
     "batch_by_seconds",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from speechxfer.data.tables import cell_to_json
 from speechxfer.decoding.forced_alignment import WordTiming
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
-from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.models.decoding_options import DecodingOptions, override_decoding
 from speechxfer.models.inference import BatchProgress, batch_by_seconds, iter_predictions
 from speechxfer.models.loading import load
 from speechxfer.models.transcript import Transcript, TranscriptSegment, UnreadableAudio, find_majority_label, join_texts
@@ -43,78 +42,38 @@ def transcribe(
     model: str | Path | SpeechModel,
     audio: str | Path | Sequence[str | Path],
     *,
-    language: str | None = None,
+    decoding: DecodingOptions | None = None,
     device: str = "auto",
-    beams: int | None = None,
-    padded: bool | None = None,
-    lm: str | Path | None = None,
-    hot_words: Sequence[str] = (),
-    batch_seconds: float | None = None,
-    cut_seconds: float | None = None,
-    words: bool = False,
     on_bad: OnUnreadable | None = None,
     progress: BatchProgress | None = None,
 ) -> list[Transcript]:
-    """What is said in every utterance, in order: `transcribe("whisper-tiny.en", "talk.mp3")[0].text`.
+    """Transcribe audio of any length, in order: `transcribe("whisper-tiny.en", "talk.mp3")[0].text`.
 
-    model: any MODEL, or one that `speechxfer.load` gave; a classifier answers labels. audio: files, folders, tables
-    (`collect_audio`), of any length. beams, padded (Whisper, to 30 s): as saved where None. lm (an ARPA file), hot_words:
-    for a CTC head's beams, in place of what was saved. cut_seconds: what is longer is cut at its pauses into such
-    lengths; None cuts what the model does not take at once (30 s) into 28 s and less.
-    words: with the time and confidence of each, by the CTC head of a model that has one (`Segment.words`). on_bad:
-    given each file that cannot be read, which is then left out. progress: (seconds of audio done, of how many).
-    Raises UserError: no such model, nothing found, and the first file that cannot be read unless there is `on_bad`.
+    Args:
+        model: any MODEL, or a loaded one; a classifier predicts labels.
+        audio: files, folders, or tables (`collect_audio`).
+        decoding: how the model is run (default: as it was saved).
+        device: auto, cpu, cuda or mps, for a MODEL that is not loaded yet.
+        on_bad: called with each file that cannot be read, which is then skipped.
+        progress: called with (seconds of audio done, total seconds).
+
+    Raises:
+        UserError: if there is no such model or no audio, and, without `on_bad`, at the first file that cannot be read.
     """
+    options = decoding or DecodingOptions()
     utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
     for error in missing:
         _report(UnreadableAudio(str(error.where), str(error.where), error), on_bad)
-    opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=language)
-    lengths = {"batch_seconds": batch_seconds, "cut_seconds": cut_seconds}
-    with override_decoding(opened, beams=beams, padded=padded, lm=lm, hot_words=hot_words):
-        return list(iter_transcripts(opened, utterances, **lengths, words=words, on_bad=on_bad, progress=progress))
-
-
-@contextmanager
-def override_decoding(
-    model: SpeechModel,
-    *,
-    beams: int | None = None,
-    padded: bool | None = None,
-    lm: str | Path | None = None,
-    hot_words: Sequence[str] = (),
-) -> Iterator[None]:
-    """While open, the model runs as it was saved, but for what is given. Raises UserError where it has no such way."""
-    search = {"lm (--lm)": lm, "hot_words (--hot-word)": hot_words}
-    if asked := [name for name, value in search.items() if value]:
-        if not isinstance(model, CtcRecogniser):
-            problem = f"only a CTC head is searched so, and this is a model of kind {model.kind}"
-            raise UserError(problem, where=asked[0], fix="leave it out")
-        if beams == 1:
-            raise UserError("the best path takes neither", where=asked[0], fix="give more beams, or leave it out")
-    if beams is not None and beams > 1 and model.kind == "classify":
-        raise UserError("a classifier has no beam search", where="beams", fix="leave it out")
-    if padded is not None and not hasattr(model.encoder, "pad_to_30s"):
-        raise UserError(f"only Whisper is padded, and this is {model.encoder.family}", where="padded")
-    saved = model.settings.beam_size
-    model.settings.beam_size = saved if beams is None else beams
-    try:
-        with ExitStack() as ways:
-            if padded is not None:
-                ways.enter_context(model.use_padding(padded))
-            if isinstance(model, CtcRecogniser) and asked:
-                ways.enter_context(model.override_beam_search(lm, hot_words))
-            yield
-    finally:
-        model.settings.beam_size = saved
+    opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)
+    with override_decoding(opened, options):
+        return list(iter_transcripts(opened, utterances, options, on_bad=on_bad, progress=progress))
 
 
 def iter_transcripts(
     model: SpeechModel,
     utterances: Sequence[Dataset],
+    options: DecodingOptions,
     *,
-    batch_seconds: float | None = None,
-    cut_seconds: float | None = None,
-    words: bool = False,
     on_bad: OnUnreadable | None = None,
     progress: BatchProgress | None = None,
 ) -> Iterator[Transcript]:
@@ -124,10 +83,10 @@ def iter_transcripts(
     On KeyboardInterrupt what has been answered is given first, files half heard among it, then the interrupt raised.
     The other arguments are those of `transcribe`.
     """
-    longest, whole = _segment_lengths(model, cut_seconds)
-    answer = partial(_predict_with_times, require_ctc(model, "words")) if words else None
+    longest, whole = _segment_lengths(model, options.cut_seconds)
+    answer = partial(_predict_with_times, require_ctc(model, "words")) if options.words else None
     job = _BatchScheduler(
-        model, batch_seconds or DecodingConfig.model_validate({}).batch_seconds, on_bad, progress, answer
+        model, options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds, on_bad, progress, answer
     )
     if progress:
         job.total = _total_duration(utterances)

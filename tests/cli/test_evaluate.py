@@ -140,14 +140,14 @@ def test_a_run_folder_and_a_model_saved_by_us_are_the_same_model(
 
 def test_padding_and_beams_act_and_are_stated(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
     said = {}
-    for options in ("--padded", "--unpadded", "--beam-size=3"):
+    for options in ("--pad-to-30s", "--no-pad-to-30s", "--beam-size=3"):
         run(whisper, spoken, options, "--output", tmp_path / "o", "-q")
         stated = json.loads((tmp_path / "o/report.json").read_text())["provenance"]["options"]
-        assert stated["padded_to_30s"] is (options != "--unpadded")
+        assert stated["padded_to_30s"] is (options != "--no-pad-to-30s")
         assert stated["beams"] == (3 if options == "--beam-size=3" else 1)
         said[options] = [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")]
-    assert said["--padded"] != said["--unpadded"]
-    assert said["--padded"] != said["--beam-size=3"]
+    assert said["--pad-to-30s"] != said["--no-pad-to-30s"]
+    assert said["--pad-to-30s"] != said["--beam-size=3"]
 
 
 def test_breakdown_and_normaliser_by_choice(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:

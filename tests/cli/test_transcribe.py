@@ -108,7 +108,7 @@ def test_jsonl_can_be_scored(run: Run, whisper: Path, spoken: Path, long_file: P
 def test_the_json_has_the_contracts_keys(
     run: Run, whisper: Path, spoken: Path, long_file: Path, named: None, tmp_path: Path
 ) -> None:
-    out, _ = run(whisper, spoken, long_file, "--json", "-", "--beam-size", "2", "--unpadded")
+    out, _ = run(whisper, spoken, long_file, "--json", "-", "--beam-size", "2", "--no-pad-to-30s")
     report = json.loads(out)
     assert (report["files"], report["failed"]) == (7, [])
     seconds = sum(soundfile.info(spoken.parent / f"audio/{n}.wav").duration for n in range(6)) + 100
@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_what_was_finished(
     run: Run, whisper: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupting(monkeypatch, 4)
-    _, err = run(whisper, spoken, "--output", "o.jsonl", "--unpadded", "--batch-seconds", "1", code=130)
+    _, err = run(whisper, spoken, "--output", "o.jsonl", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
     rows = lines_of(tmp_path / "o.jsonl")
     assert 0 < len(rows) < 6 and all(row["hypothesis"].startswith("heard") for row in rows)
     assert f"what was finished is kept in o.jsonl ({len(rows)} answered)" in err
@@ -230,7 +230,7 @@ def test_ctrl_c_leaves_an_earlier_file_alone(
 ) -> None:
     (tmp_path / "o.csv").write_text("earlier")
     interrupting(monkeypatch, 4)
-    _, err = run(whisper, spoken, "--output", "o.csv", "--unpadded", "--batch-seconds", "1", code=130)
+    _, err = run(whisper, spoken, "--output", "o.csv", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
     assert (tmp_path / "o.csv").read_text() == "earlier"
     assert "kept in o.csv.part" in err and len((tmp_path / "o.csv.part").read_text().splitlines()) > 1
     interrupting(monkeypatch, 1)

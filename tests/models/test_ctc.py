@@ -19,7 +19,8 @@ from speechxfer.data.reader import read
 from speechxfer.decoding.ctc_beam import DEFAULT_LM_WEIGHT, BeamSearch, BeamSearchOptions, read_lm
 from speechxfer.errors import UserError
 from speechxfer.models import load
-from speechxfer.models.transcribe import override_decoding, transcribe
+from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.transcribe import transcribe
 from speechxfer.text.ngram import train_ngram
 
 
@@ -59,18 +60,21 @@ def test_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
     model = load(ctc, device="cpu")
     before = model.settings.model_dump()
     plain = [one.text for one in transcribe(model, corpus_table)]
-    hot = [one.text for one in transcribe(model, corpus_table, hot_words=["Two"])]
+    hot = [one.text for one in transcribe(model, corpus_table, decoding=DecodingOptions(hot_words=["Two"]))]
     assert (
         hot
         == truth(model, corpus_table, None, BeamSearchOptions(50, hot_words=("two",), hot_word_weight=10.0))
         != plain
     )
-    both = [one.text for one in transcribe(model, corpus_table, lm=arpa, hot_words=["six"], beams=8)]
+    both = [
+        one.text
+        for one in transcribe(model, corpus_table, decoding=DecodingOptions(lm=arpa, hot_words=["six"], beam_size=8))
+    ]
     search = BeamSearchOptions(8, DEFAULT_LM_WEIGHT, 0.0, ("six",), 10.0)
     assert both == truth(model, corpus_table, read_lm(arpa), search) != hot
     assert model.settings.model_dump() == before and model.lm is None
-    assert speechxfer.evaluate(model, corpus_table, hot_words=["Two"]).hypotheses == hot
-    with pytest.raises(KeyError), override_decoding(model, hot_words=["two"]):
+    assert speechxfer.evaluate(model, corpus_table, decoding=DecodingOptions(hot_words=["Two"])).hypotheses == hot
+    with pytest.raises(KeyError), override_decoding(model, DecodingOptions(hot_words=["two"])):
         raise KeyError
     assert [one.text for one in transcribe(model, corpus_table)] == plain
 
@@ -79,9 +83,9 @@ def test_saved_weights_are_kept(ctc, arpa):
     model = load(ctc, device="cpu")
     model.settings.beam_size = 7
     model.settings.beam_search = {"lm_weight": 0.9, "word_bonus": 2.0, "hot_words": ["one"], "hot_word_weight": 3.0}
-    with override_decoding(model, lm=arpa):
+    with override_decoding(model, DecodingOptions(lm=arpa)):
         assert model.search_options == BeamSearchOptions(7, 0.9, 2.0, ("one",), 3.0) and model.lm.path == arpa
-    with override_decoding(model, hot_words=["six"]):
+    with override_decoding(model, DecodingOptions(hot_words=["six"])):
         assert model.search_options == BeamSearchOptions(7, 0.9, 2.0, ("six",), 3.0)
 
 
@@ -96,7 +100,7 @@ def test_saved_weights_are_kept(ctc, arpa):
 def test_what_cannot_be_used_is_said_and_nothing_is_changed(ctc, asked, message):
     model = load(ctc, device="cpu")
     before = model.settings.model_dump()
-    with pytest.raises(UserError, match=message), override_decoding(model, **asked):
+    with pytest.raises(UserError, match=message), override_decoding(model, DecodingOptions(**asked)):
         pytest.fail("it ran")
     assert model.settings.model_dump() == before and model.lm is None
 

@@ -26,8 +26,9 @@ from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.export import export_model
 from speechxfer.models import ModelSettings, build_trainable, ctranslate2, get_input_limits, load, predict_all
 from speechxfer.models.ctranslate2 import BUCKET_SAMPLES, CTranslate2Recogniser, find_loop
+from speechxfer.models.decoding_options import DecodingOptions, override_decoding
 from speechxfer.models.seq2seq import WhisperRecogniser
-from speechxfer.models.transcribe import override_decoding, transcribe
+from speechxfer.models.transcribe import transcribe
 from speechxfer.models.transcript_check import score_transcripts
 
 pytest.importorskip("ctranslate2")
@@ -64,7 +65,10 @@ def filled(waveform: np.ndarray) -> np.ndarray:
 def test_it_says_what_the_model_in_torch_says(model, in_torch, words, beams, length_penalty, padded, monkeypatch):
     for either in (model, in_torch):
         monkeypatch.setattr(either.settings, "length_penalty", length_penalty)
-    with override_decoding(model, beams=beams, padded=padded), override_decoding(in_torch, beams=beams, padded=padded):
+    with (
+        override_decoding(model, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
+        override_decoding(in_torch, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
+    ):
         said = model.predict(words)
         assert said == in_torch.predict([filled(word) for word in words])
         whole = [word for word in words if len(word) % BUCKET_SAMPLES == 0]  # nothing is filled there
@@ -95,7 +99,10 @@ def test_a_decoder_that_never_ends_is_stopped_by_the_utterance_s_length(make_whi
     untaught = make_whisper(seconds=2)
     slow = load(untaught, device="cpu")
     quick = load(export_model(untaught, "ctranslate2", tmp_path / "out").output, device="cpu")
-    with override_decoding(quick, padded=False), override_decoding(slow, padded=False):
+    with (
+        override_decoding(quick, DecodingOptions(pad_to_30s=False)),
+        override_decoding(slow, DecodingOptions(pad_to_30s=False)),
+    ):
         said = quick.predict(words)
         assert said == slow.predict([filled(word) for word in words])
     assert len(said[0]) < len(said[-1])
@@ -128,7 +135,10 @@ def test_a_multilingual_model_keeps_its_language(make_whisper, words, tmp_path):
     for stated, language in ((None, "de"), ("en", "en")):
         quick, slow = load(out, device="cpu", language=stated), load(many, device="cpu", language=language)
         assert quick.prompt == slow.prompt and quick.settings.language == language
-        with override_decoding(quick, padded=True), override_decoding(slow, padded=True):
+        with (
+            override_decoding(quick, DecodingOptions(pad_to_30s=True)),
+            override_decoding(slow, DecodingOptions(pad_to_30s=True)),
+        ):
             assert quick.predict(words) == slow.predict(words)
     with pytest.raises(UserError, match="'xx' is not a language"):
         load(out, device="cpu", language="xx")
@@ -173,7 +183,7 @@ def test_no_loop_is_said_and_nothing_else_is_changed(make_whisper, words, beams,
         tokens = opened.processor.tokenizer
         decoded, heard = tokens.decode, []
         tokens.decode = lambda ids, heard=heard, decoded=decoded, **how: heard.append(ids) or decoded(ids, **how)
-        with override_decoding(opened, beams=beams, padded=False):
+        with override_decoding(opened, DecodingOptions(beam_size=beams, pad_to_30s=False)):
             opened.predict(words)
             free = heard.copy()
             heard.clear()
@@ -360,7 +370,7 @@ def test_long_audio_is_cut_and_answered(folder, spoken: Callable[..., np.ndarray
     pause = np.zeros(RATE // 2, np.float32)
     parts = [part for k in range(6) for part in (spoken("one", k, 0.7), pause)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
-    (heard,) = transcribe(folder, tmp_path / "long.wav", device="cpu", batch_seconds=1)
+    (heard,) = transcribe(folder, tmp_path / "long.wav", decoding=DecodingOptions(batch_seconds=1), device="cpu")
     assert not heard.whole and len(heard.segments) > 2 and heard.complete and heard.text
 
 

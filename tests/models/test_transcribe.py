@@ -20,7 +20,8 @@ from speechxfer.data.reader import read
 from speechxfer.data.segmentation import segment_audio
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel, build_trainable, load, predict_all
-from speechxfer.models.transcribe import UnreadableAudio, iter_transcripts, override_decoding, transcribe
+from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.transcribe import UnreadableAudio, iter_transcripts, transcribe
 from speechxfer.models.transcript import TranscriptSegment, find_majority_label, join_texts
 
 RATE = 16_000
@@ -75,7 +76,7 @@ def test_answers_are_those_of_evaluate(model: SpeechModel, table: Path, padded: 
     rows = read(table)
     with model.use_padding(padded):
         expected = predict_all(model, rows)
-    found = transcribe(model, table, padded=padded, batch_seconds=batch_seconds)
+    found = transcribe(model, table, decoding=DecodingOptions(pad_to_30s=padded, batch_seconds=batch_seconds))
     assert [one.text for one in found] == expected
     assert len(set(expected)) > 3, "the random model says the same of everything, so this test would see nothing"
     assert [one.id for one in found] == rows["id"]
@@ -88,7 +89,7 @@ def test_a_model_saved_unpadded_runs_unpadded(model: SpeechModel, table: Path, t
     model.save(tmp_path / "adapted")
     (tmp_path / "adapted/speechxfer.json").write_text(saved.model_dump_json())
     said = {
-        name: [one.text for one in transcribe(which, table, padded=padded)]
+        name: [one.text for one in transcribe(which, table, decoding=DecodingOptions(pad_to_30s=padded))]
         for name, which, padded in [
             ("adapted", tmp_path / "adapted", None),
             ("untouched, unpadded", model, False),
@@ -118,7 +119,7 @@ def test_a_row_carries_its_reference_and_its_columns(model: SpeechModel, corpus_
 
 @pytest.mark.parametrize("padded", [True, False])
 def test_a_long_file_is_its_cuts(model: SpeechModel, long_file: Path, padded: bool) -> None:
-    (found,) = transcribe(model, str(long_file), padded=padded)
+    (found,) = transcribe(model, str(long_file), decoding=DecodingOptions(pad_to_30s=padded))
     expected = list(segment_audio({"audio": "x", "path": str(long_file)}, longest=2 * 28 / 30, whole=2.0))
     with model.use_padding(padded):
         texts = [model.predict([cut.waveform])[0] for cut in expected]  # each alone, so whatever the batch
@@ -139,12 +140,14 @@ def test_long_and_short_together_in_batches_that_are_bounded(
     alone = {name: transcribe(model, name)[0].text for name in (str(long_file), str(corpus_table.parent / "0-six.wav"))}
     batches = counting(model, monkeypatch)
     named = [str(corpus_table.parent / "0-six.wav"), str(long_file)]
-    with override_decoding(model, padded=False):
-        transcribe(model, named, batch_seconds=4.0)
+    with override_decoding(model, DecodingOptions(pad_to_30s=False)):
+        transcribe(model, named, decoding=DecodingOptions(batch_seconds=4.0))
     assert all(max(batch) * len(batch) <= 4.0 * RATE for batch in batches)
     assert any(len(batch) > 1 for batch in batches)
     batches.clear()
-    found = transcribe(model, named, batch_seconds=4.0)  # padded: what counts is two seconds each
+    found = transcribe(
+        model, named, decoding=DecodingOptions(batch_seconds=4.0)
+    )  # padded: what counts is two seconds each
     assert max(len(batch) for batch in batches) == 2
     assert [(one.audio, one.text) for one in found] == [(name, alone[name]) for name in named]
 
@@ -158,7 +161,7 @@ def test_memory_does_not_grow_with_the_file(
     for times_as_long in (3, 60):
         soundfile.write(long_file, np.tile(piece, times_as_long), RATE)
         tracemalloc.start()
-        (found,) = transcribe(model, long_file, batch_seconds=4.0)
+        (found,) = transcribe(model, long_file, decoding=DecodingOptions(batch_seconds=4.0))
         peaks[times_as_long] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert found.text.split() == ["word"] * len(found.segments)
@@ -176,7 +179,7 @@ def test_a_bad_file_is_named_and_the_others_are_heard(
     (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])  # what is before the damage is answered first
     named = ["gone.wav", whole[0], str(tmp_path / "cut.flac"), str(tmp_path / "text.wav"), whole[1]]
     bad: list[UnreadableAudio] = []
-    found = transcribe(model, named, on_bad=bad.append, batch_seconds=4.0)
+    found = transcribe(model, named, decoding=DecodingOptions(batch_seconds=4.0), on_bad=bad.append)
     assert [one.id for one in found] == whole
     assert [one.text for one in found] == [transcribe(model, name)[0].text for name in whole]
     assert [one.audio for one in bad] == ["gone.wav", *named[2:4]]
@@ -201,7 +204,7 @@ def test_an_interrupt_keeps_what_was_answered(
     rows, _ = collect_audio([corpus_table.parent / "0-one.wav", long_file, corpus_table.parent / "0-two.wav"])
     kept = []
     with pytest.raises(KeyboardInterrupt):
-        for one in iter_transcripts(model, rows, batch_seconds=2.0):
+        for one in iter_transcripts(model, rows, DecodingOptions(batch_seconds=2.0)):
             kept.append(one)
     assert [Path(one.audio).name for one in kept] == ["0-one.wav", "long.wav"]
     assert [one.complete for one in kept] == [True, False]
@@ -217,7 +220,13 @@ def test_progress_ends_at_all_the_seconds_there_are(
     told: list[tuple[int, int]] = []
     (tmp_path / "text.wav").write_text("no audio")
     named = [table, long_file, tmp_path / "text.wav"]
-    transcribe(model, named, batch_seconds=2.0, progress=lambda done, of: told.append((done, of)), on_bad=print)
+    transcribe(
+        model,
+        named,
+        decoding=DecodingOptions(batch_seconds=2.0),
+        progress=lambda done, of: told.append((done, of)),
+        on_bad=print,
+    )
     seconds = sum(map(audio.measure_duration, read(table))) + soundfile.info(long_file).duration
     assert {of for _, of in told} == {round(seconds)}
     assert [done for done, _ in told] == sorted(done for done, _ in told)
@@ -241,12 +250,12 @@ def test_a_batch_too_large_for_the_gpu_is_halved(
 
 
 def test_cut_seconds(model: SpeechModel, long_file: Path, table: Path) -> None:
-    (found,) = transcribe(model, long_file, cut_seconds=1.0)
+    (found,) = transcribe(model, long_file, decoding=DecodingOptions(cut_seconds=1.0))
     assert max(s.end - s.start for s in found.segments) <= 1.0
     assert len(found.segments) > len(transcribe(model, long_file)[0].segments)
     for wrong, message in ((0.5, "holds no words"), (3.0, "Whisper's encoder holds 2 s")):
         with pytest.raises(UserError, match=message):
-            transcribe(model, long_file, cut_seconds=wrong)
+            transcribe(model, long_file, decoding=DecodingOptions(cut_seconds=wrong))
 
 
 def recipe(name: Path, kind: str) -> Any:
@@ -285,7 +294,7 @@ def test_a_classifier_answers_labels(tiny_whisper: Path, table: Path, long_file:
     assert found[0].to_json()["reference"] == "one" and found[0].to_json()["text"] == "one"
     assert found[-1].text == find_majority_label(found[-1].segments) and found[-1].text in classifier.labels
     with pytest.raises(UserError, match="a classifier has no beam search"):
-        transcribe(classifier, table, beams=2)
+        transcribe(classifier, table, decoding=DecodingOptions(beam_size=2))
 
 
 def test_another_family_takes_thirty_seconds_and_no_padding(long_file: Path, tmp_path: Path) -> None:
@@ -312,11 +321,14 @@ def test_another_family_takes_thirty_seconds_and_no_padding(long_file: Path, tmp
     (found,) = transcribe(model, long_file)
     assert not found.whole and all(segment.end - segment.start <= 28 for segment in found.segments)
     with pytest.raises(UserError, match="only Whisper is padded"):
-        transcribe(model, long_file, padded=True)
+        transcribe(model, long_file, decoding=DecodingOptions(pad_to_30s=True))
 
 
 def test_beams_act_and_the_model_is_left_as_it_was(model: SpeechModel, table: Path) -> None:
-    greedy, wide = transcribe(model, table), transcribe(model, table, beams=4, padded=False)
+    greedy, wide = (
+        transcribe(model, table),
+        transcribe(model, table, decoding=DecodingOptions(beam_size=4, pad_to_30s=False)),
+    )
     assert [one.text for one in greedy] != [one.text for one in wide]
     assert model.settings.beam_size == 1 and model.encoder.pad_to_30s is True
 

@@ -15,6 +15,7 @@ from speechxfer.config import load_recipe
 from speechxfer.data.reader import read
 from speechxfer.errors import UserError
 from speechxfer.models import build_trainable, load
+from speechxfer.models.decoding_options import DecodingOptions
 from speechxfer.models.transcribe import iter_transcripts, transcribe
 from speechxfer.models.transcript_check import score_transcripts
 from speechxfer.models.word_times import predict_with_times, time_words
@@ -107,14 +108,14 @@ def test_in_a_long_file_the_times_are_those_of_the_file(ctc, spoken, tmp_path):
     gap = np.zeros(8_000, np.float32)
     speech = [piece for k in range(12) for piece in (spoken(("one", "two", "six")[k % 3], k % 5, 0.5), gap)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(speech), 16_000)
-    (one,) = transcribe(ctc, tmp_path / "long.wav", cut_seconds=3, words=True, device="cpu")
+    (one,) = transcribe(ctc, tmp_path / "long.wav", decoding=DecodingOptions(cut_seconds=3, words=True), device="cpu")
     assert len(one.segments) > 3 and not one.whole
     assert [word.text for segment in one.segments for word in segment.words or ()] == one.text.split()
     for segment in one.segments:
         assert all(segment.start <= word.start <= word.end <= segment.end + 1e-3 for word in segment.words or ())
     line = one.to_json()
     assert "words" not in line and {"text", "start", "end", "confidence"} == set(line["segments"][-1]["words"][0])
-    (plain,) = transcribe(ctc, tmp_path / "long.wav", cut_seconds=3, device="cpu")
+    (plain,) = transcribe(ctc, tmp_path / "long.wav", decoding=DecodingOptions(cut_seconds=3), device="cpu")
     assert plain.text == one.text and "words" not in plain.to_json()["segments"][0]
 
 
@@ -133,7 +134,7 @@ def test_the_command_writes_them(ctc, tiny_whisper, corpus_table, tmp_path):
     assert "only JSON holds" in run(ctc, corpus_table, "--output", tmp_path / "no.csv", code=2)
     assert "only JSON holds" in run(ctc, corpus_table, code=2)
     with pytest.raises(UserError, match="no CTC head"):
-        next(iter_transcripts(load(tiny_whisper, device="cpu"), [read(corpus_table)], words=True))
+        next(iter_transcripts(load(tiny_whisper, device="cpu"), [read(corpus_table)], DecodingOptions(words=True)))
 
 
 def test_a_joint_model_places_the_words_that_its_decoder_is_asked_about(joint, corpus_table):
