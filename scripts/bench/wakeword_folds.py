@@ -33,8 +33,8 @@ from speechxfer.data.audio import load_waveform
 from speechxfer.data.augment import add_babble, add_noise
 from speechxfer.data.tables import write_table
 from speechxfer.report.progress import Reporter
+from speechxfer.scoring.statistics import poisson_upper
 from speechxfer.wakeword.data.clips import Row, find_speech_bounds, hash_to_share, read_rows
-from speechxfer.wakeword.evaluation.intervals import poisson_upper
 from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
 from speechxfer.wakeword.evaluation.streams import MixFunction, score_clip, score_waveforms
 from speechxfer.wakeword.runtime.detector import DETECTOR_ONNX_FILE, Scorer, open_artifact

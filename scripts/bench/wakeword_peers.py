@@ -32,8 +32,8 @@ from wakeword_folds import CONDITIONS, WORDS, fold_of, mix_of, pooled, speaker_f
 
 from speechxfer.data.audio import load_waveform
 from speechxfer.errors import UserError
+from speechxfer.scoring.statistics import poisson_upper
 from speechxfer.wakeword.data.clips import Row, find_speech_bounds, read_rows
-from speechxfer.wakeword.evaluation.intervals import poisson_upper
 from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
 from speechxfer.wakeword.runtime.events import LabelledWord, Scores, Trigger
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE, compute_mel_energies

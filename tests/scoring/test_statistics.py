@@ -6,15 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from speechxfer.errors import UserError
-from speechxfer.scoring import compare_scores, compare_systems, score
-from speechxfer.scoring.comparison import compute_mapsswe_p
 from speechxfer.scoring.statistics import (
+    binomial_interval,
     bootstrap_rate,
+    compute_hours_needed,
     holm,
     jackknife_t,
     paired_difference,
     paired_jackknife_t,
+    poisson_interval,
+    poisson_upper,
     resample_sums,
     sign_flip,
     t_quantile,
@@ -90,88 +91,40 @@ def test_a_difference_of_nothing_is_nothing():
     assert paired_difference(rows) == (0.0, 0.0)
 
 
-def systems(errors_a, errors_b, words=10):
-    texts = [" ".join(f"w{i}" for i in range(words))] * len(errors_a)
-
-    def said(errors):
-        return [" ".join("x" if i < n else f"w{i}" for i in range(words)) for n in errors]
-
-    speakers = [f"s{i}" for i in range(len(texts))]
-    return score(texts, said(errors_a), speakers=speakers), score(texts, said(errors_b), speakers=speakers)
-
-
-def test_comparison_of_two_systems():
-    before, after = systems([4] * 30, [2, 3] * 15)
-    found = compare_scores(before, after)
-    assert found.difference == pytest.approx(-0.15)
-    assert found.interval[0] <= -0.15 <= found.interval[1] < 0
-    assert found.significant and found.p < 0.001 and found.over == "speakers" and found.units == 30
-    assert found.summary().endswith("better")
-    assert compare_scores(after, before).difference == pytest.approx(0.15)
+@pytest.mark.parametrize(  # Garwood (1936), as tabulated at 95 %
+    ("count", "low", "high"),
+    [
+        (0, 0.0, 3.689),
+        (1, 0.0253, 5.572),
+        (2, 0.242, 7.225),
+        (5, 1.623, 11.668),
+        (10, 4.795, 18.390),
+        (50, 37.11, 65.92),
+    ],
+)
+def test_poisson_interval(count, low, high):
+    assert poisson_interval(count) == (pytest.approx(low, abs=6e-3), pytest.approx(high, abs=6e-3))
 
 
-def test_no_difference_is_not_significant():
-    before, after = systems([4, 2] * 15, [2, 4] * 15)
-    assert not compare_scores(before, after).significant
+def test_poisson_upper_bound():
+    assert poisson_upper(0) == pytest.approx(-math.log(0.05), abs=1e-9)
+    assert poisson_upper(1) == pytest.approx(4.744, abs=1e-3)
+    assert compute_hours_needed(0.1) == pytest.approx(29.957, abs=1e-3)
 
 
-def test_few_speakers_are_compared_by_a_t_interval():
-    before, after = systems([4, 5, 6, 5, 4, 6], [2, 3, 3, 1, 3, 4])
-    found = compare_scores(before, after)
-    half = t_quantile(0.975, 5) * np.array([0.2, 0.2, 0.3, 0.4, 0.1, 0.2]).std(ddof=1) / math.sqrt(6)
-    assert found.interval == pytest.approx((found.difference - half, found.difference + half))
-    assert found.p == pytest.approx(2 / 2**6)
+def test_poisson_interval_of_many_events_nears_the_normal():
+    low, high = poisson_interval(100_000)
+    assert (high - low) / (2 * 1.96 * math.sqrt(100_000)) == pytest.approx(1, abs=0.01)
 
 
-def test_speakers_known_to_one_side_are_the_units():
-    texts, said, speakers = ["a b"] * 6, ["a", "a b"] * 3, ["s", "s", "t", "t", "u", "u"]
-    with_speakers, without = score(texts, texts, speakers=speakers), score(texts, said)
-    assert compare_scores(without, with_speakers).units == compare_scores(with_speakers, without).units == 3
-    assert compare_scores(without, without).over == "utterances"
-    alone = score(texts, said, speakers=["s"] * 6)
-    assert (compare_scores(alone, alone).over, compare_scores(alone, alone).units) == ("utterances", 6)
+@pytest.mark.parametrize(  # Clopper & Pearson (1934), as R's binom.test gives them
+    ("count", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.30850), (1, 10, 0.00253, 0.44502), (5, 10, 0.18709, 0.81291), (10, 10, 0.69150, 1.0),
+     (7, 282, 0.01004, 0.05049)],
+)  # fmt: skip
+def test_binomial_interval(count, trials, low, high):
+    assert binomial_interval(count, trials) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
-def test_very_few_speakers_are_compared_without_an_interval():
-    found = compare_scores(*systems([4, 5, 6, 5], [2, 3, 3, 1]))
-    assert found.interval is None and found.p == pytest.approx(2 / 2**4)
-
-
-def test_one_utterance_has_no_interval_but_is_compared():
-    found = compare_scores(score(["a b"], ["a"]), score(["a b"], ["a b"]))
-    assert found.interval is None and found.difference == -0.5 and found.summary().startswith("-50.0 points over 1 ")
-
-
-def test_order_of_utterances_does_not_matter():
-    a = score(["a b", "c d"], ["a", "c d"], ["1", "2"], ["s", "t"])
-    b = score(["c d", "a b"], ["c", "a b"], ["2", "1"], ["t", "s"])
-    assert compare_scores(a, b).difference == 0
-
-
-def test_different_utterances_are_not_compared():
-    a, b = score(["a"], ["a"], ["1"]), score(["a"], ["a"], ["2"])
-    with pytest.raises(UserError, match="in one system only"):
-        compare_scores(a, b)
-    with pytest.raises(UserError, match="different options"):
-        compare_scores(a, score(["a"], ["a"], ["1"], align="sclite"))
-
-
-def test_more_than_two_systems_are_corrected():
-    a, b = systems([4] * 30, [2, 3] * 15)
-    _, c = systems([4] * 30, [4, 3] * 15)
-    found = compare_systems({"a": a, "b": b, "c": c})
-    assert set(found) == {("a", "b"), ("a", "c"), ("b", "c")}
-    assert all(f.p_holm >= f.p for f in found.values())
-    assert compare_systems({"a": a, "b": b})["a", "b"].p_holm is None
-
-
-def test_matched_pairs_segments_by_hand():
-    """Two words right in both set segments apart; one does not."""
-    text = "a b c d e f g h"
-    first = score([text], ["x b c d x f x h"])
-    second = score([text], ["a b c d e f g h"])
-    # segments: [a] set apart by b c; then [e f g] as f alone is right: differences -1 and -2
-    z = abs(np.mean([-1, -2])) / (np.std([-1, -2], ddof=1) / math.sqrt(2))
-    assert compute_mapsswe_p(first.get_alignments(), second.get_alignments()) == pytest.approx(
-        math.erfc(z / math.sqrt(2))
-    )
+def test_binomial_interval_without_trials_is_0_to_1():
+    assert binomial_interval(0, 0) == (0.0, 1.0)

@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 
 from speechxfer.errors import Problems, UserError
-from speechxfer.scoring.statistics import bootstrap_rate, number_values, sum_by_unit
-from speechxfer.wakeword.evaluation.intervals import binomial_interval, poisson_interval
+from speechxfer.scoring.statistics import (
+    binomial_interval,
+    bootstrap_rate,
+    number_values,
+    poisson_interval,
+    sum_by_unit,
+)
 from speechxfer.wakeword.runtime.events import (
     TOLERANCE_SECONDS,
     Event,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from speechxfer.wakeword.evaluation.intervals import compute_hours_needed, poisson_upper
+from speechxfer.scoring.statistics import compute_hours_needed, poisson_upper
 from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
 from speechxfer.wakeword.runtime.events import Trigger, smooth_scores
 
@@ -31,7 +31,7 @@ class Calibration:
 
     kind: of the held-out streams, real or synthetic. hours, alarms: what was heard there. bound: the false alarms an
     hour that are refuted at 95 % by it, None without any stream. supported: whether `bound` is within the target.
-    compute_hours_needed: of stream without an alarm to support the target. misses, positives: of held-out clips.
+    hours_needed: of stream without an alarm to support the target. misses, positives: of held-out clips.
     """
 
     trigger: Trigger
@@ -41,18 +41,19 @@ class Calibration:
     false_alarms: int
     bound: float | None
     supported: bool
-    compute_hours_needed: float
+    hours_needed: float
     positives: int
     misses: int
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest holds it: the trigger's three values beside the evidence."""
         values = asdict(self)
+        values["alarms"] = values.pop("false_alarms")
         return {**values.pop("trigger"), **values}
 
     def describe(self) -> str:
         """What the evidence supports, in words."""
-        needs = f"{self.compute_hours_needed:.0f} h without an alarm"
+        needs = f"{self.hours_needed:.0f} h without an alarm"
         if self.bound is None:
             return f"no stream was held out, so no rate is claimed; {self.target:g}/h needs {needs}"
         alarms = "1 false alarm" if self.false_alarms == 1 else f"{self.false_alarms} false alarms"
@@ -104,7 +105,7 @@ def calibrate(
         false_alarms=figures.false_alarms,
         bound=bound,
         supported=bound is not None and bound <= target,
-        compute_hours_needed=compute_hours_needed(target),
+        hours_needed=compute_hours_needed(target),
         positives=figures.words,
         misses=figures.misses,
     )
