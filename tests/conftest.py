@@ -14,11 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 # read when torch starts: tensors this small lose by threads, and idle ones must not spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that asks the hub for anything fails
+
+# A shared CI machine may pause a process for longer than Hypothesis' default deadline of 200 ms per example.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 RATE = 16_000
 # as in Whisper's own tokenizer, where a language's number follows from its place after the start token

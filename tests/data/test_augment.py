@@ -170,7 +170,7 @@ class TestWhole:
         changes = [20 * math.log10(np.std(augment(clean, rng)) / np.std(clean)) for _ in range(200)]
         assert -6.01 <= min(changes) < -5 and 5 < max(changes) <= 6.01
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(samples=st.integers(1, 6000), seed=st.integers(0, 2**32 - 1))
     def test_the_same_generator_gives_the_same_and_the_input_is_left_alone(self, samples, seed):
         clean = noise(samples / RATE)
@@ -193,7 +193,7 @@ def masked(hidden, lengths, seed=0, **changes):
 
 
 class TestSpecAugment:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         lengths=st.lists(st.integers(0, 60), min_size=1, max_size=5),
         time_masks=st.integers(0, 3),
@@ -246,7 +246,7 @@ class TestSpecAugment:
         assert torch.equal(hidden.grad == 0, after.detach() == 0)
         assert (hidden.grad == 0).any()
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(lengths=st.lists(st.integers(1, 60), min_size=2, max_size=6), seed=st.integers(0, 2**31))
     def test_an_utterance_depends_on_the_draws_in_order_only(self, lengths, seed):
         together = masked(torch.ones(len(lengths), 60, 8), lengths, seed)

@@ -130,7 +130,7 @@ def test_absent_and_unknown_folders(tmp_path: Path) -> None:
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5), st.sampled_from([".csv", ".tsv", ".jsonl"]))
 def test_any_cell_survives_a_table(tmp_path_factory: pytest.TempPathFactory, cells: list, suffix: str) -> None:
     path = tmp_path_factory.mktemp("t") / f"t{suffix}"

@@ -31,7 +31,7 @@ def ids(made: Splits) -> tuple[set[str], set[str], set[str]]:
     return set(made.train["id"]), set(made.dev["id"]), set(made.test["id"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(3, 40), st.integers(1, 4), st.integers(0, 1000))
 def test_carved_by_speaker(tmp_path_factory: pytest.TempPathFactory, speakers: int, each: int, seed: int) -> None:
     path = tmp_path_factory.mktemp("p") / "t.csv"

@@ -95,7 +95,7 @@ def test_too_short_for_ctc(tmp_path: Path, write_tone: Writer) -> None:
     )  # as it is learnt
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text("ab", min_size=1, max_size=8))
 def test_ctc_frames_is_where_the_loss_becomes_finite(text: str) -> None:
     needed = count_min_ctc_frames(text)

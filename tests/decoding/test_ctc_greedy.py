@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speechxfer.decoding.ctc_greedy import decode_greedy
@@ -33,7 +33,6 @@ def test_each_utterance_ends_at_its_own_length():
     assert decode_greedy(emissions_of([1], [1, 2, 1], [2, 2]), 0) == [[1], [1, 2, 1], [2]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=4))
 def test_repeats_merge_first_then_blanks_go(paths):
     truth = [[symbol for symbol, _ in itertools.groupby(path) if symbol] for path in paths]

@@ -106,7 +106,7 @@ def test_only_such_a_folder_is_taken_for_one(ctranslate2_folder, tmp_path):
 
 
 # -- what cannot be read -------------------------------------------------------------------------------------------
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1))
 def test_a_file_cut_anywhere_is_one_message(tmp_path, ctranslate2_folder, share):
     """The very last byte ends a name and holds nothing, so that a file without it is whole."""
@@ -157,7 +157,7 @@ def test_a_file_without_one_of_its_variables_is_one_message(ctranslate2_folder, 
     assert "copy or download it again" in str(caught.value)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_name_is_one_message(tmp_path, ctranslate2_folder, data):
     """One byte of one variable's name is another: the file is as whole as before, and a variable is not there."""

@@ -129,7 +129,7 @@ def test_a_shuffled_batch_of_very_different_lengths_equals_batch_one(small):
     assert difference_in_a_batch(small.encoder, waveforms) < TOLERANCE
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(0, 3_000), min_size=2, max_size=5))
 def test_any_mixture_of_lengths_equals_batch_one(small, lengths):
     assert difference_in_a_batch(small.encoder, [small.waveform(n) for n in lengths]) < TOLERANCE

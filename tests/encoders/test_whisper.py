@@ -51,7 +51,7 @@ def test_a_loud_neighbour_changes_nothing(whisper, waveform):
     assert together.equal(alone)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(samples=st.integers(0, 3 * SAMPLE_RATE))
 def test_frames_of_is_the_number_of_frames(whisper, samples):
     waveform = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)

@@ -17,7 +17,7 @@ def packed(context: BiLSTM, states: Tensor, lengths: Tensor) -> Tensor:
     return pad_packed_sequence(nn.LSTM.forward(context, rows)[0], batch_first=True, total_length=states.shape[1])[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     beyond=st.integers(0, 3),

@@ -81,7 +81,7 @@ def test_mel_energies_are_those_of_the_definition() -> None:
     assert log_energies(np.zeros((1, NUM_MELS), np.float32)) == pytest.approx(np.log(ENERGY_FLOOR), rel=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 5 * SAMPLE_RATE), min_size=1, max_size=12))
 def test_log_mel_in_pieces_is_that_of_the_whole(sizes: list[int]) -> None:
     wave = speechlike(4.0)
@@ -92,7 +92,7 @@ def test_log_mel_in_pieces_is_that_of_the_whole(sizes: list[int]) -> None:
     assert np.abs(np.concatenate(found) - log_energies(compute_mel_energies(wave))).max() < 1e-4
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.integers(16, 5 * SAMPLE_RATE), min_size=1, max_size=10), whole=st.booleans())
 def test_scores_in_pieces_of_1_ms_to_5_s_are_those_of_the_whole(graph: bytes, pieces: list[int], whole: bool) -> None:
     wave = speechlike(6.0)

@@ -29,7 +29,7 @@ from speechxfer.data.reader import read
 from speechxfer.models import build_trainable
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seconds=st.lists(st.floats(0.1, 30), min_size=1, max_size=40),
     most=st.floats(1, 90),

@@ -32,7 +32,7 @@ def test_the_same_rate_is_left_alone() -> None:
     assert np.array_equal(Resampler(16_000).push(wave), wave)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 4_000), min_size=1, max_size=8), st.sampled_from([8_000, 11_025, 44_100, 48_000]))
 def test_pieces_give_what_the_whole_gives(sizes: list[int], rate: int) -> None:
     wave = np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
