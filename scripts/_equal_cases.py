@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from _equal_inputs import FAMILIES
 from _equal_scores import SCORES
 from _equal_side import CaseError, Side
+from _equal_weights import sha256
 
 Recipe = dict[str, Any]
 
@@ -34,6 +36,14 @@ def demo(side: Side) -> None:
     data = {f"data.{part}": corpora[-1] / f"{part}.csv" for part in ("train", "dev", "test")}
     side.adapt("demo", data | {"precision": "float32", "seed": 0, "device": "cpu"})
     side.use("run", corpora[-1] / "test.csv", "--baseline", "whisper-tiny.en")
+    write_cache_digests(side)
+
+
+def write_cache_digests(side: Side) -> None:
+    """Write the SHA-256 of the demo's tables, of its checksums of audio, and of the converted weights."""
+    made = [path for path in side.cache.rglob("*") if path.suffix in (".csv", ".txt", ".safetensors")]
+    found = {path.relative_to(side.cache).as_posix(): sha256(path) for path in sorted(made)}
+    (side.folder / "cache.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def accent_whisper(side: Side) -> None:
