@@ -1,7 +1,7 @@
-"""The command line: one module a verb, found by listing this folder. Heavy imports happen inside the verbs.
+"""The command line: one module per command, found by listing this folder. Heavy imports happen inside the commands.
 
-A verb's module has `HELP_ORDER` and `register(app)`. Exit codes: 0 done, 1 the thing checked fell short,
-2 the user's mistake, 130 interrupted.
+A command's module has `HELP_ORDER` and `register(app)`. Exit codes: 0 success, 1 a check or gate failed,
+2 usage error, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import Annotated, Any
 import typer
 
 from speechxfer.errors import UserError, explain_torchaudio_import_error
+from speechxfer.wakeword.runtime.errors import DetectorError
+
+_ABOUT = "Adapt pretrained speech encoders to your audio, and report WER with confidence intervals."
 
 
 def build_app() -> typer.Typer:
-    """A Typer app with the commands of every public module of this folder, in their `HELP_ORDER`."""
+    """Return a Typer app with the commands of every public module of this folder, sorted by `HELP_ORDER`."""
     app = typer.Typer(
         name="speechxfer",
-        help="Adapt pretrained speech encoders to your audio, and report a WER that holds.",
+        help=_ABOUT,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -31,10 +34,10 @@ def build_app() -> typer.Typer:
     @app.callback()
     def _root(
         version: Annotated[
-            bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version)
+            bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
         ] = False,
     ) -> None:
-        """Adapt pretrained speech encoders to your audio, and report a WER that holds."""
+        pass
 
     names = (module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
@@ -44,9 +47,9 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version  # here, as it takes 60 ms that nothing else needs
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version  # slow (60 ms) and rarely needed
 
         typer.echo(f"speechxfer {version('speechxfer')}")
         raise typer.Exit
@@ -58,7 +61,7 @@ def main() -> None:
 
 
 def _guard(app: typer.Typer) -> None:
-    """Make every command of `app` and its groups end by our exit codes, under tests' runner as well."""
+    """Give every command of `app` and its groups the exit codes above, in Typer's test runner as well."""
     for command in app.registered_commands:
         if command.callback is not None:
             command.callback = _with_exit_codes(command.callback)
@@ -69,19 +72,19 @@ def _guard(app: typer.Typer) -> None:
             _guard(group.typer_instance)
 
 
-def _with_exit_codes(verb: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(verb)  # keeps the signature that Typer reads
+def _with_exit_codes(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)  # keeps the signature that Typer reads
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            return verb(*args, **kwargs)
-        except UserError as error:
+            return command(*args, **kwargs)
+        except (UserError, DetectorError) as error:
             typer.echo(f"speechxfer: {error}", err=True)
             raise typer.Exit(2) from None
         except (ImportError, OSError, RuntimeError) as error:
-            broken = explain_torchaudio_import_error(error)  # transformers imports it too, and wraps what that raises
-            if broken is None:
+            explanation = explain_torchaudio_import_error(error)  # also where transformers wraps the import error
+            if explanation is None:
                 raise
-            typer.echo(f"speechxfer: {broken}", err=True)
+            typer.echo(f"speechxfer: {explanation}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("speechxfer: interrupted", err=True)

@@ -1,8 +1,10 @@
-"""Options that several verbs take, and the console that `--quiet` silences."""
+"""Options that several commands share, and their handling: reporting, JSON output, columns, write errors."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +12,15 @@ import typer
 
 from speechxfer.errors import UserError
 
+SAVED_SETTING = "saved with the model"
 
-def _no_one_s_input(target: Path | None) -> Path | None:
-    """Before any work: a recording, a table or a recipe that was named by mistake is not written over."""
+
+def _check_json_target(target: Path | None) -> Path | None:
+    """Refuse to overwrite an existing recording, table or recipe that was named by mistake."""
     if target is not None and target.is_file() and target.suffix.lower() != ".json":
-        error = UserError("is there already, and is no .json file", where=f"--json {target}", fix="name another file")
-        typer.echo(f"speechxfer: {error}", err=True)  # no command has begun that would say it
+        problem = "already exists and is not a .json file"
+        error = UserError(problem, where=f"--json {target}", fix="name another file")
+        typer.echo(f"speechxfer: {error}", err=True)  # options are parsed outside the handler in cli/__init__.py
         raise typer.Exit(2)
     return target
 
@@ -26,35 +31,80 @@ JsonFile = Annotated[
         "--json",
         metavar="FILE",
         help="Write the result as JSON to FILE ('-': standard output).",
-        callback=_no_one_s_input,
+        callback=_check_json_target,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the requested JSON only.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, a shipped model's name or hub:owner/name.")
+]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A table, a data set's folder, or hub:owner/name.")]
+Language = Annotated[
+    str | None,
+    typer.Option(metavar="CODE", help="Language of a multilingual Whisper model, e.g. de.", show_default=SAVED_SETTING),
+]
+BeamSize = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Beam size; 1 is greedy search.", show_default=SAVED_SETTING)
+]
+PadTo30s = Annotated[
+    bool | None,
+    typer.Option(
+        "--pad-to-30s/--no-pad-to-30s", help="Whisper only: pad the audio to 30 s or not.", show_default=SAVED_SETTING
     ),
 ]
 LmFile = Annotated[
     Path | None,
-    typer.Option("--lm", metavar="FILE", help="Of a CTC head: search with this ARPA file; else as saved."),
+    typer.Option(
+        "--lm",
+        metavar="FILE",
+        help="ARPA language model for the beam search of a CTC head.",
+        show_default=SAVED_SETTING,
+    ),
 ]
 HotWords = Annotated[
     list[str] | None,
-    typer.Option("--hot-word", metavar="WORD", help="Of a CTC head: prefer this name or term; repeatable."),
+    typer.Option("--hot-word", metavar="WORD", help="Hot word that biases the CTC beam search (repeatable)."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and the JSON asked for.")]
+BatchSeconds = Annotated[
+    float | None,
+    typer.Option(min=0.1, metavar="SECONDS", help="Audio per batch, in seconds.", show_default="120 s"),
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or mps.")]
 
 
-def silent(quiet: bool, json: Path | None) -> bool:
-    """Whether nothing is told: `--quiet`, or `--json -`, whose standard output is the JSON's alone."""
+def is_silent(quiet: bool, json: Path | None) -> bool:
+    """Return whether nothing is printed: `--quiet`, or `--json -`, which needs standard output for the JSON alone."""
     return quiet or str(json) == "-"
 
 
+def split_columns(by: str) -> Any:
+    """Return the column names in the value of `--by` (empty for `none`), or `"auto"`."""
+    return by if by == "auto" else [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
+
+
+@contextmanager
+def translate_write_errors(where: Path | str) -> Iterator[None]:
+    """Raise UserError, naming `where`, instead of an OSError. A closed pipe stays a BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror or error})", where=str(where)) from None
+
+
 def write_json(result: dict[str, Any], target: Path | None) -> None:
-    """Write `result` where `--json` says; nothing when it was not given. Raises UserError where it cannot be."""
+    """Write `result` to the target of `--json`; do nothing if the option is not set.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
     if target is None:
         return
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(target) == "-":
         typer.echo(text, nl=False)
         return
-    try:
+    with translate_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror or error})", where=str(target)) from None

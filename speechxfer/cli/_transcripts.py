@@ -1,4 +1,4 @@
-"""Transcripts as lines of JSON, CSV, text and subtitles, and a file of them that keeps what an interrupt left."""
+"""Transcripts as JSON lines, CSV, plain text and subtitles, and an output file that survives an interruption."""
 
 from __future__ import annotations
 
@@ -20,183 +20,194 @@ if TYPE_CHECKING:  # the model's modules import torch
 
 
 @dataclass
-class Form:
-    """A way to write transcripts: what stands first, and what each adds."""
+class TranscriptWriter:
+    """A text format of transcripts: the header of the file, and a function that formats one transcript."""
 
     header: str
     write: Callable[[Transcript], str]
 
 
-def json_lines(_: Sequence[str]) -> Form:
-    return Form("", lambda one: json.dumps(one.to_json(), ensure_ascii=False) + "\n")
+def make_jsonl_writer(_: Sequence[str]) -> TranscriptWriter:
+    return TranscriptWriter("", lambda transcript: json.dumps(transcript.to_json(), ensure_ascii=False) + "\n")
 
 
-def comma_separated(columns: Sequence[str]) -> Form:
-    """id, audio, hypothesis, and the columns. A file half heard has no row: nothing here would say so."""
+def make_csv_writer(columns: Sequence[str]) -> TranscriptWriter:
+    """CSV with id, audio, hypothesis and `columns`. Incomplete transcripts are left out: CSV cannot mark them."""
     names = ["id", "audio", "hypothesis", *columns]
 
-    def row(values: Sequence[Any]) -> str:
+    def format_row(values: Sequence[Any]) -> str:
         text = io.StringIO()
         cells = [value if isinstance(value, str) else "" if value is None else str(value) for value in values]
-        bare = any("\r" in cell for cell in cells)  # which csv would not quote
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerow(cells)
+        has_return = any("\r" in cell for cell in cells)  # the csv module does not quote a lone carriage return
+        quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+        csv.writer(text, lineterminator="\n", quoting=quoting).writerow(cells)
         return text.getvalue()
 
-    def write(one: Transcript) -> str:
-        if not one.complete:
+    def write(transcript: Transcript) -> str:
+        if not transcript.complete:
             return ""
-        line = one.to_json()
-        return row([line.get(name) for name in names])
+        values = transcript.to_json()
+        return format_row([values.get(name) for name in names])
 
-    return Form(row(names), write)
+    return TranscriptWriter(format_row(names), write)
 
 
-def plain(single: bool, *, times: bool = False) -> Form:
-    """A line an utterance, its name before it where there are several; of a `single` long file a line a cut.
+def make_plain_writer(single: bool, *, times: bool = False) -> TranscriptWriter:
+    """Plain text: `name<TAB>text` for each utterance, or the text alone, one line per segment, of a `single` file.
 
-    times: of each cut, before it.
+    Args:
+        times: put the times before each segment of a single file.
     """
 
-    def write(one: Transcript) -> str:
+    def write(transcript: Transcript) -> str:
         if not single:
-            return f"{one.audio if one.id == one.audio else one.id}\t{_line(one.text)}\n"
-        if one.whole:
-            return f"{_line(one.text)}\n"
-        said = [segment for segment in one.segments if segment.text]
+            name = transcript.audio if transcript.id == transcript.audio else transcript.id
+            return f"{name}\t{_to_line(transcript.text)}\n"
+        if transcript.whole:
+            return f"{_to_line(transcript.text)}\n"
         return "".join(
-            f"[{_clock(s.start)} - {_clock(s.end)}] {_line(s.text)}\n" if times else f"{_line(s.text)}\n" for s in said
-        )
-
-    return Form("", write)
-
-
-def subrip(_: Sequence[str]) -> Form:
-    """SubRip, one cue a cut."""
-
-    def write(one: Transcript) -> str:
-        cues = [segment for segment in one.segments if segment.text]
-        return "".join(
-            f"{number}\n{_stamp(s.start, ',')} --> {_stamp(s.end, ',')}\n{_line(s.text)}\n\n"
-            for number, s in enumerate(cues, 1)
-        )
-
-    return Form("", write)
-
-
-def webvtt(_: Sequence[str]) -> Form:
-    """WebVTT (w3.org/TR/webvtt1), one cue a cut; & < > are escaped as its cue text asks."""
-
-    def write(one: Transcript) -> str:
-        return "".join(
-            f"{_stamp(s.start, '.')} --> {_stamp(s.end, '.')}\n{_escaped(_line(s.text))}\n\n"
-            for s in one.segments
+            f"[{_format_clock(s.start)} - {_format_clock(s.end)}] {_to_line(s.text)}\n"
+            if times
+            else f"{_to_line(s.text)}\n"
+            for s in transcript.segments
             if s.text
         )
 
-    return Form("WEBVTT\n\n", write)
+    return TranscriptWriter("", write)
 
 
-SUBTITLES = {".srt": subrip, ".vtt": webvtt}
-JSONL = (".jsonl", ".ndjson")
-_FORMS = {**dict.fromkeys(JSONL, json_lines), ".csv": comma_separated, **SUBTITLES}
-_SUFFIXES = (*_FORMS, ".txt")
+def make_srt_writer(_: Sequence[str]) -> TranscriptWriter:
+    """SubRip with one cue per segment."""
+
+    def write(transcript: Transcript) -> str:
+        cues = [segment for segment in transcript.segments if segment.text]
+        return "".join(
+            f"{number}\n{_format_cue_time(s.start, ',')} --> {_format_cue_time(s.end, ',')}\n{_to_line(s.text)}\n\n"
+            for number, s in enumerate(cues, 1)
+        )
+
+    return TranscriptWriter("", write)
 
 
-def check_output(path: Path, named: Sequence[str], utterances: int) -> None:
-    """Raise UserError, before any work, for a file that could not be written or must not be."""
+def make_vtt_writer(_: Sequence[str]) -> TranscriptWriter:
+    """WebVTT (w3.org/TR/webvtt1) with one cue per segment; & < > are escaped as the specification requires."""
+
+    def write(transcript: Transcript) -> str:
+        return "".join(
+            f"{_format_cue_time(s.start, '.')} --> {_format_cue_time(s.end, '.')}\n{_escape(_to_line(s.text))}\n\n"
+            for s in transcript.segments
+            if s.text
+        )
+
+    return TranscriptWriter("WEBVTT\n\n", write)
+
+
+SUBTITLE_WRITERS = {".srt": make_srt_writer, ".vtt": make_vtt_writer}
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+_WRITERS = {**dict.fromkeys(JSONL_SUFFIXES, make_jsonl_writer), ".csv": make_csv_writer, **SUBTITLE_WRITERS}
+_SUFFIXES = (*_WRITERS, ".txt")
+
+
+def check_output(path: Path, inputs: Sequence[str], num_utterances: int) -> None:
+    """Check the output file before any work.
+
+    Raises:
+        UserError: for an unknown suffix, a folder, one of `inputs`, and subtitles of more than one utterance.
+    """
     where, suffix = f"--output {path}", path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise UserError(
-            f"'{path.suffix}' is no form of transcripts{suggest_nearest(suffix, _SUFFIXES)}",
+            f"'{path.suffix}' is not a transcript format{suggest_nearest(suffix, _SUFFIXES)}",
             where=where,
             fix=f"end it in one of {', '.join(_SUFFIXES)}",
         )
     if path.is_dir():
         raise UserError("is a folder", where=where, fix="name a file in it")
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in named):
-        raise UserError("is what shall be transcribed", where=where, fix="name another file")
-    if suffix in SUBTITLES and utterances != 1:
+    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
+        raise UserError("is also an input", where=where, fix="name another file")
+    if suffix in SUBTITLE_WRITERS and num_utterances != 1:
         raise UserError(
-            f"subtitles belong to one file, and there are {utterances:,}",
+            f"subtitles need exactly one audio file, and there are {num_utterances:,}",
             where=where,
-            fix="transcribe them one at a time, or write .jsonl",
+            fix="transcribe one file at a time, or write .jsonl",
         )
 
 
-def form_of(path: Path, columns: Sequence[str], utterances: int) -> Form:
-    """The form that the suffix asks for. columns: of the table; utterances: their number."""
+def make_writer(path: Path, columns: Sequence[str], num_utterances: int) -> TranscriptWriter:
+    """Return the writer for the suffix of `path`. columns: further columns of the table, for CSV."""
     suffix = path.suffix.lower()
-    return plain(utterances == 1) if suffix == ".txt" else _FORMS[suffix](columns)
+    return make_plain_writer(num_utterances == 1) if suffix == ".txt" else _WRITERS[suffix](columns)
 
 
-class KeptFile:
-    """Written as FILE.part, line by line, and renamed to FILE at the end.
+class TranscriptOutput:
+    """Writes FILE.part line by line and renames it to FILE at the end.
 
-    Whatever ends it early, what was finished is kept, and where is said: as FILE, or as FILE.part where an earlier FILE
-    is there, which is left alone.
+    After an error or an interruption the finished transcripts stay, and a message says where: in FILE, or in FILE.part
+    if FILE existed before, which is then not changed.
     """
 
-    def __init__(self, path: Path, form: Form) -> None:
-        self.path, self.form = path, form
+    def __init__(self, path: Path, writer: TranscriptWriter) -> None:
+        self.path, self.writer = path, writer
         self.part = path.with_name(f"{path.name}.part")
-        self.written = self.half_heard = 0
+        self.num_written = self.num_incomplete = 0
 
-    def __enter__(self) -> KeptFile:
+    def __enter__(self) -> TranscriptOutput:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.part.open("w", encoding="utf-8", newline="")
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=f"--output {self.path}") from None
-        self._put(self.form.header)
+        self._write_text(self.writer.header)
         return self
 
-    def write(self, one: Transcript) -> None:
-        text = self.form.write(one)
-        self._put(text)
-        self.written += bool(text)
-        self.half_heard += bool(text) and not one.complete
+    def write(self, transcript: Transcript) -> None:
+        text = self.writer.write(transcript)
+        self._write_text(text)
+        self.num_written += bool(text)
+        self.num_incomplete += bool(text) and not transcript.complete
 
-    def _put(self, text: str) -> None:
+    def _write_text(self, text: str) -> None:
         try:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            raise UserError(f"cannot be written on ({error.strerror})", where=str(self.part)) from None
+            raise UserError(f"writing failed ({error.strerror})", where=str(self.part)) from None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
             self._file.close()
-        except OSError:  # a full disk: told already
+        except OSError:  # a full disk, which `_write_text` has reported
             if error is None:
                 raise
         if error is None:
             self.part.replace(self.path)
-        elif not self.written:
+        elif not self.num_written:
             self.part.unlink()
         else:
-            kept = self.part if self.path.exists() else self.part.replace(self.path)
-            half = f", {self.half_heard} of them half heard" if self.half_heard else ""
-            typer.echo(f"speechxfer: what was finished is kept in {kept} ({self.written:,} answered{half})", err=True)
+            file = self.part if self.path.exists() else self.part.replace(self.path)
+            incomplete = f", {self.num_incomplete} of them incomplete" if self.num_incomplete else ""
+            message = f"finished transcripts are saved in {file} ({self.num_written:,} transcribed{incomplete})"
+            typer.echo(f"speechxfer: {message}", err=True)
 
 
-def _line(text: str) -> str:
+def _to_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _clock(seconds: float) -> str:
-    """12:34.5, and 1:02:34.5 from an hour on."""
+def _format_clock(seconds: float) -> str:
+    """Return e.g. 12:34.5, or 1:02:34.5 from an hour on."""
     tenths = round(seconds * 10)
     hours, minutes = divmod(tenths // 600, 60)
     rest = f"{minutes:02}:{tenths % 600 / 10:04.1f}"
     return f"{hours}:{rest}" if hours else rest
 
 
-def _stamp(seconds: float, point: str) -> str:
-    """01:02:34,567."""
+def _format_cue_time(seconds: float, point: str) -> str:
+    """Return e.g. 01:02:34,567."""
     thousandths = round(seconds * 1000)
     minutes, rest = divmod(thousandths, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{point}{rest % 1000:03}"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

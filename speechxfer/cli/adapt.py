@@ -1,4 +1,4 @@
-"""`speechxfer adapt RECIPE key=value ...`: trains, and writes the run folder."""
+"""`speechxfer adapt RECIPE key=value ...`: trains a model and writes the run folder."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ def register(app: typer.Typer) -> None:
 
 
 def adapt(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or a shipped recipe's name.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or a shipped recipe's name.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For example data.train=train.csv seed=1.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe values, e.g. data.train=train.csv seed=1."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     learning_curve: Annotated[
         bool,
         typer.Option(
             "--learning-curve",
-            help="Train on 25 % and on 50 % of the training part too, and say what more speech would bring.",
+            help="Also train on 25 % and 50 % of the training split, and estimate the gain from more data.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and say hours, steps, minutes and disk; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything and estimate hours, steps, minutes and disk space; train nothing."
+        ),
     ] = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Adapt a pretrained encoder, as a recipe says, to your audio.
+    """Adapt a pretrained encoder to your audio with a recipe.
 
-    The untouched model is scored first, and the result kept only if it is better.
+    The pretrained model is scored first; the adapted model is kept only if its dev WER is lower.
 
     Example: speechxfer adapt accent-whisper data.train=train.csv data.test=test.csv
     """
@@ -46,23 +50,23 @@ def adapt(
     from speechxfer.report.progress import Reporter
 
     checked = load_recipe(recipe, overrides or ())
-    narrator = Reporter(quiet=quiet)
+    reporter = Reporter(quiet=quiet)
     name = Path(recipe).stem
     if dry_run:
         from speechxfer.adaptation.dry_run import estimate_run
 
-        planned = estimate_run(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
-        write_json(planned, json)
+        estimate = estimate_run(checked, name=name, resume=resume, learning_curve=learning_curve, reporter=reporter)
+        write_json(estimate, json)
         return
     from speechxfer import distributed
     from speechxfer.adaptation.run import adapt as run_recipe
-    from speechxfer.cli._telling import tell, tell_next
+    from speechxfer.cli._run_output import print_advice, print_run
 
-    run = run_recipe(checked, name=name, resume=resume, learning_curve=learning_curve, narrator=narrator)
+    run = run_recipe(checked, name=name, resume=resume, learning_curve=learning_curve, reporter=reporter)
     main = distributed.get_rank() == 0
     distributed.destroy_processes()
-    if not main:  # torchrun started several; one tells
+    if not main:  # of the processes that torchrun started, rank 0 alone prints and writes
         return
-    tell(run, narrator)
-    tell_next(run, narrator)
-    write_json(run.report, json)
+    print_run(run, reporter)
+    print_advice(run, reporter)
+    write_json(run.report.to_json(), json)

@@ -1,15 +1,18 @@
-"""`speechxfer cache`: shows the frozen frames and answers that runs have kept, or clears them."""
+"""`speechxfer cache`: lists or removes the features and predictions that runs cached."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
+from speechxfer.cli._options import JsonFile, Quiet, is_silent, write_json
 from speechxfer.errors import UserError, suggest_nearest
+
+if TYPE_CHECKING:
+    from speechxfer.encoders.frame_store import StoreInfo
 
 HELP_ORDER = 80
 
@@ -22,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -> None:
-    """Show what runs keep for the next one: frozen layers' frames, untouched models' answers. Or clear it.
+    """List or remove what runs cached.
+
+    Runs cache the features of frozen layers and the predictions of pretrained models, for later runs.
 
     Example: speechxfer cache clear --all
     """
@@ -31,65 +36,75 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
     from speechxfer.encoders.frame_store import get_frames_dir, list_prediction_files, list_stores
 
     stores = list_stores()
-    if not silent(quiet, json):
-        for store in stores:
-            layer = "convolutions" if store.layer < 0 else f"below layer {store.layer}"
-            typer.echo(
-                f"{store.path.name}  {store.megabytes:8,.0f} MB  {store.utterances:7,} utterances  "
-                f"{_date(store.last_used)}  {store.encoder}, {layer}, {store.dtype}"
-            )
-        total = sum(store.megabytes for store in stores)
-        typer.echo(f"{len(stores)} stores, {total:,.0f} MB in {get_frames_dir()}")
-        answers = list_prediction_files()
-        typer.echo(f"{len(answers)} parts' answers by untouched models, {_megabytes(answers):,.1f} MB beside them")
-        if stores:
-            typer.echo("\nspeechxfer cache clear NAME removes one (its first letters are enough), --all every one.")
+    predictions = list_prediction_files()
+    if not is_silent(quiet, json):
+        _print_stores(stores, get_frames_dir(), predictions)
     listed = [
         {
             "name": store.path.name,
             "path": str(store.path),
             "megabytes": round(store.megabytes, 3),
             "utterances": store.utterances,
-            "last_used": _date(store.last_used),
+            "last_used": _format_time(store.last_used),
             "encoder": store.encoder,
             "layer": store.layer,
             "dtype": store.dtype,
         }
         for store in stores
     ]
-    write_json({"path": str(get_frames_dir()), "stores": listed, "answers": len(list_prediction_files())}, json)
+    write_json({"path": str(get_frames_dir()), "stores": listed, "answers": len(predictions)}, json)
 
 
 def clear(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A store's name, or how it begins.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A store's name, or its first letters.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Remove kept frames, and with --all the untouched models' answers; a run makes anew what it needs of them."""
-    from speechxfer.encoders import frame_store as frames
+    """Remove cached features.
+
+    With --all the cached predictions are removed too. Later runs compute again what they need.
+    """
+    from speechxfer.encoders import frame_store
 
     if (name is None) == (not every):
-        raise UserError("which frames are to go?", fix="name a store as `speechxfer cache` lists it, or say --all")
-    known = [store.path.name for store in frames.list_stores()]
+        raise UserError("nothing to clear", fix="name a store as listed by `speechxfer cache`, or pass --all")
+    known = [store.path.name for store in frame_store.list_stores()]
     if name is not None:
-        meant = [one for one in known if one.startswith(name)]
-        if len(meant) != 1:
-            problem = f"{len(meant)} stores begin so" if meant else f"no such store{suggest_nearest(name, known)}"
-            raise UserError(problem, where=name, fix="`speechxfer cache` lists them")
-    removed = frames.clear_stores(name=name)
-    answers = frames.list_prediction_files() if every else []
-    freed = sum(store.megabytes for store in removed) + _megabytes(answers)
-    for path in answers:
+        matches = [one for one in known if one.startswith(name)]
+        if len(matches) != 1:
+            ambiguous = f"{len(matches)} stores have names that begin with it"
+            problem = ambiguous if matches else f"no such store{suggest_nearest(name, known)}"
+            raise UserError(problem, where=name, fix="list them with `speechxfer cache`")
+    removed = frame_store.clear_stores(name=name)
+    predictions = frame_store.list_prediction_files() if every else []
+    freed = sum(store.megabytes for store in removed) + _count_megabytes(predictions)
+    for path in predictions:
         path.unlink(missing_ok=True)
-    if not silent(quiet, json):
+    if not is_silent(quiet, json):
         typer.echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
     write_json({"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
 
 
-def _megabytes(files: list[Path]) -> float:
+def _print_stores(stores: list[StoreInfo], folder: Path, predictions: list[Path]) -> None:
+    for store in stores:
+        layer = "convolutions" if store.layer < 0 else f"below layer {store.layer}"
+        typer.echo(
+            f"{store.path.name}  {store.megabytes:8,.0f} MB  {store.utterances:7,} utterances  "
+            f"{_format_time(store.last_used)}  {store.encoder}, {layer}, {store.dtype}"
+        )
+    typer.echo(f"{len(stores)} stores, {sum(store.megabytes for store in stores):,.0f} MB in {folder}")
+    megabytes = _count_megabytes(predictions)
+    typer.echo(f"predictions of pretrained models on {len(predictions)} data splits, {megabytes:,.1f} MB")
+    if stores:
+        typer.echo(
+            "\nspeechxfer cache clear NAME removes one (its first letters are enough), --all removes everything."
+        )
+
+
+def _count_megabytes(files: list[Path]) -> float:
     return sum(path.stat().st_size for path in files) / 1e6
 
 
-def _date(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,4 +1,4 @@
-"""`speechxfer export MODEL --to ...`: the model as another library opens it, proven equal on request."""
+"""`speechxfer export MODEL --to ...`: writes a model in another library's format, with an optional parity check."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
+from speechxfer.cli._options import JsonFile, Language, Model, Quiet, is_silent, write_json
 
 if TYPE_CHECKING:
     from speechxfer.export import ExportResult
 
 HELP_ORDER = 55
-_SHOWN = 5  # transcripts that differ, printed; --json has them all
+_MAX_SHOWN = 5  # differing transcripts printed; --json has all of them
 
 
 def register(app: typer.Typer) -> None:
@@ -21,77 +21,74 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model's folder or name, hub:owner/name.")],
-    to: Annotated[str, typer.Option(metavar="FORM", help="transformers, ctranslate2 (for faster-whisper), or onnx.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write.")],
+    model: Model,
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="transformers, ctranslate2 (for faster-whisper) or onnx.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")],
     quantization: Annotated[
-        str, typer.Option(metavar="TYPE", help="Weights as float32, float16 (not onnx) or int8 (not transformers).")
+        str, typer.Option(metavar="TYPE", help="Weight type: float32, float16 (not onnx) or int8 (not transformers).")
     ] = "float32",
-    language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
+    language: Language = None,
     check: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Prove it equal on (up to 20 of) these utterances.")
+        str | None,
+        typer.Option(metavar="DATA", help="Compare with the original on up to 20 of these utterances."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that lies in DIR.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in DIR.")] = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model as other libraries open it. Exit code 1 when --check finds another model than ours.
+    """Export a model for other libraries. Exit code 1 if --check fails.
 
-    Other libraries pad Whisper's audio to 30 s, speechxfer does not. An ONNX graph (a CTC or classification head) takes
-    16 kHz samples of one utterance and pads as we do.
+    Other libraries pad Whisper's audio to 30 s; speechxfer does not. ONNX export supports CTC and classification
+    models; the graph takes the 16 kHz samples of one utterance and pads them as speechxfer does.
 
     Example: speechxfer export runs/accent-whisper --to ctranslate2 --quantization int8 --output accent-int8
     """
     from speechxfer.data.reader import read
-    from speechxfer.export import export_model as write
+    from speechxfer.export import export_model
     from speechxfer.report.progress import Reporter
 
-    narrator = Reporter(quiet=silent(quiet, json))
+    reporter = Reporter(quiet=is_silent(quiet, json))
     utterances = None if check is None else read(check)
-    with narrator.progress("checking") as progress:
-        made = write(
-            model,
-            to,
-            output,
-            quantization=quantization,
-            language=language,
-            check=utterances,
-            overwrite=overwrite,
+    with reporter.progress("checking") as progress:
+        result = export_model(
+            model, to, output, quantization=quantization, language=language, check=utterances, overwrite=overwrite,
             progress=progress,
-        )
-    for warning in made.warnings:
-        narrator.info(f"warning: {warning}")
-    narrator.info(f"written  {output}: {to}, {quantization}, {sum(made.files.values()) / 1e6:,.1f} MB")
-    narrator.info(_checked(made))
+        )  # fmt: skip
+    for warning in result.warnings:
+        reporter.info(f"warning: {warning}")
+    reporter.info(f"written  {output}: {to}, {quantization}, {sum(result.files.values()) / 1e6:,.1f} MB")
+    reporter.info(_format_parity(result))
     write_json(
         {
             "model": model,
             "to": to,
             "output": str(output),
             "quantization": quantization,
-            "files": made.files,
-            "warnings": made.warnings,
-            "check": None if made.parity is None else {"data": check, **made.parity.to_json()},
+            "files": result.files,
+            "warnings": result.warnings,
+            "check": None if result.parity is None else {"data": check, **result.parity.to_json()},
         },
         json,
     )
-    if made.parity is not None and not made.parity.passed:
+    if result.parity is not None and not result.parity.passed:
         raise typer.Exit(1)
 
 
-def _checked(made: ExportResult) -> str:
-    proof = made.parity
-    if proof is None:
-        return "not checked: --check DATA compares it with ours on a few utterances"
-    mean, largest = proof.allowed
+def _format_parity(result: ExportResult) -> str:
+    parity = result.parity
+    if parity is None:
+        return "not checked: --check DATA compares the export with the original on a few utterances"
+    mean, largest = parity.allowed
+    equal = parity.utterances - len(parity.differing)
     lines = [
-        f"checked  {proof.utterances} utterances, greedy, padded as there: probabilities differ by {proof.mean:.2g} in "
-        f"the mean (allowed {mean:g}) and {proof.largest:.2g} at most (allowed {largest:g}); "
-        f"{proof.utterances - len(proof.differing)} transcripts are equal"
+        f"checked  {parity.utterances} utterances, greedy, with the export's padding: mean difference of probabilities "
+        f"{parity.mean:.2g} (allowed {mean:g}), largest {parity.largest:.2g} (allowed {largest:g}); "
+        f"{equal} of {parity.utterances} transcripts identical"
     ]
     lines += [
-        f"         {one['id']}: '{one['ours']}' here, '{one['theirs']}' there" for one in proof.differing[:_SHOWN]
+        f"         {one['id']}: original '{one['ours']}', exported '{one['theirs']}'"
+        for one in parity.differing[:_MAX_SHOWN]
     ]
-    if not proof.passed:
-        lines.append("NOT EQUAL: the folder holds another model than ours; do not use it")
+    if not parity.passed:
+        lines.append("NOT EQUAL: the exported model differs from the original; do not use it")
     return "\n".join(lines)

@@ -1,13 +1,13 @@
-"""`speechxfer lm TEXT`: an n-gram language model of words, for beam search with a CTC head."""
+"""`speechxfer lm TEXT`: trains an n-gram word language model for beam search with a CTC head."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
+from speechxfer.cli._options import JsonFile, Quiet, is_silent, translate_write_errors, write_json
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
@@ -19,64 +19,70 @@ def register(app: typer.Typer) -> None:
 
 def lm(
     text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="A text file of one sentence a line, or DATA with a column 'text'.")
+        str, typer.Argument(metavar="TEXT", help="A text file with one sentence per line, or DATA with a text column.")
     ],
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Write .arpa, or .arpa.gz.")],
-    order: Annotated[int, typer.Option(min=2, max=6, help="Words to an n-gram.")] = 4,
-    normaliser: Annotated[
-        str, typer.Option(metavar="NAME", help="As the CTC model's text: none, basic, default, english, a .glm file.")
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write: .arpa or .arpa.gz.")],
+    order: Annotated[int, typer.Option(min=2, max=6, metavar="N", help="Words per n-gram.")] = 4,
+    normalise: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Text normalisation, the same as the CTC model's: none, basic, default, english, or a GLM file.",
+        ),
     ] = "default",
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make an n-gram language model of text (modified Kneser-Ney, ARPA format), for decoding.lm of a recipe.
+    """Train an n-gram language model on text.
 
-    Of a table, rows whose split is dev or test are left out; one without that column is taken whole, and adapt would
-    carve dev and test from it: decoding.lm=from-train takes the training part's text alone.
+    Writes a word model (modified Kneser-Ney, ARPA format) for decoding.lm of a recipe. Rows of a table whose split is
+    dev or test are left out. A table without a split column is used as a whole, also the rows that adapt would use for
+    dev and test; set decoding.lm=from-train to use the text of the training split only.
 
     Example: speechxfer lm train.txt --output lm.arpa
     """
     from speechxfer.text.ngram import BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD, train_ngram
     from speechxfer.text.normalise import get_normaliser
 
-    normalise = get_normaliser(normaliser)
+    normaliser = get_normaliser(normalise)
     if not output.name.lower().endswith((".arpa", ".arpa.gz")):
-        raise UserError("is no name of an ARPA file", where=f"--output {output}", fix="end it in .arpa or .arpa.gz")
-    sentences, held_out = _sentences(text)
-    written = [line for line in map(normalise, sentences) if line.strip()]
+        fix = "end the name in .arpa or .arpa.gz"
+        raise UserError("is not the name of an ARPA file", where=f"--output {output}", fix=fix)
+    sentences, held_out = _read_sentences(text)
+    lines = [line for line in map(normaliser, sentences) if line.strip()]
     try:
-        model = train_ngram(written, order)
+        model = train_ngram(lines, order)
     except UserError as error:
         raise UserError(error.problem, where=text, fix=error.fix) from None
-    try:
+    with translate_write_errors(f"--output {output}"):
         output.parent.mkdir(parents=True, exist_ok=True)
         model.write(output)
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror or error})", where=f"--output {output}") from None
-    words = sum(len(line.split()) for line in written)
-    known = len(set(model.probabilities[0]) - {(BEGIN_TOKEN,), (END_TOKEN,), (UNKNOWN_WORD,)})
-    if not silent(quiet, json):
-        aside = f" ({held_out:,} of dev and test left out)" if held_out else ""
-        typer.echo(f"{text}: {len(written):,} sentences{aside}, {words:,} words, {known:,} of them different")
-        typer.echo(f"{output}: {', '.join(f'{len(found):,}' for found in model.probabilities)} n-grams of 1 to {order}")
-        typer.echo(f"use it: speechxfer adapt RECIPE head.kind=ctc decoding.kind=beam decoding.lm={output}")
-    write_json(
-        {
-            "output": str(output),
-            "order": order,
-            "normaliser": normaliser,
-            "sentences": len(written),
-            "held_out": held_out,
-            "words": words,
-            "vocabulary": known,
-            "ngrams": [len(found) for found in model.probabilities],
-        },
-        json,
-    )
+    result = {
+        "output": str(output),
+        "order": order,
+        "normaliser": normalise,
+        "sentences": len(lines),
+        "held_out": held_out,
+        "words": sum(len(line.split()) for line in lines),
+        "vocabulary": len(set(model.probabilities[0]) - {(BEGIN_TOKEN,), (END_TOKEN,), (UNKNOWN_WORD,)}),
+        "ngrams": [len(ngrams) for ngrams in model.probabilities],
+    }
+    if not is_silent(quiet, json):
+        _print_result(text, result)
+    write_json(result, json)
 
 
-def _sentences(text: str) -> tuple[list[str], int]:
-    """The lines of a text file, or DATA's texts; and how many of them were left out as dev or test."""
+def _print_result(text: str, result: dict[str, Any]) -> None:
+    held_out = f" ({result['held_out']:,} of dev and test left out)" if result["held_out"] else ""
+    words = f"{result['words']:,} words, {result['vocabulary']:,} of them different"
+    typer.echo(f"{text}: {result['sentences']:,} sentences{held_out}, {words}")
+    counts = ", ".join(f"{count:,}" for count in result["ngrams"])
+    typer.echo(f"{result['output']}: {counts} n-grams of 1 to {result['order']}")
+    typer.echo(f"use it: speechxfer adapt RECIPE head.kind=ctc decoding.kind=beam decoding.lm={result['output']}")
+
+
+def _read_sentences(text: str) -> tuple[list[str], int]:
+    """Return the lines of a text file or the texts of DATA, and the number of rows left out as dev or test."""
     from speechxfer.data.tables import TABLE_DELIMITERS
 
     path = Path(text)
@@ -84,10 +90,10 @@ def _sentences(text: str) -> tuple[list[str], int]:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             if lines[:1] == ["\\data\\"]:
-                raise UserError("is a language model already", where=text, fix="name the text that it was made of")
+                raise UserError("is a language model already", where=text, fix="name the text that it was trained on")
             return lines, 0
         except UnicodeDecodeError:
-            raise UserError("is not UTF-8 text", where=text, fix="convert it: iconv -t UTF-8") from None
+            raise UserError("is not UTF-8 text", where=text, fix="convert it with iconv -t UTF-8") from None
         except OSError as error:
             raise UserError(f"cannot be read ({error.strerror})", where=text) from None
     from speechxfer.data.reader import read
@@ -97,6 +103,8 @@ def _sentences(text: str) -> tuple[list[str], int]:
     splits = rows["split"] if "split" in rows.column_names else [None] * len(rows)
     held_out = [normalise_split_name(split) in ("dev", "test") for split in splits]
     if all(held_out):
-        raise UserError("every row is of dev or test by its column 'split'", where=text, fix="name a table of training")
+        raise UserError(
+            "the column 'split' is dev or test in every row", where=text, fix="name a table with training rows"
+        )
     kept = [str(one or "") for one, out in zip(rows["text"], held_out, strict=True) if not out]
     return kept, sum(held_out)

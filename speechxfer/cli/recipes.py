@@ -1,4 +1,4 @@
-"""`speechxfer recipes`: lists the shipped recipes, or copies one to change."""
+"""`speechxfer recipes`: lists the shipped recipes or copies one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, silent, write_json
+from speechxfer.cli._options import JsonFile, Quiet, is_silent, write_json
 from speechxfer.errors import UserError, suggest_nearest
 
 HELP_ORDER = 70
@@ -30,55 +30,61 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
     if context.invoked_subcommand is not None:
         return
     listed = [
-        {"name": name, "path": str(path), "purpose": _purpose(path), "command": f"speechxfer {detect_command(path)}"}
+        {
+            "name": name,
+            "path": str(path),
+            "purpose": _purpose(path),
+            "command": f"speechxfer {detect_command(path)}",
+        }
         for name, path in shipped_recipes().items()
     ]
-    if not silent(quiet, json):
+    if not is_silent(quiet, json):
         width = max((len(one["name"]) for one in listed), default=0)
         for one in listed:
             typer.echo(f"{one['name']:{width}}  {one['purpose']}")
-        typer.echo(f"\n{_run('NAME', 'adapt')} runs one; recipes copy NAME copies one to change.")
+        typer.echo(f"\n{_format_command('NAME', 'adapt')} runs one; recipes copy NAME copies one for editing.")
         for one in listed:
             if one["command"] != "speechxfer adapt":
-                typer.echo(f"{_run(one['name'], one['command'])} runs {one['name']}.")
+                typer.echo(f"{_format_command(one['name'], one['command'])} runs {one['name']}.")
     write_json({"recipes": listed}, json)
 
 
 def copy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe's name.")],
-    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; default NAME.yaml here.")] = None,
+    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Target file; default NAME.yaml.")] = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Copy a shipped recipe to a file of your own."""
+    """Copy a shipped recipe to a file for editing."""
     from speechxfer.config import detect_command, shipped_recipes
 
     known = shipped_recipes()
     if name not in known:
-        raise UserError(f"no such recipe: {', '.join(known)} are shipped{suggest_nearest(name, known)}", where=name)
+        problem = f"no such recipe{suggest_nearest(name, known)}"
+        raise UserError(problem, where=name, fix=f"use one of {', '.join(known)}")
     file = target or Path(f"{name}.yaml")
     if file.is_dir():
         file = file / f"{name}.yaml"
     if file.exists():
-        raise UserError("exists already", where=str(file), fix="name another file")
+        raise UserError("already exists", where=str(file), fix="name another file")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
-    if not silent(quiet, json):
-        typer.echo(f"{file}\n  run it: {_run(file, detect_command(known[name]))}")
+    if not is_silent(quiet, json):
+        typer.echo(f"{file}\n  run it: {_format_command(file, detect_command(known[name]))}")
     write_json({"name": name, "path": str(file)}, json)
 
 
-def _run(recipe: Path | str, command: str) -> str:
-    """What a person types to run a recipe of a command."""
+def _format_command(recipe: Path | str, command: str) -> str:
+    """Return the command line that runs a recipe."""
     if command.endswith("wakeword train"):
         return f'speechxfer wakeword train "hey juniper" --recipe {recipe}'
     return f"speechxfer adapt {recipe} data.train=train.csv"
 
 
 def _purpose(path: Path) -> str:
-    """The first comment line of a recipe: when to use it."""
+    """Return the first comment line of a recipe, which says when to use it."""
     with path.open(encoding="utf-8") as file:
         return file.readline().lstrip("# ").strip()

@@ -1,25 +1,51 @@
-"""`speechxfer transcribe MODEL AUDIO...`: files, folders and tables of any length become text."""
+"""`speechxfer transcribe MODEL AUDIO...`: transcribes files, folders and tables of any length."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import HotWords, JsonFile, LmFile, Quiet, silent, write_json
-from speechxfer.cli._transcripts import JSONL, SUBTITLES, Form, KeptFile, check_output, form_of, plain
+from speechxfer.cli._options import (
+    BatchSeconds,
+    BeamSize,
+    Device,
+    HotWords,
+    JsonFile,
+    Language,
+    LmFile,
+    Model,
+    PadTo30s,
+    Quiet,
+    is_silent,
+    write_json,
+)
+from speechxfer.cli._transcripts import (
+    JSONL_SUFFIXES,
+    SUBTITLE_WRITERS,
+    TranscriptOutput,
+    TranscriptWriter,
+    check_output,
+    make_plain_writer,
+    make_writer,
+)
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
+    import datasets
+
     from speechxfer.models import SpeechModel
+    from speechxfer.models.decoding_options import DecodingOptions
     from speechxfer.models.transcript import Transcript, UnreadableAudio
     from speechxfer.report.progress import Reporter
 
 HELP_ORDER = 50
-_CUE_SECONDS = 7.0  # as long as a subtitle may stand
+_CUE_SECONDS = 7.0  # the longest that a subtitle should be shown
 
 
 def register(app: typer.Typer) -> None:
@@ -27,170 +53,199 @@ def register(app: typer.Typer) -> None:
 
 
 def transcribe(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model's folder or name, hub:owner/name.")],
+    model: Model,
     audio: Annotated[
-        list[str], typer.Argument(metavar="AUDIO...", help="Files, folders, or DATA (a table, hub:owner/name).")
+        list[str], typer.Argument(metavar="AUDIO...", help="Audio files, folders, or DATA (a table, hub:owner/name).")
     ],
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write .jsonl, .csv, .txt; subtitles of one file: .srt, .vtt."),
+        typer.Option(
+            metavar="FILE",
+            help="Write .jsonl, .csv or .txt; for one audio file also subtitles: .srt, .vtt.",
+            show_default="standard output",
+        ),
     ] = None,
-    language: Annotated[str | None, typer.Option(metavar="CODE", help="Of a multilingual Whisper, say de.")] = None,
-    beam_size: Annotated[int | None, typer.Option(min=1, help="MODEL's search, 1 is greedy; else as saved.")] = None,
-    pad_to_30s: Annotated[
-        bool | None,
-        typer.Option("--pad-to-30s/--no-pad-to-30s", help="MODEL, a Whisper, padded to 30 s or not; else as saved."),
-    ] = None,
+    language: Language = None,
+    beam_size: BeamSize = None,
+    pad_to_30s: PadTo30s = None,
     lm: LmFile = None,
     hot_word: HotWords = None,
     cut_seconds: Annotated[
         float | None,
-        typer.Option(min=1.0, help="Cut longer audio at pauses into such lengths; else 28, for subtitles 7."),
+        typer.Option(
+            min=1.0,
+            metavar="SECONDS",
+            help="Maximum segment length in seconds; longer audio is split at pauses.",
+            show_default="28; 7 for subtitles",
+        ),
     ] = None,
     words: Annotated[
-        bool, typer.Option("--words", help="Each word's time and confidence, in JSON; of a model with a CTC head.")
+        bool, typer.Option("--words", help="Add each word's time and confidence to the JSON (needs a CTC head).")
     ] = False,
-    batch_seconds: Annotated[float | None, typer.Option(min=0.1, help="Audio answered at once, seconds.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    batch_seconds: BatchSeconds = None,
+    device: Device = "auto",
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write down what is said in audio files of any length. Exit code 1 when some could not be read.
+    """Transcribe audio files of any length. Exit code 1 if some could not be read.
 
-    A file of up to 30 s is answered whole, a longer one in cuts at its pauses, without its silence. Without --output
-    the text is printed. Example: speechxfer transcribe runs/accent-whisper interviews --output interviews.jsonl
+    Audio of up to 30 s is transcribed as a whole; longer audio is split at pauses, and long silence is left out.
+    Without --output the text is printed.
+
+    Example: speechxfer transcribe runs/accent-whisper interviews --output interviews.jsonl
     """
     from speechxfer.data.audio_files import collect_audio
-    from speechxfer.models import load
-    from speechxfer.models.decoding_options import DecodingOptions, override_decoding
-    from speechxfer.models.transcribe import iter_transcripts, select_passthrough_columns
-    from speechxfer.models.transcript import UnreadableAudio
+    from speechxfer.models import DecodingOptions, load
     from speechxfer.models.word_times import require_ctc
 
-    if words and json is None and (output is None or output.suffix.lower() not in JSONL):
-        raise UserError(
-            "only JSON holds the words' times", where="--words", fix="say --output FILE.jsonl or --json FILE"
-        )
+    if words and json is None and (output is None or output.suffix.lower() not in JSONL_SUFFIXES):
+        fix = "add --output FILE.jsonl or --json FILE"
+        raise UserError("only JSON output has word times", where="--words", fix=fix)
     utterances, missing = collect_audio(audio)
     count = sum(len(dataset) for dataset in utterances)
     if output is not None:
         check_output(output, audio, count)
-        if output.suffix.lower() in SUBTITLES and cut_seconds is None:
-            cut_seconds = _CUE_SECONDS
+    decoding = DecodingOptions(beam_size, pad_to_30s, lm, hot_word or (), language, batch_seconds, cut_seconds, words)
+    if output is not None and output.suffix.lower() in SUBTITLE_WRITERS and cut_seconds is None:
+        decoding = replace(decoding, cut_seconds=_CUE_SECONDS)
     opened = load(model, device=device, language=language)
     if words:
         require_ctc(opened, "--words")
-    names = [name for dataset in utterances for name in select_passthrough_columns(dataset.column_names, opened)]
-    form = plain(count == 1, times=True) if output is None else form_of(output, list(dict.fromkeys(names)), count)
-
-    heard: list[Transcript] = []
-    failed: list[UnreadableAudio] = []
-
-    def bad(unread: UnreadableAudio) -> None:
-        failed.append(unread)
-        typer.echo(f"speechxfer: {unread}", err=True)
-
-    for error in missing:
-        bad(UnreadableAudio(str(error.where), str(error.where), error))
-    narrator = _narrator(silent(quiet, json), to_stderr=output is None)
-    sink = _Printed(form, narrator) if output is None else KeptFile(output, form)
-    began = time.perf_counter()
-    decoding = DecodingOptions(
-        beam_size=beam_size,
-        pad_to_30s=pad_to_30s,
-        lm=lm,
-        hot_words=hot_word or (),
-        batch_seconds=batch_seconds,
-        cut_seconds=cut_seconds,
-        words=words,
-    )
-    with override_decoding(opened, decoding), sink, narrator.progress("seconds of audio") as progress:
-        for one in iter_transcripts(opened, utterances, decoding, on_bad=bad, progress=progress):
-            sink.write(one)
-            heard.append(one)
-        wall = time.perf_counter() - began
-        options: dict[str, Any] = {
-            "language": language,
-            "beams": opened.settings.beam_size,
-            "padded_to_30s": getattr(opened.encoder, "pad_to_30s", None),
-            "cut_seconds": cut_seconds,
-        }
-    if lm is not None or hot_word:
-        options |= {"lm": lm and lm.name, "hot_words": hot_word or []}
-    report = {**_result(heard, failed, opened, wall), **_origin(model, options)}
+    reporter = _make_reporter(is_silent(quiet, json), to_stderr=output is None)
+    writer = _choose_writer(output, opened, utterances)
+    target = _Printer(writer, reporter) if output is None else TranscriptOutput(output, writer)
+    run = _transcribe_all(opened, utterances, missing, decoding, target, reporter)
+    report = {**_make_report(run, opened), **_make_provenance(model, run.options)}
     if output is not None:
-        narrator.info(_summary(report, output))
+        reporter.info(_summarize(report, output))
     write_json(report, json)
-    if failed:
+    if run.failed:
         raise typer.Exit(1)
 
 
-class _Printed:
-    """Transcripts on standard output. What watches the work goes elsewhere, so that a pipe gets the text alone."""
+@dataclass
+class _TranscriptionRun:
+    """The transcripts, the audio that could not be read, the wall time in seconds and the decoding options."""
 
-    def __init__(self, form: Form, narrator: Reporter) -> None:
-        self.form, self.console = form, narrator.console
-        self.out = sys.stdout  # before a progress bar puts itself in its place
+    transcripts: list[Transcript] = field(default_factory=list)
+    failed: list[UnreadableAudio] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
 
-    def __enter__(self) -> _Printed:
+    def add_failure(self, unreadable: UnreadableAudio) -> None:
+        self.failed.append(unreadable)
+        typer.echo(f"speechxfer: {unreadable}", err=True)
+
+
+def _choose_writer(output: Path | None, model: SpeechModel, utterances: Sequence[datasets.Dataset]) -> TranscriptWriter:
+    from speechxfer.models.transcribe import select_passthrough_columns
+
+    count = sum(len(dataset) for dataset in utterances)
+    if output is None:
+        return make_plain_writer(count == 1, times=True)
+    names = [name for dataset in utterances for name in select_passthrough_columns(dataset.column_names, model)]
+    return make_writer(output, list(dict.fromkeys(names)), count)
+
+
+def _transcribe_all(
+    model: SpeechModel,
+    utterances: Sequence[datasets.Dataset],
+    missing: Sequence[UserError],
+    decoding: DecodingOptions,
+    target: _Printer | TranscriptOutput,
+    reporter: Reporter,
+) -> _TranscriptionRun:
+    """Transcribe every utterance and write each transcript to `target` as soon as it is done."""
+    from speechxfer.models.decoding_options import override_decoding
+    from speechxfer.models.transcribe import iter_transcripts
+    from speechxfer.models.transcript import UnreadableAudio
+
+    run = _TranscriptionRun()
+    for error in missing:
+        run.add_failure(UnreadableAudio(str(error.where), str(error.where), error))
+    start = time.perf_counter()
+    with override_decoding(model, decoding), target, reporter.progress("seconds of audio") as progress:
+        for transcript in iter_transcripts(model, utterances, decoding, on_bad=run.add_failure, progress=progress):
+            target.write(transcript)
+            run.transcripts.append(transcript)
+        run.wall_seconds = time.perf_counter() - start
+        run.options = {
+            "language": decoding.language,
+            "beams": model.settings.beam_size,
+            "padded_to_30s": getattr(model.encoder, "pad_to_30s", None),
+            "cut_seconds": decoding.cut_seconds,
+        }
+    if decoding.lm is not None or decoding.hot_words:
+        run.options |= {"lm": decoding.lm and Path(decoding.lm).name, "hot_words": list(decoding.hot_words)}
+    return run
+
+
+class _Printer:
+    """Prints transcripts to standard output; progress goes to standard error, so that a pipe gets the text only."""
+
+    def __init__(self, writer: TranscriptWriter, reporter: Reporter) -> None:
+        self.writer, self.console = writer, reporter.console
+        self.out = sys.stdout  # taken before a progress bar replaces it
+
+    def __enter__(self) -> _Printer:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
-    def write(self, one: Transcript) -> None:
-        text = self.form.write(one)
+    def write(self, transcript: Transcript) -> None:
+        text = self.writer.write(transcript)
         if self.console.quiet:
             return
         if self.out.isatty() and self.console.is_terminal:
-            self.console.out(text, end="", highlight=False)  # above the bar
+            self.console.out(text, end="", highlight=False)  # above the progress bar
         else:
             typer.echo(text, file=self.out, nl=False)
 
 
-def _narrator(quiet: bool, *, to_stderr: bool) -> Reporter:
+def _make_reporter(quiet: bool, *, to_stderr: bool) -> Reporter:
     from rich.console import Console
 
     from speechxfer.report.progress import Reporter
 
-    narrator = Reporter(quiet=quiet)
+    reporter = Reporter(quiet=quiet)
     if to_stderr:
-        narrator.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    return narrator
+        reporter.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    return reporter
 
 
-def _result(heard: list[Transcript], failed: list[UnreadableAudio], model: SpeechModel, wall: float) -> dict[str, Any]:
+def _make_report(run: _TranscriptionRun, model: SpeechModel) -> dict[str, Any]:
     from speechxfer.adaptation.predictions import get_peak_memory_mb
 
-    seconds = sum(one.seconds for one in heard)
-    spoken = sum(s.end - s.start for one in heard for s in one.segments)
+    seconds = sum(transcript.seconds for transcript in run.transcripts)
+    transcribed = sum(s.end - s.start for transcript in run.transcripts for s in transcript.segments)
     return {
-        "files": len(heard),
+        "files": len(run.transcripts),
         "seconds": round(seconds, 2),
-        "silence_seconds": round(max(0.0, seconds - spoken), 2),  # left out
-        "failed": [{"id": f.id, "audio": f.audio, "problem": f.error.problem, "fix": f.error.fix} for f in failed],
-        "utterances": [one.to_json() for one in heard],
+        "silence_seconds": round(max(0.0, seconds - transcribed), 2),  # not transcribed
+        "failed": [{"id": f.id, "audio": f.audio, "problem": f.error.problem, "fix": f.error.fix} for f in run.failed],
+        "utterances": [transcript.to_json() for transcript in run.transcripts],
         "speed": {
             "audio_seconds": round(seconds, 2),
-            "wall_seconds": round(wall, 2),
+            "wall_seconds": round(run.wall_seconds, 2),
             "peak_memory_mb": get_peak_memory_mb(model.device),
             "device": model.device.type,
         },
     }
 
 
-def _origin(model: str, options: dict[str, Any]) -> dict[str, Any]:
-    from speechxfer.adaptation.predictions import make_provenance
+def _make_provenance(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    from speechxfer.adaptation.provenance import make_provenance
     from speechxfer.encoders.checkpoints import hash_model_dir, resolve_model_dir
 
     facts = {"model": model, "checkpoint": hash_model_dir(resolve_model_dir(model)), "options": options}
     return {"provenance": make_provenance(facts)}
 
 
-def _summary(report: dict[str, Any], output: Path) -> str:
+def _summarize(report: dict[str, Any], output: Path) -> str:
     minutes, speed = report["seconds"] / 60, report["speed"]
-    bad = f", {len(report['failed'])} could not be read" if report["failed"] else ""
+    failed = f", {len(report['failed'])} could not be read" if report["failed"] else ""
     return (
         f"{output}: {report['files']:,} file{'s' * (report['files'] != 1)}, {minutes:.1f} min of audio "
-        f"in {speed['wall_seconds']:.0f} s{bad}"
+        f"in {speed['wall_seconds']:.0f} s{failed}"
     )

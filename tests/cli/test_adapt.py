@@ -63,7 +63,7 @@ def test_what_it_says_and_leaves(run: Run, recipe: Path, corpus_table: Path, tmp
     assert len(losses) == 2 and losses[0] != losses[1]  # one line an epoch, each with its own
     assert f"model   {Path('deep/er/run/model')}" in out and "report.html" in out
     links = {file.stat().st_ino: file.stat().st_size for file in Path("deep/er/run/checkpoints").rglob("*.*")}
-    assert f"epochs: {sum(links.values()) / 1e6:,.0f} MB in {Path('deep/er/run/checkpoints')}" in out
+    assert f"training checkpoints: {sum(links.values()) / 1e6:,.0f} MB in {Path('deep/er/run/checkpoints')}" in out
     # the same words once more are no way to lose it
     assert "a finished run lies there" in run(recipe, f"data.train={corpus_table}", "output=deep/er/run", code=2)[1]
     again, _ = run(recipe, f"data.train={corpus_table}", "output=deep/er/run", "--resume")
@@ -96,7 +96,7 @@ def test_before_and_after_are_a_table(
         ([], ["data.train: say data.train=..."]),
         (["data.train=nowhere.csv"], ["nowhere.csv"]),
         (["data.train=t.csv", "encoder.name=nowhere"], ["no such model"]),
-        (["data.train=t.csv", "head.kind=seq2seq"], ["keeps Whisper's own decoder"]),
+        (["data.train=t.csv", "head.kind=seq2seq"], ["need Whisper's decoder"]),
         (["data.train=t.csv", "data.test=gone.csv"], ["gone.csv"]),
         (["data.train=t.csv", "output=t.csv"], ["output is a file"]),
     ],

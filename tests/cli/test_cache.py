@@ -75,10 +75,10 @@ def test_one_is_cleared_by_how_its_name_begins(stores):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["clear"], "which frames are to go?"),
-        (["clear", "--all", "abc"], "which frames are to go?"),
+        (["clear"], "nothing to clear"),
+        (["clear", "--all", "abc"], "nothing to clear"),
         (["clear", "nothing"], "no such store"),
-        (["clear", ""], "2 stores begin so"),
+        (["clear", ""], "2 stores have names that begin with it"),
     ],
 )
 def test_what_is_not_clear_removes_nothing(stores, words, message):
@@ -98,7 +98,7 @@ def test_answers_are_counted_and_go_with_all(stores, frames):
     (frames / "answers").mkdir()
     for name in ("0a.json", "1b.json", "notes.txt"):
         (frames / "answers" / name).write_text("{}" * 100)
-    assert "2 parts' answers by untouched models" in run()[1]
+    assert "predictions of pretrained models on 2 data splits" in run()[1]
     assert json.loads(run("--json", "-")[1])["answers"] == 2
     assert run("clear", stores[2].name)[0] == 0 and len(list((frames / "answers").iterdir())) == 3
     assert run("clear", "--all")[0] == 0

@@ -130,7 +130,7 @@ def test_a_ctc_models_vocabulary_case_and_frames(table: Path, ctc: Path) -> None
     # without a model, or with one whose decoder writes anything, only what any CTC would need is remarked on
     code, out, _ = run(table)
     assert code == 0
-    assert "warning  row 4 is too short for the text under CTC (50 frames a second): check text and cut" in out
+    assert "warning  row 4 is too short for the text under CTC (50 Hz): check the text and the span" in out
     assert "characters that the model lacks" not in out and "case" not in out
 
 
@@ -149,7 +149,7 @@ def test_the_clean_table_never_replaces_the_one_that_is_checked(table: Path) -> 
     before = table.read_text()
     code, out, err = run(table, "--output", table)
     assert (code, out) == (2, "")
-    assert "is the table that is checked" in err
+    assert "is the input table" in err
     assert table.read_text() == before
 
 
@@ -181,7 +181,7 @@ def test_json_is_written_over_nothing_but_json(table: Path, tmp_path: Path, name
     target = table if named == "table" else next((tmp_path / "audio").iterdir())
     before = target.read_bytes()
     code, _, error = run(table, "-q", "--json", target)
-    assert code == 2 and f"--json {target}: is there already, and is no .json file" in error
+    assert code == 2 and f"--json {target}: already exists and is not a .json file" in error
     assert target.read_bytes() == before
     codes = {run(table, "-q", "--json", tmp_path / "found.json")[0] for _ in range(2)}
     assert len(codes) == 1 and json.loads((tmp_path / "found.json").read_text())

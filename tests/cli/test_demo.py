@@ -80,7 +80,7 @@ def test_a_run_of_another_recipe_is_never_replaced(tmp_path: Path, recipe: objec
     (folder / "report.json").write_text("{}")
     code, _, said = run("--output", "runs/mine")
     assert code == 2
-    assert "runs/mine: holds a run that is no demonstration" in said and "--output DIR" in said
+    assert "runs/mine: holds a run that is not a demo" in said and "--output DIR" in said
     assert (folder / "report.json").read_text() == "{}"
     assert not (tmp_path / "cache").exists()  # said before any work
 

@@ -61,7 +61,7 @@ def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken
     assert f"{100 * truth.wer:.1f} %" in out.replace("WER ", "")
     seconds = sum(soundfile.info(spoken.parent / row["audio"]).duration for row in rows)
     assert report["speed"]["audio_seconds"] == pytest.approx(seconds, abs=0.01)
-    assert report["provenance"]["options"] == {"language": None, "beam_size": 1, "padded_to_30s": True}
+    assert report["provenance"]["options"] == {"language": None, "beams": 1, "padded_to_30s": True}
     # what the answers' own scoring says is the same
     scored = CliRunner().invoke(
         build_app(), ["score", str(folder / "after.jsonl"), "--normalise", report["normaliser"], "--json", "-", "-q"]
@@ -214,7 +214,7 @@ def test_the_page_plays_the_stretch_that_was_scored(run: Run, whisper: Path, spo
         (["{model}", "untold.csv"], "has no column 'text' to score against"),
         (["{model}", "{data}", "--normalise", "englsh"], "did you mean 'english'"),
         (["{model}", "{data}", "--baseline", "nowhere"], "no such model"),
-        (["{model}", "{data}", "--device", "gpu"], "'gpu' is none of auto, cpu, cuda, mps"),
+        (["{model}", "{data}", "--device", "gpu"], "'gpu' is not one of auto, cpu, cuda, mps"),
         (["{model}", "{data}", "--output", "{data}"], "is a file"),
         (["{model}", "{data}", "--output", "run"], "is a run folder"),
         (["{model}", "{data}", "--language", "de"], "this checkpoint knows English only"),

@@ -65,13 +65,13 @@ def test_the_wake_word_s_recipe_names_its_own_command():
 def test_nothing_is_replaced_and_nothing_is_guessed():
     Path("demo.yaml").write_text("mine")
     code, _, said = run("copy", "demo")
-    assert code == 2 and "demo.yaml: exists already" in said
+    assert code == 2 and "demo.yaml: already exists" in said
     assert Path("demo.yaml").read_text() == "mine"
     code, _, said = run("copy", "acent-whisper")
     assert code == 2 and "did you mean 'accent-whisper'?" in said
     Path("file").write_text("")
     code, _, said = run("copy", "demo", "file/x.yaml")
-    assert code == 2 and "file/x.yaml: exists already" not in said and "cannot be written" in said
+    assert code == 2 and "file/x.yaml: already exists" not in said and "cannot be written" in said
 
 
 def test_json_that_cannot_be_written_is_one_message():

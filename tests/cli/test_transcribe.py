@@ -87,7 +87,7 @@ def test_a_long_file_has_the_times_of_its_cuts(run: Run, whisper: Path, long_fil
 
 def test_what_help_says_of_the_lengths_is_so(run: Run) -> None:
     out, _ = run("--help")
-    assert f"else {MAX_SINGLE_SECONDS * LONG_SEGMENT_SHARE:g}, for subtitles {_CUE_SECONDS:g}" in " ".join(out.split())
+    assert f"({MAX_SINGLE_SECONDS * LONG_SEGMENT_SHARE:g}; {_CUE_SECONDS:g} for subtitles)" in " ".join(out.split())
 
 
 def test_jsonl_can_be_scored(run: Run, whisper: Path, spoken: Path, long_file: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_json_has_the_contracts_keys(
     assert report["silence_seconds"] == pytest.approx(60.35, abs=0.5)
     assert set(report["speed"]) == {"audio_seconds", "wall_seconds", "peak_memory_mb", "device"}
     assert len(report["utterances"]) == 7 and len(report["utterances"][-1]["segments"]) == 2
-    options = {"language": None, "beam_size": 2, "padded_to_30s": False, "cut_seconds": None}
+    options = {"language": None, "beams": 2, "padded_to_30s": False, "cut_seconds": None}
     assert report["provenance"]["options"] == options and len(report["provenance"]["checkpoint"]) == 64
     assert run(whisper, spoken, "-q") == ("", "")
 
@@ -171,16 +171,16 @@ def test_forms_written_out() -> None:
         TranscriptSegment(3661.25, 3662, "two\nlines"),
     ]
     one = Transcript("i", "a.wav", "x\ty", said, False, 4000.0)
-    assert _transcripts.webvtt([]).write(one) == (
+    assert _transcripts.make_vtt_writer([]).write(one) == (
         "00:00:00.000 --> 00:00:01.500\na &lt; b &amp; c\n\n01:01:01.250 --> 01:01:02.000\ntwo lines\n\n"
     )
-    assert _transcripts.subrip([]).write(one) == (
+    assert _transcripts.make_srt_writer([]).write(one) == (
         "1\n00:00:00,000 --> 00:00:01,500\na < b & c\n\n2\n01:01:01,250 --> 01:01:02,000\ntwo lines\n\n"
     )
-    assert _transcripts.plain(True, times=True).write(one) == (
+    assert _transcripts.make_plain_writer(True, times=True).write(one) == (
         "[00:00.0 - 00:01.5] a < b & c\n[1:01:01.2 - 1:01:02.0] two lines\n"
     )
-    assert _transcripts.plain(False).write(one) == "i\tx y\n"
+    assert _transcripts.make_plain_writer(False).write(one) == "i\tx y\n"
 
 
 def test_bad_files_are_named_and_the_others_done(
@@ -221,7 +221,7 @@ def test_ctrl_c_keeps_what_was_finished(
     _, err = run(whisper, spoken, "--output", "o.jsonl", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
     rows = lines_of(tmp_path / "o.jsonl")
     assert 0 < len(rows) < 6 and all(row["hypothesis"].startswith("heard") for row in rows)
-    assert f"what was finished is kept in o.jsonl ({len(rows)} answered)" in err
+    assert f"finished transcripts are saved in o.jsonl ({len(rows)} transcribed)" in err
     assert not (tmp_path / "o.jsonl.part").exists()
 
 
@@ -232,11 +232,11 @@ def test_ctrl_c_leaves_an_earlier_file_alone(
     interrupting(monkeypatch, 4)
     _, err = run(whisper, spoken, "--output", "o.csv", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
     assert (tmp_path / "o.csv").read_text() == "earlier"
-    assert "kept in o.csv.part" in err and len((tmp_path / "o.csv.part").read_text().splitlines()) > 1
+    assert "saved in o.csv.part" in err and len((tmp_path / "o.csv.part").read_text().splitlines()) > 1
     interrupting(monkeypatch, 1)
     (tmp_path / "o.csv.part").unlink()
     _, err = run(whisper, spoken, "--output", "o.csv", "--batch-seconds", "1", code=130)
-    assert not (tmp_path / "o.csv.part").exists() and "kept" not in err
+    assert not (tmp_path / "o.csv.part").exists() and "saved" not in err
 
 
 def test_ctrl_c_in_a_long_file_keeps_what_it_has_heard(
@@ -247,7 +247,7 @@ def test_ctrl_c_in_a_long_file_keeps_what_it_has_heard(
     _, err = run(whisper, long_file, "--output", "o.jsonl", *options, code=130)
     (row,) = lines_of(tmp_path / "o.jsonl")
     assert row["complete"] is False and 1 <= len(row["segments"]) < 9
-    assert "(1 answered, 1 of them half heard)" in err
+    assert "(1 transcribed, 1 of them incomplete)" in err
     interrupting(monkeypatch, 6)
     out, _ = run(whisper, long_file, *options, code=130)
     assert len(out.splitlines()) == len(row["segments"])
@@ -259,7 +259,7 @@ def test_ctrl_c_in_a_long_file_keeps_what_it_has_heard(
 def test_a_disk_that_fills_keeps_what_was_written(
     run: Run, whisper: Path, spoken: Path, named: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = _transcripts.KeptFile._put, iter(range(100))
+    real, calls = _transcripts.TranscriptOutput._write_text, iter(range(100))
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -278,10 +278,10 @@ def test_a_disk_that_fills_keeps_what_was_written(
             self._file = Full(self._file)
         real(self, text)
 
-    monkeypatch.setattr(_transcripts.KeptFile, "_put", put)
+    monkeypatch.setattr(_transcripts.TranscriptOutput, "_write_text", put)
     _, err = run(whisper, spoken, "--output", "o.txt", code=2)
-    assert "o.txt.part: cannot be written on (No space left on device)" in err
-    assert "kept in o.txt (2 answered)" in err
+    assert "o.txt.part: writing failed (No space left on device)" in err
+    assert "saved in o.txt (2 transcribed)" in err
     assert len((tmp_path / "o.txt").read_text().splitlines()) == 2
 
 
@@ -301,12 +301,12 @@ def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_w
         (["{model}", "{data}", "--output", "o.json"], "did you mean '.jsonl'"),
         (["{model}", "{data}", "--output", "o"], "end it in one of .jsonl"),
         (["{model}", "{data}", "--output", "dir.csv"], "is a folder"),
-        (["{model}", "{data}", "--output", "{data}"], "is what shall be transcribed"),
-        (["{model}", "{data}", "--output", "o.srt"], "subtitles belong to one file, and there are 6"),
+        (["{model}", "{data}", "--output", "{data}"], "is also an input"),
+        (["{model}", "{data}", "--output", "o.srt"], "subtitles need exactly one audio file, and there are 6"),
         (["{model}", "{data}", "--output", "{data}/o.txt"], "cannot be written"),
-        (["{model}", "{data}", "--device", "gpu"], "'gpu' is none of auto, cpu, cuda, mps"),
+        (["{model}", "{data}", "--device", "gpu"], "'gpu' is not one of auto, cpu, cuda, mps"),
         (["{model}", "{data}", "--language", "de"], "this checkpoint knows English only"),
-        (["{model}", "{data}", "--cut-seconds", "31"], "Whisper's encoder holds 30 s"),
+        (["{model}", "{data}", "--cut-seconds", "31"], "more than Whisper's encoder takes (30 s)"),
     ],
 )
 def test_mistakes(
