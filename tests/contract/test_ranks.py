@@ -38,8 +38,8 @@ LIGHT = ("errors", "atomic", "progress", "config", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def normalise_split_name(path: Path) -> str:
-    """The folder, or the file at the top, that a rank is given to."""
+def get_top_level(path: Path) -> str:
+    """Return the folder, or the top-level file, that has a rank."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -84,7 +84,7 @@ def test_the_rule_itself(importer, imported, allowed):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_from_its_own_folder_or_a_lower_rank(path):
-    part = normalise_split_name(path)
+    part = get_top_level(path)
     if part in FREE:
         return
     assert part in RANKS, f"give {part} a rank"
@@ -94,7 +94,7 @@ def test_a_file_imports_from_its_own_folder_or_a_lower_rank(path):
 
 def modules_of(part: str) -> list[str]:
     """Dotted names of every module of a part."""
-    paths = [path for path in FILES if normalise_split_name(path) == part]
+    paths = [path for path in FILES if get_top_level(path) == part]
     return [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in paths
     ]
