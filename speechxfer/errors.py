@@ -1,7 +1,7 @@
-"""A user's mistake becomes one message: where, what is wrong, what was expected, what to do.
+"""User errors: one message with the place, the problem and the fix.
 
-`speechxfer.cli.main` turns any `UserError` into that message and exit code 2; nothing else in the package prints
-a traceback away. Problems of one kind are gathered with `Problems` and shown together.
+`speechxfer.cli.main` prints a `UserError` without a traceback and exits with code 2; no other exception is hidden.
+Several problems of one kind are collected with `Problems` and reported together.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from types import TracebackType
 
 
 class UserError(Exception):
-    """Something the user can mend. `str(error)` is the whole message, without a trailing full stop needed.
+    """An error that the user can fix. `str(error)` is the complete message.
 
     where: the file, row, line or key concerned, as the user wrote it.
-    fix: what to do, as a sentence or a command.
+    fix: what to do, as an imperative or a command.
     """
 
     def __init__(self, problem: str, *, where: str | None = None, fix: str | None = None) -> None:
@@ -29,7 +29,7 @@ class UserError(Exception):
 
 
 class MissingExtraError(UserError):
-    """A package that belongs to an extra is not installed."""
+    """A package of an optional extra is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
@@ -40,11 +40,13 @@ class MissingExtraError(UserError):
 
 
 class Problems:
-    """Gathers mistakes so that a user mends them all in one go.
+    """Collects problems, so that the user can fix all of them at once.
 
     problems = Problems("train.csv cannot be used")
     problems.add("row 7 (a.wav): no such file")
-    problems.stop()            # raises UserError naming every one, if there is any
+    problems.raise_if_any()    # raises one UserError that lists them
+
+    shown: number of problems that the message lists.
     """
 
     def __init__(self, title: str, *, fix: str | None = None, shown: int = 50) -> None:
@@ -58,7 +60,7 @@ class Problems:
         return bool(self.found)
 
     def raise_if_any(self) -> None:
-        """Raise `UserError` with everything gathered; do nothing when there is nothing."""
+        """Raise a `UserError` that lists the collected problems; return if there are none."""
         if not self.found:
             return
         lines = [f"  - {problem}" for problem in self.found[: self.shown]]
@@ -68,56 +70,57 @@ class Problems:
 
 
 def suggest_nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of `known`, else an empty string."""
+    """Return ` (did you mean 'x'?)` for the closest match in `known`, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
 def summarize_out_of_memory(error: Exception) -> str:
-    """What torch says first where a GPU's memory is short: how much was asked for. Advice and figures follow there."""
+    """Return the first sentence of torch's out-of-memory message: how much memory was requested."""
     return str(error).partition(". ")[0]
 
 
 def explain_torchaudio_mismatch(error: BaseException) -> UserError:
-    """The message for a torch and a torchaudio that do not fit each other: which there are, and what to install."""
-    import importlib.metadata  # here, as it takes 60 ms that nothing else needs
+    """Return the error for incompatible torch and torchaudio builds: installed versions and what to install."""
+    import importlib.metadata  # takes 60 ms
 
-    there = []
+    installed = []
     for package in ("torch", "torchaudio"):
         try:
-            there.append(f"{package} {importlib.metadata.version(package)}")
+            installed.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
-            there.append(f"no {package}")
+            installed.append(f"no {package}")
     try:
-        ours = importlib.metadata.requires("speechxfer") or []
+        requirements = importlib.metadata.requires("speechxfer") or []
     except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        ours = []
-    fitting = [f"'{name}'" for name in ours if re.match(r"torch(audio)?\b", name)] or ["torch", "torchaudio"]
-    words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        requirements = []
+    pair = [f"'{name}'" for name in requirements if re.match(r"torch(audio)?\b", name)] or ["torch", "torchaudio"]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(
-        f"torchaudio cannot be imported beside this torch: {', '.join(there)} ({words[:200]})",
-        fix=f"install a pair built for the same CUDA: pip install --force-reinstall {' '.join(fitting)}",
+        f"torchaudio cannot be imported with this torch: {', '.join(installed)} ({reason[:200]})",
+        fix=f"install a pair built for the same CUDA: pip install --force-reinstall {' '.join(pair)}",
     )
 
 
 def explain_torchaudio_import_error(error: BaseException) -> UserError | None:
-    """`explain_torchaudio_mismatch`'s message where importing torchaudio raised `error`, by whatever library it was imported."""
-    for one in _chain(error):
-        if getattr(one, "name", None) == "torchaudio" and isinstance(one, ImportError):
-            return explain_torchaudio_mismatch(one)
-        if any(_imports_torchaudio(one.__traceback__)):
-            return explain_torchaudio_mismatch(one)
+    """Return `explain_torchaudio_mismatch(...)` if `error` was raised by an import of torchaudio, in any library."""
+    for cause in _iter_causes(error):
+        if getattr(cause, "name", None) == "torchaudio" and isinstance(cause, ImportError):
+            return explain_torchaudio_mismatch(cause)
+        if any(_imports_torchaudio(cause.__traceback__)):
+            return explain_torchaudio_mismatch(cause)
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised from, the first cause first."""
+def _iter_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the exceptions that led to `error`, root cause first, then `error` itself."""
     if error is not None:
-        yield from _chain(error.__cause__ or error.__context__)
+        yield from _iter_causes(error.__cause__ or error.__context__)
         yield error
 
 
 def _imports_torchaudio(traceback: TracebackType | None) -> Iterator[bool]:
+    """For each frame of a traceback, whether it is the module level of a torchaudio module."""
     while traceback is not None:
         code, name = traceback.tb_frame.f_code, str(traceback.tb_frame.f_globals.get("__name__"))
         yield code.co_name == "<module>" and name.split(".")[0] == "torchaudio"

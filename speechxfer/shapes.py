@@ -1,6 +1,6 @@
-"""Tensors that travel with their lengths, and the letters that docstrings use for their dimensions.
+"""Tensors with their lengths, and the names that docstrings use for dimensions.
 
-| letter | dimension | unit |
+| name | dimension | unit |
 |---|---|---|
 | batch | utterances of a batch | |
 | time | samples of a waveform at `SAMPLE_RATE` | 1/16,000 s |
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SAMPLE_RATE = 16_000  # Hz; every encoder here was pretrained at this rate
-IGNORE_INDEX = -100  # torch's mark for a target that no loss sees
+SAMPLE_RATE = 16_000  # Hz; all supported encoders were pretrained at this rate
+IGNORE_INDEX = -100  # torch's value for targets that losses ignore
 
 
 @dataclass
 class Inputs:
-    """What a family's own preprocessing makes of waveforms, each utterance on its own, then padded together.
+    """Preprocessed waveforms: each utterance is preprocessed alone, then padded to a batch.
 
-    features: (batch, time) normalised waveforms, or (batch, mels, time) log-mel. What lies beyond a length is zero.
+    features: (batch, time) normalised waveforms, or (batch, mels, time) log-mel; zero beyond each length.
     lengths: (batch,) int64, valid steps along the last axis of `features`.
     """
 
@@ -39,10 +39,11 @@ class Inputs:
 
 @dataclass
 class Hidden:
-    """Hidden states at a split: the input of transformer layer `layer` (-1: the feature extractor's output).
+    """Hidden states at a split: the input of transformer layer `layer` (-1: output of the feature extractor).
 
-    states: (batch, frames, dim). lengths: (batch,) int64 frames. Whatever else the layers above need (WavLM's position
-    bias, conformer's relative positions) follows from these, so that `upper(lower(x))` is the whole encoder.
+    states: (batch, frames, dim). lengths: (batch,) int64 frames. Everything else that the layers above need (WavLM's
+    position bias, the conformer's relative positions) is recomputed from these, so that
+    `forward_from(forward_to(x, layer))` is the whole encoder.
     """
 
     states: Tensor
@@ -60,25 +61,25 @@ class Frames:
 
 @dataclass
 class Emissions:
-    """A CTC head's output. log_probs: (batch, frames, vocab) log-softmax; lengths: (batch,) int64 frames."""
+    """Output of a CTC head. log_probs: (batch, frames, vocab) log-softmax; lengths: (batch,) int64 frames."""
 
     log_probs: Tensor
     lengths: Tensor
 
     def split_rows(self) -> list[Tensor]:
-        """Each utterance's own log-probabilities, (frames, vocab) float32 on the CPU; views of the batch."""
-        whole = self.log_probs.detach().float().cpu()
-        return [row[:length] for row, length in zip(whole, self.lengths.tolist(), strict=True)]
+        """Return each utterance's log-probabilities without padding, (frames, vocab) float32 on the CPU (views)."""
+        batch = self.log_probs.detach().float().cpu()
+        return [row[:length] for row, length in zip(batch, self.lengths.tolist(), strict=True)]
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """(batch,) lengths to a (batch, size) boolean mask, True where a step is valid."""
+    """Convert (batch,) lengths to a (batch, size) boolean mask, True at valid steps."""
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def pad_targets(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Each utterance's targets to one (batch, targets) int64, `IGNORED` where a row is shorter; at least one column."""
-    found = torch.full((len(rows), max(1, *map(len, rows), 1)), IGNORE_INDEX)
-    for row, targets in zip(found, rows, strict=True):
+    """Pad targets to (batch, targets) int64 with `IGNORE_INDEX`; at least one column."""
+    padded = torch.full((len(rows), max(1, *map(len, rows), 1)), IGNORE_INDEX)
+    for row, targets in zip(padded, rows, strict=True):
         row[: len(targets)] = torch.tensor(targets, dtype=torch.int64)
-    return found
+    return padded

@@ -1,4 +1,4 @@
-"""What a person names to have it heard: audio files, folders of them, DATA in any form. All become utterances."""
+"""Collects the utterances of audio files, folders of them, and DATA in any form."""
 
 from __future__ import annotations
 
@@ -13,57 +13,58 @@ from speechxfer.data.reader import find_duplicate_ids, read
 from speechxfer.data.tables import TABLE_DELIMITERS
 from speechxfer.errors import UserError
 
-# what a folder is searched for: soundfile's formats and PyAV's; a single file may be called anything
+# suffixes that a folder is searched for (soundfile's formats and PyAV's); a file that is named may have any suffix
 AUDIO_SUFFIXES = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
 AUDIO_SUFFIXES |= {".m4a", ".m4b", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".weba", ".mka", ".mkv", ".mov", ".wma"}
 
 
 def collect_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], list[UserError]]:
-    """The utterances that files, folders and tables hold, in the order named; and the names where nothing is.
+    """Return the utterances of files, folders and tables in the given order, and an error per name that is missing.
 
-    A table, a parquet file, `hub:owner/name` and a folder that is DATA (metadata.csv, wav.scp, a Common Voice release,
-    parquet) are read as such; another folder is searched for audio files, those below it too, sorted. A file's id and
-    `audio` are its path as named. A file found twice is taken once.
-    Raises UserError: nothing found at all, DATA that cannot be read, an id that stands for two utterances.
+    A table, a parquet file, `hub:owner/name` and a folder in a known format (metadata.csv, wav.scp, a Common Voice
+    release, parquet) are read as DATA; any other folder is searched recursively for audio files, sorted by path. The id
+    and `audio` of a file are its path as given. Duplicate files are used once.
+    Raises: UserError if nothing is found, if DATA cannot be read, or if two utterances have the same id.
     """
-    found: list[datasets.Dataset] = []
-    plain: list[Path] = []  # audio files named one after the other, or found in folders
+    collected: list[datasets.Dataset] = []
+    files: list[Path] = []  # consecutive audio files, named or found in folders
     known: set[Path] = set()
     missing: list[UserError] = []
 
-    def close() -> None:
-        if plain:
-            names = [path.as_posix() for path in plain]
-            found.append(
-                datasets.Dataset.from_dict({"id": names, "audio": names, "path": [str(p.absolute()) for p in plain]})
+    def add_files() -> None:
+        if files:
+            names = [path.as_posix() for path in files]
+            collected.append(
+                datasets.Dataset.from_dict({"id": names, "audio": names, "path": [str(p.absolute()) for p in files]})
             )
-            plain.clear()
+            files.clear()
 
     for name in named:
         if _is_data(name):
-            close()
-            found.append(read(name))
+            add_files()
+            collected.append(read(name))
             continue
         if not Path(name).exists():
             missing.append(UserError("no such file or folder", where=str(name)))
             continue
-        for path in _files(Path(name)):
+        for path in _list_audio_files(Path(name)):
             resolved = path.resolve()
             if resolved not in known:
                 known.add(resolved)
-                plain.append(path)
-    close()
-    if not found:
+                files.append(path)
+    add_files()
+    if not collected:
         raise missing[0] if missing else UserError("no audio is named", fix="name a file, a folder or a table")
-    if len(found) > 1:
-        ids = chain.from_iterable(dataset["id"] for dataset in found)
+    if len(collected) > 1:
+        ids = chain.from_iterable(dataset["id"] for dataset in collected)
         problems = find_duplicate_ids(ids, "the files and tables together")
         problems.fix = "transcribe them one at a time, or give the tables a column 'id'"
         problems.raise_if_any()
-    return found, missing
+    return collected, missing
 
 
 def _is_data(name: str | Path) -> bool:
+    """Whether the name is DATA (a table or a folder in a known format) rather than audio."""
     path = Path(name)
     if str(name).startswith(HUB_PREFIX):
         return True
@@ -73,7 +74,7 @@ def _is_data(name: str | Path) -> bool:
         return True
     if any(clips.is_dir() and _is_release(clips.parent) for clips in (path / "clips", *path.glob("*/clips"))):
         return True
-    if next(_audio_in(path, path.iterdir()), None):
+    if next(_filter_audio(path, path.iterdir()), None):
         return False
     return any(True for pattern in ("*/metadata.csv", "*/metadata.jsonl") for _ in path.glob(pattern)) or (
         any(True for _ in path.rglob("*.parquet"))
@@ -85,15 +86,15 @@ def _holds(folder: Path, *names: str) -> bool:
 
 
 def _is_release(folder: Path) -> bool:
-    """Whether a folder with clips is a Common Voice release, not just a folder called so."""
+    """Whether the parent of a `clips` folder is a Common Voice release."""
     return _holds(folder, "train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
 
-def _files(path: Path) -> list[Path]:
-    """The file itself, or every audio file of a folder. Raises UserError for a folder that has none."""
+def _list_audio_files(path: Path) -> list[Path]:
+    """Return the file itself, or all audio files of a folder. Raises UserError for a folder without audio."""
     if not path.is_dir():
         return [path]
-    files = sorted(_audio_in(path, path.rglob("*")))
+    files = sorted(_filter_audio(path, path.rglob("*")))
     if not files:
         raise UserError(
             "holds no audio file, and no table of them",
@@ -103,8 +104,8 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _audio_in(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
-    """Those of the paths below a folder that are audio. What is hidden is none: macOS leaves a ._name beside a name."""
+def _filter_audio(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the audio files among paths below a folder. Hidden files are skipped: macOS writes ._NAME next to NAME."""
     for path in paths:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():

@@ -1,4 +1,4 @@
-"""The audit behind `speechxfer check`: every utterance decoded once, in threads, and only its measures kept."""
+"""The audit behind `speechxfer check`: each utterance is decoded once, in threads; only measurements are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 
 from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, name_row_in_error
-from speechxfer.data.parallel import RowProgress, map_rows
+from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.data.splits import normalise_split_name
 from speechxfer.data.validation import SILENT_PROBLEM, InputLimits, InvalidRow, check_utterance, count_min_ctc_frames
 from speechxfer.errors import UserError
@@ -22,14 +22,14 @@ from speechxfer.text.normalise import get_normaliser
 
 MAX_CLIPPED_SHARE = 0.001  # share of samples at full scale
 FULL_SCALE_LEVEL = 0.999
-RATE_OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of log characters a second
-CTC_FRAME_RATE = 50.0  # frames a second of wav2vec2's family and Whisper
-MAX_ROWS_NAMED = 10  # rows named in a warning
+RATE_OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of log characters per second
+CTC_FRAME_RATE = 50.0  # Hz; of the wav2vec2 family and Whisper
+MAX_ROWS_NAMED = 10  # in a warning
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceMeasurements:
-    """What is kept of one utterance. seconds: 0 where unreadable; content: a digest of its samples."""
+    """Measurements of one utterance. seconds: 0 if unreadable; clipped: share of samples; content: their digest."""
 
     seconds: float = 0.0
     clipped: float = 0.0
@@ -39,7 +39,10 @@ class UtteranceMeasurements:
 
 @dataclass
 class AuditResult:
-    """errors: rows that cannot be used; warnings: what to look at; usable: indices of the other rows."""
+    """Result of an audit. errors: rows that cannot be used; usable: indices of the other rows.
+
+    speakers, accents: utterances and hours per value.
+    """
 
     rows: int
     hours: float
@@ -51,41 +54,42 @@ class AuditResult:
 
 
 def audit_dataset(
-    dataset: datasets.Dataset, limits: InputLimits | None = None, progress: RowProgress | None = None
+    dataset: datasets.Dataset, limits: InputLimits | None = None, progress: RowsDoneCallback | None = None
 ) -> AuditResult:
-    """Audit every row: its audio decoded, its text (or label) against `limits`, the rows against each other.
+    """Audit all rows: decode the audio, check text (or label) against `limits`, and compare the rows.
 
-    Memory: a few rows' audio at a time, and under a kilobyte a row of what is kept. Damage and silence are errors here.
+    Damaged and silent audio are errors. Memory: the audio of a few rows, and under a kilobyte per row of measurements.
     """
     limits = limits or InputLimits()
     named = [name for name in ("text", "label") if name in dataset.column_names]
     text = next((name for name in named if any(dataset[name])), named[0] if named else None)
     columns = ["id", "audio", "path", "bytes", "start", "end"]
-    measures = list(map_rows(dataset, columns, measure_utterance, progress))
-    texts = _column(dataset, text)
+    measured = list(map_rows(dataset, columns, measure_utterance, progress))
+    texts = _get_column(dataset, text)
     ids = list(dataset["id"])
-    result = AuditResult(len(dataset), sum(one.seconds for one in measures) / 3600)
-    seen: dict[str, int] = {}
-    for index, (name, one, words) in enumerate(zip(ids, measures, texts, strict=True)):
-        found = [one.problem] if one.problem else []
-        misfit = check_utterance(
-            one.seconds if not one.problem else math.inf, words, _text_only(limits) if one.problem else limits
+    result = AuditResult(len(dataset), sum(one.seconds for one in measured) / 3600)
+    first_rows: dict[str, int] = {}
+    for index, (name, one, words) in enumerate(zip(ids, measured, texts, strict=True)):
+        problems = [one.problem] if one.problem else []
+        problem = check_utterance(
+            one.seconds if not one.problem else math.inf, words, _keep_text_limits(limits) if one.problem else limits
         )
-        found += [misfit] if misfit else []
-        if name in seen:
-            found.append((f"its id stands in row {seen[name] + 1} too", "give each utterance its own id, audio or cut"))
-        seen.setdefault(name, index)
-        result.errors += [InvalidRow(index, name, *what) for what in found]
-        if not found:
+        problems += [problem] if problem else []
+        if name in first_rows:
+            fix = "give each utterance its own id, audio or span"
+            problems.append((f"duplicate id, also in row {first_rows[name] + 1}", fix))
+        first_rows.setdefault(name, index)
+        result.errors += [InvalidRow(index, name, *one_problem) for one_problem in problems]
+        if not problems:
             result.usable.append(index)
-    _warn(result, dataset, measures, texts, text, limits)
-    result.speakers = _totals(_column(dataset, "speaker"), measures)
-    result.accents = _totals(_column(dataset, "accent"), measures)
+    _warn(result, dataset, measured, texts, text, limits)
+    result.speakers = _sum_by_value(_get_column(dataset, "speaker"), measured)
+    result.accents = _sum_by_value(_get_column(dataset, "accent"), measured)
     return result
 
 
 def measure_utterance(row: dict[str, Any]) -> UtteranceMeasurements:
-    """Decode a row's utterance and measure it."""
+    """Decode a row's utterance: duration, clipping, and a digest of the samples, or a problem."""
     try:
         samples, rate = decode_channels(get_audio_source(row), row.get("start"), row.get("end"))
     except UserError as error:
@@ -98,11 +102,11 @@ def measure_utterance(row: dict[str, Any]) -> UtteranceMeasurements:
     return UtteranceMeasurements(length, float((np.abs(samples) >= FULL_SCALE_LEVEL).mean()), content)
 
 
-def _text_only(limits: InputLimits) -> InputLimits:
+def _keep_text_limits(limits: InputLimits) -> InputLimits:
     return InputLimits(max_tokens=limits.max_tokens, count_tokens=limits.count_tokens)
 
 
-def _column(dataset: datasets.Dataset, name: str | None) -> list[str] | list[None]:
+def _get_column(dataset: datasets.Dataset, name: str | None) -> list[str] | list[None]:
     if name is None or name not in dataset.column_names:
         return [None] * len(dataset)
     return [str(value if value is not None else "") for value in dataset[name]]
@@ -111,91 +115,89 @@ def _column(dataset: datasets.Dataset, name: str | None) -> list[str] | list[Non
 def _warn(
     result: AuditResult,
     dataset: datasets.Dataset,
-    measures: Sequence[UtteranceMeasurements],
+    measured: Sequence[UtteranceMeasurements],
     texts: Sequence[str | None],
     text: str | None,
     limits: InputLimits,
 ) -> None:
     add = result.warnings.append
     if text is None:
-        add("there is no column 'text': only the audio was checked, and nothing can be trained or scored")
+        add("there is no column 'text': only the audio was checked; training and scoring need texts")
     if "speaker" not in dataset.column_names:
-        add("there is no column 'speaker': parts cannot be kept apart by speaker, and a WER may look better than it is")
-    clipped = [row for row, one in enumerate(measures) if one.clipped > MAX_CLIPPED_SHARE]
+        add("there is no column 'speaker': train and test may share speakers, and WER may look too good")
+    clipped = [row for row, one in enumerate(measured) if one.clipped > MAX_CLIPPED_SHARE]
     if clipped:
-        add(
-            f"{_rows(clipped)} clipped (over {MAX_CLIPPED_SHARE:.1%} of samples at full scale): record them at a lower level"
-        )
-    _warn_of_copies(add, dataset, measures, texts)
+        share = f"over {MAX_CLIPPED_SHARE:.1%} of samples at full scale"
+        add(f"{_rows(clipped)} clipped ({share}): record at a lower level")
+    _warn_of_copies(add, dataset, measured, texts)
     if text == "text":
-        _warn_of_texts(add, measures, texts, limits)
-    splits = _column(dataset, "split")
+        _warn_of_texts(add, measured, texts, limits)
+    splits = _get_column(dataset, "split")
     unknown = [row for row, split in enumerate(splits) if split and normalise_split_name(split) is None]
     if unknown:
         names = ", ".join(sorted({str(splits[row]) for row in unknown})[:5])
-        add(f"{_rows(unknown)} of split {names}, which is neither train, dev nor test: adapt puts them in no part")
-    for name, values in (("speaker", _column(dataset, "speaker")), ("sentence", texts if text == "text" else [])):
+        add(f"{_rows(unknown)} of split {names}, which is neither train, dev nor test: adapt ignores them")
+    for name, values in (("speaker", _get_column(dataset, "speaker")), ("sentence", texts if text == "text" else [])):
         _warn_of_shared(add, name, values, splits)
 
 
 def _warn_of_copies(
-    add: Any, dataset: datasets.Dataset, measures: Sequence[UtteranceMeasurements], texts: Sequence[str | None]
+    add: Any, dataset: datasets.Dataset, measured: Sequence[UtteranceMeasurements], texts: Sequence[str | None]
 ) -> None:
     same: dict[bytes, list[int]] = defaultdict(list)
-    for row, one in enumerate(measures):
+    for row, one in enumerate(measured):
         if one.content:
             same[one.content].append(row)
     copies = [rows for rows in same.values() if len(rows) > 1]
     if not copies:
         return
-    add(f"the same audio stands in several rows ({_groups(copies)}): keep one of each")
-    splits = _column(dataset, "split")
+    add(f"the same audio is in several rows ({_groups(copies)}): keep one of each")
+    splits = _get_column(dataset, "split")
     across = [rows for rows in copies if len({splits[row] for row in rows}) > 1]
     if across:
-        add(f"the same audio stands in several splits ({_groups(across)}): the test is not held out")
+        add(f"the same audio is in several splits ({_groups(across)}): the test is not held out")
     otherwise = [rows for rows in copies if len({texts[row] for row in rows}) > 1]
     if otherwise:
         add(f"the same audio has different texts ({_groups(otherwise)}): all but one are wrong")
 
 
 def _warn_of_texts(
-    add: Any, measures: Sequence[UtteranceMeasurements], texts: Sequence[str | None], limits: InputLimits
+    add: Any, measured: Sequence[UtteranceMeasurements], texts: Sequence[str | None], limits: InputLimits
 ) -> None:
     spoken = [
         (row, one.seconds, " ".join((words or "").split()))
-        for row, (one, words) in enumerate(zip(measures, texts, strict=True))
+        for row, (one, words) in enumerate(zip(measured, texts, strict=True))
     ]
     spoken = [(row, length, words) for row, length, words in spoken if words and length]
     normalise = get_normaliser("default")
     wordless = [row for row, _, words in spoken if not normalise(words).strip()]
     if wordless:
-        add(f"{_rows(wordless)} without a word in the text: nothing of it is scored, no CTC head learns from it")
+        add(f"{_rows(wordless)} without a word in the text: such texts are neither scored nor learnt by a CTC head")
     if limits.characters is not None:
         _warn_of_characters(add, spoken, limits)
     if limits.frames_per_second is None:
         short = [row for row, length, words in spoken if length * CTC_FRAME_RATE < count_min_ctc_frames(words)]
         if short:
-            add(
-                f"{_rows(short)} too short for the text under CTC ({CTC_FRAME_RATE:g} frames a second): check text and cut"
-            )
+            add(f"{_rows(short)} too short for the text under CTC ({CTC_FRAME_RATE:g} Hz): check the text and the span")
     rates = [math.log(len(words) / length) for _, length, words in spoken]
-    if len(rates) < 20:  # too few for a spread
+    if len(rates) < 20:  # too few to estimate the spread
         return
-    middle = statistics.median(rates)
-    spread = max(1.4826 * statistics.median(abs(rate - middle) for rate in rates), 0.05)
-    far = [
+    median = statistics.median(rates)
+    spread = max(1.4826 * statistics.median(abs(rate - median) for rate in rates), 0.05)
+    outliers = [
         row
         for (row, *_), rate in zip(spoken, rates, strict=True)
-        if abs(rate - middle) > RATE_OUTLIER_DEVIATIONS * spread
+        if abs(rate - median) > RATE_OUTLIER_DEVIATIONS * spread
     ]
-    if far:
-        usual = f"{math.exp(middle):.1f} characters a second are usual"
-        add(f"{_rows(far)} spoken oddly fast or slowly for the text ({usual}): do text and audio belong together?")
+    if outliers:
+        typical = f"typical: {math.exp(median):.1f} characters per second"
+        rows = _rows(outliers, "has", "have")
+        add(f"{rows} an unusual speaking rate ({typical}): text and audio may not match")
 
 
 def _warn_of_characters(add: Any, spoken: Iterable[tuple[int, float, str]], limits: InputLimits) -> None:
     known = limits.characters or set()
-    lacking: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
     rows, wrong_case = [], []
     for row, _, words in spoken:
         unknown = {letter for letter in words if letter not in known and not letter.isspace()}
@@ -203,15 +205,15 @@ def _warn_of_characters(add: Any, spoken: Iterable[tuple[int, float, str]], limi
         if other_case:
             wrong_case.append(row)
         if unknown - other_case:
-            lacking.update(unknown - other_case)
+            missing.update(unknown - other_case)
             rows.append(row)
     if wrong_case:
         letters = f"{limits.case} case" if limits.case else "letters"
         add(f"{_rows(wrong_case)} written in another case than the model's {letters}: change the text's case")
     if rows:
-        often = sorted(lacking, key=lambda letter: (-lacking[letter], letter))  # sets come in no order
+        often = sorted(missing, key=lambda letter: (-missing[letter], letter))  # sets have no order
         letters = " ".join(repr(letter) for letter in often[:20]) + (" …" if len(often) > 20 else "")
-        add(f"{_rows(rows)} written with characters that the model lacks ({letters}): spell them out or take them out")
+        add(f"{_rows(rows)} written with characters that the model lacks ({letters}): spell them out or remove them")
 
 
 def _warn_of_shared(add: Any, name: str, values: Sequence[str | None], splits: Sequence[str | None]) -> None:
@@ -224,17 +226,15 @@ def _warn_of_shared(add: Any, name: str, values: Sequence[str | None], splits: S
         return
     example = min(shared)
     advice = {
-        "speaker": "the WER of new speakers may be worse; data.split=ignore parts them by speaker",
-        "sentence": "the model hears the test's sentences in training; hold some sentences out",
+        "speaker": "the WER of new speakers may be higher; set data.split=ignore to split by speaker",
+        "sentence": "the model is trained on sentences of the test; hold some sentences out",
     }[name]
-    splits_of = ", ".join(sorted(shared[example]))
-    add(
-        f"{len(shared)} of {len(where)} {name}s stand in several splits (say '{example[:60]}' in {splits_of}): {advice}"
-    )
+    names = ", ".join(sorted(shared[example]))
+    add(f"{len(shared)} of {len(where)} {name}s are in several splits (e.g. '{example[:60]}' in {names}): {advice}")
 
 
-def _rows(rows: Sequence[int]) -> str:
-    return f"row {rows[0] + 1} is" if len(rows) == 1 else f"{len(rows)} rows ({_numbers(rows)}) are"
+def _rows(rows: Sequence[int], singular: str = "is", plural: str = "are") -> str:
+    return f"row {rows[0] + 1} {singular}" if len(rows) == 1 else f"{len(rows)} rows ({_numbers(rows)}) {plural}"
 
 
 def _groups(copies: Sequence[Sequence[int]]) -> str:
@@ -246,10 +246,12 @@ def _numbers(rows: Sequence[int], shown: int = MAX_ROWS_NAMED) -> str:
     return ", ".join(str(row + 1) for row in rows[:shown]) + (", …" if len(rows) > shown else "")
 
 
-def _totals(values: Sequence[str | None], measures: Sequence[UtteranceMeasurements]) -> dict[str, dict[str, float]]:
-    """Utterances and hours by value, the most hours first; nothing where the column is not there."""
+def _sum_by_value(
+    values: Sequence[str | None], measured: Sequence[UtteranceMeasurements]
+) -> dict[str, dict[str, float]]:
+    """Sum utterances and hours by value, most hours first; empty if there is no such column."""
     totals: dict[str, dict[str, float]] = {}
-    for value, one in zip(values, measures, strict=True):
+    for value, one in zip(values, measured, strict=True):
         if value is None:
             continue
         total = totals.setdefault(value or "(none)", {"utterances": 0, "hours": 0.0})

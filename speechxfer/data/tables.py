@@ -1,6 +1,6 @@
-"""CSV, TSV and JSONL tables as rows of strings, each mistake in them named by its line.
+"""CSV, TSV and JSONL tables as columns of strings; errors name the line.
 
-Cells stay what they are written as (speaker 0001 does not become 1): the csv module reads, nothing guesses types.
+Types are never inferred: speaker 0001 does not become 1.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from speechxfer.errors import Problems, UserError
 TABLE_DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
 Columns = dict[str, list[Any]]
 
-csv.field_size_limit(10_000_000)  # a long transcript is no reason to stop; an unclosed quote is found by `strict`
+csv.field_size_limit(10_000_000)  # for long transcripts; unclosed quotes are detected by `strict`
 
 
 def read_table(path: Path, audio_names: Collection[str] = ("audio",), *, quoted: bool = True) -> Columns:
-    """Columns of a table, every cell a string ("" where there is nothing).
+    """Read the columns of a table; every cell is a string ("" if missing).
 
-    audio_names: the columns by which the delimiter is told: a table with semicolons is read as what it is.
-    quoted: False takes quotation marks as text (Common Voice's TSV).
-    Raises UserError: not there, empty, not UTF-8, a row of another length than the header, broken JSON.
+    audio_names: names of the audio column; the delimiter that finds one of them in the header is used (e.g. semicolon).
+    quoted: if False, quotation marks are text (Common Voice's TSV).
+    Raises: UserError if the table is missing, empty or not UTF-8, if a row's length differs from the header's, or if
+    JSON is invalid.
     """
     text = read_utf8(path)
     if not text.strip():
-        raise UserError("the table is empty", where=str(path), fix="write a header line and one row an utterance")
+        raise UserError("the table is empty", where=str(path), fix="write a header line and one row per utterance")
     if TABLE_DELIMITERS.get(path.suffix.lower()) == "":
-        return _jsonl(path, text)
-    return _delimited(path, text, audio_names, quoted)
+        return _parse_jsonl(path, text)
+    return _parse_delimited(path, text, audio_names, quoted)
 
 
 def read_utf8(path: Path) -> str:
-    """A file's text: UTF-8, with or without BOM. Raises UserError naming the line that is not."""
+    """Read a UTF-8 file, with or without BOM. Raises UserError naming the first line that is not UTF-8."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -56,10 +57,10 @@ def read_utf8(path: Path) -> str:
         ) from None
 
 
-def _delimited(path: Path, text: str, audio_names: Collection[str], quoted: bool) -> Columns:
-    delimiter = _delimiter(path, text, audio_names)
+def _parse_delimited(path: Path, text: str, audio_names: Collection[str], quoted: bool) -> Columns:
+    delimiter = _detect_delimiter(path, text, audio_names)
     problems = Problems(f"{path}: rows that do not fit the header", fix="quote cells that hold the delimiter")
-    rows = _cells(path, text, delimiter, quoted)
+    rows = _iter_rows(path, text, delimiter, quoted)
     _, header = next(rows)
     names = [name.strip() for name in header]
     repeated = {name for name in names if name and names.count(name) > 1}
@@ -73,11 +74,12 @@ def _delimited(path: Path, text: str, audio_names: Collection[str], quoted: bool
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
     problems.raise_if_any()
-    return {name: column for name, column in zip(names, columns, strict=True) if name}  # nameless: pandas' index
+    # a column without a name is pandas' index
+    return {name: column for name, column in zip(names, columns, strict=True) if name}
 
 
-def _delimiter(path: Path, text: str, audio_names: Collection[str]) -> str:
-    """The suffix's delimiter, unless another one (and only it) finds the audio column in the header."""
+def _detect_delimiter(path: Path, text: str, audio_names: Collection[str]) -> str:
+    """Return the suffix's delimiter, unless only another one finds the audio column in the header."""
     usual = TABLE_DELIMITERS.get(path.suffix.lower(), ",")
     header = text.lstrip().splitlines()[0]
     for delimiter in (usual, ",", "\t", ";"):
@@ -87,8 +89,8 @@ def _delimiter(path: Path, text: str, audio_names: Collection[str]) -> str:
     return usual
 
 
-def _cells(path: Path, text: str, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every row that is not blank, the header first."""
+def _iter_rows(path: Path, text: str, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of each non-blank row, the header first."""
     lines = io.StringIO(text, newline="")
     if quoted:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -99,13 +101,13 @@ def _cells(path: Path, text: str, delimiter: str, quoted: bool) -> Iterator[tupl
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        fix = "a quotation mark inside a cell is written twice, and the cell is quoted"
+        fix = "double the quotation marks inside a cell, and quote the cell"
         raise UserError(f"line {reader.line_num} cannot be read ({error})", where=str(path), fix=fix) from None
 
 
-def _jsonl(path: Path, text: str) -> Columns:
+def _parse_jsonl(path: Path, text: str) -> Columns:
     rows: list[dict[str, Any]] = []
-    problems = Problems(f"{path}: lines that are not JSON objects", fix="write one JSON object a line")
+    problems = Problems(f"{path}: lines that are not JSON objects", fix="write one JSON object per line")
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -117,28 +119,28 @@ def _jsonl(path: Path, text: str) -> Columns:
         if isinstance(row, dict):
             rows.append(row)
         else:
-            problems.add(f"line {number}: a {type(row).__name__}, not an object")
+            problems.add(f"line {number}: {type(row).__name__} instead of an object")
     problems.raise_if_any()
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {name: [cell_to_string(row.get(name)) for row in rows] for name in names}
 
 
 def cell_to_string(value: Any) -> str:
-    """A cell's value as the string that a CSV would hold: "" for nothing, JSON for lists and objects."""
+    """Convert a cell to the string that a CSV holds: "" for None, JSON for lists and objects."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def cell_to_json(value: Any) -> Any:
-    """A cell's value as JSON can hold it: parquet holds dates, and numbers that are none."""
+    """Convert a cell to a JSON value: dates (parquet has them) become strings, NaN and infinity None."""
     if value is None or isinstance(value, str):
         return value
     return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Write rows as CSV (TSV, JSONL by suffix), UTF-8 with plain newlines; a row's missing cell is empty."""
+    """Write rows as CSV (or TSV, JSONL by suffix), UTF-8 with LF; a missing cell is empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     delimiter = TABLE_DELIMITERS.get(path.suffix.lower(), ",")
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -151,4 +153,5 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[s
         plain.writerow(names)
         for row in rows:
             cells = [cell_to_string(row.get(name)) for name in names]
-            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)  # csv leaves \r bare
+            # csv does not quote a carriage return by itself
+            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)

@@ -1,4 +1,4 @@
-"""The rows that training and evaluation cannot use: audio decoded once, texts counted, before any work."""
+"""Finds the rows that training and evaluation cannot use, before any work: audio is decoded, texts are tokenized."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, Literal
 import datasets
 
 from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, measure_duration, name_row_in_error
-from speechxfer.data.parallel import RowProgress, map_rows
+from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.errors import UserError
 
-SILENT_PROBLEM = ("is silent", "listen to it: a muted microphone, or the wrong cut")  # the problem, and what to do
+SILENT_PROBLEM = ("is silent", "check for a muted microphone or a wrong 'start' and 'end'")  # problem, fix
 
 
 @dataclass(frozen=True)
 class InputLimits:
-    """What a model can take; None is no limit.
+    """Input limits of a model; None is no limit.
 
-    max_seconds: longest audio (Whisper: 30). max_tokens: longest text, counted by `count_tokens`.
-    characters: what a CTC vocabulary can write, and case: the letters it has. frames_per_second: of CTC emissions.
-    taught: how a text is written when it is learnt, where that is not as it stands. silence: seconds put before and
-    after each utterance.
+    max_seconds: maximum duration (Whisper: 30). max_tokens: maximum length of a text, counted by `count_tokens`.
+    characters: those of a CTC vocabulary; case: of its letters. frames_per_second: of CTC emissions.
+    target_normaliser: applied to a text before it becomes a target. pad_silence: seconds of silence before and after
+    each utterance.
     """
 
     max_seconds: float | None = None
@@ -38,7 +38,7 @@ class InputLimits:
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """A row that cannot be used. index: 0-based in the data set looked at, which may be a part of a table."""
+    """A row that cannot be used. index: 0-based in the checked data set, which may be a split of a table."""
 
     index: int
     id: str
@@ -54,13 +54,14 @@ def find_invalid_rows(
     *,
     text: str | None = "text",
     limits: InputLimits | None = None,
-    progress: RowProgress | None = None,
+    progress: RowsDoneCallback | None = None,
 ) -> list[InvalidRow]:
-    """Every row whose audio is unreadable, missing, silent or too long, or whose text is empty or does not fit.
+    """Find the rows whose audio is missing, unreadable, silent or too long, or whose text is empty or does not fit.
 
-    text: the column that training reads (`text`, `label`), None where none is needed. What is not too long is decoded:
-    damage inside a file, which its header does not show, would end a training in its first epoch. Silence may have a
-    label; with a text it teaches words that are not there.
+    Audio that is not too long is decoded: damage that the header does not show would abort training in the first epoch.
+    Silent audio is accepted with a label, but not with a text, which would train the model to hallucinate.
+
+    text: the column that training reads (`text` or `label`), or None.
     """
     limits = limits or InputLimits()
 
@@ -77,25 +78,25 @@ def find_invalid_rows(
 
     durations = map_rows(dataset, ["id", "audio", "path", "bytes", "start", "end"], measure, progress)
     texts = [None] * len(dataset) if text is None else [str(words or "") for words in dataset[text]]
-    found = []
+    invalid = []
     for index, (name, words, duration) in enumerate(zip(dataset["id"], texts, durations, strict=True)):
         if isinstance(duration, UserError):
-            found.append(InvalidRow(index, name, duration.problem, duration.fix or ""))
+            invalid.append(InvalidRow(index, name, duration.problem, duration.fix or ""))
             continue
-        misfit = check_utterance(duration, words, limits)  # not in a thread: tokenizers may not be shared
-        if misfit:
-            found.append(InvalidRow(index, name, *misfit))
-    return found
+        problem = check_utterance(duration, words, limits)  # not in a thread: tokenizers are not thread-safe
+        if problem:
+            invalid.append(InvalidRow(index, name, *problem))
+    return invalid
 
 
 def check_utterance(length: float, text: str | None, limits: InputLimits) -> tuple[str, str] | None:
-    """(problem, fix) where `length` seconds of readable audio with `text` cannot be used under `limits`."""
+    """Return (problem, fix) if `length` seconds of readable audio with `text` violate `limits`."""
     if limits.max_seconds is not None and length > limits.max_seconds:
         return f"lasts {length:.1f} s; the model takes {limits.max_seconds:g} s", "cut it with 'start' and 'end'"
     if text is None:
         return None
     if not text.strip():
-        return "its text is empty", "write what is said, or leave the row out"
+        return "its text is empty", "write the transcript, or leave the row out"
     text = text if limits.target_normaliser is None else limits.target_normaliser(text)
     if limits.max_tokens is not None and limits.count_tokens is not None:
         tokens = limits.count_tokens(text)
@@ -105,11 +106,14 @@ def check_utterance(length: float, text: str | None, limits: InputLimits) -> tup
         frames, needed = int((length + 2 * limits.pad_silence) * limits.frames_per_second), count_min_ctc_frames(text)
         if frames < needed:
             problem = f"is too short for its text: {frames} frames, CTC needs {needed}"
-            return problem, "the text or the cut is likely wrong: listen to it"
+            return problem, "check the text, and 'start' and 'end'"
     return None
 
 
 def count_min_ctc_frames(text: str) -> int:
-    """Fewest frames that CTC can write `text` in: one a character, a blank between equal neighbours (Graves 2006)."""
+    """Return the minimum number of CTC frames for `text`: one per character, plus a blank between equal neighbours.
+
+    Graves et al. 2006.
+    """
     text = " ".join(text.split())
     return len(text) + sum(a == b for a, b in itertools.pairwise(text))

@@ -60,7 +60,7 @@ def test_a_row_may_have_several_errors(corpus: Corpus) -> None:
     assert [(bad.index, bad.problem) for bad in found.errors] == [
         (0, "no such file"),
         (0, "its text is empty"),
-        (1, "its id stands in row 1 too"),
+        (1, "duplicate id, also in row 1"),
     ]
     assert found.usable == []
 
@@ -70,7 +70,7 @@ def test_copies_by_content_across_formats_and_splits(corpus: Corpus, tmp_path: P
     samples, rate = soundfile.read(tmp_path / "audio/000.wav", dtype="int16")
     soundfile.write(tmp_path / "audio/003.wav", samples, rate, format="FLAC", subtype="PCM_16")
     found = look(table)
-    assert "keep one of each" in warning(found, "the same audio stands in several rows (rows 1, 4)")
+    assert "keep one of each" in warning(found, "the same audio is in several rows (rows 1, 4)")
     assert "the test is not held out" in warning(found, "in several splits (rows 1, 4)")
     assert "all but one are wrong" in warning(found, "different texts (rows 1, 4)")
 
@@ -84,9 +84,9 @@ def test_cuts_of_one_file_are_not_copies(tmp_path: Path) -> None:
 def test_speakers_and_sentences_in_several_splits(corpus: Corpus) -> None:
     table = corpus(3, 2, split=lambda n: "test" if n in (1, 2) else "train")
     found = look(table)
-    assert warning(found, "speakers stand in several splits").startswith("2 of 3 speakers")
+    assert warning(found, "speakers are in several splits").startswith("2 of 3 speakers")
     table.write_text(table.read_text().replace("word 2", "WORD  0"))
-    assert "1 of 5 sentences stand in several splits (say 'word 0' in test, train)" in warning(look(table), "sentences")
+    assert "1 of 5 sentences are in several splits (e.g. 'word 0' in test, train)" in warning(look(table), "sentences")
 
 
 def test_what_the_vocabulary_lacks(corpus: Corpus) -> None:
@@ -123,7 +123,7 @@ def test_outliers_in_characters_a_second(tmp_path: Path) -> None:
         lines.append(f"{number}.wav,{'a' * letters},s")
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     found = look(tmp_path / "t.csv")
-    assert warning(found, "oddly fast or slowly").startswith("2 rows (8, 42) are spoken")
+    assert warning(found, "unusual speaking rate").startswith("2 rows (8, 42) have")
     assert math.isfinite(found.hours)
 
 

@@ -55,14 +55,18 @@ class TestSpeed:
         assert {len(augment(tone(500, 1), rng)) for _ in range(40)} == {20_000, 16_000, 12_800}
 
     def test_a_slowed_utterance_stays_under_the_longest(self):
-        augment = WaveformAugmenter(recipe.AugmentConfig(speed=[0.5]), longest=30 * RATE)
+        augment = WaveformAugmenter(recipe.AugmentConfig(speed=[0.5]), max_samples=30 * RATE)
         long, short = noise(16), noise(15)
         assert augment(long, np.random.default_rng(0)) is long
         assert len(augment(short, np.random.default_rng(0))) == 30 * RATE
 
     def test_quickening_needs_no_limit(self):
         assert (
-            len(WaveformAugmenter(recipe.AugmentConfig(speed=[2.0]), longest=RATE)(noise(4), np.random.default_rng(0)))
+            len(
+                WaveformAugmenter(recipe.AugmentConfig(speed=[2.0]), max_samples=RATE)(
+                    noise(4), np.random.default_rng(0)
+                )
+            )
             == 2 * RATE
         )
 

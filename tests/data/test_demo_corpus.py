@@ -169,7 +169,7 @@ class TestOtherPeoplesFiles:
         path = tmp_path / "corpus" / name
         path.parent.mkdir(parents=True)
         path.write_text("mine")
-        with pytest.raises(UserError, match="not the demonstration's corpus"):
+        with pytest.raises(UserError, match="not part of the demo corpus"):
             write_demo_corpus(tmp_path / "corpus")
         assert contents(tmp_path / "corpus") == {name: b"mine"}
 

@@ -39,7 +39,7 @@ def test_what_is_no_voice(tmp_path: Path) -> None:
         find_piper_voices(str(tmp_path))
     damaged = voice(tmp_path)
     damaged.with_name(damaged.name + ".json").write_text("{}")
-    with pytest.raises(UserError, match="no configuration of a Piper voice"):
+    with pytest.raises(UserError, match="not a configuration of a Piper voice"):
         get_voice_language(damaged)
 
 

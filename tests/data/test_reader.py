@@ -103,7 +103,7 @@ def test_ids_and_cuts(tmp_path: Path) -> None:
         ("t.csv", b"audio,text,start\na.wav,hi,soon\nb.wav,ho,nan\n", "row 1: start is 'soon'"),
         ("t.csv", b"audio,text,start\na.wav,hi,soon\nb.wav,ho,nan\n", "row 2: start is 'nan'"),
         ("t.jsonl", b'{"audio": "a.wav"}\n{"audio": \n', "line 2: "),
-        ("t.jsonl", b'["a.wav"]\n', "line 1: a list, not an object"),
+        ("t.jsonl", b'["a.wav"]\n', "line 1: list instead of an object"),
         ("t.parquet", b"PAR1 not really", "is not readable parquet"),
         ("t.wav", b"RIFF", "is not DATA"),
         ("t.xlsx", b"PK", "is not DATA"),
@@ -120,10 +120,10 @@ def test_broken_tables_are_named(tmp_path: Path, name: str, content: bytes, mess
 def test_absent_and_unknown_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         read(tmp_path / "nowhere.csv")
-    with pytest.raises(UserError, match=r"holds no metadata.csv"):
+    with pytest.raises(UserError, match=r"has no metadata.csv"):
         read(tmp_path)
     table(tmp_path, "audio\na.wav\n", "train.csv")
-    with pytest.raises(UserError, match=r"give the table itself, say .*train.csv"):
+    with pytest.raises(UserError, match=r"give the table itself, e.g. .*train.csv"):
         read(tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_kaldi_never_runs_a_command(tmp_path: Path) -> None:
     kaldi(tmp_path, wav_scp=f"u1 touch {trap} |\nu2 | touch {trap}\nu3 raw.ark:1234\nu4 a.wav\n")
     with pytest.raises(UserError) as caught:
         read(tmp_path)
-    assert "entry 1 (u1) is a piped command, which is never run" in str(caught.value)
+    assert "entry 1 (u1) is a piped command, which is never executed" in str(caught.value)
     assert "entry 2 (u2) is a piped command" in str(caught.value)
     assert "entry 3 (u3) is in a Kaldi archive" in str(caught.value)
     assert not trap.exists()
@@ -210,7 +210,7 @@ def test_kaldi_never_runs_a_command(tmp_path: Path) -> None:
         ({"text": "u1 A\nu9 B\n"}, "1 utterances have no audio: u9"),
         ({"segments": "s u9 0 1\n"}, "wav.scp has no recording 'u9'"),
         ({"segments": "s u1 0\n"}, "expected '<utterance> <recording> <start> <end>'"),
-        ({"wav_scp": "u1 a.wav\nu1 b.wav\n"}, "line 2: 'u1' stands twice"),
+        ({"wav_scp": "u1 a.wav\nu1 b.wav\n"}, "line 2: duplicate 'u1'"),
         ({"wav_scp": "u1\n"}, "names no file"),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_hub_that_does_not_answer_is_a_users_mistake(monkeypatch: pytest.Monke
         raise ConnectionError("no route to the hub")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
-    with pytest.raises(UserError, match=r"hub:owner/name: the hub does not give it \(no route"):
+    with pytest.raises(UserError, match=r"hub:owner/name: cannot be downloaded from the hub \(no route"):
         read("hub:owner/name")
 
 

@@ -54,16 +54,18 @@ def test_a_short_file_is_one_cut_and_what_others_load(tmp_path: Path, suffix: st
         pytest.skip("Opus has no such rate")
     stereo = np.stack([sound(2.5, -20, 1, rate), sound(2.5, -25, 2, rate)], axis=1)
     row = write(tmp_path / f"a{suffix}", stereo, rate)
-    (cut,) = segment_audio(row, longest=1, whole=3)
+    (cut,) = segment_audio(row, max_seconds=1, max_single_seconds=3)
     assert cut.is_whole and (cut.start, cut.end) == (0, pytest.approx(2.5, abs=0.08))  # MP3 pads
     np.testing.assert_array_equal(cut.waveform, audio.load_waveform(row))
     assert cut.waveform.dtype == np.float32
     embedded = {"audio": "a", "path": "", "bytes": Path(row["path"]).read_bytes()}
-    np.testing.assert_array_equal(next(segment_audio(embedded, longest=1, whole=3)).waveform, cut.waveform)
+    np.testing.assert_array_equal(
+        next(segment_audio(embedded, max_seconds=1, max_single_seconds=3)).waveform, cut.waveform
+    )
 
 
 def test_silence_alone_is_one_cut_where_it_is_short(tmp_path: Path) -> None:
-    (cut,) = segment_audio(write(tmp_path / "a.wav", np.zeros(3 * RATE)), longest=3)
+    (cut,) = segment_audio(write(tmp_path / "a.wav", np.zeros(3 * RATE)), max_seconds=3)
     assert cut.is_whole and len(cut.waveform) == 3 * RATE
 
 
@@ -71,7 +73,7 @@ def test_cuts_lie_in_the_pauses_and_lose_nothing(tmp_path: Path) -> None:
     pauses = [(3.0, 3.4), (7.0, 7.5), (9.5, 9.8), (12.0, 12.4), (16.0, 16.5), (20.0, 20.4)]
     edges = [0.0, *itertools.chain(*pauses), 24.0]
     samples = talk(list(zip(edges[::2], edges[1::2], strict=True)), 24.0)
-    found = list(segment_audio(write(tmp_path / "a.wav", samples), longest=6.0, whole=8.0))
+    found = list(segment_audio(write(tmp_path / "a.wav", samples), max_seconds=6.0, max_single_seconds=8.0))
     assert len(found) > 3 and not any(cut.is_whole for cut in found)
     np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), samples)
     assert found[0].start == 0 and found[-1].end == 24.0
@@ -88,7 +90,7 @@ def test_whatever_the_pauses_no_cut_is_too_long_nor_the_last_a_snippet(tmp_path:
     length = float(edges[-1]) + rng.uniform(0, 5)
     samples = talk(list(zip(edges[::2], edges[1::2], strict=True)), length)
     row = write(tmp_path / "a.wav", samples)
-    found = list(segment_audio(row, longest=5.0))
+    found = list(segment_audio(row, max_seconds=5.0))
     assert max(cut.end - cut.start for cut in found) <= 5.0
     assert min(cut.end - cut.start for cut in found) >= 0.99
     np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), samples)
@@ -98,22 +100,22 @@ def test_the_quietest_point_is_taken_and_a_short_dip_is_none(tmp_path: Path) -> 
     # a stop consonant's 60 ms of silence at 8 s, a pause of 0.4 s in a louder room at 6.5 s
     samples = talk([(0, 6.5), (6.9, 8.0), (8.06, 20.0)], 20.0, floor=-90)
     samples[round(6.5 * RATE) : round(6.9 * RATE)] += sound(0.4, -45, seed=9)
-    first = next(segment_audio(write(tmp_path / "a.wav", samples), longest=10.0))
+    first = next(segment_audio(write(tmp_path / "a.wav", samples), max_seconds=10.0))
     assert 6.5 < first.end < 6.9
 
 
 def test_a_pause_that_ends_where_the_search_begins_is_taken_in_its_middle(tmp_path: Path) -> None:
-    first = next(segment_audio(write(tmp_path / "a.wav", talk([(0, 4.6), (5.05, 20)], 20.0)), longest=10.0))
+    first = next(segment_audio(write(tmp_path / "a.wav", talk([(0, 4.6), (5.05, 20)], 20.0)), max_seconds=10.0))
     assert 4.65 < first.end < 5
 
 
 def test_where_decoding_stops_for_breath_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = talk([(0.5, 4), (4.3, 9), (14, 19), (19.2, 30)], 31.0, floor=-np.inf)
     row = write(tmp_path / "a.flac", samples)
-    expected = list(segment_audio(row, longest=5.0))
+    expected = list(segment_audio(row, max_seconds=5.0))
     for block in (777, 16_000, 1_000_000):
         monkeypatch.setattr(segmentation, "DECODE_BLOCK_SAMPLES", block)
-        found = list(segment_audio(row, longest=5.0))
+        found = list(segment_audio(row, max_seconds=5.0))
         assert times(found) == times(expected)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one.waveform, other.waveform)
@@ -122,7 +124,7 @@ def test_where_decoding_stops_for_breath_does_not_matter(tmp_path: Path, monkeyp
 def test_silence_is_left_out_and_every_sound_is_in_a_cut(tmp_path: Path) -> None:
     spans = [(6.0, 8.0), (8.9, 10.0), (17.0, 18.0), (40.0, 47.0), (60.0, 60.2)]
     row = write(tmp_path / "a.wav", talk(spans, 75.0, floor=-np.inf))
-    found = list(segment_audio(row, longest=5.0))
+    found = list(segment_audio(row, max_seconds=5.0))
     for start, end in spans:
         heard = sum(max(0.0, min(end, cut.end) - max(start, cut.start)) for cut in found)
         assert heard == pytest.approx(end - start, abs=1e-6)
@@ -143,30 +145,30 @@ def test_silence_is_left_out_and_every_sound_is_in_a_cut(tmp_path: Path) -> None
 )
 def test_what_is_silence(tmp_path: Path, what: str, level: float, floor: float, left_out: bool) -> None:
     row = write(tmp_path / "a.wav", talk([(0, 4), (24, 28)], 28.0, level=level, floor=floor))
-    kept = sum(cut.end - cut.start for cut in segment_audio(row, longest=5.0))
+    kept = sum(cut.end - cut.start for cut in segment_audio(row, max_seconds=5.0))
     assert kept == pytest.approx(8.3 if left_out else 28.0, abs=0.1), what
 
 
 def test_a_speaker_far_from_the_microphone_is_heard(tmp_path: Path) -> None:
     near, far = talk([(0, 5)], 20.0, level=-20, floor=-90), talk([(10, 15)], 20.0, level=-55, floor=-np.inf)
-    found = list(segment_audio(write(tmp_path / "a.wav", near + far), longest=6.0))
+    found = list(segment_audio(write(tmp_path / "a.wav", near + far), max_seconds=6.0))
     assert any(cut.start <= 10 and cut.end >= 15 for cut in found)
 
 
 def test_a_constant_offset_is_no_sound(tmp_path: Path) -> None:
     row = write(tmp_path / "a.wav", talk([(0, 4)], 20.0, floor=-np.inf) + 0.2)
-    assert sum(cut.end - cut.start for cut in segment_audio(row, longest=5.0)) == pytest.approx(4.15, abs=0.05)
+    assert sum(cut.end - cut.start for cut in segment_audio(row, max_seconds=5.0)) == pytest.approx(4.15, abs=0.05)
 
 
 def test_a_long_file_of_nothing_has_no_cut(tmp_path: Path) -> None:
-    assert list(segment_audio(write(tmp_path / "a.flac", np.zeros(20 * RATE)), longest=5.0)) == []
+    assert list(segment_audio(write(tmp_path / "a.flac", np.zeros(20 * RATE)), max_seconds=5.0)) == []
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".ogg", ".opus", ".mp3"])
 def test_cuts_of_compressed_files_are_slices_of_the_whole(tmp_path: Path, suffix: str) -> None:
     row = write(tmp_path / f"a{suffix}", talk([(0, 3), (3.4, 8), (8.4, 13)], 13.0, floor=-45))
     whole = audio.load_waveform(row)
-    found = list(segment_audio(row, longest=5.0))
+    found = list(segment_audio(row, max_seconds=5.0))
     assert len(found) >= 3
     for cut in found:
         np.testing.assert_allclose(cut.waveform, whole[round(cut.start * RATE) : round(cut.end * RATE)], atol=1e-4)
@@ -176,7 +178,7 @@ def test_another_rate_is_cut_in_its_own_and_resampled(tmp_path: Path) -> None:
     samples = np.repeat(talk([(0, 3), (3.4, 8), (8.4, 13)], 13.0, floor=-45), 3)  # 48 kHz
     row = write(tmp_path / "a.wav", np.stack([samples, samples / 2], axis=1), 48_000)
     whole = audio.load_waveform(row)
-    for cut in segment_audio(row, longest=5.0):
+    for cut in segment_audio(row, max_seconds=5.0):
         assert len(cut.waveform) == pytest.approx((cut.end - cut.start) * RATE, abs=1)
         inside = cut.waveform[100:-100]  # the filter meets the cut's own edge
         begin = cut.start * RATE
@@ -188,11 +190,11 @@ def test_another_rate_is_cut_in_its_own_and_resampled(tmp_path: Path) -> None:
 def test_a_stretch_of_a_file_has_the_files_times(tmp_path: Path, suffix: str) -> None:
     samples = talk([(0, 7), (7.4, 12), (12.4, 20)], 20.0)
     row = write(tmp_path / f"a{suffix}", samples) | {"start": 5.0, "end": 18.0}
-    found = list(segment_audio(row, longest=5.0))
+    found = list(segment_audio(row, max_seconds=5.0))
     assert found[0].start == 5.0 and found[-1].end == pytest.approx(18.0)
     assert 7 < found[0].end < 7.4
     np.testing.assert_allclose(np.concatenate([cut.waveform for cut in found]), audio.load_waveform(row), atol=1e-4)
-    (short,) = segment_audio(row | {"end": 6.5}, longest=5.0)
+    (short,) = segment_audio(row | {"end": 6.5}, max_seconds=5.0)
     assert short.is_whole and (short.start, short.end) == (5.0, 6.5)
     np.testing.assert_array_equal(short.waveform, audio.load_waveform(row | {"end": 6.5}))
 
@@ -206,7 +208,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
                 file.write(np.stack([piece, piece], axis=1))
         row = {"audio": "a", "path": str(tmp_path / f"{times_as_long}.flac")}
         tracemalloc.start()
-        seconds = sum(cut.end - cut.start for cut in segment_audio(row, longest=10.0, whole=12.0))
+        seconds = sum(cut.end - cut.start for cut in segment_audio(row, max_seconds=10.0, max_single_seconds=12.0))
         peaks[times_as_long] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert seconds == pytest.approx(5 * times_as_long * len(piece) / 44_100)  # 54 s, and 9 minutes
@@ -220,7 +222,7 @@ def test_a_damaged_file_is_named_as_in_the_table(tmp_path: Path, suffix: str) ->
     data = Path(row["path"]).read_bytes()
     Path(row["path"]).write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match="as/in/the/table: is truncated or damaged"):
-        list(segment_audio(row, longest=5.0))
+        list(segment_audio(row, max_seconds=5.0))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path, content: bytes | None, messag
     if content is not None:
         (tmp_path / "a.wav").write_bytes(content)
     row = {"audio": "a.wav", "path": str(tmp_path / "a.wav")}
-    for ask in (lambda: list(segment_audio(row, longest=5.0)), lambda: get_header_duration(row)):
+    for ask in (lambda: list(segment_audio(row, max_seconds=5.0)), lambda: get_header_duration(row)):
         with pytest.raises(UserError, match=f"a.wav: .*{message}"):
             ask()
 
@@ -238,7 +240,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path, content: bytes | None, messag
 def test_a_stretch_beyond_the_end(tmp_path: Path) -> None:
     row = write(tmp_path / "a.wav", talk([(0, 8)], 8.0)) | {"start": 1.0, "end": 9.0}
     with pytest.raises(UserError, match="after the file's end"):
-        list(segment_audio(row, longest=5.0))
+        list(segment_audio(row, max_seconds=5.0))
 
 
 def write_m4a(path: Path, samples: np.ndarray) -> dict[str, str]:
@@ -256,27 +258,27 @@ def test_m4a_in_a_stream(tmp_path: Path) -> None:
     row = write_m4a(tmp_path / "a.m4a", talk([(0, 3), (3.5, 8), (8.5, 13)], 13.0, floor=-45))
     assert get_header_duration(row) == pytest.approx(13, abs=0.2)
     whole = audio.load_waveform(row)
-    (cut,) = segment_audio(row, longest=20.0)
+    (cut,) = segment_audio(row, max_seconds=20.0)
     np.testing.assert_array_equal(cut.waveform, whole)
-    found = list(segment_audio(row, longest=5.0))
+    found = list(segment_audio(row, max_seconds=5.0))
     np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), whole)
     assert 3 < found[0].end < 3.6
     part = row | {"start": 4.0, "end": 12.0}
     assert get_header_duration(part) == pytest.approx(8.0)
-    found = list(segment_audio(part, longest=5.0))
+    found = list(segment_audio(part, max_seconds=5.0))
     np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), audio.load_waveform(part))
     with pytest.raises(UserError, match=r"a.m4a: the cut ends at 20 s, after the file's end"):
-        list(segment_audio(row | {"start": 4.0, "end": 20.0}, longest=5.0))
+        list(segment_audio(row | {"start": 4.0, "end": 20.0}, max_seconds=5.0))
     data = Path(row["path"]).read_bytes()
     with pytest.raises(UserError, match="truncated or damaged"):
-        list(segment_audio({"audio": "a", "path": "", "bytes": data[: len(data) // 3]}, longest=5.0))
+        list(segment_audio({"audio": "a", "path": "", "bytes": data[: len(data) // 3]}, max_seconds=5.0))
 
 
 def test_m4a_without_av_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     row = {"audio": "a.m4a", "path": str(tmp_path / "a.m4a")}
-    for ask in (lambda: list(segment_audio(row, longest=5.0)), lambda: get_header_duration(row)):
+    for ask in (lambda: list(segment_audio(row, max_seconds=5.0)), lambda: get_header_duration(row)):
         with pytest.raises((UserError, MissingExtraError), match=r"a.m4a.*'av'[\s\S]*speechxfer\[av\]"):
             ask()
 

@@ -72,7 +72,7 @@ def test_the_split_column(tmp_path: Path) -> None:
     made = make_splits(source)
     assert [len(part) for part in (made.train, made.dev, made.test)] == [6, 2, 2]
     assert set(made.dev["split"]) == {"validation"}
-    assert made.warnings == ["2 rows are in no part: their split is other, not train, dev or test"]
+    assert made.warnings == ["2 rows are in no split: their split is other, not train, dev or test"]
     assert make_splits(source, split="ignore").split_info["test"]["from"].startswith("carved: 2 of 12")
 
 
@@ -87,7 +87,7 @@ def test_dev_is_carved_from_train_where_split_gives_none(tmp_path: Path) -> None
 
 def test_a_split_column_of_other_words_is_not_looked_at(tmp_path: Path) -> None:
     made = make_splits(table(tmp_path / "t.csv", rows_of(10, 1, split=lambda n: "left" if n % 2 else "right")))
-    assert made.warnings == ["the column 'split' holds neither train, dev nor test: it was not looked at"]
+    assert made.warnings == ["the column 'split' holds neither train, dev nor test: it was ignored"]
     assert len(made.train) + len(made.dev) + len(made.test) == 10
 
 
@@ -107,7 +107,7 @@ def test_column_values(tmp_path: Path) -> None:
         ({"test": "speeker=003"}, r"no column 'speeker' \(did you mean 'speaker'\?\)"),
         ({"test": "speaker=3"}, "no row of .* has speaker '3'"),
         ({"dev": "speaker=001", "test": "speaker=001,002"}, "take the same rows"),
-        ({"dev": "speaker=000,001,002", "test": "speaker=003"}, "the train part has no rows"),
+        ({"dev": "speaker=000,001,002", "test": "speaker=003"}, "the train split has no rows"),
         ({"test": "nowhere.csv"}, r"^data\.test=nowhere\.csv: no such file or folder"),
         ({"dev": "0.1"}, r"(?s)^data\.dev=0\.1: no such.*auto takes 10% of those in data\.train"),
         ({"test": "20%"}, r"(?s)^data\.test=20%: no such.*auto takes 20%"),
@@ -122,9 +122,7 @@ def test_what_cannot_be_parted(tmp_path: Path, asked: dict, message: str) -> Non
 
 
 def test_too_few_rows(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"(?s)2 utterances are too few for 3 parts.*name data.dev and data.test yourself"
-    ):
+    with pytest.raises(UserError, match=r"(?s)2 utterances are too few for 3 splits.*set data.dev and data.test"):
         make_splits(table(tmp_path / "t.csv", rows_of(2, 1)))
 
 
@@ -144,7 +142,7 @@ def test_rows_of_train_that_stand_in_test_are_not_trained_on(tmp_path: Path) -> 
     train, test = table(tmp_path / "all.csv", rows), table(tmp_path / "test.csv", rows[:4])
     made = make_splits(train, test=test)
     assert not set(made.test["id"]) & (set(made.train["id"]) | set(made.dev["id"]))
-    assert any("4 rows of data.train stand in dev or test too" in warning for warning in made.warnings)
+    assert any("4 rows of data.train are also in dev or test" in warning for warning in made.warnings)
     with pytest.raises(UserError, match="share 4 utterances"):
         make_splits(train, test, test)
 
@@ -159,7 +157,7 @@ def test_shared_speakers_are_warned_about(tmp_path: Path) -> None:
 def test_no_speaker_column(tmp_path: Path) -> None:
     rows = [{"audio": f"{n}.wav", "split": ("train", "dev", "test")[n % 3]} for n in range(30)]
     made = make_splits(table(tmp_path / "t.csv", rows))
-    assert made.warnings == ["there is no column 'speaker': speakers may leak between the parts"]
+    assert made.warnings == ["there is no column 'speaker': speakers may leak between the splits"]
     made = make_splits(table(tmp_path / "t.csv", rows), split="ignore")
     assert (len(made.test), len(made.dev)) == (6, 3)
     assert len(made.warnings) == 1
@@ -169,7 +167,7 @@ def test_no_speaker_column(tmp_path: Path) -> None:
 def test_too_few_speakers_are_carved_by_utterance(tmp_path: Path) -> None:
     made = make_splits(table(tmp_path / "t.csv", rows_of(2, 10)))
     assert (len(made.train), len(made.dev), len(made.test)) == (14, 2, 4)
-    assert "2 values of 'speaker' are too few for 3 parts" in made.warnings[0]
+    assert "2 values of 'speaker' are too few for 3 splits" in made.warnings[0]
 
 
 def test_rows_without_speaker_stay_in_train(tmp_path: Path) -> None:

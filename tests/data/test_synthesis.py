@@ -73,9 +73,9 @@ class TestFreshState:
             hashlib.sha256(synthesize_espeak(KETTLE, variant=variant)[0].tobytes()).hexdigest() for variant in VOICES
         ]
         code = (
-            "import hashlib, sys\nfrom speechxfer.data.synthesis import speak\n"
+            "import hashlib, sys\nfrom speechxfer.data.synthesis import synthesize_espeak\n"
             f"for variant in reversed({VOICES!r}):\n"
-            f"    print(hashlib.sha256(speak({KETTLE!r}, variant=variant)[0].tobytes()).hexdigest())"
+            f"    print(hashlib.sha256(synthesize_espeak({KETTLE!r}, variant=variant)[0].tobytes()).hexdigest())"
         )
         there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
         assert there[::-1] == here
