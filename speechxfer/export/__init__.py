@@ -1,4 +1,4 @@
-"""A model leaves the toolkit: as plain transformers or faster-whisper open it, each proven equal on request."""
+"""Export to transformers, CTranslate2 and ONNX, with an optional parity check."""
 
 from speechxfer.export.exporter import QUANTIZATIONS, ExportResult, export_model
 from speechxfer.export.parity import ParityResult

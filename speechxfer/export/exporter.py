@@ -1,11 +1,10 @@
-"""Writes a model as another library opens it: `transformers`, `ctranslate2` (which faster-whisper runs), or `onnx`."""
+"""Exports a model in the format of another library: `transformers`, `ctranslate2` (for faster-whisper) or `onnx`."""
 
 from __future__ import annotations
 
 import copy
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,20 +24,21 @@ from speechxfer.heads.whisper_ctc import WhisperForCTC
 from speechxfer.models import ModelSettings, SpeechModel, load
 from speechxfer.models.base import make_readable
 from speechxfer.models.seq2seq import WhisperRecogniser, is_multilingual
+from speechxfer.progress import ProgressCallback
 
-# what each form can hold its weights as; the first is the default
+# number types of the weights in each format; the first is the default
 QUANTIZATIONS = {
     "transformers": ("float32", "float16"),
     "ctranslate2": ("float32", "float16", "int8"),
     "onnx": ("float32", "int8"),
 }
-_PACKAGES = {"transformers": [], "ctranslate2": ["ctranslate2"], "onnx": ["onnx", "onnxruntime"]}  # of the extra
-_FOR_FASTER_WHISPER = ["tokenizer.json", "preprocessor_config.json"]  # beside what CTranslate2 writes itself
+_REQUIRED_PACKAGES = {"transformers": [], "ctranslate2": ["ctranslate2"], "onnx": ["onnx", "onnxruntime"]}
+_FASTER_WHISPER_FILES = ["tokenizer.json", "preprocessor_config.json"]  # not written by CTranslate2's converter
 
 
 @dataclass
 class ExportResult:
-    """What `export_model` wrote. files: name to bytes. proof: where utterances were given. warnings: for the user."""
+    """Result of `export_model`. files: name to size in bytes; parity: None without a check."""
 
     output: Path
     files: dict[str, int]
@@ -55,14 +55,25 @@ def export_model(
     language: str | None = None,
     check: Dataset | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ExportResult:
-    """Write MODEL to `output` in another library's form; the folder appears whole or not at all.
+    """Export a model to the folder `output` in the format of another library.
 
-    to: a key of QUANTIZATIONS, whose values say what `quantization` may be. language: of a multilingual Whisper.
-    check: utterances on which the exported model is compared with ours (see `ParityResult`); a proof that falls short is
-    returned, not raised. overwrite: replace a model that lies in `output`.
-    Raises UserError for a model that the form cannot hold, and rather than lose anyone's files.
+    The folder is written atomically: it appears complete, or not at all.
+
+    Args:
+        model: any MODEL.
+        to: the format, a key of QUANTIZATIONS.
+        output: folder to write to.
+        quantization: number type of the weights, one of those that QUANTIZATIONS lists for the format.
+        language: the language of a multilingual Whisper.
+        check: utterances for a parity check of the exported model (see `ParityResult`). A failed check is returned,
+            not raised.
+        overwrite: replace an exported model in `output`.
+        progress: called with (utterances checked, total utterances).
+
+    Raises:
+        UserError: if the format does not support the model, or if `output` has other files.
     """
     _check_quantization(to, quantization)
     write = {"transformers": _write_transformers, "ctranslate2": _write_ctranslate2, "onnx": write_onnx}[to]
@@ -70,20 +81,20 @@ def export_model(
     with atomic_output_dir(output, source, overwrite=overwrite) as scratch:
         opened = load(source, device="cpu", language=language)
         _check_exportable(opened, to, str(model))
-        warnings = _warnings(opened, to)
+        warnings = _collect_warnings(opened, to)
         if to != "onnx":
-            opened.encoder.pad_silence = 0.0  # other libraries put none, and are compared with what they do
+            opened.encoder.pad_silence = 0.0  # other libraries add none, also in the parity check
         try:
             write(opened, scratch, quantization)
         except (OSError, SafetensorError) as error:
             raise UserError(
-                f"cannot be written ({error})", where=str(output), fix="make room, or name another folder"
+                f"cannot be written ({error})", where=str(output), fix="free some space, or name another folder"
             ) from None
-        proof = None
+        parity = None
         if check is not None:
-            proof = check_parity(opened, to, scratch, check, quantization, progress=progress)
+            parity = check_parity(opened, to, scratch, check, quantization, progress=progress)
     files = {path.name: path.stat().st_size for path in sorted(output.iterdir())}
-    return ExportResult(output, files, warnings, proof)
+    return ExportResult(output, files, warnings, parity)
 
 
 def _check_quantization(to: str, quantization: str) -> None:
@@ -93,97 +104,98 @@ def _check_quantization(to: str, quantization: str) -> None:
         )
     if quantization not in QUANTIZATIONS[to]:
         raise UserError(
-            f"'{quantization}' is not one of {', '.join(QUANTIZATIONS[to])}, which {to} holds"
+            f"'{quantization}' is not one of {', '.join(QUANTIZATIONS[to])}, which {to} supports"
             f"{suggest_nearest(quantization, QUANTIZATIONS[to])}",
             where="--quantization",
         )
-    for package in _PACKAGES[to]:
+    for package in _REQUIRED_PACKAGES[to]:
         if find_spec(package) is None:
             raise MissingExtraError(package, "export", f"export --to {to}")
 
 
-def _check_exportable(model: SpeechModel, to: str, named: str) -> None:
-    """What `to` cannot hold, or would open without being able to run it."""
-    whisper = isinstance(model, WhisperRecogniser)
-    if to == "onnx" and whisper:
+def _check_exportable(model: SpeechModel, to: str, name: str) -> None:
+    """Refuse a model that the format does not support, or that its library could open but not run."""
+    is_whisper = isinstance(model, WhisperRecogniser)
+    if to == "onnx" and is_whisper:
         raise UserError(
-            "an ONNX graph holds a CTC or classification head here, and this model writes with Whisper's own decoder",
-            where=named,
-            fix="say --to ctranslate2, which runs without torch too, or --to transformers",
+            "ONNX export supports CTC and classification models only; this one uses Whisper's decoder",
+            where=name,
+            fix="use --to ctranslate2, which also runs without torch, or --to transformers",
         )
     if to == "onnx":
         return
     if isinstance(model.network, WhisperForCTC):
         raise UserError(
-            "a CTC head on Whisper's encoder is an architecture of speechxfer's own, which no other library opens",
-            where=named,
-            fix="say --to onnx, or adapt with head.kind=seq2seq or joint, or with head.kind=ctc on an encoder of the "
+            "a CTC head on Whisper's encoder is speechxfer's own architecture, which no other library can open",
+            where=name,
+            fix="use --to onnx, or adapt with head.kind=seq2seq or joint, or with head.kind=ctc on an encoder of the "
             "wav2vec2 family",
         )
     if isinstance(model.network, AttentiveClassifier):
         raise UserError(
-            "attentive pooling is an architecture of speechxfer's own, which no other library opens",
-            where=named,
-            fix="say --to onnx, or adapt with head.pooling=mean",
+            "attentive pooling is speechxfer's own architecture, which no other library can open",
+            where=name,
+            fix="use --to onnx, or adapt with head.pooling=mean",
         )
-    if to == "ctranslate2" and not whisper:
+    if to == "ctranslate2" and not is_whisper:
         raise UserError(
-            f"faster-whisper runs Whisper with its own decoder, and this is a {type(model.network).__name__}",
-            where=named,
-            fix="say --to transformers or --to onnx",
+            f"CTranslate2 export supports Whisper with its decoder only; this is a {type(model.network).__name__}",
+            where=name,
+            fix="use --to transformers or --to onnx",
         )
 
 
-def _warnings(model: SpeechModel, to: str) -> list[str]:
-    found = []
+def _collect_warnings(model: SpeechModel, to: str) -> list[str]:
+    """List the parts of the model that the format does not have."""
+    warnings = []
     if model.encoder.pad_silence and to != "onnx":
         seconds = f"{model.encoder.pad_silence:g} s"
-        found.append(
-            f"it was adapted with {seconds} of silence around every utterance, which other libraries do not put there"
+        warnings.append(
+            f"the model was adapted with {seconds} of silence around every utterance, which other libraries do not add"
         )
     if model.settings.beam_size > 1 and (model.settings.rescoring or {}).get("ctc"):
-        found.append("its CTC head, which has a say in what it writes here, stays behind")
+        warnings.append("the CTC head, which rescores the decoder's hypotheses, is not exported")
     if model.settings.beam_size > 1 and model.kind == "ctc":
-        found.append("its beam search, and its language model if it has one, stay behind")
-    return found
+        warnings.append("the beam search, and the language model if there is one, are not exported")
+    return warnings
 
 
 def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> None:
-    """The network, its tokenizer and its feature extractor; nothing of ours, a joint model's CTC head neither."""
+    """Write the network, its tokenizer and its feature extractor, without settings and without a joint CTC head."""
     network: Any = model.network
     if isinstance(model, WhisperRecogniser):
         network = model.whisper
         model.write_generation_config()
         tokenizer = model.processor.tokenizer
-        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as in OpenAI's own: collators ask for it
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as OpenAI does; collators need it
     if quantization == "float16":
         network = copy.deepcopy(network).half()
     network.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     extractor = getattr(model.processor, "feature_extractor", model.processor)
     make_readable(folder)
-    extractor.save_pretrained(folder)  # as preprocessor_config.json, where faster-whisper and older transformers look
+    extractor.save_pretrained(folder)  # preprocessor_config.json, for faster-whisper and older transformers
 
 
 def _write_ctranslate2(model: SpeechModel, folder: Path, quantization: str) -> None:
-    """By CTranslate2's own converter, from a plain transformers folder; and our settings, which it does not look at."""
+    """Convert a plain transformers folder with CTranslate2's converter, and add the settings, which it ignores."""
     from ctranslate2.converters import TransformersConverter
 
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".plain-") as plain:
         _write_transformers(model, Path(plain), "float32")
         with torch.no_grad():
-            converter = TransformersConverter(plain, copy_files=_FOR_FASTER_WHISPER)
-            made = Path(plain) / "ctranslate2"
-            converter.convert(str(made), quantization=quantization)
-        for path in made.iterdir():
+            converter = TransformersConverter(plain, copy_files=_FASTER_WHISPER_FILES)
+            converted = Path(plain) / "ctranslate2"
+            converter.convert(str(converted), quantization=quantization)
+        for path in converted.iterdir():
             shutil.move(path, folder / path.name)
-    _settings(model).write(folder)
+    _make_ctranslate2_settings(model).write(folder)
 
 
-def _settings(model: Any) -> ModelSettings:
-    """How CTranslate2 is to run a Whisper, for `speechxfer.load`: as it ran here, without a CTC head's say.
+def _make_ctranslate2_settings(model: Any) -> ModelSettings:
+    """Return the model's settings for CTranslate2, without CTC rescoring.
 
-    The language is that of a multilingual one, which is known by it.
+    A language is set for a multilingual model only; `speechxfer.load` recognises multilingual models by it.
     """
     return model.settings.model_copy(
         update={

@@ -1,38 +1,39 @@
-"""The folder that an export goes to: written beside and moved into place, and never over what is no model."""
+"""Atomic output folder of an export, which never replaces files other than an exported model."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from speechxfer.atomic import temporary_sibling_dir
 from speechxfer.errors import UserError
 from speechxfer.export.onnx_writer import MANIFEST_FILE, ONNX_FORMAT
 
-# .txt: merges and vocabularies of some tokenizers; .data: weights of a graph of more than 2 GB
-_MADE_BY_EXPORT = {".json", ".safetensors", ".bin", ".onnx", ".data", ".txt"}
-_A_RUN_S = "recipe.yaml"
+# .txt: merges and vocabularies of some tokenizers; .data: weights of an ONNX graph of more than 2 GB
+_EXPORTED_SUFFIXES = {".json", ".safetensors", ".bin", ".onnx", ".data", ".txt"}
+_RUN_FILE = "recipe.yaml"  # marks the folder of a run of `adapt`
 
 
 @contextmanager
 def atomic_output_dir(output: Path, source: Path, *, overwrite: bool) -> Iterator[Path]:
-    """While open, an empty folder to write to; it becomes `output` where nothing was raised.
+    """Yield an empty folder that is moved to `output` unless an exception was raised.
 
-    source: the folder of the model that is exported, which is never written to. Raises UserError where `output` holds
-    anything, unless that is an exported model and `overwrite` is said.
+    source: the folder of the exported model, which is never written to.
+
+    Raises:
+        UserError: if `output` has any files, unless it is an exported model and `overwrite` is set.
     """
-    _check(output, source, overwrite)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=output.parent, prefix=".exporting-"))
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise UserError(problem, where=f"--output {output}", fix="name another folder") from None
-    try:
-        scratch.chmod(0o755)  # mkdtemp's is the user's alone
+    _check_output(output, source, overwrite)
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(temporary_sibling_dir(output, prefix=".exporting-"))
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror or error})"
+            raise UserError(problem, where=f"--output {output}", fix="name another folder") from None
+        scratch.chmod(0o755)  # mkdtemp gives access to the owner only
         yield scratch
         aside = scratch.with_name(f"{scratch.name}-before")
         try:
@@ -43,31 +44,29 @@ def atomic_output_dir(output: Path, source: Path, *, overwrite: bool) -> Iterato
             problem = f"cannot be replaced ({error.strerror or error})"
             raise UserError(problem, where=f"--output {output}", fix="name a new folder") from None
         shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check(output: Path, source: Path, overwrite: bool) -> None:
+def _check_output(output: Path, source: Path, overwrite: bool) -> None:
     where = f"--output {output}"
     if output.exists() and not output.is_dir():
         raise UserError("is a file", where=where, fix="name a folder")
-    here, origin = output.resolve(), source.resolve()
-    if here == origin or here in origin.parents:
-        raise UserError("holds the model that is exported", where=where, fix="name another folder")
-    held = sorted(output.iterdir()) if output.is_dir() else []
-    if not held:
+    target, origin = output.resolve(), source.resolve()
+    if target == origin or target in origin.parents:
+        raise UserError("contains the model that is exported", where=where, fix="name another folder")
+    paths = sorted(output.iterdir()) if output.is_dir() else []
+    if not paths:
         return
-    names = {path.name for path in held}
-    foreign = [path.name for path in held if path.is_dir() or path.suffix not in _MADE_BY_EXPORT]
-    if _A_RUN_S in names or foreign or not ("config.json" in names or _is_graph(output)):
+    names = {path.name for path in paths}
+    foreign = [path.name for path in paths if path.is_dir() or path.suffix not in _EXPORTED_SUFFIXES]
+    if _RUN_FILE in names or foreign or not ("config.json" in names or _is_onnx_export(output)):
         listed = ", ".join((foreign or sorted(names))[:4])
-        raise UserError(f"holds files of something else ({listed})", where=where, fix="name a new folder")
+        raise UserError(f"contains other files ({listed})", where=where, fix="name a new folder")
     if not overwrite:
-        raise UserError("a model lies there", where=where, fix="say --overwrite to replace it, or name another folder")
+        raise UserError("a model already exists", where=where, fix="use --overwrite to replace it, or another folder")
 
 
-def _is_graph(folder: Path) -> bool:
-    """Whether it holds an ONNX graph that `export_model` wrote: a wake-word detector has files of the same names."""
+def _is_onnx_export(folder: Path) -> bool:
+    """Return whether `export_model` wrote this ONNX graph; a wake-word detector has files of the same names."""
     try:
         return json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["format"] == ONNX_FORMAT
     except (OSError, ValueError, KeyError, TypeError):

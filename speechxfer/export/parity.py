@@ -1,14 +1,12 @@
-"""Is an exported model the same model? Both hear the same utterances, padded as others pad, and are compared.
+"""Parity check of an exported model against the original, on the same padded audio.
 
-Transcripts alone prove little: two numbers that round differently may turn a near tie, and a search behind it. So our
-transcript is given to both, and what is compared is the probability that each gives to every token of it. Of a model
-without a decoder it is how far apart the two distributions are (half the sum of all differences: 0 to 1), in every
-frame or over the labels.
+Transcripts alone can differ on near ties because of rounding. The check therefore compares the probabilities that both
+models give to each token of the original's transcript. For a model without a decoder it compares the two distributions
+in every frame, or over the labels, by their total variation distance (half the sum of absolute differences, 0 to 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,29 +27,33 @@ from speechxfer.export.runners import (
 )
 from speechxfer.models import SpeechModel
 from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.progress import ProgressCallback
 
-MAX_PARITY_UTTERANCES = 20  # utterances compared, spread evenly
-# differences of probabilities that the arithmetic of these weights explains: the mean of all, and the largest of one
+MAX_PARITY_UTTERANCES = 20  # utterances compared, evenly spread
+# differences of probabilities that the number type of the weights explains: mean, and largest
 TOLERANCES = {"float32": (1e-4, 2e-3), "float16": (2e-3, 0.05), "int8": (0.03, 0.6)}
-HEAD_TOLERANCES = TOLERANCES | {
-    "int8": (0.03, 1.0)
-}  # a symbol that comes a frame later is a whole one apart in two frames
+# for CTC and classification heads: a symbol one frame later differs by 1 in two frames
+HEAD_TOLERANCES = TOLERANCES | {"int8": (0.03, 1.0)}
 
 
 @dataclass
 class ParityResult:
-    """What both models made of the same utterances.
+    """Differences between the original and the exported model.
 
-    mean, largest: difference of the probabilities, over all tokens (frames, labels) of all utterances. frames: largest
-    difference of the encoder's output; None where the exported model does not show it. differing: `id`, `ours` and
-    `theirs` where the greedy transcripts are not the same text.
+    Args:
+        utterances: number of utterances compared.
+        mean: mean difference of the probabilities, over all tokens (frames, labels) of all utterances.
+        largest: largest difference of the probabilities.
+        frames: largest difference of the encoder's output; None if the exported model does not return it.
+        allowed: tolerances for `mean` and `largest`.
+        differing: `id`, `ours` and `theirs` (exported) of the greedy transcripts that differ.
     """
 
     utterances: int
     mean: float
     largest: float
     frames: float | None
-    allowed: tuple[float, float]  # mean and largest
+    allowed: tuple[float, float]
     differing: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -69,44 +71,47 @@ def check_parity(
     utterances: Dataset,
     quantization: str,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ParityResult:
-    """Compare `model` with what the library `to` makes of `folder`, on at most `MOST` of the utterances.
+    """Compare `model` with the export in `folder`, on at most `MAX_PARITY_UTTERANCES` of the utterances.
 
-    With a Whisper, both run on audio padded to 30 s and search greedily; an ONNX graph pads only where ours does.
-    Raises UserError where there is no utterance, or one longer than the model holds.
+    Whisper models run on audio padded to 30 s with greedy decoding; an ONNX graph pads only if the model does.
+
+    Raises:
+        UserError: if there is no utterance, or one that is longer than the model's limit.
     """
-    whisper = isinstance(model, WhisperRecogniser)
-    ours, theirs = _make_runners(model, to, folder, quantization)
+    is_whisper = isinstance(model, WhisperRecogniser)
+    original, exported = _make_runners(model, to, folder, quantization)
     count = min(MAX_PARITY_UTTERANCES, len(utterances))
     if not count:
-        raise UserError("holds no utterance", where="--check", fix="name a table of a few")
-    proof = ParityResult(count, 0.0, 0.0, None, (TOLERANCES if whisper else HEAD_TOLERANCES)[quantization])
+        raise UserError("has no utterances", where="--check", fix="name a table with a few")
+    tolerances = TOLERANCES if is_whisper else HEAD_TOLERANCES
+    result = ParityResult(count, 0.0, 0.0, None, tolerances[quantization])
     differences = []
     with torch.no_grad():
         for done in range(count):
             row = utterances[done * len(utterances) // count]
             waveform = audio.load_waveform(row)
-            one = ours.run(waveform, None)
-            other = theirs.run(waveform, one.tokens)
-            apart = (one.probabilities - other.probabilities).abs()
-            differences.append((apart if whisper else apart.sum(-1) / 2).flatten())
-            if one.frames is not None and other.frames is not None:
-                proof.frames = max(proof.frames or 0.0, float((one.frames - other.frames).abs().max()))
-            if one.text != other.text:
-                proof.differing.append({"id": str(row["id"]), "ours": one.text, "theirs": other.text})
+            ours = original.run(waveform, None)
+            theirs = exported.run(waveform, ours.tokens)
+            difference = (ours.probabilities - theirs.probabilities).abs()
+            differences.append((difference if is_whisper else difference.sum(-1) / 2).flatten())
+            if ours.frames is not None and theirs.frames is not None:
+                result.frames = max(result.frames or 0.0, float((ours.frames - theirs.frames).abs().max()))
+            if ours.text != theirs.text:
+                result.differing.append({"id": str(row["id"]), "ours": ours.text, "theirs": theirs.text})
             if progress:
                 progress(done + 1, count)
-    every = torch.cat(differences)
-    if len(every):  # none where every transcript is empty
-        proof.mean, proof.largest = float(every.mean()), float(every.max())
-    return proof
+    combined = torch.cat(differences)
+    if len(combined):  # empty if every transcript is empty
+        result.mean, result.largest = float(combined.mean()), float(combined.max())
+    return result
 
 
 def _make_runners(model: SpeechModel, to: str, folder: Path, quantization: str) -> tuple[Runner, Runner]:
-    """Ours and the exported one."""
+    """Return the runners of the original and of the exported model."""
     if to == "onnx":
-        return NativeHead(model, as_it_is=True), OnnxHead(model, folder)
+        return NativeHead(model, force_padding=False), OnnxHead(model, folder)
     if not isinstance(model, WhisperRecogniser):
         return NativeHead(model), TransformersHead(model, folder)
     if to == "transformers":

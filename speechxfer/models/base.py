@@ -1,4 +1,4 @@
-"""What a recogniser and a classifier share: an encoder, a head on its frames, and one folder that holds both."""
+"""Base class of recognisers and classifiers: an encoder and a head, saved together in one folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from speechxfer.decoding.whisper import ENGLISH_TOKENS_PER_WORD
@@ -20,107 +20,125 @@ from speechxfer.encoders.checkpoints import SETTINGS_FILE
 from speechxfer.shapes import Frames
 
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
-DECODER_KINDS: tuple[Kind, ...] = ("seq2seq", "joint")  # they write with Whisper's own decoder
+DECODER_KINDS: tuple[Kind, ...] = ("seq2seq", "joint")  # models that generate text with Whisper's decoder
 
 
 Prediction = TypeVar("Prediction")
 
 
 class ModelSettings(BaseModel):
-    """How a saved model was adapted and is meant to be run; a folder without it runs as its authors' model does."""
+    """Settings saved with a model: how it was adapted and how it is run.
+
+    A folder without the settings file runs as the authors of its architecture run it. In the file, `pad_silence`,
+    `beam_size` and `beam_search` have the names `silence`, `beams` and `search`, the file format's own.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
     kind: Kind
-    pad_to_30s: bool = False  # Whisper: run on utterances padded to 30 s
-    pad_silence: float = 0.0  # seconds put before and after every utterance
-    beam_size: int = 1  # 1 is greedy
-    length_penalty: float = 1.0  # with its decoder and a beam: `decoding.whisper.decode`
-    no_loops: bool = False  # with its decoder: a stretch of tokens is not said over and over
-    tokens_per_word: float = ENGLISH_TOKENS_PER_WORD  # with its decoder: of the training text
-    rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.hybrid.Rescoring`
-    lm: str | None = None  # ctc: the ARPA file beside the weights
-    beam_search: dict[str, Any] | None = None  # ctc: `decoding.ctc_beam.Search`, but for its beams
+    pad_to_30s: bool = False  # Whisper: pad every utterance to 30 s
+    # seconds of silence added before and after every utterance
+    pad_silence: float = Field(
+        0.0, validation_alias=AliasChoices("pad_silence", "silence"), serialization_alias="silence"
+    )
+    beam_size: int = Field(1, validation_alias=AliasChoices("beam_size", "beams"), serialization_alias="beams")
+    length_penalty: float = 1.0  # Whisper's decoder, beam search: see `decoding.whisper.decode_whisper`
+    no_loops: bool = False  # Whisper's decoder: block repetition loops
+    tokens_per_word: float = ENGLISH_TOKENS_PER_WORD  # Whisper's decoder: average over the training texts
+    rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.rescoring.RescoringWeights`
+    lm: str | None = None  # ctc: name of the ARPA file in the model's folder
+    # ctc: options of `decoding.ctc_beam.BeamSearchOptions` other than the beam size
+    beam_search: dict[str, Any] | None = Field(
+        None, validation_alias=AliasChoices("beam_search", "search"), serialization_alias="search"
+    )
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
 
     def write(self, folder: Path) -> None:
-        """Beside the weights, as `SETTINGS_FILE`."""
-        text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
+        """Write the settings to `SETTINGS_FILE` in `folder`."""
+        text = json.dumps(self.model_dump(by_alias=True), indent=2, ensure_ascii=False) + "\n"
         (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
 
 class SpeechModel(ABC):
-    """A transformers model seen as encoder and head. `answer(waveforms)` is all that most callers need.
+    """A transformers model as an encoder and a head. Most callers need `predict(waveforms)` only.
 
-    network: the module that owns every weight, transformers' own where that is enough. processor: its tokenizer and
-    feature extractor.
+    Args:
+        network: the module that owns all weights; the transformers model itself where possible.
+        encoder: a view on the encoder of `network`.
+        processor: tokenizer and feature extractor.
+        settings: how the model is run.
     """
 
     kind: ClassVar[Kind]
-    num_inflight = 0  # batches that may be begun while the first of them is being answered
+    num_inflight = 0  # batches that may be submitted before the first result is read
 
     def __init__(self, network: nn.Module, encoder: SpeechEncoder, processor: Any, settings: ModelSettings) -> None:
-        self.network: Any = network  # torch types a submodule as Tensor or Module; each kind knows better
+        self.network: Any = network  # torch types a submodule as Tensor or Module; subclasses know the type
         self.encoder, self.processor, self.settings = encoder, processor, settings
-        self.heard: Callable[[Sequence[np.ndarray]], Frames] | None = None  # while frames are remembered
+        # replaces the encoder's forward pass while cached frames are used
+        self.frame_source: Callable[[Sequence[np.ndarray]], Frames] | None = None
         encoder.pad_silence = settings.pad_silence
 
     @property
     @abstractmethod
     def head(self) -> list[nn.Module]:
-        """The modules that `train: head` trains: the new head, or Whisper's own decoder."""
+        """The modules that `train: head` trains: the new head, or Whisper's decoder."""
 
     @property
     def randomly_initialised_head(self) -> list[nn.Module]:
-        """Of the head, what no checkpoint has pretrained."""
+        """The modules of the head that have no pretrained weights."""
         return self.head
 
     @abstractmethod
     def encode_target(self, text: str) -> list[int]:
-        """What the loss compares the utterance with: token, character or class numbers.
+        """Encode a text as the targets of the loss: token, character or class ids.
 
-        Raises UserError where the text has something that the model cannot write.
+        Raises:
+            UserError: if the model cannot write the text.
         """
 
     @abstractmethod
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        """The loss summed over the targets. labels: (batch, targets) int64, -100 where padded."""
+        """Compute the loss, summed over the targets. labels: (batch, targets) int64, -100 for padding."""
 
     @abstractmethod
     def decode_frames(self, frames: Frames) -> list[str]:
-        """The text or label of each utterance."""
+        """Decode the text or label of each utterance."""
 
     @property
     def device(self) -> torch.device:
         return self.encoder.device
 
     def predict(self, waveforms: Sequence[np.ndarray]) -> list[str]:
-        """Text or label of each waveform, (time,) float32 at 16 kHz. The answers do not depend on the batch."""
+        """Predict the text or label of each waveform, (time,) float32 at 16 kHz, independently of the batch."""
         return self.infer(waveforms, self.decode_frames)
 
     def submit(self, waveforms: Sequence[np.ndarray]) -> Callable[[], list[str]]:
-        """A call that gives `answer`, of a model whose workers begin at once; `num_inflight` says how far."""
+        """Submit a batch to background workers; the returned callable waits for the predictions.
+
+        Only for models with `num_inflight` > 0.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
-    def infer(self, waveforms: Sequence[np.ndarray], read: Callable[[Frames], Prediction]) -> Prediction:
-        """What `decode_frames` makes of the waveforms' frames, everything in eval mode."""
+    def infer(self, waveforms: Sequence[np.ndarray], fn: Callable[[Frames], Prediction]) -> Prediction:
+        """Apply `fn` to the waveforms' frames, with the network in eval mode and without gradients."""
         was_training = self.network.training
         self.network.eval()
         try:
-            if self.heard is not None:
-                return read(self.heard(waveforms))
+            if self.frame_source is not None:
+                return fn(self.frame_source(waveforms))
             dtype = next(self.network.parameters()).dtype
-            return read(self.encoder(self.encoder.prepare(waveforms).to(self.device, dtype)))
+            return fn(self.encoder(self.encoder.prepare(waveforms).to(self.device, dtype)))
         finally:
             self.network.train(was_training)
 
     @contextmanager
     def use_padding(self, pad_to_30s: bool = True) -> Iterator[None]:
-        """While open, Whisper's inputs are (or are not) padded to 30 s; other families have no such way."""
+        """Pad Whisper's input to 30 s (or do not) while the context is open; no effect on other encoders."""
         before = getattr(self.encoder, "pad_to_30s", None)
         if before is not None:
             self.encoder.pad_to_30s = pad_to_30s  # type: ignore[attr-defined]
@@ -131,7 +149,7 @@ class SpeechModel(ABC):
                 self.encoder.pad_to_30s = before  # type: ignore[attr-defined]
 
     def save(self, folder: Path) -> None:
-        """Write safetensors and JSON to `folder`; transformers opens it where it knows the architecture."""
+        """Write safetensors and JSON to `folder`; transformers opens it if it knows the architecture."""
         folder.mkdir(parents=True, exist_ok=True)
         self._save_network(folder)
         self.processor.save_pretrained(folder)
@@ -143,7 +161,7 @@ class SpeechModel(ABC):
 
 
 def make_readable(folder: Path) -> None:
-    """Give weights the permissions of what lies beside them: safetensors writes for the user alone."""
+    """Give weight files the permissions of config.json: safetensors writes files that only the owner can read."""
     mode = (folder / "config.json").stat().st_mode
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)

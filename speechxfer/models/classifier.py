@@ -1,4 +1,4 @@
-"""An encoder with a classification head: spoken commands, wake words."""
+"""Utterance classifier: an encoder with a classification head, for spoken commands, accents or languages."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from speechxfer.shapes import Frames
 
 
 class Classifier(SpeechModel):
-    """`kind: classify`. labels: the class names in the order of the scores."""
+    """Utterance classifier (`kind: classify`). labels: class names in the order of the scores."""
 
     kind = "classify"
 
     def __init__(self, network: PreTrainedModel, extractor: Any, settings: ModelSettings) -> None:
-        whole: Any = network.encoder if hasattr(network, "encoder") else None
-        if network.config.model_type == "whisper" or getattr(whole, "config", network.config).model_type == "whisper":
-            encoder: Any = WhisperEncoderWrapper(whole, extractor, pad_to_30s=settings.pad_to_30s)
+        module: Any = network.encoder if hasattr(network, "encoder") else None
+        if network.config.model_type == "whisper" or getattr(module, "config", network.config).model_type == "whisper":
+            encoder: Any = WhisperEncoderWrapper(module, extractor, pad_to_30s=settings.pad_to_30s)
         else:
-            encoder = wrap_encoder(whole if isinstance(network, AttentiveClassifier) else network, extractor)
+            encoder = wrap_encoder(module if isinstance(network, AttentiveClassifier) else network, extractor)
         super().__init__(network, encoder, extractor, settings)
         names: Any = network.config.id2label
-        self.labels = [str(names[place]) for place in range(len(names))]
+        self.labels = [str(names[index]) for index in range(len(names))]
 
     @property
     def head(self) -> list[nn.Module]:
@@ -54,24 +54,24 @@ class Classifier(SpeechModel):
         return [self.labels.index(text)]
 
     def compute_scores(self, frames: Frames) -> Tensor:
-        """Frames to class scores (batch, classes), not normalised."""
+        """Compute class scores (batch, classes), not normalised."""
         if isinstance(self.network, AttentiveClassifier):
             return self.network.compute_scores(frames)
-        # as transformers pools: project each frame, then the mean over the utterance's own
+        # transformers' pooling: project every frame, then average over the frames that are not padding
         return self.network.classifier(pool_mean(frames, self.network.projector(frames.states)))
 
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.compute_scores(frames).float(), labels[:, 0], reduction="sum")
 
     def decode_frames(self, frames: Frames) -> list[str]:
-        return [self.labels[place] for place in self.compute_scores(frames).argmax(-1).tolist()]
+        return [self.labels[index] for index in self.compute_scores(frames).argmax(-1).tolist()]
 
 
 def open_classifier(folder: Path, settings: ModelSettings) -> Classifier:
-    """A folder that has a classification head and its labels."""
+    """Load a model with a classification head and its labels."""
     config = load_config(folder)
     if getattr(config, "use_weighted_layer_sum", False):
-        raise UserError("its head sums the encoder's layers by weights, which is not run here", where=str(folder))
+        raise UserError("classifiers on a weighted sum of layers are not supported", where=str(folder))
     attentive = isinstance(config, AttentiveConfig)
     network = load_pretrained(
         AttentiveClassifier if attentive else AutoModelForAudioClassification, folder, fresh=UNUSED_WEIGHTS
@@ -79,50 +79,54 @@ def open_classifier(folder: Path, settings: ModelSettings) -> Classifier:
     return Classifier(network.eval(), load_pretrained(AutoFeatureExtractor, folder), settings)
 
 
-def new_classifier(folder: Path, settings: ModelSettings, head: HeadConfig, texts: list[str]) -> Classifier:
-    """The folder's encoder with a new head over the labels that `texts` holds.
+def build_classifier(folder: Path, settings: ModelSettings, head: HeadConfig, texts: list[str]) -> Classifier:
+    """Build the folder's encoder with a new classification head over the labels in `texts`.
 
-    A folder that tells the very same labels apart keeps its head, if it pools as `head` asks.
+    The head of a folder that has exactly these labels is kept if its pooling is the one that `head` sets.
     """
     labels = sorted(set(texts))
     if len(labels) < 2:
-        raise UserError(
-            f"a classifier needs two labels or more, and the training part has {labels}", where="data.train"
-        )
-    names = {"id2label": dict(enumerate(labels)), "label2id": {name: place for place, name in enumerate(labels)}}
+        raise UserError(f"a classifier needs at least two labels; the training data has {labels}", where="data.train")
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
     config = load_config(folder)
-    known = dict(config.id2label or {}) == names["id2label"]
-    build = _attentive if head.pooling == "attentive" else _mean
-    network = build(folder, config, head, names, known)
+    same_labels = dict(config.id2label or {}) == names["id2label"]
+    if head.pooling == "attentive":
+        network: PreTrainedModel = _build_attentive(folder, config, head, names, same_labels)
+    else:
+        network = _build_mean_pooling(folder, config, names, same_labels)
     return Classifier(network, load_pretrained(AutoFeatureExtractor, folder), settings)
 
 
-def _mean(folder: Path, config: Any, head: HeadConfig, names: dict[str, Any], known: bool) -> PreTrainedModel:
-    """As transformers has it. A projector that the folder brings is kept, other labels get a new last layer."""
-    stated = {"use_weighted_layer_sum": False, **names}
+def _build_mean_pooling(folder: Path, config: Any, names: dict[str, Any], same_labels: bool) -> PreTrainedModel:
+    """Build transformers' classifier: keep the folder's projector, and its last layer for the same labels."""
+    options = {"use_weighted_layer_sum": False, **names}
     if isinstance(config, AttentiveConfig | WhisperCTCConfig):
-        inner = get_encoder_config(config)
-        inner.update(stated)
-        network = AutoModelForAudioClassification.from_config(inner)
-        encoder: Any = network.encoder if inner.model_type == "whisper" else network.base_model
+        encoder_config = get_encoder_config(config)
+        encoder_config.update(options)
+        network = AutoModelForAudioClassification.from_config(encoder_config)
+        encoder: Any = network.encoder if encoder_config.model_type == "whisper" else network.base_model
         encoder.load_state_dict(load_bare_encoder(folder).state_dict())
         return network
     fresh = ("classifier", "projector", *UNUSED_WEIGHTS)
     network = load_pretrained(
-        AutoModelForAudioClassification, folder, fresh=fresh, ignore_mismatched_sizes=True, **stated
+        AutoModelForAudioClassification, folder, fresh=fresh, ignore_mismatched_sizes=True, **options
     )
-    if not known or getattr(config, "use_weighted_layer_sum", False):
+    if not same_labels or getattr(config, "use_weighted_layer_sum", False):
         reinit_linear(network.classifier, getattr(config, "initializer_range", None) or config.init_std)
     return network
 
 
-def _attentive(folder: Path, config: Any, head: HeadConfig, names: dict[str, Any], known: bool) -> AttentiveClassifier:
-    inner = get_encoder_config(config)
-    network = AttentiveClassifier(AttentiveConfig(encoder=inner.to_dict(), final_dropout=head.dropout, **names))
+def _build_attentive(
+    folder: Path, config: Any, head: HeadConfig, names: dict[str, Any], same_labels: bool
+) -> AttentiveClassifier:
+    encoder_config = get_encoder_config(config)
+    network = AttentiveClassifier(
+        AttentiveConfig(encoder=encoder_config.to_dict(), final_dropout=head.dropout, **names)
+    )
     if isinstance(config, AttentiveConfig):
         before = load_pretrained(AttentiveClassifier, folder)
         network.pool.load_state_dict(before.pool.state_dict())
-        if known:
+        if same_labels:
             network.classifier.load_state_dict(before.classifier.state_dict())
         network.encoder.load_state_dict(before.encoder.state_dict())
     else:

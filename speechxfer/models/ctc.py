@@ -1,4 +1,4 @@
-"""An encoder with a CTC head: a new one over the training text's characters, or the checkpoint's own."""
+"""Recogniser with a CTC head: a new head over the characters of the training text, or the checkpoint's own."""
 
 from __future__ import annotations
 
@@ -53,14 +53,18 @@ from speechxfer.text.vocabulary import (
     encode_text,
 )
 
-LM_FILE = "lm.arpa"  # beside the weights
+LM_FILE = "lm.arpa"  # in the model's folder
 FROM_TRAIN = "from-train"
 
 
 class CtcRecogniser(SpeechModel):
-    """`kind: ctc`. vocabulary: symbol to its place in the emissions; `blank` is the tokenizer's pad token.
+    """Recogniser with a CTC head (`kind: ctc`), decoded by the best path or by beam search.
 
-    lm: the language model that beams are searched with, if any.
+    Attributes:
+        vocabulary: symbol to its id, the column of the emissions.
+        blank: id of the CTC blank, the tokenizer's pad token.
+        space: the symbol between words.
+        lm: language model for the beam search, if any.
     """
 
     kind = "ctc"
@@ -71,17 +75,17 @@ class CtcRecogniser(SpeechModel):
             processor: Any = _ProcessorPair(extractor, tokenizer)
         else:
             encoder = wrap_encoder(network, extractor)
-            kinds = {"wav2vec2-bert": Wav2Vec2BertProcessor}
-            processor = kinds.get(network.config.model_type, Wav2Vec2Processor)(extractor, tokenizer)
+            processors = {"wav2vec2-bert": Wav2Vec2BertProcessor}
+            processor = processors.get(network.config.model_type, Wav2Vec2Processor)(extractor, tokenizer)
         super().__init__(network, encoder, processor, settings)
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.blank = int(tokenizer.pad_token_id)
         self.space = tokenizer.word_delimiter_token
-        self._symbols = {place: symbol for symbol, place in self.vocabulary.items()}
-        self._silent = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token} - {None}
+        self._symbols = {index: symbol for symbol, index in self.vocabulary.items()}
+        self._unwritten = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token} - {None}
         self.lm: LanguageModel | None = None
-        self._searches: tuple[Any, BeamSearch] | None = None  # the last one, and what it was made of
-        self._scratch: tempfile.TemporaryDirectory | None = None  # holds an estimated language model until it is saved
+        self._last_search: tuple[Any, BeamSearch] | None = None  # with the language model and options that it has
+        self._scratch: tempfile.TemporaryDirectory | None = None  # holds a trained language model until it is saved
 
     @property
     def head(self) -> list[nn.Module]:
@@ -89,22 +93,23 @@ class CtcRecogniser(SpeechModel):
         return [self.network.lm_head] if context is None else [context, self.network.lm_head]
 
     def encode_target(self, text: str) -> list[int]:
-        places, lacking = encode_text(self._cased(text), self.vocabulary)
-        if lacking:
-            raise UserError(f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks")
-        return places
+        ids, unknown = encode_text(self._to_vocabulary_case(text), self.vocabulary)
+        if unknown:
+            raise UserError(f"its text has characters that the vocabulary lacks: {' '.join(sorted(unknown))}")
+        return ids
 
     def encode_known(self, text: str) -> list[int]:
-        """The places of a text's characters, normalised as the model writes; what the vocabulary lacks is left out."""
-        return encode_text(self._cased(get_normaliser(self.settings.normaliser)(text)), self.vocabulary)[0]
+        """Encode a text after normalisation; characters that the vocabulary lacks are left out."""
+        normalised = get_normaliser(self.settings.normaliser)(text)
+        return encode_text(self._to_vocabulary_case(normalised), self.vocabulary)[0]
 
-    def _cased(self, text: str) -> str:
-        """A vocabulary of capitals alone (many English checkpoints) is given capitals."""
-        characters = {symbol for symbol in self.vocabulary if len(symbol) == 1}  # `<pad>` is none that is written
+    def _to_vocabulary_case(self, text: str) -> str:
+        """Convert to upper case for a vocabulary that has capitals only, as in many English checkpoints."""
+        characters = {symbol for symbol in self.vocabulary if len(symbol) == 1}  # without special symbols like `<pad>`
         return text.upper() if detect_case(characters) == "upper" else text
 
     def compute_emissions(self, frames: Frames) -> Emissions:
-        """Frames to log-probabilities (batch, frames, vocab)."""
+        """Compute log-probabilities (batch, frames, vocab) from frames."""
         if isinstance(self.network, WhisperForCTC):
             logits = self.network.compute_logits(frames.states, frames.lengths)
         else:
@@ -113,17 +118,17 @@ class CtcRecogniser(SpeechModel):
 
     @torch.no_grad()
     def standardise_frames(self, waveforms: Iterable[np.ndarray]) -> None:
-        """Give each dimension of Whisper's frames mean 0 and deviation 1 over `waveforms`, by the encoder's last norm.
+        """Standardise Whisper's frames: mean 0 and deviation 1 per dimension over `waveforms`, by the final layer norm.
 
-        Whisper's dimensions differ tenfold in size, and a new head hears little but the largest; no decoder reads these
-        frames any more. The other families' frames are of a size as they are: no waveform is asked for.
+        Whisper's dimensions differ tenfold in scale, so a new head would learn from the largest only, and no decoder
+        depends on them any more. Other families' frames need no scaling: `waveforms` is not read.
         """
         if not isinstance(self.network, WhisperForCTC):
             return
-        frames = torch.cat([self.infer([one], lambda frames: frames.states[0]) for one in waveforms])
+        frames = torch.cat([self.infer([waveform], lambda frames: frames.states[0]) for waveform in waveforms])
         norm = self.network.encoder.layer_norm
         deviation, mean = torch.std_mean(frames, 0, correction=0)
-        deviation.clamp_(min=1e-3)  # a dimension that says nothing is not blown up
+        deviation.clamp_(min=1e-3)  # do not amplify a constant dimension
         norm.bias.copy_((norm.bias - mean) / deviation)
         norm.weight.div_(deviation)
 
@@ -131,40 +136,43 @@ class CtcRecogniser(SpeechModel):
         return compute_ctc_loss(self.compute_emissions(frames), labels, self.blank)
 
     def decode_frames(self, frames: Frames) -> list[str]:
-        """By the best path, or with `settings.beams` of 2 or more by beam search with what language model there is."""
+        """Decode by the best path, or for `settings.beam_size` > 1 by beam search with the language model, if any."""
         if self.settings.beam_size == 1:
-            return [self.decode_ids(places) for places in decode_greedy(self.compute_emissions(frames), self.blank)]
-        return [found[0].text for found in self.get_beam_search()(self.compute_emissions(frames))]
+            return [self.decode_ids(ids) for ids in decode_greedy(self.compute_emissions(frames), self.blank)]
+        return [hypotheses[0].text for hypotheses in self.get_beam_search()(self.compute_emissions(frames))]
 
     @property
     def labels(self) -> list[str | None]:
-        """The text of every place of the emissions, as `BeamSearch` takes it."""
-        meant = {self.space: " "} | dict.fromkeys(self._silent)
-        rows: list[str | None] = [None] * self.network.lm_head.out_features  # a place without a symbol is never written
-        for place, symbol in self._symbols.items():
-            if place < len(rows):  # transformers gives a tokenizer a beginning and an end, which a head may not have
-                rows[place] = meant.get(symbol, symbol)
-        rows[self.blank] = ""
-        return rows
+        """Text of every output id, in the form `BeamSearch` expects: "" for the blank, None if it is never written."""
+        special = {self.space: " "} | dict.fromkeys(self._unwritten)
+        labels: list[str | None] = [None] * self.network.lm_head.out_features
+        for index, symbol in self._symbols.items():
+            if index < len(labels):  # transformers gives tokenizers start and end symbols that a head may lack
+                labels[index] = special.get(symbol, symbol)
+        labels[self.blank] = ""
+        return labels
 
     @property
     def search_options(self) -> BeamSearchOptions:
-        """How beams are searched, by the settings."""
-        stated = dict(self.settings.beam_search or {})
-        return BeamSearchOptions(self.settings.beam_size, **stated | {"hot_words": tuple(stated.get("hot_words", ()))})
+        """Options of the beam search according to the settings."""
+        saved = dict(self.settings.beam_search or {})
+        return BeamSearchOptions(self.settings.beam_size, **saved | {"hot_words": tuple(saved.get("hot_words", ()))})
 
     def get_beam_search(self) -> BeamSearch:
-        """The search that `decode_frames` uses, made anew only where the settings have changed."""
+        """Return the beam search that `decode_frames` uses; it is rebuilt only if the settings have changed."""
         key = (self.lm, self.search_options)
-        if self._searches is None or self._searches[0] != key:
-            self._searches = key, BeamSearch(self.labels, self.lm, self.search_options)
-        return self._searches[1]
+        if self._last_search is None or self._last_search[0] != key:
+            self._last_search = key, BeamSearch(self.labels, self.lm, self.search_options)
+        return self._last_search[1]
 
     def configure_beam_search(self, decoding: DecodingConfig, texts: list[str]) -> None:
-        """Search as a recipe says: its hot words, and its language model or one made of `texts`, with its weights.
+        """Set up the beam search of a recipe: hot words, weights, and its language model or one trained on `texts`.
 
-        Weights that the recipe leaves open are 0 until dev has chosen them. Raises UserError for a language model or a
-        hot word that cannot be used, MissingExtraError without the search's package.
+        Weights that the recipe leaves open are 0 until they are tuned on dev.
+
+        Raises:
+            UserError: if a language model or a hot word cannot be used.
+            MissingExtraError: if the package of the beam search is not installed.
         """
         normalise = get_normaliser(self.settings.normaliser)
         self.settings.beam_search = {
@@ -176,7 +184,7 @@ class CtcRecogniser(SpeechModel):
         if decoding.lm == FROM_TRAIN:
             self._scratch = tempfile.TemporaryDirectory()
             path = Path(self._scratch.name) / LM_FILE
-            train_ngram((self._cased(text) for text in texts), decoding.lm_order).write(path)
+            train_ngram((self._to_vocabulary_case(text) for text in texts), decoding.lm_order).write(path)
             self.lm = read_lm(path)
         elif decoding.lm is not None:
             self.lm = read_lm(decoding.lm)
@@ -185,22 +193,22 @@ class CtcRecogniser(SpeechModel):
 
     @contextmanager
     def override_beam_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Iterator[None]:
-        """While open, beams are searched with this language model, or these hot words, in place of the saved ones.
+        """Use this language model or these hot words instead of the saved ones while the context is open.
 
-        Weights are those that were saved; where there are none, `DEFAULT_LM_WEIGHT` and the recipes' for hot words. A model
-        that decodes by the best path is searched by as many beams as a recipe has. Raises as `configure_beam_search` does.
+        Saved weights are kept; the defaults are `DEFAULT_LM_WEIGHT` and the recipe's `hot_word_weight`. For a model
+        saved with greedy decoding the beam size is `CTC_BEAM_SIZE`. Raises the errors of `configure_beam_search`.
         """
         saved = self.settings.beam_size, self.settings.beam_search, self.lm
-        stated, plain = dict(self.settings.beam_search or {}), DecodingConfig.model_validate({})
+        options, defaults = dict(self.settings.beam_search or {}), DecodingConfig.model_validate({})
         if hot_words:
             normalise = get_normaliser(self.settings.normaliser)
-            stated["hot_words"] = [normalise(word) for word in hot_words]
-            stated["hot_word_weight"] = stated.get("hot_word_weight") or plain.hot_word_weight
+            options["hot_words"] = [normalise(word) for word in hot_words]
+            options["hot_word_weight"] = options.get("hot_word_weight") or defaults.hot_word_weight
         if lm is not None:
-            stated["lm_weight"] = stated.get("lm_weight") or DEFAULT_LM_WEIGHT
+            options["lm_weight"] = options.get("lm_weight") or DEFAULT_LM_WEIGHT
         try:
             self.lm = self.lm if lm is None else read_lm(lm)
-            self.settings.beam_search = stated
+            self.settings.beam_search = options
             self.settings.beam_size = CTC_BEAM_SIZE if self.settings.beam_size == 1 else self.settings.beam_size
             self.get_beam_search()
             yield
@@ -217,13 +225,15 @@ class CtcRecogniser(SpeechModel):
             with opener(self.lm.path, "rb") as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file)
 
-    def decode_ids(self, places: list[int]) -> str:
-        symbols = (self._symbols.get(place) for place in places)  # a head may be wider than its vocabulary
-        return " ".join("".join(" " if s == self.space else s for s in symbols if s and s not in self._silent).split())
+    def decode_ids(self, ids: list[int]) -> str:
+        """Join the symbols of a label sequence without blanks and repeats."""
+        symbols = (self._symbols.get(index) for index in ids)  # a head may have more outputs than its vocabulary
+        written = (symbol for symbol in symbols if symbol and symbol not in self._unwritten)
+        return " ".join("".join(" " if symbol == self.space else symbol for symbol in written).split())
 
 
 class _ProcessorPair:
-    """Feature extractor and tokenizer saved side by side: transformers has no processor for the two together."""
+    """Feature extractor and tokenizer in one folder: transformers has no processor class for Whisper with CTC."""
 
     def __init__(self, feature_extractor: Any, tokenizer: Any) -> None:
         self.feature_extractor, self.tokenizer = feature_extractor, tokenizer
@@ -234,7 +244,7 @@ class _ProcessorPair:
 
 
 def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
-    """A folder that has a CTC head and its vocabulary."""
+    """Load a model with a CTC head and its vocabulary."""
     if load_config(folder).model_type == WhisperCTCConfig.model_type:
         network = load_pretrained(WhisperForCTC, folder)
     else:
@@ -246,54 +256,70 @@ def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
     return model
 
 
-def is_new_ctc(folder: Path, settings: ModelSettings, head: HeadConfig, texts: list[str]) -> CtcRecogniser:
-    """The folder's encoder with a new CTC head over `texts`' characters, or with its own (`vocabulary: own`)."""
+def build_ctc(folder: Path, settings: ModelSettings, head: HeadConfig, texts: list[str]) -> CtcRecogniser:
+    """Build the folder's encoder with a new CTC head over the characters of `texts`, or load its own head.
+
+    The folder's own head and vocabulary are used for `vocabulary: own`.
+    """
     config = load_config(folder)
     if head.vocabulary == "own":
         if not (config.architectures or [""])[0].endswith("ForCTC"):
             raise UserError(
                 "the checkpoint has no CTC head of its own",
                 where="head.vocabulary",
-                fix="say head.vocabulary=from-train",
+                fix="set head.vocabulary=from-train",
             )
         return open_ctc(folder, settings)
-    tokenizer = _tokenizer(build_vocabulary(texts))
-    size, inner = len(tokenizer.get_vocab()), get_encoder_config(config)
+    tokenizer = _make_tokenizer(build_vocabulary(texts))
+    encoder_config = get_encoder_config(config)
     extractor = load_pretrained(AutoFeatureExtractor, folder)
-    if inner.model_type == "whisper":
-        encoder = load_bare_encoder(folder)
-        own = {key: value for key, value in inner.to_dict().items() if key not in ("model_type", "architectures")}
-        added = {"symbols": size, "final_dropout": head.dropout, "recurrent": head.lstm_layers}
-        whisper = WhisperForCTC(WhisperCTCConfig(**own | added))
-        whisper.encoder.load_state_dict(encoder.state_dict())
-        return CtcRecogniser(whisper, extractor, tokenizer, settings)
-    if head.lstm_layers:
+    if encoder_config.model_type == "whisper":
+        network: PreTrainedModel = _build_whisper_ctc(folder, encoder_config, head, len(tokenizer.get_vocab()))
+    elif head.lstm_layers:
         raise UserError(
-            f"LSTM layers before a {inner.model_type} encoder's CTC output would not open in transformers",
+            f"transformers cannot open a {encoder_config.model_type} model with LSTM layers before its CTC output",
             where="head.lstm_layers",
-            fix="say head.lstm_layers=0: this family's frames need none",
+            fix="set head.lstm_layers=0; this family needs none",
         )
-    stated = {
-        "vocab_size": size,
+    else:
+        network = _build_transformers_ctc(folder, config, head, tokenizer)
+    return CtcRecogniser(network, extractor, tokenizer, settings)
+
+
+def _build_whisper_ctc(folder: Path, encoder_config: Any, head: HeadConfig, vocab_size: int) -> WhisperForCTC:
+    encoder = load_bare_encoder(folder)
+    shared = {k: v for k, v in encoder_config.to_dict().items() if k not in ("model_type", "architectures")}
+    added = {"symbols": vocab_size, "final_dropout": head.dropout, "recurrent": head.lstm_layers}
+    network = WhisperForCTC(WhisperCTCConfig(**shared | added))
+    network.encoder.load_state_dict(encoder.state_dict())
+    return network
+
+
+def _build_transformers_ctc(
+    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer
+) -> PreTrainedModel:
+    """Build the CTC model of the folder's architecture with a new output layer."""
+    options = {
+        "vocab_size": len(tokenizer.get_vocab()),
         "pad_token_id": tokenizer.pad_token_id,
         "final_dropout": head.dropout,
         "ctc_loss_reduction": "mean",
         "ctc_zero_infinity": True,
     }
+    encoder_config = get_encoder_config(config)
     if isinstance(config, AttentiveConfig):
-        inner.update(stated)
-        network = AutoModelForCTC.from_config(inner)
+        encoder_config.update(options)
+        network = AutoModelForCTC.from_config(encoder_config)
         network.base_model.load_state_dict(load_bare_encoder(folder).state_dict())
     else:
         fresh = ("lm_head", *UNUSED_WEIGHTS)
-        network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **stated)
-    reinit_linear(
-        network.lm_head, inner.initializer_range
-    )  # a checkpoint's own head may have as many symbols, and others
-    return CtcRecogniser(network, extractor, tokenizer, settings)
+        network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **options)
+    # a checkpoint's own head may have as many symbols, but other ones
+    reinit_linear(network.lm_head, encoder_config.initializer_range)
+    return network
 
 
-def _tokenizer(vocabulary: dict[str, int]) -> Wav2Vec2CTCTokenizer:
+def _make_tokenizer(vocabulary: dict[str, int]) -> Wav2Vec2CTCTokenizer:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "vocab.json"
         path.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A whole part through a model: batches by seconds, longest first, answers in the table's order."""
+"""Batched inference over a dataset, with results in input order."""
 
 from __future__ import annotations
 
@@ -14,97 +14,104 @@ from speechxfer import distributed
 from speechxfer.data import audio
 from speechxfer.errors import UserError, summarize_out_of_memory
 from speechxfer.models.base import SpeechModel
+from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
-BatchProgress = Callable[[int, int], None]  # (utterances done, of how many)
+PredictFunction = Callable[[list[np.ndarray]], Sequence[Any]]  # waveforms of a batch to one result each
 
 
 def predict_all(
     model: SpeechModel,
     utterances: Dataset,
     *,
-    ask: Callable[[list[Any]], Sequence[Any]] | None = None,
+    fn: PredictFunction | None = None,
     batch_seconds: float = 120.0,
-    progress: BatchProgress | None = None,
+    progress: ProgressCallback | None = None,
     shared: bool = False,
 ) -> list[Any]:
-    """The model's text or label for every utterance, in the table's order.
+    """Predict the text or label of every utterance, in the order of the table.
 
-    ask: what is asked of each batch of waveforms in place of `model.answer`. shared: every one of several processes is
-    here, with the same model and utterances; each answers its share of the batches, which are those of one process, and
-    all get all the answers. progress is then told of the share.
+    Audio is decoded batch by batch. A batch has utterances of similar length and at most `batch_seconds` of audio, or
+    a single longer utterance; with padding to 30 s, each utterance counts as 30 s. Memory is bounded, and the batch of
+    the longest utterances runs first.
 
-    Audio is decoded a batch at a time; a batch holds utterances of like length, at most `batch_seconds` together
-    (or one longer utterance), so that memory is bounded and the longest, dearest batch comes first. Where Whisper pads
-    to 30 s, an utterance counts as that.
+    Args:
+        fn: applied to each batch of waveforms instead of `model.predict`.
+        batch_seconds: audio in one batch, in seconds.
+        progress: called with (utterances done, total utterances).
+        shared: distribute the batches over the processes. Every process must call this with the same model and
+            utterances, and gets all results; `progress` then counts the utterances of its own process.
     """
-    # row by row: audio that is embedded in the table need not be in memory all at once
+    # read row by row, so that audio stored in the table is never in memory all at once
     rows = utterances.select_columns([c for c in utterances.column_names if c != "text"])
     seconds = [audio.measure_duration(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
-    encoded = [model.encoder.compute_padded_seconds(one) for one in seconds]
-    batches = list(batch_by_seconds(longest_first, encoded, batch_seconds))
+    padded = [model.encoder.compute_padded_seconds(duration) for duration in seconds]
+    batches = list(batch_by_seconds(longest_first, padded, batch_seconds))
     if shared:
         batches = batches[distributed.get_rank() :: distributed.get_world_size()]
-    of = sum(map(len, batches))
-    said: dict[int, Any] = {}
-    for batch, texts in iter_predictions(
-        model, ((batch, [audio.load_waveform(rows[i]) for i in batch]) for batch in batches), ask
-    ):
-        said.update(zip(batch, texts, strict=True))
+    total = sum(map(len, batches))
+    predictions: dict[int, Any] = {}
+    loaded = ((batch, [audio.load_waveform(rows[index]) for index in batch]) for batch in batches)
+    for batch, results in iter_predictions(model, loaded, fn):
+        predictions.update(zip(batch, results, strict=True))
         if progress:
-            progress(len(said), of)
+            progress(len(predictions), total)
     if shared:
-        said = distributed.gather_from_all(said)
-    return [said[index] for index in range(len(rows))]
+        predictions = distributed.gather_from_all(predictions)
+    return [predictions[index] for index in range(len(rows))]
 
 
 def iter_predictions(
     model: SpeechModel,
     batches: Iterable[tuple[list[int], list[np.ndarray]]],
-    ask: Callable[[list[Any]], Sequence[Any]] | None = None,
+    fn: PredictFunction | None = None,
 ) -> Iterator[tuple[list[int], Sequence[Any]]]:
-    """The batches' places, each with what `ask` or the model answers to its waveforms, in order.
+    """Yield the indices of each batch with the results of `fn` or `model.predict` for its waveforms, in order.
 
-    A model with workers (`num_inflight`) is answering some while the audio of the next is decoded. A GPU that has no room for
-    a batch gets half of it at a time. Raises UserError where it has none for one utterance.
+    A model with background workers (`num_inflight` > 0) processes batches while the next ones are decoded. If a GPU
+    runs out of memory the batch is split in two.
+
+    Raises:
+        UserError: if GPU memory is not enough for a single utterance.
     """
-    if ask is not None or not model.num_inflight:
-        for places, waveforms in batches:
-            yield places, _predict_within_memory(ask or model.predict, waveforms)
+    if fn is not None or not model.num_inflight:
+        for indices, waveforms in batches:
+            yield indices, _predict_within_memory(fn or model.predict, waveforms)
         return
-    begun: deque[tuple[list[int], Callable[[], Sequence[Any]]]] = deque()
-    for places, waveforms in batches:
-        begun.append((places, model.submit(waveforms)))
-        if len(begun) > model.num_inflight:
-            places, answers = begun.popleft()
-            yield places, answers()
-    for places, answers in begun:
-        yield places, answers()
+    submitted: deque[tuple[list[int], Callable[[], Sequence[Any]]]] = deque()
+    for indices, waveforms in batches:
+        submitted.append((indices, model.submit(waveforms)))
+        if len(submitted) > model.num_inflight:
+            indices, get_results = submitted.popleft()
+            yield indices, get_results()
+    for indices, get_results in submitted:
+        yield indices, get_results()
 
 
-def _predict_within_memory(ask: Callable[[list[Any]], Sequence[Any]], waveforms: list[np.ndarray]) -> Sequence[Any]:
+def _predict_within_memory(fn: PredictFunction, waveforms: list[np.ndarray]) -> Sequence[Any]:
     try:
-        return ask(waveforms)
+        return fn(waveforms)
     except torch.cuda.OutOfMemoryError as error:
         if len(waveforms) == 1:
+            seconds, summary = len(waveforms[0]) / SAMPLE_RATE, summarize_out_of_memory(error)
             raise UserError(
-                f"out of GPU memory with one utterance of {len(waveforms[0]) / SAMPLE_RATE:.1f} s ({summarize_out_of_memory(error)})",
+                f"out of GPU memory with one utterance of {seconds:.1f} s ({summary})",
                 where="device",
-                fix="cut it with 'start' and 'end', use fewer beams, or work on the CPU (device cpu)",
+                fix="cut it with 'start' and 'end', use a smaller beam size, or use the CPU (device cpu)",
             ) from None
-    torch.cuda.empty_cache()  # not in the handler, whose error holds on to the failed call's tensors
+    torch.cuda.empty_cache()  # not in the handler: its error keeps the tensors of the failed call alive
     half = len(waveforms) // 2
-    return [*_predict_within_memory(ask, waveforms[:half]), *_predict_within_memory(ask, waveforms[half:])]
+    return [*_predict_within_memory(fn, waveforms[:half]), *_predict_within_memory(fn, waveforms[half:])]
 
 
-def batch_by_seconds(order: Sequence[int], seconds: Sequence[float], most: float) -> Iterator[list[int]]:
-    """Cut `order` into batches whose padded length (longest times count) is at most `most` seconds."""
+def batch_by_seconds(order: Sequence[int], seconds: Sequence[float], max_seconds: float) -> Iterator[list[int]]:
+    """Split `order` into batches whose padded length (longest utterance times count) is at most `max_seconds`."""
     batch: list[int] = []
     longest = 0.0
     for index in order:
         longest_with = max(longest, seconds[index])
-        if batch and longest_with * (len(batch) + 1) > most:
+        if batch and longest_with * (len(batch) + 1) > max_seconds:
             yield batch
             batch, longest_with = [], seconds[index]
         batch.append(index)

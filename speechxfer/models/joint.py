@@ -1,4 +1,4 @@
-"""Whisper with its own decoder and a CTC head beside it: trained together, and each scoring what the other says."""
+"""Recogniser with Whisper's decoder and a CTC head, trained jointly; the CTC head rescores the decoder's hypotheses."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from speechxfer.shapes import IGNORE_INDEX, Emissions, Frames, pad_targets
 from speechxfer.text.normalise import get_normaliser
 from speechxfer.text.vocabulary import BLANK_SYMBOL, SPACE_SYMBOL, UNKNOWN_SYMBOL, build_vocabulary, encode_text
 
-CTC_HEAD_FILE, CTC_VOCABULARY_FILE = (
-    "ctc_head.safetensors",
-    "ctc_vocabulary.json",
-)  # beside Whisper's own files, which stay plain
+# in addition to Whisper's files, which transformers opens unchanged
+CTC_HEAD_FILE, CTC_VOCABULARY_FILE = "ctc_head.safetensors", "ctc_vocabulary.json"
 
 
 class JointRecogniser(WhisperRecogniser):
-    """`kind: joint`. vocabulary: the CTC head's symbols to their places; it writes text as `normaliser` leaves it."""
+    """Whisper's decoder with a CTC head (`kind: joint`).
+
+    Attributes:
+        vocabulary: symbol of the CTC head to its id; the head writes normalised text.
+        blank: id of the CTC blank.
+        ctc_weight: share of the CTC loss in the training loss.
+    """
 
     kind = "joint"
     network: WhisperWithCtc
@@ -46,9 +50,9 @@ class JointRecogniser(WhisperRecogniser):
         super().__init__(whisper, processor, settings, network=WhisperWithCtc(whisper, ctc))
         self.ctc, self.vocabulary = ctc, vocabulary
         self.blank = vocabulary[BLANK_SYMBOL]
-        self.ctc_weight = 0.3  # in training
+        self.ctc_weight = 0.3
         self._normalise = get_normaliser(settings.normaliser)
-        self._spelt: dict[tuple[int, ...], list[int]] = {}
+        self._ctc_targets: dict[tuple[int, ...], list[int]] = {}  # of the decoder's tokens
 
     @property
     def head(self) -> list[nn.Module]:
@@ -60,24 +64,24 @@ class JointRecogniser(WhisperRecogniser):
 
     @property
     def labels(self) -> list[str | None]:
-        """The text of every place of the CTC head's emissions; None for what is never written."""
-        meant = {BLANK_SYMBOL: "", SPACE_SYMBOL: " ", UNKNOWN_SYMBOL: None}
+        """Text of every output id of the CTC head: "" for the blank, None if it is never written."""
+        special = {BLANK_SYMBOL: "", SPACE_SYMBOL: " ", UNKNOWN_SYMBOL: None}
         in_order = sorted(self.vocabulary, key=lambda symbol: self.vocabulary[symbol])
-        return [meant.get(symbol, symbol) for symbol in in_order]
+        return [special.get(symbol, symbol) for symbol in in_order]
 
     def compute_emissions(self, frames: Frames) -> Emissions:
-        """Frames to the CTC head's log-probabilities (batch, frames, symbols)."""
+        """Compute the CTC head's log-probabilities (batch, frames, vocab) from frames."""
         return self.ctc(frames)
 
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        """Both losses by their weights, the CTC head's a character as the decoder's a token.
+        """Compute the weighted sum of both losses, with the CTC loss scaled from characters to tokens.
 
-        A new CTC head's loss is many times the decoder's, and there are several characters to a token: as plain sums
-        it would take the encoder away from the decoder in the first epoch.
+        The loss of a new CTC head is many times the decoder's, and a token has several characters. Without scaling the
+        CTC loss would dominate the encoder's first epoch, to the decoder's cost.
         """
-        spelt = [self._spelling(row[row != IGNORE_INDEX].tolist()) for row in labels.cpu()]
-        ctc = compute_ctc_loss(self.compute_emissions(frames), pad_targets(spelt).to(labels.device), self.blank)
-        ctc = ctc * int((labels != IGNORE_INDEX).sum()) / max(1, sum(map(len, spelt)))
+        targets = [self._get_ctc_target(row[row != IGNORE_INDEX].tolist()) for row in labels.cpu()]
+        ctc = compute_ctc_loss(self.compute_emissions(frames), pad_targets(targets).to(labels.device), self.blank)
+        ctc = ctc * int((labels != IGNORE_INDEX).sum()) / max(1, sum(map(len, targets)))
         return (1 - self.ctc_weight) * super().compute_loss(frames, labels) + self.ctc_weight * ctc
 
     def decode_frames(self, frames: Frames) -> list[str]:
@@ -88,20 +92,18 @@ class JointRecogniser(WhisperRecogniser):
 
     @torch.no_grad()
     def list_hypotheses(self, frames: Frames) -> list[list[DecoderHypothesis]]:
-        """Each utterance's `settings.beams` hypotheses, the decoder's best first, scored by decoder and CTC head."""
+        """List `settings.beam_size` hypotheses per utterance, best first, with decoder and CTC scores."""
         beams = self.settings.beam_size
-        found = decode_n_best(self.whisper, frames, self.prompt, beams=beams, **self.generation_options)
-        tokens = [row for rows in found for row in rows]
+        n_best = decode_n_best(self.whisper, frames, self.prompt, beams=beams, **self.generation_options)
+        tokens = [hypothesis for hypotheses in n_best for hypothesis in hypotheses]
         repeated = Frames(frames.states.repeat_interleave(beams, 0), frames.lengths.repeat_interleave(beams))
-        decoder = compute_decoder_log_probs(
-            self.whisper, repeated, pad_targets(tokens).to(self.device), self.prompt
-        ).tolist()
+        labels = pad_targets(tokens).to(self.device)
+        decoder = compute_decoder_log_probs(self.whisper, repeated, labels, self.prompt).tolist()
         texts = [text.strip() for text in self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
         emissions = self.compute_emissions(frames)
         emissions = Emissions(emissions.log_probs.repeat_interleave(beams, 0), repeated.lengths)
-        ctc = compute_ctc_log_probs(
-            emissions, pad_targets([self.encode_known(text) for text in texts]), self.blank
-        ).tolist()
+        targets = pad_targets([self.encode_known(text) for text in texts])
+        ctc = compute_ctc_log_probs(emissions, targets, self.blank).tolist()
         scored = [
             DecoderHypothesis(text, tuple(self._normalise(text).split()), *scores)
             for text, *scores in zip(texts, decoder, ctc, strict=True)
@@ -109,17 +111,19 @@ class JointRecogniser(WhisperRecogniser):
         return [scored[start : start + beams] for start in range(0, len(scored), beams)]
 
     def encode_known(self, text: str) -> list[int]:
-        """The places of a text's characters; what the vocabulary lacks is left out."""
+        """Encode a text for the CTC head; characters that the vocabulary lacks are left out."""
         return encode_text(self._normalise(text), self.vocabulary)[0]
 
-    def _spelling(self, tokens: list[int]) -> list[int]:
+    def _get_ctc_target(self, tokens: list[int]) -> list[int]:
+        """Convert the decoder's tokens to the CTC head's ids."""
         key = tuple(tokens)
-        if key not in self._spelt:
-            self._spelt[key] = self.encode_known(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))
-        return self._spelt[key]
+        if key not in self._ctc_targets:
+            text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+            self._ctc_targets[key] = self.encode_known(text)
+        return self._ctc_targets[key]
 
     def _save_network(self, folder: Path) -> None:
-        """Whisper's own files, which transformers opens as they are, and the CTC head's two beside them."""
+        """Write Whisper's files, which transformers opens unchanged, and the two files of the CTC head."""
         super()._save_network(folder)
         save_file({name: weight.contiguous() for name, weight in self.ctc.state_dict().items()}, folder / CTC_HEAD_FILE)
         (folder / CTC_VOCABULARY_FILE).write_text(json.dumps(self.vocabulary, ensure_ascii=False), encoding="utf-8")
@@ -128,7 +132,7 @@ class JointRecogniser(WhisperRecogniser):
 def open_joint(
     folder: Path, whisper: WhisperForConditionalGeneration, processor: WhisperProcessor, settings: ModelSettings
 ) -> JointRecogniser:
-    """A folder that `save` wrote. Raises UserError where the CTC head's files are missing or do not fit."""
+    """Load a model that `save` wrote. Raises UserError if the CTC head's files are missing or do not match."""
     try:
         vocabulary = json.loads((folder / CTC_VOCABULARY_FILE).read_text(encoding="utf-8"))
         weights = load_file(folder / CTC_HEAD_FILE)
@@ -139,19 +143,19 @@ def open_joint(
         raise UserError(
             f"the CTC head of a joint model cannot be read ({str(error).splitlines()[0]})",
             where=str(folder),
-            fix=f"{CTC_HEAD_FILE} and {CTC_VOCABULARY_FILE} belong beside model.safetensors: copy the whole folder",
+            fix=f"copy the whole folder, with {CTC_HEAD_FILE} and {CTC_VOCABULARY_FILE} next to model.safetensors",
         ) from None
     return JointRecogniser(whisper, ctc, vocabulary, processor, settings)
 
 
-def new_joint(
+def build_joint(
     whisper: WhisperForConditionalGeneration,
     processor: WhisperProcessor,
     settings: ModelSettings,
     head: HeadConfig,
     texts: list[str],
 ) -> JointRecogniser:
-    """Whisper with a new CTC head over the characters that the normaliser leaves of `texts`."""
+    """Build Whisper with a new CTC head over the characters of the normalised `texts`."""
     normalise = get_normaliser(settings.normaliser)
     vocabulary = build_vocabulary(normalise(text) for text in texts)
     ctc = CtcHead(whisper.config.d_model, len(vocabulary), recurrent=head.lstm_layers, dropout=head.dropout)

@@ -1,4 +1,4 @@
-"""Whisper with its own decoder: the recogniser that accents gain most from."""
+"""Recogniser with Whisper's encoder and decoder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from speechxfer.heads.whisper_decoder import compute_decoder_loss
 from speechxfer.models.base import Kind, ModelSettings, SpeechModel
 from speechxfer.shapes import Frames
 
-_OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-_OF_BEAMS = ("early_stopping", "num_beam_groups", "diversity_penalty")
-MAX_PROMPT_TOKENS = 4  # tokens before the text: start, language, task, no timestamps (English-only checkpoints use two)
+# options of transformers' generation config
+_SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_BEAM_OPTIONS = ("early_stopping", "num_beam_groups", "diversity_penalty")
+MAX_PROMPT_TOKENS = 4  # start, language, task, no timestamps; English-only checkpoints use two of them
 
 
 class WhisperRecogniser(SpeechModel):
-    """`kind: seq2seq`. `prompt` holds the start, language, task and no-timestamps tokens of this checkpoint.
+    """Whisper with its decoder (`kind: seq2seq`).
 
-    network: what trains and is kept as a whole, where that is more than `whisper`.
+    Args:
+        network: the module that is trained and saved, if it is more than `whisper`.
+
+    Attributes:
+        prompt: start, language, task and no-timestamps tokens of the checkpoint.
+        max_text_tokens: maximum number of tokens after the prompt, the end token included.
     """
 
     kind: ClassVar[Kind] = "seq2seq"
@@ -43,7 +49,7 @@ class WhisperRecogniser(SpeechModel):
         super().__init__(network or whisper, encoder, processor, settings)
         self.whisper = whisper
         self.prompt = make_prompt(processor.tokenizer, settings.language, multilingual=is_multilingual(whisper))
-        self.longest_text = whisper.config.max_target_positions - len(self.prompt)
+        self.max_text_tokens = whisper.config.max_target_positions - len(self.prompt)
 
     @property
     def head(self) -> list[nn.Module]:
@@ -55,32 +61,32 @@ class WhisperRecogniser(SpeechModel):
 
     def encode_target(self, text: str) -> list[int]:
         tokens = self.encode_text(text)
-        if len(tokens) > self.longest_text:
+        if len(tokens) > self.max_text_tokens:
             raise UserError(
-                f"a text of {len(tokens)} tokens, and this decoder writes {self.longest_text}: {text[:60]}…"
+                f"a text of {len(tokens)} tokens exceeds the decoder's limit of {self.max_text_tokens}: {text[:60]}…"
             )
         return tokens
 
     def encode_text(self, text: str) -> list[int]:
-        """The text's tokens and the end token. A word begins with its space, as in Whisper's own training."""
+        """Encode a text as tokens and the end token. Each word starts with a space, as in Whisper's training."""
         words = " ".join(text.split())
         ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
         return [*ids, self.processor.tokenizer.eos_token_id]
 
     def write_generation_config(self) -> None:
-        """Write into Whisper's own generation config how it is decoded here, for whoever opens it elsewhere.
+        """Set the model's decoding settings in Whisper's generation config, for use in other libraries.
 
-        Left alone, transformers' pipeline takes five beams and prefers loops (`decode`).
+        By default transformers' pipeline uses five beams, with a length penalty that favours loops (`decode_whisper`).
         """
-        stated: Any = self.whisper.generation_config
-        beams = self.settings.beam_size
-        stated.num_beams = beams
-        stated.length_penalty = self.settings.length_penalty if beams > 1 else None
-        stated.do_sample = stated.num_return_sequences = None
-        for name in _OF_SAMPLING if beams > 1 else (*_OF_SAMPLING, *_OF_BEAMS):
-            setattr(stated, name, None)  # transformers writes no config with what its way of decoding does not use
-        if getattr(stated, "is_multilingual", False):
-            stated.language, stated.task = self.settings.language, "transcribe"
+        config: Any = self.whisper.generation_config
+        beam_size = self.settings.beam_size
+        config.num_beams = beam_size
+        config.length_penalty = self.settings.length_penalty if beam_size > 1 else None
+        config.do_sample = config.num_return_sequences = None
+        for name in _SAMPLING_OPTIONS if beam_size > 1 else (*_SAMPLING_OPTIONS, *_BEAM_OPTIONS):
+            setattr(config, name, None)  # transformers refuses to save options that the decoding method does not use
+        if getattr(config, "is_multilingual", False):
+            config.language, config.task = self.settings.language, "transcribe"
 
     def _save_network(self, folder: Path) -> None:
         self.write_generation_config()
@@ -103,30 +109,31 @@ class WhisperRecogniser(SpeechModel):
 
 
 def is_multilingual(whisper: WhisperForConditionalGeneration) -> bool:
-    """Whether it must be told a language: as its generation config says, or (older checkpoints) by its vocabulary."""
-    stated = getattr(whisper.generation_config, "is_multilingual", None)
-    return whisper.config.vocab_size >= MULTILINGUAL_VOCABULARY_SIZE if stated is None else bool(stated)
+    """Return whether the model needs a language: see its generation config, or else the size of its vocabulary."""
+    declared = getattr(whisper.generation_config, "is_multilingual", None)
+    return whisper.config.vocab_size >= MULTILINGUAL_VOCABULARY_SIZE if declared is None else bool(declared)
 
 
 def make_prompt(tokenizer: WhisperTokenizer, language: str | None, *, multilingual: bool) -> list[int]:
-    """Start, language, task and no-timestamps tokens; an English-only checkpoint has neither language nor task.
+    """Return the start, language, task and no-timestamps tokens; English-only models have no language and task.
 
-    Raises UserError for a language that it does not know, or that it must be told.
+    Raises:
+        UserError: if a multilingual model gets no language, or the model does not know the language.
     """
     if not multilingual:
         if language not in (None, "en"):
-            raise UserError(f"encoder.language={language}, and this checkpoint knows English only")
+            raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
         return list(tokenizer.prefix_tokens[:1]) + list(tokenizer.prefix_tokens[-1:])
     if language is None:
         raise UserError(
-            "this Whisper checkpoint is multilingual and must be told the language",
+            "this Whisper checkpoint is multilingual and needs a language",
             where="encoder.language",
-            fix="say encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
+            fix="set encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
         )
     try:
         tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
         return list(tokenizer.prefix_tokens)
     except ValueError:
         raise UserError(
-            f"'{language}' is not a language that Whisper knows", where="encoder.language", fix="use a code such as de"
+            f"Whisper does not know the language '{language}'", where="encoder.language", fix="use a code such as de"
         ) from None

@@ -1,8 +1,8 @@
-"""What a model says of one utterance, with the times of its cuts, and the one line of JSON that holds it."""
+"""Transcripts: the text of an utterance, its segments and word times, and its JSON line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from unicodedata import east_asian_width
@@ -13,25 +13,32 @@ from speechxfer.errors import UserError
 
 @dataclass(frozen=True)
 class TranscriptSegment:
-    """A stretch of a file and what is said in it. start, end: seconds of the file; so are those of its words."""
+    """A segment of a file and its text. start, end: seconds from the start of the file, as in `words`.
+
+    words: None unless word times were requested.
+    """
 
     start: float
     end: float
     text: str
-    words: list[WordTiming] | None = None  # where they were asked for
+    words: list[WordTiming] | None = None
 
     def to_json(self) -> dict[str, Any]:
         line: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
-        return line if self.words is None else line | {"words": _stated(self.words)}
+        return line if self.words is None else line | {"words": _words_to_json(self.words)}
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What the model says of one utterance. audio: as named, or as in the table.
+    """The prediction for one utterance.
 
-    text: of all segments together; from a classifier the label that the most seconds have. segments: one for audio
-    that was answered whole (`whole`), one a cut else. columns: `reference` where the table knows it, and the table's
-    other columns. seconds: of audio. complete: False for a file that an interrupt left half heard.
+    Args:
+        audio: the path as given, or as in the table.
+        text: the joined text of all segments; for a classifier the label with the longest duration.
+        segments: one segment for audio that was processed at once (`whole`), otherwise one per cut.
+        seconds: duration of the audio.
+        columns: `reference`, if the table has one, and the table's other columns.
+        complete: False for a file that was interrupted before its end.
     """
 
     id: str
@@ -44,19 +51,19 @@ class Transcript:
     complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """A line of our JSONL: id, audio, hypothesis, the columns, and `segments` of audio that was cut.
+        """Return the line of the JSONL output: id, audio, hypothesis, the columns, and the segments of cut audio.
 
-        `words`, where they were asked for, are the segments', or the line's own where the audio was answered whole.
+        Word times are in the segments, or in the line itself for audio that was processed at once.
         """
         line: dict[str, Any] = {"id": self.id, "audio": self.audio, "hypothesis": self.text, **self.columns}
         if not self.whole:
             line["segments"] = [segment.to_json() for segment in self.segments]
         elif self.segments and self.segments[0].words is not None:
-            line["words"] = _stated(self.segments[0].words)
+            line["words"] = _words_to_json(self.segments[0].words)
         return line if self.complete else {**line, "complete": False}
 
 
-def _stated(words: Iterable[WordTiming]) -> list[dict[str, Any]]:
+def _words_to_json(words: Iterable[WordTiming]) -> list[dict[str, Any]]:
     return [
         {"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}
         for w in words
@@ -65,7 +72,7 @@ def _stated(words: Iterable[WordTiming]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class UnreadableAudio:
-    """An utterance whose audio could not be read. str() names it and says what to do."""
+    """An utterance whose audio cannot be read. `str()` is the complete error message."""
 
     id: str
     audio: str
@@ -75,22 +82,32 @@ class UnreadableAudio:
         return str(self.error)
 
 
+OnUnreadable = Callable[[UnreadableAudio], None]
+
+
+def report_unreadable(unreadable: UnreadableAudio, on_bad: OnUnreadable | None) -> None:
+    """Call `on_bad`; without a callback raise the error."""
+    if on_bad is None:
+        raise unreadable.error
+    on_bad(unreadable)
+
+
 def join_texts(texts: Iterable[str]) -> str:
-    """The texts one after the other: a space between, but none between characters of a script that has none."""
-    said = ""
+    """Join texts with a space, except between characters of a script that is written without spaces."""
+    joined = ""
     for text in filter(None, texts):
-        unspaced = said and _is_unspaced(said[-1]) and _is_unspaced(text[0])
-        said += text if unspaced or not said else f" {text}"
-    return said
+        unspaced = joined and _is_unspaced(joined[-1]) and _is_unspaced(text[0])
+        joined += text if unspaced or not joined else f" {text}"
+    return joined
 
 
 def _is_unspaced(character: str) -> bool:
-    """Chinese and Japanese characters and their punctuation; Korean, as wide as they are, has spaces."""
+    """Return whether it is a Chinese or Japanese character or punctuation; Korean is as wide, but uses spaces."""
     return east_asian_width(character) in "WF" and not "\uac00" <= character <= "\ud7a3"
 
 
 def find_majority_label(segments: Sequence[TranscriptSegment]) -> str:
-    """The text (a label) that the most seconds have; "" where there is no segment."""
+    """Return the text (a label) with the longest total duration; "" without segments."""
     seconds: dict[str, float] = {}
     for segment in segments:
         seconds[segment.text] = seconds.get(segment.text, 0.0) + segment.end - segment.start

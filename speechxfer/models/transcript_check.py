@@ -1,13 +1,14 @@
-"""Which transcripts do not match their audio: each compared with what the model hears.
+"""Finds transcripts that do not match their audio, by comparing each with the model's own hypothesis.
 
-A CTC head lays the transcript over the audio, and gives every word its place. Whisper's own decoder says how likely it
-would have written the transcript, and gives no places; a CTC head beside it does.
+A CTC head aligns the transcript with the audio, which also gives the words' times. Whisper's decoder gives the
+probability of the transcript but no times; the CTC head of a joint model adds them.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,26 +23,30 @@ from speechxfer.heads.whisper_decoder import compute_decoder_log_probs
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.ctranslate2 import CTranslate2Recogniser
-from speechxfer.models.inference import BatchProgress, batch_by_seconds, predict_all
+from speechxfer.models.inference import batch_by_seconds, predict_all
 from speechxfer.models.joint import JointRecogniser
 from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.models.word_times import align_targets, time_words
+from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import Emissions, Frames, pad_targets
 from speechxfer.text.normalise import get_normaliser
 
-DOUBTFUL_DEVIATIONS = 4.0  # robust standard deviations above the median gap: such a row is doubtful
-MIN_GAP_SPREAD = 0.05  # of gaps, which may all be alike
+DOUBTFUL_DEVIATIONS = 4.0  # a row is suspicious this many robust standard deviations above the median gap
+MIN_GAP_SPREAD = 0.05  # lower limit of that deviation, for data in which all gaps are alike
 
 
 @dataclass(frozen=True)
 class TranscriptScore:
-    """One row's text against its audio. index: the row, from 0. heard: what the model writes by itself.
+    """The match of a row's text with its audio.
 
-    gap: how much likelier the model holds its own text than the transcript, natural logarithm for each character (each
-    token, by Whisper's decoder); 0 where it says the same, None where the text has more characters than frames, more
-    tokens than the decoder writes, or none that can be written.
-    words: where each word stands, by the CTC head, if there is one. doubtful: the gap is far above the other rows', or
-    there is none.
+    Args:
+        index: the row, from 0.
+        log_prob_gap: natural log-probability of the model's own hypothesis minus that of the transcript, per character
+            (per token for Whisper's decoder); 0 if they are equal. None if the text has more characters than the
+            utterance has frames, more tokens than the decoder can write, or nothing that the model can write.
+        hypothesis: the model's own text.
+        words: times of the transcript's words, for a model with a CTC head.
+        is_suspicious: the gap is far above those of the other rows, or None.
     """
 
     index: int
@@ -53,89 +58,99 @@ class TranscriptScore:
 
 
 def score_transcripts(
-    model: SpeechModel, utterances: Dataset, *, batch_seconds: float = 120.0, progress: BatchProgress | None = None
+    model: SpeechModel, utterances: Dataset, *, batch_seconds: float = 120.0, progress: ProgressCallback | None = None
 ) -> list[TranscriptScore]:
-    """Every row of `num_utterances` (with `text`), the worst match first.
+    """Score every row of `utterances` (with `text`), and return the worst matches first.
 
-    Raises UserError for a model that writes no text.
+    progress: called with (utterances done, total utterances).
+
+    Raises:
+        UserError: if the model does not write text, or runs in CTranslate2.
     """
     if isinstance(model, WhisperRecogniser):
-        found = _score_with_decoder(model, utterances, batch_seconds, progress)
+        scores = _score_with_decoder(model, utterances, batch_seconds, progress)
     elif isinstance(model, CtcRecogniser):
-        found = _score_with_ctc(model, utterances, batch_seconds, progress)
+        scores = _score_with_ctc(model, utterances, batch_seconds, progress)
     elif isinstance(model, CTranslate2Recogniser):
         raise UserError(
-            "a model that runs in CTranslate2 does not say how likely a transcript is",
+            "a CTranslate2 model does not give the probability of a transcript",
             where="model",
             fix="name the model that it was exported from",
         )
     else:
         raise UserError(f"a model of kind {model.kind} writes no text", where="model", fix="name one that transcribes")
-    return sorted(
-        _mark_suspicious(found), key=lambda one: (one.log_prob_gap is not None, -(one.log_prob_gap or 0.0), one.index)
-    )
+    marked = _mark_suspicious(scores)
+    return sorted(marked, key=lambda row: (row.log_prob_gap is not None, -(row.log_prob_gap or 0.0), row.index))
 
 
 def _score_with_decoder(
-    model: WhisperRecogniser, utterances: Dataset, batch_seconds: float, progress: BatchProgress | None
+    model: WhisperRecogniser, utterances: Dataset, batch_seconds: float, progress: ProgressCallback | None
 ) -> list[TranscriptScore]:
-    """A transcript is taken as it is written, or normalised, whichever the decoder holds likelier."""
-    normalise = get_normaliser(model.settings.normaliser)
     seconds = [audio.measure_duration(row) for row in utterances]
-    order = sorted(range(len(utterances)), key=lambda index: -seconds[index])
-    found: dict[int, TranscriptScore] = {}
-    for batch in batch_by_seconds(order, [model.encoder.compute_padded_seconds(one) for one in seconds], batch_seconds):
+    longest_first = sorted(range(len(utterances)), key=lambda index: -seconds[index])
+    padded = [model.encoder.compute_padded_seconds(duration) for duration in seconds]
+    scores: dict[int, TranscriptScore] = {}
+    for batch in batch_by_seconds(longest_first, padded, batch_seconds):
         rows = [utterances[index] for index in batch]
-        texts = [str(row["text"] or "") for row in rows]
-        written = [[model.encode_text(text), model.encode_text(normalise(text))] for text in texts]
-
-        def scored(
-            frames: Frames, texts: list[str] = texts, written: list[list[list[int]]] = written
-        ) -> list[tuple[list[int], list[float], list[WordTiming]]]:
-            rules = model.generation_options | {
-                "no_loops": True
-            }  # the untouched model's answers may loop, and are long then
-            own = [said for (said,) in decode_n_best(model.whisper, frames, model.prompt, beams=1, **rules)]
-            columns = [own, *([pair[way][: model.longest_text] for pair in written] for way in (0, 1))]
-            scores = [
-                compute_decoder_log_probs(
-                    model.whisper, frames, pad_targets(rows).to(model.device), model.prompt
-                ).tolist()
-                for rows in columns
-            ]
-            words: list[list[WordTiming]] = [[] for _ in texts]
-            if isinstance(model, JointRecogniser):
-                words = time_words(model, model.compute_emissions(frames), texts)
-            return list(zip(own, map(list, zip(*scores, strict=True)), words, strict=True))
-
-        answered = model.infer([audio.load_waveform(row) for row in rows], scored)
-        for index, row, text, ways, (own, scores, words) in zip(batch, rows, texts, written, answered, strict=True):
-            heard = model.processor.tokenizer.decode(own, skip_special_tokens=True).strip()
-            fits = [way for way in (0, 1) if 1 < len(ways[way]) <= model.longest_text]
-            gaps = [(scores[0] - scores[1 + way]) / len(ways[way]) for way in fits]
-            gap = max(0.0, min(gaps)) if gaps and text.strip() else None
-            found[index] = TranscriptScore(index, row["id"], gap, heard, words)
+        scored = _score_decoder_batch(model, rows)
+        scores.update((index, replace(score, index=index)) for index, score in zip(batch, scored, strict=True))
         if progress:
-            progress(len(found), len(order))
-    return [found[index] for index in range(len(order))]
+            progress(len(scores), len(longest_first))
+    return [scores[index] for index in range(len(longest_first))]
+
+
+def _score_decoder_batch(model: WhisperRecogniser, rows: Sequence[dict]) -> list[TranscriptScore]:
+    """Score the rows of one batch; the transcript as written or normalised counts, whichever is more probable."""
+    normalise = get_normaliser(model.settings.normaliser)
+    texts = [str(row["text"] or "") for row in rows]
+    as_written = [model.encode_text(text) for text in texts]
+    normalised = [model.encode_text(normalise(text)) for text in texts]
+
+    def compute(frames: Frames) -> tuple[list[list[int]], list[list[float]], list[list[WordTiming]]]:
+        options = model.generation_options | {"no_loops": True}  # a zero-shot model's hypotheses may loop and be long
+        own = [tokens for (tokens,) in decode_n_best(model.whisper, frames, model.prompt, beams=1, **options)]
+        candidates = [own, *([tokens[: model.max_text_tokens] for tokens in way] for way in (as_written, normalised))]
+        log_probs = [_compute_log_probs(model, frames, tokens) for tokens in candidates]
+        words: list[list[WordTiming]] = [[] for _ in texts]
+        if isinstance(model, JointRecogniser):
+            words = time_words(model, model.compute_emissions(frames), texts)
+        return own, log_probs, words
+
+    own, log_probs, words = model.infer([audio.load_waveform(row) for row in rows], compute)
+    scores = []
+    for number, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        gaps = [
+            (log_probs[0][number] - of_way[number]) / len(tokens[number])
+            for of_way, tokens in zip(log_probs[1:], (as_written, normalised), strict=True)
+            if 1 < len(tokens[number]) <= model.max_text_tokens
+        ]
+        gap = max(0.0, min(gaps)) if gaps and text.strip() else None
+        hypothesis = model.processor.tokenizer.decode(own[number], skip_special_tokens=True).strip()
+        scores.append(TranscriptScore(number, row["id"], gap, hypothesis, words[number]))
+    return scores
+
+
+def _compute_log_probs(model: WhisperRecogniser, frames: Frames, tokens: list[list[int]]) -> list[float]:
+    labels = pad_targets(tokens).to(model.device)
+    return compute_decoder_log_probs(model.whisper, frames, labels, model.prompt).tolist()
 
 
 def _score_with_ctc(
-    model: CtcRecogniser, utterances: Dataset, batch_seconds: float, progress: BatchProgress | None
+    model: CtcRecogniser, utterances: Dataset, batch_seconds: float, progress: ProgressCallback | None
 ) -> list[TranscriptScore]:
     emissions = predict_all(
         model,
         utterances,
-        ask=lambda waveforms: model.infer(waveforms, lambda frames: _emissions(model, frames)),
+        fn=lambda waveforms: model.infer(waveforms, lambda frames: _split_emissions(model, frames)),
         batch_seconds=batch_seconds,
         progress=progress,
     )
-    columns = zip(utterances["id"], utterances["text"], emissions, strict=True)
-    return [_score_utterance(model, index, *row) for index, row in enumerate(columns)]
+    rows = zip(utterances["id"], utterances["text"], emissions, strict=True)
+    return [_score_utterance(model, index, *row) for index, row in enumerate(rows)]
 
 
-def _emissions(model: CtcRecogniser, frames: Frames) -> list[Emissions]:
-    """Each utterance's own, unpadded, on the CPU."""
+def _split_emissions(model: CtcRecogniser, frames: Frames) -> list[Emissions]:
+    """Return the emissions of each utterance, without padding, on the CPU."""
     return [
         Emissions(row[None].clone(), torch.tensor([len(row)])) for row in model.compute_emissions(frames).split_rows()
     ]
@@ -144,21 +159,21 @@ def _emissions(model: CtcRecogniser, frames: Frames) -> list[Emissions]:
 def _score_utterance(
     model: CtcRecogniser, index: int, name: str, text: str | None, emissions: Emissions
 ) -> TranscriptScore:
-    heard = model.decode_ids(decode_greedy(emissions, model.blank)[0])
-    places = model.encode_known(text or "")
-    (found,) = align_targets(model, emissions, [places])
-    if found is None or not places:
-        return TranscriptScore(index, name, None, heard)
-    gap = (compute_best_path_log_probs(emissions)[0] - found.log_prob) / len(places)
-    return TranscriptScore(index, name, max(0.0, gap), heard, found.words)
+    hypothesis = model.decode_ids(decode_greedy(emissions, model.blank)[0])
+    ids = model.encode_known(text or "")
+    (alignment,) = align_targets(model, emissions, [ids])
+    if alignment is None or not ids:
+        return TranscriptScore(index, name, None, hypothesis)
+    gap = (compute_best_path_log_probs(emissions)[0] - alignment.log_prob) / len(ids)
+    return TranscriptScore(index, name, max(0.0, gap), hypothesis, alignment.words)
 
 
-def _mark_suspicious(found: list[TranscriptScore]) -> list[TranscriptScore]:
-    """The rows with those marked that stand far from the others."""
-    gaps = [one.log_prob_gap for one in found if one.log_prob_gap is not None]
+def _mark_suspicious(scores: list[TranscriptScore]) -> list[TranscriptScore]:
+    """Mark the rows whose gap is far above the median."""
+    gaps = [score.log_prob_gap for score in scores if score.log_prob_gap is not None]
     limit = math.inf
     if gaps:
-        middle = statistics.median(gaps)
-        spread = max(1.4826 * statistics.median(abs(gap - middle) for gap in gaps), MIN_GAP_SPREAD)
-        limit = middle + DOUBTFUL_DEVIATIONS * spread
-    return [replace(one, is_suspicious=one.log_prob_gap is None or one.log_prob_gap > limit) for one in found]
+        median = statistics.median(gaps)
+        spread = max(1.4826 * statistics.median(abs(gap - median) for gap in gaps), MIN_GAP_SPREAD)
+        limit = median + DOUBTFUL_DEVIATIONS * spread
+    return [replace(score, is_suspicious=score.log_prob_gap is None or score.log_prob_gap > limit) for score in scores]

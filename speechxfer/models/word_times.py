@@ -1,4 +1,4 @@
-"""When each word of a text is spoken, and how surely: by the CTC head of a model that has one."""
+"""Start, end and confidence of each word of a text, by forced alignment with a model's CTC head."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ CtcModel = CtcRecogniser | JointRecogniser
 
 
 def require_ctc(model: SpeechModel, where: str) -> CtcModel:
-    """The model, if it has a CTC head. Raises UserError, about `where`, if it has none."""
+    """Return the model if it has a CTC head; otherwise raise UserError about `where`."""
     if isinstance(model, CtcModel):
         return model
     raise UserError(
-        f"a model of kind {model.kind} has no CTC head, by which words are found in time",
+        f"word times need a CTC head; a model of kind {model.kind} has none",
         where=where,
-        fix="train one beside Whisper's decoder: speechxfer adapt accent-best",
+        fix="train one together with Whisper's decoder: speechxfer adapt accent-best",
     )
 
 
 def align_targets(model: CtcModel, emissions: Emissions, targets: Sequence[Sequence[int]]) -> list[Alignment | None]:
-    """Each utterance's alignment with its text (`decoding.alignment.align`), times from the start of its audio.
+    """Align each utterance with its target ids (`decoding.forced_alignment.align_words`).
 
-    emissions: log_probs (batch, frames, symbols), on any device. targets: places of each text's symbols.
+    Times are relative to the start of the utterance's audio. emissions: log_probs (batch, frames, vocab), on any
+    device.
     """
     return align_words(
         Emissions(emissions.log_probs.cpu(), emissions.lengths.cpu()),
@@ -45,58 +46,58 @@ def align_targets(model: CtcModel, emissions: Emissions, targets: Sequence[Seque
 
 
 def time_words(model: CtcModel, emissions: Emissions, texts: Sequence[str]) -> list[list[WordTiming]]:
-    """The words of each text as it is written, with their times and confidences.
+    """Return the words of each text, spelled as in the text, with times and confidences.
 
-    emissions: as for `align_targets`. A word of which the CTC head can write nothing (a number in figures, say) has no time;
-    nor has any word of a text that has more symbols than the utterance has frames. Where the head knows no space, the
-    whole text counts as one word.
+    A word without any character in the CTC vocabulary (e.g. a number in figures) is left out. A text with more symbols
+    than the utterance has frames gets no words. For a vocabulary without a space the whole text counts as one word.
+    emissions: as in `align_targets`.
     """
     space = model.labels.index(" ") if " " in model.labels else None
-    spelt: list[list[tuple[str, list[int]]]] = []
+    encoded: list[list[tuple[str, list[int]]]] = []
     for text in texts:
         words = text.split() if space is not None else [text]
-        every = ((word, _trim_spaces(model.encode_known(word), space)) for word in words)
-        spelt.append([(word, places) for word, places in every if places])
-    targets = [_join_words([places for _, places in words], space) for words in spelt]
+        pairs = ((word, _trim_spaces(model.encode_known(word), space)) for word in words)
+        encoded.append([(word, ids) for word, ids in pairs if ids])
+    targets = [_join_words([ids for _, ids in words], space) for words in encoded]
     return [
-        [] if found is None else _restore_words(words, found.words, space)
-        for words, found in zip(spelt, align_targets(model, emissions, targets), strict=True)
+        [] if alignment is None else _restore_words(words, alignment.words, space)
+        for words, alignment in zip(encoded, align_targets(model, emissions, targets), strict=True)
     ]
 
 
 def predict_with_times(model: CtcModel, waveforms: Sequence[np.ndarray]) -> list[tuple[str, list[WordTiming]]]:
-    """What the model answers to each waveform, (time,) float32 at 16 kHz, and the times of its words."""
+    """Predict the text of each waveform, (time,) float32 at 16 kHz, with the times of its words."""
 
-    def read(frames: Frames) -> list[tuple[str, list[WordTiming]]]:
+    def decode(frames: Frames) -> list[tuple[str, list[WordTiming]]]:
         texts = model.decode_frames(frames)
         return list(zip(texts, time_words(model, model.compute_emissions(frames), texts), strict=True))
 
-    return model.infer(waveforms, read)
+    return model.infer(waveforms, decode)
 
 
-def _trim_spaces(places: list[int], space: int | None) -> list[int]:
-    """Without the spaces that what cannot be written leaves: at the ends, and beside others ("7,yes" is " yes")."""
+def _trim_spaces(ids: list[int], space: int | None) -> list[int]:
+    """Remove leading, trailing and repeated spaces, which characters outside the vocabulary leave ("7,yes": " yes")."""
     kept: list[int] = []
-    for place in places:
-        if place != space or (kept and kept[-1] != space):
-            kept.append(place)
+    for index in ids:
+        if index != space or (kept and kept[-1] != space):
+            kept.append(index)
     return kept[:-1] if kept and kept[-1] == space else kept
 
 
 def _join_words(words: Sequence[list[int]], space: int | None) -> list[int]:
     joined: list[int] = []
-    for places in words:
-        joined += ([space] if joined and space is not None else []) + places
+    for ids in words:
+        joined += ([space] if joined and space is not None else []) + ids
     return joined
 
 
 def _restore_words(
-    words: Sequence[tuple[str, list[int]]], found: Sequence[WordTiming], space: int | None
+    words: Sequence[tuple[str, list[int]]], aligned: Sequence[WordTiming], space: int | None
 ) -> list[WordTiming]:
-    """A word that the normaliser makes two of lasts from the first's start to the last's end."""
-    parts, timed = iter(found), []
-    for word, places in words:
-        own = list(islice(parts, 1 + sum(place == space for place in places)))
-        sure = math.prod(part.confidence for part in own) ** (1 / len(own))
-        timed.append(WordTiming(word, own[0].start, own[-1].end, sure))
+    """Merge the aligned words that the normaliser made from one word: from the first's start to the last's end."""
+    remaining, timed = iter(aligned), []
+    for word, ids in words:
+        timings = list(islice(remaining, 1 + sum(index == space for index in ids)))
+        confidence = math.prod(timing.confidence for timing in timings) ** (1 / len(timings))
+        timed.append(WordTiming(word, timings[0].start, timings[-1].end, confidence))
     return timed

@@ -54,7 +54,7 @@ def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, spoken, tmp_pat
     "words, said",
     [
         (("--to", "onx"), "'onx' is not one of transformers, ctranslate2, onnx (did you mean 'onnx'?)"),
-        (("--to", "transformers", "--quantization", "int8"), "float32, float16, which transformers holds"),
+        (("--to", "transformers", "--quantization", "int8"), "float32, float16, which transformers supports"),
         (("--to", "transformers", "--check", "none.csv"), "none.csv"),
     ],
 )

@@ -34,7 +34,7 @@ def test_a_new_folder_with_its_parents_and_an_empty_one(source, tmp_path):
 def test_a_model_is_replaced_only_when_asked(source, tmp_path):
     write(tmp_path / "out", source)
     (tmp_path / "out/model.bin").write_text("old")
-    with pytest.raises(UserError, match=r"(?s)a model lies there.*--overwrite"):
+    with pytest.raises(UserError, match=r"(?s)a model already exists.*--overwrite"):
         write(tmp_path / "out", source)
     assert (tmp_path / "out/model.bin").exists()
     write(tmp_path / "out", source, overwrite=True)
@@ -56,14 +56,14 @@ def test_a_failure_leaves_what_was_there(source, tmp_path):
 def test_what_is_no_model_is_never_replaced(held, source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / held).write_text("mine")
-    with pytest.raises(UserError, match=f"holds files of something else .*{held}"):
+    with pytest.raises(UserError, match=f"contains other files .*{held}"):
         write(tmp_path / "out", source, overwrite=True)
     assert (tmp_path / "out" / held).read_text() == "mine"
 
 
 def test_nor_a_run_the_model_itself_or_a_file(source, tmp_path):
     for output in (source, source.parent, tmp_path):
-        with pytest.raises(UserError, match="holds the model that is exported"):
+        with pytest.raises(UserError, match="contains the model that is exported"):
             write(output, source, overwrite=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="is a file"):

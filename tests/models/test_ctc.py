@@ -1,128 +1,179 @@
-"""A CTC head that is asked for another language model, or other words, than it was saved with."""
+"""CTC recognisers: as transformers computes them, their vocabularies, and their beam search."""
 
 from __future__ import annotations
 
-import json
+import gzip
+import importlib.util
 import shutil
 
-import numpy as np
 import pytest
-from transformers import Wav2Vec2CTCTokenizer
-from typer.testing import CliRunner
-
-pytest.importorskip("ctc_beam_decoder", reason="the extra 'lm' is not installed")
+import torch
+from transformers import (
+    AutoModelForCTC,
+    AutoProcessor,
+    AutoTokenizer,
+    Wav2Vec2CTCTokenizer,
+)
 
 import speechxfer
-from speechxfer.cli import build_app
+import speechxfer.models
+from speechxfer.config import load_recipe
 from speechxfer.data import audio
 from speechxfer.data.reader import read
-from speechxfer.decoding.ctc_beam import DEFAULT_LM_WEIGHT, BeamSearch, BeamSearchOptions, read_lm
+from speechxfer.decoding.ctc_beam import BeamSearchOptions
 from speechxfer.errors import UserError
-from speechxfer.models import load
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
-from speechxfer.models.transcribe import transcribe
+from speechxfer.heads.whisper_ctc import WhisperForCTC
+from speechxfer.models import (
+    load,
+)
 from speechxfer.text.ngram import train_ngram
 
-
-@pytest.fixture
-def ctc(make_encoder):
-    return make_encoder("wav2vec2", words="one two six")
-
-
-@pytest.fixture
-def arpa(tmp_path):
-    train_ngram(["one two six", "two one"], 2).write(tmp_path / "lm.arpa")
-    return tmp_path / "lm.arpa"
+needs_beam_search = pytest.mark.skipif(
+    importlib.util.find_spec("ctc_beam_decoder") is None, reason="the extra 'lm' is not installed"
+)
 
 
-def test_a_tokenizer_that_is_wider_than_its_head(ctc, tmp_path, corpus_table):
+FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
+SAVED_TEXTS = ["one", "two", "six one"]  # of `save_untrained`
+
+
+CTC = {"kind": "ctc"}
+OWN = {"kind": "ctc", "vocabulary": "own"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ctc_heads(save_untrained, make_encoder, waveform, family, open_strictly, extract_features, compute_frames):
+    model, folder = save_untrained(make_encoder(family), kind="ctc")
+    network = open_strictly(AutoModelForCTC, folder)
+    assert type(network).__module__.startswith("transformers.")
+    logits = network(**extract_features(folder, waveform)).logits
+    mine = model.compute_emissions(compute_frames(model, waveform)).log_probs
+    torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
+    words = AutoProcessor.from_pretrained(folder).batch_decode(logits.argmax(-1))
+    # we never write the unknown symbol
+    assert [" ".join(text.replace("<unk>", "").split()) for text in words] == model.predict([waveform])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lstm_layers", [0, 2])
+def test_ctc_on_whisper_by_the_auto_class(
+    save_untrained, tiny_whisper, waveform, lstm_layers, open_strictly, extract_features, compute_frames
+):
+    model, folder = save_untrained(tiny_whisper, kind="ctc", lstm_layers=lstm_layers)
+    network = open_strictly(AutoModelForCTC, folder)
+    assert isinstance(network, WhisperForCTC)
+    logits = network(**extract_features(folder, waveform)).logits
+    with model.use_padding():
+        mine = model.compute_emissions(compute_frames(model, waveform)).log_probs
+    torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.vocabulary
+
+
+def test_lstm_layers_are_for_whispers_frames_and_see_an_utterance_alone(
+    save_untrained, make_encoder, tiny_whisper, spoken
+):
+    model, _ = save_untrained(tiny_whisper, kind="ctc", lstm_layers=1)
+    assert sum(name.startswith("context.") for name, _ in model.network.named_parameters()) == 8  # both directions
+    assert {id(p) for module in model.head for p in module.parameters()} >= {
+        id(p) for name, p in model.network.named_parameters() if not name.startswith("encoder.")
+    }
+    short, long = spoken("one", 0, 0.5), spoken("six", 3, 1.4)
+    together = model.infer([short, long], model.compute_emissions)
+    alone = model.infer([short], model.compute_emissions)
+    found = together.log_probs[0, : together.lengths[0]]
+    torch.testing.assert_close(found, alone.log_probs[0], atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match=r"head\.lstm_layers.*wav2vec2"):
+        save_untrained(make_encoder("wav2vec2"), kind="ctc", lstm_layers=1)
+
+
+@torch.no_grad()
+def test_a_new_heads_frames_are_standardised_and_stay_so_in_the_saved_model(
+    save_untrained, make_encoder, tiny_whisper, spoken, tmp_path
+):
+    said = [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
+    model, _ = save_untrained(tiny_whisper, kind="ctc", lstm_layers=1)
+    model.standardise_frames(said)
+    model.save(tmp_path / "again")
+    for mine in (model, speechxfer.load(tmp_path / "again")):
+        frames = torch.cat([mine.infer([one], lambda frames: frames.states[0]) for one in said])
+        torch.testing.assert_close(frames.mean(0), torch.zeros(frames.shape[1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(frames.std(0, correction=0), torch.ones(frames.shape[1]), atol=1e-4, rtol=0)
+    other, _ = save_untrained(make_encoder("wav2vec2"), kind="ctc")
+    before = {name: weight.clone() for name, weight in other.network.state_dict().items()}
+    unheard = iter(said)
+    other.standardise_frames(unheard)
+    assert len(list(unheard)) == len(said)
+    assert all(torch.equal(weight, before[name]) for name, weight in other.network.state_dict().items())
+
+
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2"])
+def test_its_own_vocabulary_goes_on_and_a_new_one_starts_anew(
+    save_perturbed, make_encoder, tiny_whisper, family, build, have_equal_weights
+):
+    earlier, folder = save_perturbed(tiny_whisper if family == "whisper" else make_encoder(family), CTC)
+    own = build(folder, OWN, ["another text"])
+    assert own.vocabulary == earlier.vocabulary and have_equal_weights(own.network.lm_head, earlier.network.lm_head)
+    assert own.encode_target("one six") == earlier.encode_target("one six")
+    with pytest.raises(UserError, match="characters that the vocabulary lacks: z"):
+        own.encode_target("oz")
+    other = build(folder, CTC, ["abcdefghi"])
+    assert len(other.vocabulary) == len(earlier.vocabulary) + 1
+    same_size = build(folder, CTC, ["abcdefgh"])  # as many symbols, and others
+    assert len(same_size.vocabulary) == len(earlier.vocabulary)
+    for anew in (other, same_size):
+        assert not anew.network.lm_head.weight.detach()[3:5].equal(earlier.network.lm_head.weight.detach()[3:5])
+        assert not anew.network.lm_head.bias.detach().any()
+
+
+def test_a_checkpoint_without_letters_has_none_of_its_own(tiny_whisper, make_encoder, build):
+    for checkpoint in (tiny_whisper, make_encoder("wav2vec2")):
+        with pytest.raises(UserError, match="no CTC head of its own") as caught:
+            build(checkpoint, OWN)
+        assert "from-train" in str(caught.value)
+
+
+def test_a_published_ctc_checkpoint_in_capitals(make_encoder, build):
+    model = build(make_encoder("wav2vec2", words="ONE TWO"), OWN)
+    assert model.encode_target("one two") == model.encode_target("ONE TWO")
+    assert "".join({place: s for s, place in model.vocabulary.items()}[p] for p in model.encode_target("two")) == "TWO"
+
+
+def test_a_ctc_head_wider_than_its_vocabulary(make_encoder):
+    """As hub checkpoints have whose vocabulary was padded to a round number: such a place writes nothing."""
+    model = load(make_encoder("wav2vec2", words="one two"), device="cpu")
+    places = [model.vocabulary[character] for character in "one"]
+    assert model.decode_ids([places[0], 1_000, *places[1:]]) == "one"
+
+
+@needs_beam_search
+def test_a_tokenizer_that_is_wider_than_its_head(make_encoder, tmp_path, corpus_table):
     """transformers' own gives every tokenizer a beginning and an end, after the last symbol of the vocabulary."""
+    ctc = make_encoder("wav2vec2", words="one two six")
     shutil.copytree(ctc, tmp_path / "wide")
     Wav2Vec2CTCTokenizer(str(tmp_path / "wide" / "vocab.json")).save_pretrained(tmp_path / "wide")
     model, narrow, row = load(tmp_path / "wide", device="cpu"), load(ctc, device="cpu"), read(corpus_table)[0]
     assert len(model.vocabulary) == len(narrow.vocabulary) + 2
-    assert model.labels == narrow.symbols
+    assert model.labels == narrow.labels
     model.settings.beam_size = narrow.settings.beam_size = 4
     assert model.predict([audio.load_waveform(row)]) == narrow.predict([audio.load_waveform(row)])
 
 
-def truth(model, table, lm, search) -> list[str]:
-    """By the search itself, from emissions of each utterance alone."""
-    rows: list[np.ndarray] = []
-    for row in read(table):
-        rows += model.infer(
-            [audio.load_waveform(row)], lambda frames: [r.numpy() for r in model.compute_emissions(frames).rows()]
-        )
-    return [found[0].text for found in BeamSearch(model.labels, lm, search).search_rows(rows)]
-
-
-def test_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
-    model = load(ctc, device="cpu")
-    before = model.settings.model_dump()
-    plain = [one.text for one in transcribe(model, corpus_table)]
-    hot = [one.text for one in transcribe(model, corpus_table, decoding=DecodingOptions(hot_words=["Two"]))]
-    assert (
-        hot
-        == truth(model, corpus_table, None, BeamSearchOptions(50, hot_words=("two",), hot_word_weight=10.0))
-        != plain
-    )
-    both = [
-        one.text
-        for one in transcribe(model, corpus_table, decoding=DecodingOptions(lm=arpa, hot_words=["six"], beam_size=8))
-    ]
-    search = BeamSearchOptions(8, DEFAULT_LM_WEIGHT, 0.0, ("six",), 10.0)
-    assert both == truth(model, corpus_table, read_lm(arpa), search) != hot
-    assert model.settings.model_dump() == before and model.lm is None
-    assert speechxfer.evaluate(model, corpus_table, decoding=DecodingOptions(hot_words=["Two"])).hypotheses == hot
-    with pytest.raises(KeyError), override_decoding(model, DecodingOptions(hot_words=["two"])):
-        raise KeyError
-    assert [one.text for one in transcribe(model, corpus_table)] == plain
-
-
-def test_saved_weights_are_kept(ctc, arpa):
-    model = load(ctc, device="cpu")
-    model.settings.beam_size = 7
-    model.settings.beam_search = {"lm_weight": 0.9, "word_bonus": 2.0, "hot_words": ["one"], "hot_word_weight": 3.0}
-    with override_decoding(model, DecodingOptions(lm=arpa)):
-        assert model.search_options == BeamSearchOptions(7, 0.9, 2.0, ("one",), 3.0) and model.lm.path == arpa
-    with override_decoding(model, DecodingOptions(hot_words=["six"])):
-        assert model.search_options == BeamSearchOptions(7, 0.9, 2.0, ("six",), 3.0)
-
-
-@pytest.mark.parametrize(
-    "asked, message",
-    [
-        ({"hot_words": ["naïve"]}, "hot word 'naïve' has"),
-        ({"lm": "nowhere.arpa"}, "no such language model"),
-        ({"hot_words": ["one"], "beam_size": 1}, "the best path takes neither"),
-    ],
-)
-def test_what_cannot_be_used_is_said_and_nothing_is_changed(ctc, asked, message):
-    model = load(ctc, device="cpu")
-    before = model.settings.model_dump()
-    with pytest.raises(UserError, match=message), override_decoding(model, DecodingOptions(**asked)):
-        pytest.fail("it ran")
-    assert model.settings.model_dump() == before and model.lm is None
-
-
-def test_the_commands_take_them(ctc, tiny_whisper, corpus_table, arpa, tmp_path):
-    def run(command: str, *words: object, code: int = 0) -> str:
-        done = CliRunner().invoke(build_app(), [command, *map(str, words), "--device", "cpu"])
-        assert done.exit_code == code, done.output
-        return done.stderr
-
-    said = tmp_path / "said.jsonl"
-    search = ("--lm", arpa, "--hot-word", "two", "--hot-word", "six")
-    run("transcribe", ctc, corpus_table, *search, "--output", said, "--json", tmp_path / "t.json")
-    run("evaluate", ctc, corpus_table, *search, "--output", tmp_path / "report")
-    files = (said, tmp_path / "report/after.jsonl")
-    lines = [[json.loads(line)["hypothesis"] for line in path.open()] for path in files]
-    model = load(ctc, device="cpu")
-    expected = truth(
-        model, corpus_table, read_lm(arpa), BeamSearchOptions(50, DEFAULT_LM_WEIGHT, 0.0, ("two", "six"), 10.0)
-    )
-    assert lines == [expected, expected]
-    for stated in (tmp_path / "t.json", tmp_path / "report/report.json"):
-        options = json.loads(stated.read_text())["provenance"]["options"]
-        assert (options["lm"], options["hot_words"]) == ("lm.arpa", ["two", "six"])
-    assert "only a CTC head" in run("transcribe", tiny_whisper, corpus_table, "--hot-word", "two", code=2)
+@needs_beam_search
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_language_model_is_saved_with_the_model(make_encoder, spoken, tmp_path, suffix):
+    train_ngram(["one two six", "two one"], 2).write(tmp_path / "given.arpa")
+    given = tmp_path / f"given.arpa{suffix}"
+    if suffix:
+        given.write_bytes(gzip.compress((tmp_path / "given.arpa").read_bytes()))
+    model = load(make_encoder("wav2vec2", words="one two six"), device="cpu")
+    decoding = load_recipe(
+        {"decoding": {"kind": "beam", "beam_size": 5, "lm": str(given), "hot_words": ["Two"]}}
+    ).decoding
+    model.settings.beam_size = decoding.beam_size
+    model.configure_beam_search(decoding, [])
+    assert model.search_options == BeamSearchOptions(5, 0.0, 0.0, ("two",), decoding.hot_word_weight)
+    model.save(tmp_path / "saved")
+    assert (tmp_path / "saved/lm.arpa").read_bytes() == (tmp_path / "given.arpa").read_bytes()
+    again, waveforms = load(tmp_path / "saved", device="cpu"), [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
+    assert again.search_options == model.search_options and again.predict(waveforms) == model.predict(waveforms)

@@ -140,7 +140,7 @@ def test_a_multilingual_model_keeps_its_language(make_whisper, words, tmp_path):
             override_decoding(slow, DecodingOptions(pad_to_30s=True)),
         ):
             assert quick.predict(words) == slow.predict(words)
-    with pytest.raises(UserError, match="'xx' is not a language"):
+    with pytest.raises(UserError, match="does not know the language 'xx'"):
         load(out, device="cpu", language="xx")
 
 
@@ -212,7 +212,7 @@ def test_the_batch_does_not_matter(model, corpus_table, monkeypatch):
 
 def test_an_utterance_is_filled_by_its_own_length(model):
     ears = model.encoder
-    assert [ears.filled(samples) for samples in (0, 1, 8_000, 8_001, 31_999, 32_000)] == [
+    assert [ears.round_up_samples(samples) for samples in (0, 1, 8_000, 8_001, 31_999, 32_000)] == [
         8_000, 8_000, 8_000, 16_000, 32_000, 32_000,
     ]  # fmt: skip
     shapes = {tuple(ears.prepare([np.zeros(n, np.float32)]).features.shape) for n in (8_001, 9_999, 16_000)}
@@ -243,7 +243,7 @@ def test_the_export_carries_how_it_was_adapted(make_whisper, tmp_path):
     joint.settings.rescoring = {"ctc": 0.5, "word": 0.5, "risk": 0.0}
     joint.save(tmp_path / "joint")
     made = export_model(tmp_path / "joint", "ctranslate2", tmp_path / "out")
-    assert "CTC head, which has a say" in made.warnings[1] and made.files["speechxfer.json"] > 0
+    assert "the CTC head, which rescores" in made.warnings[1] and made.files["speechxfer.json"] > 0
     base = str(make_whisper(seconds=2))
     expected = ModelSettings(
         kind="seq2seq",
@@ -336,9 +336,9 @@ def test_what_it_cannot_do_is_the_user_s_message(model, words, corpus_table, tmp
     ):
         with pytest.raises(UserError, match=r"runs in CTranslate2[\s\S]*fix: name the model that it was exported from"):
             asked()
-    with pytest.raises(UserError, match=r"not saved again[\s\S]*copy its folder"):
+    with pytest.raises(UserError, match=r"cannot be saved[\s\S]*copy its folder"):
         model.save(tmp_path)
-    with pytest.raises(UserError, match="does not say how likely a transcript is"):
+    with pytest.raises(UserError, match="does not give the probability of a transcript"):
         score_transcripts(model, read(corpus_table))
 
 

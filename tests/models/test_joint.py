@@ -43,7 +43,7 @@ def frames_of(model: JointRecogniser, waveforms: list[np.ndarray]) -> Frames:
 
 
 def test_the_loss_is_the_two_by_their_weight(tiny_whisper, waveforms):
-    model = joint(tiny_whisper, ctc_weight=0.25, recurrent=1)
+    model = joint(tiny_whisper, ctc_weight=0.25, lstm_layers=1)
     frames = frames_of(model, waveforms)
     tokens = [model.encode_target("Six, one"), model.encode_target("two")]
     labels = torch.full((2, max(map(len, tokens))), -100)
@@ -58,7 +58,7 @@ def test_the_loss_is_the_two_by_their_weight(tiny_whisper, waveforms):
 
 
 def test_saved_it_opens_again_and_in_plain_transformers(tiny_whisper, waveforms, tmp_path):
-    model = joint(tiny_whisper, recurrent=2)
+    model = joint(tiny_whisper, lstm_layers=2)
     model.settings.rescoring = {"ctc": 0.4, "word": 0.1, "risk": 0.2}
     model.save(tmp_path / "saved")
     again = load(tmp_path / "saved", device="cpu")
@@ -81,7 +81,7 @@ def test_a_lost_head_is_said(tiny_whisper, tmp_path):
 
 
 def test_hypotheses_are_scored_as_the_losses_score(tiny_whisper, waveforms):
-    model = joint(tiny_whisper, recurrent=1)
+    model = joint(tiny_whisper, lstm_layers=1)
     frames = frames_of(model, waveforms)
     found = model.list_hypotheses(frames)
     assert [len(hypotheses) for hypotheses in found] == [3, 3]
@@ -101,7 +101,7 @@ def test_hypotheses_are_scored_as_the_losses_score(tiny_whisper, waveforms):
 
 
 def test_hypotheses_do_not_depend_on_the_batch(tiny_whisper, waveforms):
-    model = joint(tiny_whisper, recurrent=1)
+    model = joint(tiny_whisper, lstm_layers=1)
     together = model.list_hypotheses(frames_of(model, waveforms))
     for waveform, hypotheses in zip(waveforms, together, strict=True):
         alone = model.list_hypotheses(frames_of(model, [waveform]))[0]

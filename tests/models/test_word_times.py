@@ -56,7 +56,9 @@ def test_words_are_found_as_they_are_written(joint):
 
 
 def test_a_word_of_which_the_normaliser_makes_two_is_one(joint):
-    joint.spelling = lambda text: [joint.vocabulary["|" if c == " " else c] for c in text.replace("sixty", "six one")]
+    joint.encode_known = lambda text: [
+        joint.vocabulary["|" if c == " " else c] for c in text.replace("sixty", "six one")
+    ]
     (found,) = time_words(joint, saying(joint, "two six one one"), ["two sixty one"])
     assert [word.text for word in found] == ["two", "sixty", "one"]
     assert (found[1].start, found[1].end) == pytest.approx((12 * STRIDE, 32 * STRIDE))
@@ -67,7 +69,7 @@ def test_a_word_of_which_the_normaliser_makes_two_is_one(joint):
 )
 def test_what_cannot_be_written_takes_no_other_word_s_time(joint, text, said):
     """A normaliser that parts "7—two" leaves a space before what the head can write."""
-    joint.spelling = lambda text: [
+    joint.encode_known = lambda text: [
         joint.vocabulary["|" if c in " —-" else c] for c in text if c in " —-" or c in joint.vocabulary
     ]
     (found,) = time_words(joint, saying(joint, said), [text])
@@ -130,10 +132,10 @@ def test_the_command_writes_them(ctc, tiny_whisper, corpus_table, tmp_path):
     assert len(lines) == 18
     for line in lines:
         assert [word["text"] for word in line["words"]] == line["hypothesis"].split()
-    assert "has no CTC head" in run(tiny_whisper, corpus_table, "--output", tmp_path / "no.jsonl", code=2)
+    assert "word times need a CTC head" in run(tiny_whisper, corpus_table, "--output", tmp_path / "no.jsonl", code=2)
     assert "only JSON holds" in run(ctc, corpus_table, "--output", tmp_path / "no.csv", code=2)
     assert "only JSON holds" in run(ctc, corpus_table, code=2)
-    with pytest.raises(UserError, match="no CTC head"):
+    with pytest.raises(UserError, match="word times need a CTC head"):
         next(iter_transcripts(load(tiny_whisper, device="cpu"), [read(corpus_table)], DecodingOptions(words=True)))
 
 

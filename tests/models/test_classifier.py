@@ -1,0 +1,115 @@
+"""Classification heads: as transformers computes them, and kept only for the same labels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    WhisperForAudioClassification,
+)
+
+from speechxfer.errors import UserError
+from speechxfer.heads.classification import AttentiveClassifier
+from speechxfer.models import (
+    load,
+)
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
+SAVED_TEXTS = ["one", "two", "six one"]  # of `save_untrained`
+
+
+MEAN = {"kind": "classify", "pooling": "mean"}
+ATTENTIVE = {"kind": "classify", "pooling": "attentive"}
+TEXTS = ["one", "two", "six"]
+
+
+def get_head_name(head: dict[str, str]) -> str:
+    return head.get("pooling", head["kind"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_classification_heads(
+    save_untrained, make_encoder, waveform, family, open_strictly, extract_features, compute_frames
+):
+    model, folder = save_untrained(make_encoder(family), kind="classify", pooling="mean")
+    network = open_strictly(AutoModelForAudioClassification, folder)
+    assert type(network).__module__.startswith("transformers.")
+    logits = network(**extract_features(folder, waveform)).logits
+    torch.testing.assert_close(logits, model.compute_scores(compute_frames(model, waveform)), atol=1e-4, rtol=0)
+    assert [network.config.id2label[int(logits.argmax())]] == model.predict([waveform])
+    assert sorted(network.config.label2id) == sorted(SAVED_TEXTS)
+
+
+@torch.no_grad()
+def test_a_classification_head_on_whisper(
+    save_untrained, tiny_whisper, waveform, open_strictly, extract_features, compute_frames
+):
+    model, folder = save_untrained(tiny_whisper, kind="classify", pooling="mean")
+    logits = open_strictly(WhisperForAudioClassification, folder)(**extract_features(folder, waveform)).logits
+    with model.use_padding():
+        torch.testing.assert_close(logits, model.compute_scores(compute_frames(model, waveform)), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["whisper", *FAMILIES])
+def test_attentive_pooling_by_the_auto_class(
+    save_untrained, make_encoder, tiny_whisper, waveform, family, open_strictly, extract_features, compute_frames
+):
+    checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
+    model, folder = save_untrained(checkpoint, kind="classify", pooling="attentive")
+    network = open_strictly(AutoModelForAudioClassification, folder)
+    assert isinstance(network, AttentiveClassifier)
+    logits = network(**extract_features(folder, waveform)).logits
+    with model.use_padding():
+        torch.testing.assert_close(logits, model.compute_scores(compute_frames(model, waveform)), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_attentive_pooling_leaves_padding_out_there_too(
+    save_untrained, make_encoder, spoken, waveform, open_strictly, compute_frames
+):
+    model, folder = save_untrained(
+        make_encoder("bert"), kind="classify", pooling="attentive"
+    )  # whose stock forward masks well
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    batch = [waveform, spoken("one", 0, 0.5)]
+    inputs = extractor(batch, sampling_rate=16_000, return_tensors="pt", padding=True, return_attention_mask=True)
+    logits = open_strictly(AutoModelForAudioClassification, folder)(**inputs).logits
+    torch.testing.assert_close(logits[1:], model.compute_scores(compute_frames(model, batch[1])), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("head", [MEAN, ATTENTIVE], ids=get_head_name)
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2"])
+def test_a_classifier_of_the_same_labels_keeps_its_head(
+    save_perturbed, make_encoder, tiny_whisper, family, head, build, have_equal_weights
+):
+    earlier, folder = save_perturbed(tiny_whisper if family == "whisper" else make_encoder(family), head)
+    again = build(folder, head, [*TEXTS, *TEXTS])
+    assert again.labels == earlier.labels == sorted(TEXTS)
+    assert have_equal_weights(again.network.classifier, earlier.network.classifier)
+    renamed = build(folder, head, ["no", "yes", "maybe"])  # as many labels, and others
+    assert renamed.labels == ["maybe", "no", "yes"]
+    assert not renamed.network.classifier.weight.detach().equal(earlier.network.classifier.weight.detach())
+    assert build(folder, head, ["no", "yes"]).network.classifier.weight.shape[0] == 2
+
+
+def test_one_label_is_no_choice(tiny_whisper, build):
+    with pytest.raises(UserError, match="at least two labels"):
+        build(tiny_whisper, MEAN, ["one", "one"])
+
+
+def test_layers_summed_by_weights_are_not_run_as_if_they_were_not(make_encoder, tmp_path, build):
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    checkpoint = make_encoder("wav2vec2", labels=TEXTS)
+    network = AutoModelForAudioClassification.from_pretrained(checkpoint, use_weighted_layer_sum=True)
+    network.save_pretrained(tmp_path / "summed")
+    AutoFeatureExtractor.from_pretrained(checkpoint).save_pretrained(tmp_path / "summed")
+    with pytest.raises(UserError, match="weighted sum of layers"):
+        load(tmp_path / "summed", device="cpu")
+    model = build(tmp_path / "summed", MEAN)  # its encoder is as good as any
+    assert not model.network.config.use_weighted_layer_sum
+    assert not model.network.classifier.weight.detach().equal(network.classifier.weight.detach())

@@ -1,0 +1,97 @@
+"""Damaged and incomplete folders are one message, and an encoder continues under any new head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from speechxfer.config import load_recipe
+from speechxfer.errors import UserError
+from speechxfer.models import (
+    get_input_limits,
+    load,
+)
+
+CTC = {"kind": "ctc"}
+MEAN = {"kind": "classify", "pooling": "mean"}
+ATTENTIVE = {"kind": "classify", "pooling": "attentive"}
+SEQ2SEQ = {"kind": "seq2seq"}
+
+
+def get_head_name(head: dict[str, str]) -> str:
+    return head.get("pooling", head["kind"])
+
+
+def get_refusal(folder: Path) -> str:
+    """The message of the error that loading the folder raises."""
+    with pytest.raises(UserError) as caught:
+        load(folder, device="cpu")
+    return str(caught.value)
+
+
+def test_weights_cut_short(copy_folder, tiny_whisper):
+    folder = copy_folder(tiny_whisper)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "its weights cannot be read" in get_refusal(folder) and "copy or download it again" in get_refusal(folder)
+
+
+def test_weights_in_part(copy_folder, tiny_whisper):
+    folder = copy_folder(tiny_whisper)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.encoder.layers.1.fc1.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "weights are missing: model.encoder.layers.1.fc1.weight" in get_refusal(folder)
+
+
+def test_a_vocabulary_left_behind(copy_folder, make_encoder):
+    folder = copy_folder(make_encoder("wav2vec2", words="one two"))
+    for name in ("vocab.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    assert "tokenizer" in get_refusal(folder)
+
+
+def test_a_vocabulary_of_another_shape(copy_folder, make_encoder):
+    folder = copy_folder(make_encoder("wav2vec2", words="one two"))
+    (folder / "vocab.json").write_text("[]")
+    assert "its tokenizer or feature extractor cannot be read" in get_refusal(folder)
+
+
+@pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
+@pytest.mark.parametrize("first", [SEQ2SEQ, CTC, MEAN, ATTENTIVE], ids=get_head_name)
+def test_on_whisper(save_perturbed, tiny_whisper, spoken, first, then, build, have_equal_weights):
+    earlier, folder = save_perturbed(tiny_whisper, first)
+    model = build(folder, then)
+    assert have_equal_weights(earlier.encoder.module, model.encoder.module)
+    assert model.kind == then["kind"] and len(model.predict([spoken("one", 0, 0.5)])) == 1
+    assert get_input_limits(
+        folder, head=load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}]}).head
+    ).max_seconds
+
+
+@pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
+@pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
+@pytest.mark.parametrize("family", ["hubert", "bert"])
+def test_on_the_other_families(save_perturbed, make_encoder, spoken, family, first, then, build, have_equal_weights):
+    earlier, folder = save_perturbed(make_encoder(family), first)
+    model = build(folder, then)
+    assert have_equal_weights(earlier.encoder.module, model.encoder.module)
+    assert model.kind == then["kind"] and len(model.predict([spoken("one", 0, 0.5)])) == 1
+
+
+@pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
+def test_a_decoder_that_is_gone_is_not_asked_for(save_perturbed, tiny_whisper, first, build):
+    _, folder = save_perturbed(tiny_whisper, first)
+    for ask in (
+        lambda: build(folder, SEQ2SEQ),
+        lambda: get_input_limits(
+            folder,
+            head=build(folder, CTC)
+            and load_recipe({"head": SEQ2SEQ, "stages": [{"train": "head", "epochs": 1, "lr": 1}]}).head,
+        ),
+    ):
+        with pytest.raises(UserError, match="need Whisper's decoder") as caught:
+            ask()
+        assert "head.kind=ctc" in str(caught.value)

@@ -1,0 +1,77 @@
+"""Whisper with its decoder: as transformers generates, its languages, and its generation config."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import (
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
+
+from speechxfer.errors import UserError
+from speechxfer.models import (
+    load,
+    seq2seq,
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_whisper_with_its_decoder(save_untrained, make_whisper, waveform, multilingual, open_strictly, compute_frames):
+    language = ["encoder.language=de"] if multilingual else []
+    model, folder = save_untrained(make_whisper(seconds=2, multilingual=multilingual), *language, kind="seq2seq")
+    network = open_strictly(WhisperForConditionalGeneration, folder)
+    processor = WhisperProcessor.from_pretrained(folder)
+    features = processor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
+    said = {"language": "de", "task": "transcribe"} if multilingual else {}
+    truth = network.generate(features, max_new_tokens=47, **said)
+    model.settings.no_loops = False  # random weights say little else
+    with model.use_padding():
+        mine = model.predict([waveform])
+        states = compute_frames(model, waveform).states
+    assert mine == [text.strip() for text in processor.batch_decode(truth, skip_special_tokens=True)]
+    torch.testing.assert_close(network.model.encoder(features).last_hidden_state, states, atol=1e-4, rtol=0)
+
+
+def test_a_checkpoint_whose_config_samples_or_stops_early_is_saved(tiny_whisper, tmp_path):
+    """transformers writes no generation config with what its way of decoding does not use."""
+    from transformers import GenerationConfig
+
+    model = load(tiny_whisper, device="cpu")
+    stated = model.network.generation_config
+    stated.early_stopping, stated.num_return_sequences, stated.temperature, stated.top_k = True, 3, 0.6, 9
+    for beams in (1, 3):
+        model.settings.beam_size = beams
+        model.save(tmp_path / str(beams))
+        found = GenerationConfig.from_pretrained(tmp_path / str(beams))
+        assert found.num_beams == beams and found.suppress_tokens == stated.suppress_tokens
+        stated.early_stopping, stated.temperature = True, 0.6
+
+
+def test_a_saved_language_needs_no_telling(make_whisper, tmp_path):
+    load(make_whisper(seconds=2, multilingual=True), device="cpu", language="de").save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/speechxfer.json").read_text())["language"] == "de"
+    assert load(tmp_path / "saved", device="cpu").prompt == load(tmp_path / "saved", device="cpu", language="de").prompt
+    assert load(tmp_path / "saved", device="cpu", language="en").prompt != load(tmp_path / "saved", device="cpu").prompt
+
+
+def test_a_multilingual_checkpoint_that_does_not_say_so(make_whisper, copy_folder, monkeypatch):
+    """Early fine-tunings have no generation_config.json; the vocabulary tells the English-only ones (OpenAI's rule)."""
+    folder = copy_folder(make_whisper(seconds=2, multilingual=True))
+    (folder / "generation_config.json").unlink()
+    load(folder, device="cpu")  # a small vocabulary
+    monkeypatch.setattr(seq2seq, "MULTILINGUAL_VOCABULARY_SIZE", 10)
+    with pytest.raises(UserError, match=r"multilingual and needs a language"):
+        load(folder, device="cpu")
+    assert len(load(folder, device="cpu", language="de").prompt) == 4
+
+
+def test_a_text_that_is_too_long_for_the_decoder(tiny_whisper):
+    model = load(tiny_whisper, device="cpu")
+    words = model.whisper.config.max_target_positions - len(model.prompt) - 1  # a token each, and the end token
+    assert len(model.encode_target("one " * words)) == words + 1
+    with pytest.raises(UserError, match=f"{words + 2} tokens exceeds the decoder's limit of {words + 1}: one one"):
+        model.encode_target("one " * (words + 1))
