@@ -10,7 +10,7 @@ from speechxfer.scoring.pairing import read_pairs
 
 def main(reference: str, *hypotheses: str) -> None:
     systems = read_pairs(Path(reference), list(map(Path, hypotheses)))[-2:]
-    before, after = (score(s.references, s.hypotheses, s.ids, s.speakers) for s in systems)
+    before, after = (score(s.references, s.hypotheses, ids=s.ids, speakers=s.speakers) for s in systems)
     print(before.summary(), after.summary(), compare_scores(before, after).summary(), sep="\n")
 
 

@@ -55,7 +55,7 @@ def example() -> dict[str, Score]:
             heard.append(misheard(text, min(0.8, share * harder[speaker]), rng))
     ids = [f"{speaker}-{i:03}" for i, speaker in enumerate(speakers)]
     return {
-        name: score(texts, heard, ids, speakers, columns={"accent": accents}, by=["accent", "speaker"])
+        name: score(texts, heard, ids=ids, speakers=speakers, columns={"accent": accents}, by=["accent", "speaker"])
         for name, heard in said.items()
     }
 

@@ -10,7 +10,7 @@ from speechxfer.scoring.pairing import read_pairs
 
 def main(reference: str, hypothesis: str) -> None:
     pairs = read_pairs(Path(reference), [Path(hypothesis)])[-1]
-    result = score(pairs.references, pairs.hypotheses, pairs.ids, pairs.speakers)
+    result = score(pairs.references, pairs.hypotheses, ids=pairs.ids, speakers=pairs.speakers)
     print(result.summary(), *(f"warning: {text}" for text in (*pairs.notes, *result.warnings)), sep="\n")
 
 

@@ -130,7 +130,7 @@ def _charts(systems: Mapping[str, Score]) -> list[_Chart]:
     """Of every column that a person would read, its groups by the last system's rate, the highest first."""
     first, last = next(iter(systems.values())), list(systems.values())[-1]
     charts = []
-    for column in first.select_shown_columns:
+    for column in first.shown_columns:
         groups: dict[str, list[GroupScore | None]] = {
             v: [s.by.get(column, {}).get(v) for s in systems.values()] for v in first.by[column]
         }
@@ -187,7 +187,7 @@ def _data(
     place = {name: {u: i for i, u in enumerate(score.ids)} for name, score in systems.items()}
     home = next(iter(place.values()))  # rows of the first system, whose groups are shown
     loops = {name: set(insight.loops) for name, insight in insights.items()}
-    columns = list(dict.fromkeys([*first.select_shown_columns, *first.by_columns]))
+    columns = list(dict.fromkeys([*first.shown_columns, *first.by_columns]))
     rows = []
     for u in dict.fromkeys(u for score in systems.values() for u in score.ids):
         row: dict[str, Any] = {"id": u, "s": []}
@@ -205,7 +205,7 @@ def _data(
             length = int(score.words[i, :3].sum())
             row["s"].append([int(score.words[i, 1:].sum()), length, words, int(i in loops[name])])
         rows.append(row)
-    return {"systems": list(systems), "columns": columns, "filters": len(first.select_shown_columns), "rows": rows}
+    return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": rows}
 
 
 def _sources(audio: Mapping[str, str], folder: Path, embedded: Sequence[str]) -> dict[str, str]:

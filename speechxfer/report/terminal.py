@@ -136,7 +136,7 @@ def _rows(
     highest. Of a long column the worst and the best, and between them one row for the others together. Then the bins.
     """
     rows: list[tuple[str, list[GroupScore], str | None]] = [("all", [score.overall for score in scores], None)]
-    for column in scores[0].select_shown_columns:
+    for column in scores[0].shown_columns:
         if by not in (None, column) or any(column not in score.by for score in scores):
             continue
         values = [value for value in scores[0].by[column] if all(value in score.by[column] for score in scores)]

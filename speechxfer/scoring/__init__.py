@@ -1,7 +1,8 @@
-"""References and hypotheses become counts, rates, intervals and comparisons. Nothing here imports torch."""
+"""Scoring of hypotheses against references: counts, rates, confidence intervals and comparisons. Imports no torch."""
 
 from speechxfer.scoring.comparison import Comparison, compare_scores, compare_systems
 from speechxfer.scoring.counts import Counts, GroupScore, Interval
+from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import AlignedWord, Score
 from speechxfer.scoring.scorer import score
 
@@ -12,6 +13,7 @@ __all__ = [
     "GroupScore",
     "Interval",
     "Score",
+    "ScoringOptions",
     "compare_scores",
     "compare_systems",
     "score",

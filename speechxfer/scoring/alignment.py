@@ -1,11 +1,11 @@
-"""Alignment of many references and hypotheses at once: hits, substitutions, deletions, insertions of every utterance.
+"""Alignment of many reference and hypothesis pairs at once: hits, substitutions, deletions and insertions of each.
 
-Two methods. `min`: the fewest edits, and among equals the choice of rapidfuzz, so that every count is jiwer's.
-`sclite`: NIST's costs (substitution 4, insertion 3, deletion 3), traced back from the end preferring the diagonal, then
-insertion, then deletion, so that every count is sclite's. `a c` against `c b` is two substitutions by the first, one
-deletion and one insertion by the second.
+Two methods. `min`: the fewest edits, with ties broken as by rapidfuzz, so that every count equals jiwer's. `sclite`:
+NIST's costs (substitution 4, insertion 3, deletion 3), traced back from the end preferring the diagonal, then
+insertion, then deletion, so that every count equals sclite's. `a c` against `c b` is two substitutions with `min`, and
+one deletion and one insertion with `sclite`.
 
-Both fill the table of Wagner & Fischer (1974) along its antidiagonals, for all pairs of about one size together.
+Both fill the table of Wagner & Fischer (1974) along its antidiagonals, for all pairs of similar size together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +20,13 @@ from rapidfuzz.distance import Levenshtein
 
 from speechxfer.errors import UserError, suggest_nearest
 
-AlignMethod = Literal["min", "sclite"]
 ALIGN_METHODS = ("min", "sclite")
-HIT, SUBSTITUTION, DELETION, INSERTION = "=SDI"  # in the order of the columns of counts
+HIT, SUBSTITUTION, DELETION, INSERTION = "=SDI"  # in the order of the count columns
 
 _LETTERS = np.frombuffer(b"=SDI", dtype=np.uint8)
-_LONG = 256  # tokens from which rapidfuzz itself is quicker (and its choice among equals another)
-_TABLE_BYTES = 32 << 20  # of traceback held at once
-_TABLE_LIMIT = 1 << 30  # of one pair: about 23,000 words by 23,000
+_MIN_RAPIDFUZZ_TOKENS = 256  # above this length rapidfuzz itself is faster (and breaks ties differently)
+_MAX_BATCH_BYTES = 32 << 20  # traceback held at once
+_MAX_PAIR_BYTES = 1 << 30  # traceback of one pair: about 23,000 by 23,000 words
 
 Tokens = Sequence[str]
 IntArray = NDArray[np.int32]
@@ -36,14 +34,14 @@ IntArray = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class _Texts:
-    """Texts as numbers: `flat` holds all tokens, text i is flat[start[i] : start[i] + length[i]]."""
+    """Token ids of texts: `flat` holds all of them, text i is flat[start[i] : start[i] + length[i]]."""
 
     flat: IntArray
     start: NDArray[np.int64]
     length: NDArray[np.int64]
 
-    def padded(self, rows: NDArray[np.int64], skip: NDArray[np.int64], width: int, fill: int) -> IntArray:
-        """(rows, width): tokens from `skip` on; what lies beyond a text is `fill`."""
+    def pad(self, rows: NDArray[np.int64], skip: NDArray[np.int64], width: int, fill: int) -> IntArray:
+        """Return (rows, width) tokens starting at `skip`, padded with `fill`."""
         at = np.arange(width) + skip[:, None]
         beyond = at >= self.length[rows][:, None]
         at += self.start[rows][:, None]
@@ -62,23 +60,22 @@ class _Vocabulary(dict[str, int]):
 def count_operations(
     references: Sequence[Tokens], hypotheses: Sequence[Tokens], method: str = "min"
 ) -> NDArray[np.int64]:
-    """(utterances, 4): hits, substitutions, deletions, insertions of every pair."""
+    """Return (utterances, 4) hits, substitutions, deletions and insertions of each pair."""
     return _align(references, hypotheses, method, None)
 
 
 def align_operations(references: Sequence[Tokens], hypotheses: Sequence[Tokens], method: str = "min") -> list[str]:
-    """One letter a position of every pair's alignment, from its start: `=`, S, D or I."""
+    """Return the alignment of each pair as a string with one letter per position: `=`, S, D or I."""
     found = [""] * len(references)
     _align(references, hypotheses, method, found)
     return found
 
 
 def check_align_method(method: str) -> None:
+    """Raise UserError for an unknown alignment method."""
     if method not in ALIGN_METHODS:
-        raise UserError(
-            f"no alignment named '{method}'{suggest_nearest(method, ALIGN_METHODS)}",
-            fix=f"one of {', '.join(ALIGN_METHODS)}",
-        )
+        problem = f"unknown alignment method '{method}'{suggest_nearest(method, ALIGN_METHODS)}"
+        raise UserError(problem, fix=f"use one of {', '.join(ALIGN_METHODS)}")
 
 
 def _align(
@@ -86,10 +83,10 @@ def _align(
 ) -> NDArray[np.int64]:
     check_align_method(method)
     vocabulary = _Vocabulary()
-    left, right = _numbered(references, vocabulary), _numbered(hypotheses, vocabulary)
+    left, right = _to_ids(references, vocabulary), _to_ids(hypotheses, vocabulary)
     prefix, suffix = _common_ends(left, right)
-    if method == "sclite":  # its traceback runs from the end: only there are equal words sure to meet
-        prefix, suffix = np.zeros_like(prefix), _suffix(left, right, np.zeros_like(prefix))
+    if method == "sclite":  # its traceback starts at the end: only there are equal words sure to be aligned
+        prefix, suffix = np.zeros_like(prefix), _common_suffix(left, right, np.zeros_like(prefix))
     p, q = left.length - prefix - suffix, right.length - prefix - suffix
     counts = np.zeros((len(references), 4), dtype=np.int64)
     counts[:, 0] = prefix + suffix
@@ -102,7 +99,7 @@ def _align(
     at = 0
     while at < len(order):
         smallest = int(size[order[at]])
-        if method == "min" and smallest > _LONG:
+        if method == "min" and smallest > _MIN_RAPIDFUZZ_TOKENS:
             for i in order[at:]:
                 _align_with_rapidfuzz(int(i), references[i], hypotheses[i], counts, letters)
             break
@@ -111,14 +108,14 @@ def _align(
         rows = order[at:end]
         wide, high = int(p[rows].max()), int(q[rows].max())
         table = (wide + high + 1) * (wide + 1)
-        if table > _TABLE_LIMIT:
+        if table > _MAX_PAIR_BYTES:
             raise UserError(
-                f"an utterance of {smallest:,} words is too long to align this way",
-                fix="cut it into segments, or use --align min",
+                f"an utterance of {smallest:,} words is too long for this alignment method",
+                fix="split it into segments, or use --align min",
             )
-        rows = rows[: max(1, _TABLE_BYTES // table)]
+        rows = rows[: max(1, _MAX_BATCH_BYTES // table)]
         at += len(rows)
-        trace = _table(left.padded(rows, prefix[rows], wide, -1), right.padded(rows, prefix[rows], high, -2), method)
+        trace = _fill_table(left.pad(rows, prefix[rows], wide, -1), right.pad(rows, prefix[rows], high, -2), method)
         path = _traceback(trace, p[rows], q[rows], rows, counts, letters is not None)
         if letters is not None and path is not None:
             for i, row in zip(rows.tolist(), path, strict=True):
@@ -127,7 +124,7 @@ def _align(
     return counts
 
 
-def _numbered(texts: Sequence[Tokens], vocabulary: _Vocabulary) -> _Texts:
+def _to_ids(texts: Sequence[Tokens], vocabulary: _Vocabulary) -> _Texts:
     length = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     number = vocabulary.__getitem__
     flat = np.fromiter(map(number, chain.from_iterable(texts)), dtype=np.int32, count=int(length.sum()))
@@ -136,7 +133,7 @@ def _numbered(texts: Sequence[Tokens], vocabulary: _Vocabulary) -> _Texts:
 
 
 def _common_ends(left: _Texts, right: _Texts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens common to both beginnings, then to both ends of what is left."""
+    """Return the lengths of the common prefix, and of the common suffix of the remaining tokens."""
     prefix = np.zeros(len(left.length), dtype=np.int64)
     shorter = np.minimum(left.length, right.length)
     rows = np.flatnonzero(shorter > 0)
@@ -146,10 +143,10 @@ def _common_ends(left: _Texts, right: _Texts) -> tuple[NDArray[np.int64], NDArra
         prefix[rows] += 1
         step += 1
         rows = rows[shorter[rows] > step]
-    return prefix, _suffix(left, right, prefix)
+    return prefix, _common_suffix(left, right, prefix)
 
 
-def _suffix(left: _Texts, right: _Texts, prefix: NDArray[np.int64]) -> NDArray[np.int64]:
+def _common_suffix(left: _Texts, right: _Texts, prefix: NDArray[np.int64]) -> NDArray[np.int64]:
     suffix = np.zeros(len(left.length), dtype=np.int64)
     shorter = np.minimum(left.length, right.length) - prefix
     left_end, right_end = left.start + left.length - 1, right.start + right.length - 1
@@ -163,8 +160,8 @@ def _suffix(left: _Texts, right: _Texts, prefix: NDArray[np.int64]) -> NDArray[n
     return suffix
 
 
-def _table(reference: IntArray, hypothesis: IntArray, method: str) -> NDArray[np.uint8]:
-    """(diagonals, pairs, wide + 1) uint8: the step into cell (i, j) at [i + j, :, i]; 0 hit, 1 S, 2 D, 3 I."""
+def _fill_table(reference: IntArray, hypothesis: IntArray, method: str) -> NDArray[np.uint8]:
+    """Return (diagonals, pairs, wide + 1) uint8: the step into cell (i, j) at [i + j, :, i]; 0 hit, 1 S, 2 D, 3 I."""
     pairs, wide = reference.shape
     high = hypothesis.shape[1]
     indel, change = (3, 4) if method == "sclite" else (1, 1)
@@ -193,7 +190,7 @@ def _table(reference: IntArray, hypothesis: IntArray, method: str) -> NDArray[np
             code = differ.view(np.uint8)
             if method == "sclite":
                 code = np.where(diagonal == best, code, np.where(insertion == best, np.uint8(3), np.uint8(2)))
-            else:  # rapidfuzz: a deletion where one is best; an insertion where the cell before lies below the corner
+            else:  # as rapidfuzz: a deletion if optimal, else an insertion if its cell costs less than the corner
                 code = np.where(insertion == corner, np.uint8(3), code)
                 code[deletion == best] = 2
             trace[k, :, low : top + 1] = code
@@ -209,7 +206,10 @@ def _traceback(
     counts: NDArray[np.int64],
     record: bool,
 ) -> NDArray[np.uint8] | None:
-    """Follow every pair from its last cell to its first, adding to `counts[rows]`; the letters, end first."""
+    """Follow each pair from its last cell to its first, and add its steps to `counts[rows]`.
+
+    Returns (pairs, steps) letters from the end, if `record`.
+    """
     flat = trace.reshape(-1)
     pairs, width = trace.shape[1:]
     path = np.zeros((pairs, int((p + q).max()) + 1), dtype=np.uint8) if record else None
@@ -226,8 +226,8 @@ def _traceback(
         k -= 1 + (code < 2)
         step += 1
         if (k == 0).any():
-            going = k > 0
-            active, i, k = active[going], i[going], k[going]
+            remaining = k > 0
+            active, i, k = active[remaining], i[remaining], k[remaining]
     counts[rows] += tally
     return path
 
@@ -235,12 +235,12 @@ def _traceback(
 def _align_with_rapidfuzz(
     index: int, reference: Tokens, hypothesis: Tokens, counts: NDArray[np.int64], letters: list[str] | None
 ) -> None:
-    parts, at = [], 0
+    pieces, at = [], 0
     for edit in Levenshtein.editops(reference, hypothesis):
-        parts.append(HIT * (edit.src_pos - at))
+        pieces.append(HIT * (edit.src_pos - at))
         at = edit.src_pos + (edit.tag != "insert")
-        parts.append({"replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}[edit.tag])
-    found = "".join([*parts, HIT * (len(reference) - at)])
+        pieces.append({"replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}[edit.tag])
+    found = "".join([*pieces, HIT * (len(reference) - at)])
     counts[index] = [found.count(letter) for letter in (HIT, SUBSTITUTION, DELETION, INSERTION)]
     if letters is not None:
         letters[index] = found

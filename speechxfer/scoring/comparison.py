@@ -1,4 +1,4 @@
-"""Do two systems really differ? Paired by utterance, with whole speakers as the units."""
+"""Significance tests between systems, paired by utterance, with whole speakers as the units."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.result import GROUP_UNITS, AlignedWord, Score
+from speechxfer.scoring.result import MIN_GROUP_UNITS, AlignedWord, Score
 from speechxfer.scoring.statistics import (
     MIN_BOOTSTRAP_UNITS,
     holm,
@@ -24,7 +25,12 @@ from speechxfer.scoring.statistics import (
 
 @dataclass(frozen=True)
 class Comparison:
-    """after - before, as a difference of rates (negative: after is better), with its 95 % interval and p."""
+    """The difference of two systems' rates, after - before (negative: after is better).
+
+    interval: 95 % confidence interval of the difference. p: two-sided p value of the permutation test. over, units: the
+    resampling unit (speakers or utterances) and the number of units. p_holm: Holm's adjusted p value, if more than two
+    systems are compared. p_mapsswe: p value of NIST's MAPSSWE test, if computed.
+    """
 
     before: float | None
     after: float | None
@@ -33,26 +39,30 @@ class Comparison:
     p: float | None
     over: str
     units: int
-    p_holm: float | None = None  # where more than two systems are compared
+    p_holm: float | None = None
     p_mapsswe: float | None = None
 
     @property
     def significant(self) -> bool:
+        """Whether p (adjusted if several systems are compared) is below 0.05."""
         p = self.p if self.p_holm is None else self.p_holm
         return p is not None and p < 0.05
 
     def summary(self) -> str:
+        """Return the difference in percentage points, its interval, p values and verdict, in one line."""
         if self.difference is None or self.p is None:
             return "no comparison: no reference words"
         points = 100 * self.difference
-        between = "" if self.interval is None else ", 95 % {:+.1f} to {:+.1f}".format(*(100 * x for x in self.interval))
-        p = _p("p", self.p)
+        interval = (
+            "" if self.interval is None else ", 95 % {:+.1f} to {:+.1f}".format(*(100 * x for x in self.interval))
+        )
+        p = _format_p("p", self.p)
         if self.p_holm is not None:
-            p += f" ({_p('Holm', self.p_holm)})"
+            p += f" ({_format_p('Holm', self.p_holm)})"
         if self.p_mapsswe is not None:
-            p += f", {_p('MAPSSWE', self.p_mapsswe)}"
+            p += f", {_format_p('MAPSSWE', self.p_mapsswe)}"
         verdict = ("better" if points < 0 else "worse") if self.significant else "no significant difference"
-        return f"{points:+.1f} points{between} over {self.units:,} {self.over}, {p}: {verdict}"
+        return f"{points:+.1f} points{interval} over {self.units:,} {self.over}, {p}: {verdict}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,24 +78,21 @@ class Comparison:
 
 
 def compare_scores(before: Score, after: Score, *, mapsswe: bool = False) -> Comparison:
-    """Compare two systems on the same utterances: paired block bootstrap (below 20 speakers a t interval over the
-    jackknife, below 5 none) and sign-flip permutation, whole speakers at a time.
+    """Compare two systems on the same utterances, resampling whole speakers.
 
-    mapsswe: NIST's matched-pair sentence-segment test too, which takes segments as independent, whoever spoke them.
-    Raises UserError where the two do not hold the same ids, or were scored otherwise.
+    The interval is a paired block bootstrap, or Student's t over the jackknife below 20 units; there is none below 5.
+    The p value is of a sign-flip permutation test.
+    mapsswe: also run NIST's matched-pair sentence-segment test, which treats segments as independent of the speaker.
+
+    Raises UserError if the ids or the scoring options differ.
     """
     if before.options.to_json() != after.options.to_json():
         raise UserError("two systems scored with different options cannot be compared")
-    place = {name: i for i, name in enumerate(after.ids)}
-    if lacking := [name for name in before.ids if name not in place] or [
-        n for n in after.ids if n not in {*before.ids}
-    ]:
-        raise UserError(f"utterance '{lacking[0]}' is in one system only ({len(lacking)} such)")
-    rows = np.array([place[name] for name in before.ids], dtype=np.int64)
+    rows = _match_rows(before, after)
     a, b = before.words, after.words[rows]
     pairs = np.column_stack([a[:, 1:].sum(axis=1), a[:, :3].sum(axis=1), b[:, 1:].sum(axis=1), b[:, :3].sum(axis=1)])
     codes, over = before.resampling_units
-    if over == "utterances" and after.resampling_units[1] == "speakers":  # known to one file only
+    if over == "utterances" and after.resampling_units[1] == "speakers":  # speakers are known to one file only
         codes, over = after.resampling_units[0][rows], "speakers"
     sums = sum_by_unit(pairs, codes)
     units = len(sums)
@@ -94,19 +101,31 @@ def compare_scores(before: Score, after: Score, *, mapsswe: bool = False) -> Com
     seed = before.options.seed
     # the sign flip tests the sum of each unit's share of the difference, both rates taken over all reference words
     shares = sums[:, 2] / sums[:, 3].sum() - sums[:, 0] / sums[:, 1].sum()
-    if pairs[:, 1].sum() == pairs[:, 3].sum():  # whole numbers: equal sizes stay equal
+    if pairs[:, 1].sum() == pairs[:, 3].sum():  # integers: equal differences stay exactly equal
         shares = sums[:, 2] - sums[:, 0]
     low, high = paired_jackknife_t(sums) if units < MIN_BOOTSTRAP_UNITS else paired_difference(sums, seed=seed)
-    interval = None if math.isnan(low) or units < GROUP_UNITS else (low, high)
-    p = sign_flip(shares, seed=seed)
-    segments = None
+    interval = None if math.isnan(low) or units < MIN_GROUP_UNITS else (low, high)
+    p_mapsswe = None
     if mapsswe:
-        segments = compute_mapsswe_p(before.get_alignments(), after.get_alignments(rows.tolist()))
-    return Comparison(before.wer, after.wer, after.wer - before.wer, interval, p, over, units, p_mapsswe=segments)
+        p_mapsswe = compute_mapsswe_p(before.get_alignments(), after.get_alignments(rows.tolist()))
+    difference, p = after.wer - before.wer, sign_flip(shares, seed=seed)
+    return Comparison(before.wer, after.wer, difference, interval, p, over, units, p_mapsswe=p_mapsswe)
+
+
+def _match_rows(before: Score, after: Score) -> NDArray[np.int64]:
+    """Return the row of `after` for each utterance of `before`. Raises UserError for ids of one system only."""
+    row = {name: i for i, name in enumerate(after.ids)}
+    lacking = [name for name in before.ids if name not in row]
+    if not lacking:
+        known = set(before.ids)
+        lacking = [name for name in after.ids if name not in known]
+    if lacking:
+        raise UserError(f"utterance '{lacking[0]}' is in one system only ({len(lacking)} in total)")
+    return np.array([row[name] for name in before.ids], dtype=np.int64)
 
 
 def compare_systems(systems: Mapping[str, Score]) -> dict[tuple[str, str], Comparison]:
-    """Every pair of systems; with more than two, significance is by Holm's adjusted p."""
+    """Compare every pair of systems; with more than two, p values are adjusted by Holm's method."""
     pairs = list(combinations(systems, 2))
     found = [compare_scores(systems[a], systems[b], mapsswe=True) for a, b in pairs]
     if len(pairs) > 1:
@@ -117,7 +136,10 @@ def compare_systems(systems: Mapping[str, Score]) -> dict[tuple[str, str], Compa
 
 
 def compute_mapsswe_p(before: list[list[AlignedWord]], after: list[list[AlignedWord]]) -> float:
-    """MAPSSWE's two-sided p (Gillick & Cox, 1989): errors in segments set apart by two words right in both."""
+    """Return the two-sided p value of MAPSSWE (Gillick & Cox, 1989).
+
+    It compares the errors in segments that are separated by two words correct in both systems.
+    """
     values = np.array(compute_segment_differences(before, after), dtype=np.float64)
     if len(values) < 2 or not values.any():
         return 1.0
@@ -128,14 +150,14 @@ def compute_mapsswe_p(before: list[list[AlignedWord]], after: list[list[AlignedW
 
 
 def compute_segment_differences(before: list[list[AlignedWord]], after: list[list[AlignedWord]]) -> list[int]:
-    """Errors of the second system less those of the first, in every segment where either has one."""
+    """Return the errors of the second system minus those of the first, for each segment with errors."""
     differences: list[int] = []
     for first, second in zip(before, after, strict=True):
-        a, b = _by_position(first), _by_position(second)
+        a, b = _count_by_position(first), _count_by_position(second)
         wrong_a = wrong_b = right = 0
-        for place, (x, y) in enumerate(zip(a, b, strict=True)):
+        for position, (x, y) in enumerate(zip(a, b, strict=True)):
             if x == y == 0:
-                right += place % 2  # the words; between them lie the insertions
+                right += position % 2  # odd positions are words, even ones insertions between them
                 if right == 2 and (wrong_a or wrong_b):
                     differences.append(wrong_b - wrong_a)
                     wrong_a = wrong_b = 0
@@ -146,16 +168,16 @@ def compute_segment_differences(before: list[list[AlignedWord]], after: list[lis
     return differences
 
 
-def _by_position(words: list[AlignedWord]) -> list[int]:
-    """Errors at every place: before the first reference word, on it, between it and the second, and so on."""
-    places = [0]
+def _count_by_position(words: list[AlignedWord]) -> list[int]:
+    """Return the errors at each position: before the first reference word, on it, before the second, and so on."""
+    counts = [0]
     for operation, _, _ in words:
         if operation == "I":
-            places[-1] += 1
+            counts[-1] += 1
         else:
-            places += [int(operation != "="), 0]
-    return places
+            counts += [int(operation != "="), 0]
+    return counts
 
 
-def _p(name: str, p: float) -> str:
+def _format_p(name: str, p: float) -> str:
     return f"{name} = {p:.4f}" if p >= 0.0001 else f"{name} < 0.0001"

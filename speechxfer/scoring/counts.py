@@ -1,4 +1,4 @@
-"""Counts are stored, rates are derived; an interval says over what it was drawn."""
+"""Error counts, and the rates and intervals derived from them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HITS, SUBSTITUTIONS, DELETIONS, INSERTIONS = range(4)  # columns of an (utterances, 4) array of counts
-
 
 @dataclass(frozen=True)
 class Counts:
-    """Words (or the chosen unit) by fate, summed over utterances. Adds up: `a + b`."""
+    """Counts of words (or of the chosen unit), summed over utterances. Can be added: `a + b`."""
 
     hits: int = 0
     substitutions: int = 0
@@ -42,51 +40,34 @@ class Counts:
         return self.hits + self.substitutions + self.deletions
 
     @property
-    def hypothesis_words(self) -> int:
-        return self.hits + self.substitutions + self.insertions
-
-    @property
     def wer(self) -> float | None:
-        """Errors over reference words; None without reference words, where no rate is defined."""
+        """Word error rate: errors over reference words; None without reference words."""
         return self.errors / self.reference_words if self.reference_words else None
 
     @property
     def cer(self) -> float | None:
+        """Character error rate; None without reference characters."""
         return self.character_errors / self.reference_characters if self.reference_characters else None
-
-    @property
-    def mer(self) -> float | None:
-        """Match error rate (Morris et al., 2004): errors over all aligned positions."""
-        positions = self.errors + self.hits
-        return self.errors / positions if positions else None
-
-    @property
-    def wip(self) -> float | None:
-        """Word information preserved (Morris et al., 2004)."""
-        if not self.reference_words:
-            return None
-        return self.hits / self.reference_words * (self.hits / self.hypothesis_words if self.hypothesis_words else 0.0)
-
-    @property
-    def wil(self) -> float | None:
-        """Word information lost, 1 - WIP."""
-        return None if self.wip is None else 1 - self.wip
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval of a rate. `over`: what was resampled (speakers, utterances); `units`: how many there were."""
+    """A 95 % confidence interval of a rate.
+
+    over: the resampling unit, speakers or utterances. units: their number. method: "bootstrap", or "t" (Student's t
+    over the jackknife, for few units).
+    """
 
     low: float
     high: float
     over: str
     units: int
-    method: str  # bootstrap, or t (over the jackknife of few speakers)
+    method: str
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """The result of some utterances: all of them, or one value of a column."""
+    """The result of a group of utterances: all of them, or those with one value of a column."""
 
     counts: Counts
     interval: Interval | None
@@ -117,7 +98,7 @@ class GroupScore:
         }
 
     def summary(self) -> str:
-        """`21.5 % [3,395 / 15,790: 2,300 sub, 500 del, 595 ins], 95 % 19.8 to 23.4 over 125 speakers`."""
+        """Return e.g. `21.5 % [3,395 / 15,790: 2,300 sub, 500 del, 595 ins], 95 % 19.8 to 23.4 over 125 speakers`."""
         c = self.counts
         tally = f"{c.substitutions:,} sub, {c.deletions:,} del, {c.insertions:,} ins"
         if c.wer is None:

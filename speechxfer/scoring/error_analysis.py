@@ -1,34 +1,40 @@
-"""What went wrong: worst utterances, confusions, repetition loops, what each normalising rule removed, WER by bins."""
+"""Error analysis: worst utterances, confusions, repetition loops, effect of each normalisation rule, WER by bins."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.groups import SNR_COLUMNS
-from speechxfer.scoring.result import AlignedWord, Score, ScoringOptions
+from speechxfer.scoring.result import AlignedWord, Score
 from speechxfer.scoring.scorer import count_errors
 from speechxfer.scoring.tokens import UNIT_NAMES
-from speechxfer.text.normalise import Normaliser, get_normaliser
+from speechxfer.text.normalise import Normaliser
 
-_NONE = get_normaliser("none")
-_LOOP_REPEATS = 4  # of one n-gram, one after the other
-_LOOP_SPAN = 8  # words that the repeats cover at least
-_SAME = 10  # utterances from which equality to the letter is no chance
+_LOOP_REPEATS = 4  # minimum number of consecutive repeats of an n-gram
+_LOOP_SPAN = 8  # minimum number of words that the repeats cover
+_MAX_LOOP_NGRAM = 8  # words of the longest n-gram looked for
+_MIN_IDENTICAL = 10  # utterances from which identical files are not a coincidence
+_WORD_BINS = (1, 3, 6, 11, 21, 41)  # lower edges; the last bin is open
+_DURATION_BINS = (0, 1, 2, 4, 8, 16, 30)  # seconds
+_LOWEST_SNR = -100
+_SNR_BINS = (_LOWEST_SNR, 0, 5, 10, 15, 20, 30)  # dB
 _ALTERNATIVES = re.compile(r"\{[^{}]*\s/\s[^{}]*\}")
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """worst: rows of the score, most errors first. above: rows with more errors than reference words.
-    loops: rows whose hypothesis repeats itself; counts_without_loops: the counts of all other rows.
-    bins: column to (label, counts) in order.
+    """Where the errors of a score are.
+
+    worst: row numbers, most errors first. confusions: (reference, hypothesis, count). deleted, inserted: (word, count).
+    over_100_percent: rows with more errors than reference words. loops: rows whose hypothesis has a repetition loop.
+    counts_without_loops: counts of all other rows. bins: column to (label, counts) in ascending order.
     """
 
     worst: list[int]
@@ -58,15 +64,15 @@ class ErrorAnalysis:
                         "reference_words": c.reference_words,
                         "utterances": c.utterances,
                     }
-                    for label, c in found
+                    for label, c in bins
                 ]
-                for name, found in self.bins.items()
+                for name, bins in self.bins.items()
             },
         }
 
 
 def analyse_errors(score: Score, alignments: Sequence[Sequence[AlignedWord]], top: int = 10) -> ErrorAnalysis:
-    """Look through a score. alignments: `score.alignments()`, made once by the caller."""
+    """Analyse the errors of a score. alignments: `score.get_alignments()`. top: length of the lists of words."""
     errors = score.words[:, 1:].sum(axis=1)
     lengths = score.words[:, :3].sum(axis=1)
     order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
@@ -88,21 +94,21 @@ def analyse_errors(score: Score, alignments: Sequence[Sequence[AlignedWord]], to
     rest[loops] = False
     return ErrorAnalysis(
         worst=[int(i) for i in order[:top] if errors[i]],
-        confusions=[(r, h, n) for (r, h), n in _most(confusions, top)],
-        deleted=_most(deleted, top),
-        inserted=_most(inserted, top),
+        confusions=[(r, h, n) for (r, h), n in _most_common(confusions, top)],
+        deleted=_most_common(deleted, top),
+        inserted=_most_common(inserted, top),
         over_100_percent=[int(i) for i in np.flatnonzero(errors > lengths)],
         loops=loops,
         counts_without_loops=Counts.from_arrays(score.words[rest], score.characters[rest]),
-        bins=_bins(score, lengths),
+        bins=_count_by_bin(score, lengths),
     )
 
 
 def has_repetition_loop(words: Sequence[str]) -> bool:
-    """Whether an n-gram (n up to 8) stands at least four times in a row, over eight words or more."""
-    if len(words) - len(set(words)) < _LOOP_SPAN - 2:  # the least that 4 times two words repeat
+    """Return whether an n-gram (n up to 8) is repeated at least four times in a row, over eight words or more."""
+    if len(words) - len(set(words)) < _LOOP_SPAN - 2:  # a loop repeats at least six words: two words, four times
         return False
-    for n in range(1, 9):
+    for n in range(1, _MAX_LOOP_NGRAM + 1):
         run = 0
         for i in range(n, len(words)):
             run = run + 1 if words[i] == words[i - n] else 0
@@ -112,105 +118,99 @@ def has_repetition_loop(words: Sequence[str]) -> bool:
 
 
 def count_by_rule(score: Score) -> list[tuple[str, Counts]]:
-    """The counts of the texts as written, then after the first of the normaliser's rules, and so on to the last.
+    """Count errors of the texts as written, then after each further rule of the normaliser.
 
-    Of a normaliser without rules (none, or a function): as written, and as scored.
+    Returns (rule name, counts). A normaliser without rules (none, or a function) has two entries: as written, and as
+    scored.
     """
     normaliser, n = score.options.normaliser, len(score.ids)
+    sides = score.references, score.hypotheses
     rules = normaliser.rules if isinstance(normaliser, Normaliser) else ()
-    words, characters = count_errors(score.references, score.hypotheses, score.ids, _with(score.options, _NONE))
+    words, characters = count_errors(*sides, score.ids, replace(score.options, normaliser="none"))
     found = [("as written", Counts.from_arrays(words, characters))]
     before = [*score.references, *score.hypotheses]
     for k, rule in enumerate(rules[:-1], start=1):
-        normalise = normaliser.take_first(k)  # type: ignore[attr-defined]
-        after = [normalise(text) for text in (*score.references, *score.hypotheses)]
-        changed = range(n) if score.options.notation else _differing(before, after, n)
-        left, right, ids = ([side[i] for i in changed] for side in (score.references, score.hypotheses, score.ids))
+        assert isinstance(normaliser, Normaliser)
+        partial = replace(score.options, normaliser=normaliser.take_first(k))
+        after = [partial.normalise(text) for text in (*score.references, *score.hypotheses)]
+        changed = range(n) if score.options.notation else _find_changed(before, after, n)
+        left, right, ids = ([side[i] for i in changed] for side in (*sides, score.ids))
         rows = np.array(changed, dtype=np.int64)
-        words[rows], characters[rows] = count_errors(left, right, ids, _with(score.options, normalise))
+        words[rows], characters[rows] = count_errors(left, right, ids, partial)
         found.append((rule.name, Counts.from_arrays(words, characters)))
         before = after
     last = rules[-1].name if rules else score.options.normaliser_name
     return [*found, (last, score.counts)] if last != "none" else found
 
 
-def _differing(before: Sequence[str], after: Sequence[str], n: int) -> list[int]:
-    """Utterances with a side that a rule changed; the first n texts are references, the rest hypotheses."""
+def _find_changed(before: Sequence[str], after: Sequence[str], n: int) -> list[int]:
+    """Return the utterances that a rule changed on either side; the first n texts are references, then hypotheses."""
     return [i for i in range(n) if before[i] != after[i] or before[n + i] != after[n + i]]
 
 
 def find_input_warnings(score: Score) -> list[str]:
-    """What looks like a mistake in the files given, though it can be scored: sides swapped, one text on both sides,
-    references in sclite's notation that are read as words."""
+    """Return warnings about inputs that can be scored but are probably mistaken.
+
+    These are swapped sides, the same texts on both sides, and references in sclite's notation scored as plain words.
+    """
     found = []
     if are_sides_swapped(score):
-        found.append("the references look like a recogniser's output: are the two files swapped?")
-    if len(score.ids) >= _SAME and score.references == score.hypotheses:
-        found.append("every hypothesis is its reference to the letter: do the files hold the same texts?")
+        found.append("the references look like recogniser output: check that the two files are not swapped")
+    if len(score.ids) >= _MIN_IDENTICAL and score.references == score.hypotheses:
+        found.append("all hypotheses are identical to their references: check that the right files were given")
     if not score.options.notation:
         marked = [i for i, text in zip(score.ids, score.references, strict=True) if _ALTERNATIVES.search(text)]
         if marked:
             found.append(
-                f"{len(marked)} references hold alternatives, {{ a / b }}, whose words are all counted ({marked[0]}): "
-                "--notation reads them as sclite does"
+                f"{len(marked)} references contain alternatives {{ a / b }}, and all their words are counted "
+                f"({marked[0]}): use --notation to score them as sclite does"
             )
     return found
 
 
 def are_sides_swapped(score: Score) -> bool:
-    """Whether the reference is likelier to be the recogniser's: it loops, or is often empty, and the other is not."""
+    """Return whether references and hypotheses are probably swapped: only the references are often empty or loop."""
 
-    def doubtful(texts: Sequence[str]) -> int:
+    def count_suspicious(texts: Sequence[str]) -> int:
         return sum(not text.strip() or has_repetition_loop(text.split()) for text in texts)
 
-    left, right = doubtful(score.references), doubtful(score.hypotheses)
+    left, right = count_suspicious(score.references), count_suspicious(score.hypotheses)
     return left > right + max(1, 0.02 * len(score.ids))
 
 
-def _with(options: ScoringOptions, normaliser: Normaliser) -> ScoringOptions:
-    return ScoringOptions(normaliser, options.align, options.unit, options.notation, options.compounds, options.seed)
-
-
-def _most(counter: Counter[Any], top: int) -> list[tuple[Any, int]]:
+def _most_common(counter: Counter[Any], top: int) -> list[tuple[Any, int]]:
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:top]
 
 
-def _bins(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts]]]:
-    values = {"words": (lengths.astype(float), [1, 3, 6, 11, 21, 41])}
-    for name, edges in {
-        "duration": [0, 1, 2, 4, 8, 16, 30],
-        **{key: [-100, 0, 5, 10, 15, 20, 30] for key in SNR_COLUMNS},
-    }.items():
-        if name in score.columns and (numbers := _numbers(score.columns[name])) is not None:
+def _count_by_bin(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts]]]:
+    values = {"words": (lengths.astype(float), _WORD_BINS)}
+    for name, edges in {"duration": _DURATION_BINS, **dict.fromkeys(SNR_COLUMNS, _SNR_BINS)}.items():
+        if name in score.columns and (numbers := _to_numbers(score.columns[name])) is not None:
             values[name] = (numbers, edges)
     found = {}
     for name, (numbers, edges) in values.items():
-        parts = []
+        bins = []
         for low, high in zip(edges, [*edges[1:], float("inf")], strict=True):
             rows = (numbers >= low) & (numbers < high)
             if rows.any():
-                parts.append(
-                    (
-                        _label(name, low, high, score.options.unit),
-                        Counts.from_arrays(score.words[rows], score.characters[rows]),
-                    )
-                )
-        if len(parts) > 1:
-            found[name] = parts
+                label = _format_bin(name, low, high, score.options.unit)
+                bins.append((label, Counts.from_arrays(score.words[rows], score.characters[rows])))
+        if len(bins) > 1:
+            found[name] = bins
     return found
 
 
-def _label(name: str, low: float, high: float, counted: str) -> str:
+def _format_bin(name: str, low: float, high: float, counted: str) -> str:
     unit = {"words": f"{UNIT_NAMES[counted]}s", "duration": "s"}.get(name, "dB")
     if high == float("inf"):
         return f"{low:g} {unit} and more"
-    if low == -100:
+    if low == _LOWEST_SNR:
         return f"below {high:g} {unit}"
     return f"{low:g} to {high - 1 if name == 'words' else high:g} {unit}"
 
 
-def _numbers(values: Sequence[str]) -> np.ndarray | None:
-    """As floats, NaN where empty; None where a value is no number."""
+def _to_numbers(values: Sequence[str]) -> np.ndarray | None:
+    """Convert to floats, NaN for empty values; None if a value is not a number."""
     try:
         return np.array([float(v) if v else np.nan for v in values])
     except ValueError:

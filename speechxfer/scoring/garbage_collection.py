@@ -1,4 +1,4 @@
-"""The cycle collector, paused while many small objects are made that hold no cycles (a third of the time otherwise)."""
+"""Pausing the garbage collector while many small objects without cycles are made (a third of the time otherwise)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def pause_gc() -> Iterator[None]:
-    """Pause it, and leave it as it was found."""
+    """Disable the cyclic garbage collector, and restore its state afterwards."""
     was_running = gc.isenabled()
     gc.disable()
     try:

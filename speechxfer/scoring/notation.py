@@ -1,114 +1,139 @@
-"""References in sclite's notation: alternatives, optional words and fragments, scored as `sclite -D -F` scores them.
+"""References in sclite's notation: alternatives, optional words and fragments, scored as by `sclite -D -F`.
 
-    { a lot / alot / @ }   alternatives, nested if need be; @ is nothing at all
-    (uh)                   an optional word: correct when absent, and when said
-    fr-   -end             a fragment: correct against any word that begins (ends) so
+    { a lot / alot / @ }   alternatives, which may be nested; @ is the empty alternative
+    (uh)                   an optional word: correct if spoken, and if not
+    fr-   -end             a fragment: correct against any word that starts (ends) with it
 
-The reference is a network of words; the cheapest path through it is the reference that counts.
+A reference becomes a network of words; it is scored by the path with the lowest alignment cost.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from speechxfer.errors import UserError
 
-# substitution, insertion, deletion, deletion of an optional word, passing over nothing (@)
-_COSTS = {"sclite": (4.0, 3.0, 3.0, 2.0, 0.001), "min": (1.0, 1.0, 1.0, 0.0, 0.0)}
 _MARKUP = re.compile(r"[{}]|(?:^|\s)(?:\(\S+\)|@|-[^\s\d]\S*|\S+-)(?=\s|$)")
+
+Cell = tuple[int, int]  # row and column of the table of costs
 
 
 @dataclass(frozen=True)
 class Arc:
-    """A word of the network. before: the arcs that may precede it (-1: the beginning)."""
+    """A word of the network.
+
+    predecessors: indices of the arcs that may precede it (-1: the start). is_null: the empty alternative.
+    fragment: "start" if the spoken word starts with `word`, "end" if it ends with it, else "".
+    """
 
     word: str
     predecessors: tuple[int, ...]
     is_null: bool = False
     is_optional: bool = False
-    fragment: str = ""  # "start": the word begins so; "end": it ends so
+    fragment: str = ""
 
-    def matches(self, said: str) -> bool:
-        if self.word == said:
+    def matches(self, spoken: str) -> bool:
+        if self.word == spoken:
             return True
-        if self.fragment == "start" and said.startswith(self.word):
+        if self.fragment == "start" and spoken.startswith(self.word):
             return True
-        if self.fragment == "end" and said.endswith(self.word):
+        if self.fragment == "end" and spoken.endswith(self.word):
             return True
-        if len(said) > 1 and said.endswith("-"):  # a fragment may be the hypothesis's
-            return self.word.startswith(said[:-1])
-        return len(said) > 1 and said.startswith("-") and self.word.endswith(said[1:])
+        if len(spoken) > 1 and spoken.endswith("-"):  # the hypothesis may contain fragments too
+            return self.word.startswith(spoken[:-1])
+        return len(spoken) > 1 and spoken.startswith("-") and self.word.endswith(spoken[1:])
 
 
 @dataclass(frozen=True)
 class Network:
-    """Arcs in an order in which every arc stands behind those before it; `last`: the arcs that may end it."""
+    """Arcs in topological order. last: indices of the arcs that may end the reference."""
 
     arcs: tuple[Arc, ...]
     last: tuple[int, ...]
 
 
 def has_markup(reference: str) -> bool:
-    """Whether a reference uses the notation at all (most do not, and are aligned quickly)."""
+    """Return whether a reference uses the notation at all (most do not, and are aligned faster without it)."""
     return _MARKUP.search(reference) is not None
 
 
 def parse_notation(reference: str, normalise: Callable[[str], str], where: str = "reference") -> Network:
-    """The network of a reference; words are normalised together as far as no notation stands between them.
+    """Parse a reference into a network. Words without markup between them are normalised together.
 
-    Raises UserError for braces that do not pair.
+    Raises UserError for unbalanced braces.
     """
-    tokens = reference.replace("{", " { ").replace("}", " } ").split()
-    arcs: list[Arc] = []
-    depth = 0
+    parser = _Parser(normalise, where)
+    for token in reference.replace("{", " { ").replace("}", " } ").split():
+        parser.read(token)
+    return parser.finish()
 
-    def add(word: str, before: tuple[int, ...], **kind: bool | str) -> tuple[int, ...]:
-        arcs.append(Arc(word, before, **kind))  # type: ignore[arg-type]
-        return (len(arcs) - 1,)
 
-    def sequence(at: int, before: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        """Read words until the end, a `/` or a `}` of this depth."""
-        nonlocal depth
-        plain: list[str] = []
-        while at < len(tokens) and not (depth and tokens[at] in ("/", "}")):
-            token = tokens[at]
-            at += 1
-            if not _MARKUP.fullmatch(token):
-                plain.append(token)
-                continue
-            before = words(plain, before)
+@dataclass
+class _Alternatives:
+    """An open brace: the arcs before it, and the ends of the alternatives read so far."""
+
+    start: tuple[int, ...]
+    ends: tuple[int, ...] = ()
+
+
+@dataclass
+class _Parser:
+    """Builds a network token by token. ends: the arcs that may precede the next word."""
+
+    normalise: Callable[[str], str]
+    where: str
+    arcs: list[Arc] = field(default_factory=list)
+    ends: tuple[int, ...] = (-1,)
+    open: list[_Alternatives] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)  # words without markup, not yet normalised
+
+    def read(self, token: str) -> None:
+        if self.open and token in ("/", "}"):
+            self._end_alternative(closes=token == "}")
+        elif not _MARKUP.fullmatch(token):
+            self.plain.append(token)
+        else:
+            self._flush()
             if token == "}":
-                raise UserError("'}' without a '{' before it", where=where)
+                raise UserError("'}' without a '{' before it", where=self.where)
             if token == "{":
-                ends: tuple[int, ...] = ()
-                depth += 1
-                while True:
-                    at, end = sequence(at, before)
-                    if at >= len(tokens):
-                        raise UserError("'{' without a '}' after it", where=where)
-                    ends += add("@", before, null=True) if end == before else end
-                    at += 1
-                    if tokens[at - 1] == "}":
-                        break
-                depth -= 1
-                before = ends
+                self.open.append(_Alternatives(self.ends))
             elif token == "@":
-                before = add("@", before, null=True)
+                self._add(Arc("@", self.ends, is_null=True))
             else:
-                before = marked(token, before)
-        return at, words(plain, before)
+                self._add_marked(token)
 
-    def words(plain: list[str], before: tuple[int, ...]) -> tuple[int, ...]:
-        for part in normalise(" ".join(plain)).split():
-            before = add(part, before)
-        plain.clear()
-        return before
+    def finish(self) -> Network:
+        self._flush()
+        if self.open:
+            raise UserError("'{' without a '}' after it", where=self.where)
+        return Network(tuple(self.arcs), self.ends)
 
-    def marked(token: str, before: tuple[int, ...]) -> tuple[int, ...]:
+    def _add(self, arc: Arc) -> None:
+        self.arcs.append(arc)
+        self.ends = (len(self.arcs) - 1,)
+
+    def _flush(self) -> None:
+        for word in self.normalise(" ".join(self.plain)).split():
+            self._add(Arc(word, self.ends))
+        self.plain.clear()
+
+    def _end_alternative(self, *, closes: bool) -> None:
+        self._flush()
+        alternatives = self.open[-1]
+        if self.ends == alternatives.start:  # an alternative without words
+            self._add(Arc("@", self.ends, is_null=True))
+        alternatives.ends += self.ends
+        self.ends = alternatives.ends if closes else alternatives.start
+        if closes:
+            self.open.pop()
+
+    def _add_marked(self, token: str) -> None:
         optional = len(token) > 2 and token[0] == "(" and token[-1] == ")"
         bare = token[1:-1] if optional else token
         fragment = ""
@@ -116,57 +141,87 @@ def parse_notation(reference: str, normalise: Callable[[str], str], where: str =
             fragment, bare = "start", bare[:-1]
         elif len(bare) > 1 and bare.startswith("-") and not bare[1].isdigit():
             fragment, bare = "end", bare[1:]
-        for part in normalise(bare).split():
-            before = add(part, before, optional=optional, fragment=fragment)
-        return before
+        for word in self.normalise(bare).split():
+            self._add(Arc(word, self.ends, is_optional=optional, fragment=fragment))
 
-    _, end = sequence(0, (-1,))
-    return Network(tuple(arcs), end)
+
+@dataclass(frozen=True)
+class _Costs:
+    """Costs of one alignment step; optional: deleting an optional word; null: passing an empty alternative."""
+
+    substitution: Any
+    insertion: Any
+    deletion: Any
+    optional: Any
+    null: Any
+    match: Any = 0.0
+
+    def cast(self, number_type: type) -> _Costs:
+        return _Costs(*(number_type(getattr(self, name)) for name in self.__dataclass_fields__))
+
+    def deletion_of(self, arc: Arc) -> Any:
+        return self.null if arc.is_null else self.optional if arc.is_optional else self.deletion
+
+
+_COSTS = {"sclite": _Costs(4.0, 3.0, 3.0, 2.0, 0.001), "min": _Costs(1.0, 1.0, 1.0, 0.0, 0.0)}
 
 
 def align_network(network: Network, hypothesis: Sequence[str], method: str) -> list[tuple[str, str, str]]:
-    """(operation, reference word, hypothesis word) along the cheapest path; an optional word left out hits ''.
+    """Align a hypothesis along the cheapest path of a network.
 
-    Ties fall as in sclite: a match or substitution before an insertion before a deletion, the first of several arcs.
+    Returns (operation, reference word, hypothesis word); an optional word left out is a hit with ''. Ties are broken as
+    by sclite: a match or substitution before an insertion before a deletion, the first of several arcs.
     """
-    # sclite adds in single precision, where the thousandths of @ decide between paths of the same cost
+    # sclite adds in single precision, where the thousandths of @ decide between paths of equal cost
     number_type: type = np.float32 if any(arc.is_null for arc in network.arcs) else float
-    change, insertion, deletion, skip, nothing, free = map(number_type, (*_COSTS[method], 0.0))
+    costs = _COSTS[method].cast(number_type)
     size = len(hypothesis) + 1
-    # cost[a + 1][j]: the cheapest way to end with arc a having read j words; back: the cell before
-    cost = [[insertion * number_type(j) for j in range(size)]]
-    back: list[list[tuple[int, int]]] = [[(0, j - 1) for j in range(size)]]
-    for number, arc in enumerate(network.arcs, start=1):
-        rows = [a + 1 for a in arc.predecessors]
-        leave = nothing if arc.is_null else skip if arc.is_optional else deletion
-        line: list[float] = []
-        origin: list[tuple[int, int]] = []
-        for j in range(size):
-            row = min(rows, key=lambda r: cost[r][j])
-            best, source = cost[row][j] + leave, (row, j)
-            if j:
-                if line[j - 1] + insertion <= best:
-                    best, source = line[j - 1] + insertion, (number, j - 1)
-                if not arc.is_null:
-                    row = min(rows, key=lambda r: cost[r][j - 1])
-                    match = cost[row][j - 1] + (free if arc.matches(hypothesis[j - 1]) else change)
-                    if match <= best:
-                        best, source = match, (row, j - 1)
-            line.append(best)
-            origin.append(source)
-        cost.append(line)
+    # table[a + 1][j]: lowest cost of ending with arc a after j hypothesis words; back: the cell before
+    table = [[costs.insertion * number_type(j) for j in range(size)]]
+    back: list[list[Cell]] = [[(0, j - 1) for j in range(size)]]
+    for arc in network.arcs:
+        line, origin = _extend(arc, table, hypothesis, costs)
+        table.append(line)
         back.append(origin)
-    row, j = min((a + 1 for a in network.last), key=lambda r: cost[r][size - 1]), size - 1
+    row = min((a + 1 for a in network.last), key=lambda r: table[r][size - 1])
+    return _trace_path(network, hypothesis, back, row)
+
+
+def _extend(arc: Arc, table: list[list[Any]], hypothesis: Sequence[str], costs: _Costs) -> tuple[list[Any], list[Cell]]:
+    """Return the table's next row, and the cell from which each of its cells is reached."""
+    number, rows, deletion = len(table), [a + 1 for a in arc.predecessors], costs.deletion_of(arc)
+    line: list[Any] = []
+    origin: list[Cell] = []
+    for j in range(len(hypothesis) + 1):
+        row = min(rows, key=lambda r: table[r][j])
+        best, source = table[row][j] + deletion, (row, j)
+        if j:
+            if line[j - 1] + costs.insertion <= best:
+                best, source = line[j - 1] + costs.insertion, (number, j - 1)
+            if not arc.is_null:
+                row = min(rows, key=lambda r: table[r][j - 1])
+                step = costs.match if arc.matches(hypothesis[j - 1]) else costs.substitution
+                if table[row][j - 1] + step <= best:
+                    best, source = table[row][j - 1] + step, (row, j - 1)
+        line.append(best)
+        origin.append(source)
+    return line, origin
+
+
+def _trace_path(
+    network: Network, hypothesis: Sequence[str], back: list[list[Cell]], row: int
+) -> list[tuple[str, str, str]]:
+    j = len(hypothesis)
     path = []
     while row or j:
         to_row, to_j = back[row][j]
-        said = hypothesis[j - 1] if to_j < j else ""
+        spoken = hypothesis[j - 1] if to_j < j else ""
         if to_row == row:
-            path.append(("I", "", said))
+            path.append(("I", "", spoken))
         else:
             arc = network.arcs[row - 1]
             if to_j < j:
-                path.append(("=" if arc.matches(said) else "S", arc.word, said))
+                path.append(("=" if arc.matches(spoken) else "S", arc.word, spoken))
             elif not arc.is_null:
                 path.append(("=" if arc.is_optional else "D", arc.word, ""))
         row, j = to_row, to_j

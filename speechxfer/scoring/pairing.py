@@ -1,11 +1,10 @@
-"""References and hypotheses meet by id, never by order; whatever does not meet is an error that names it."""
+"""Match references and hypotheses by utterance id. Ids without a match are errors that name them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from speechxfer.errors import Problems, UserError, suggest_nearest
 from speechxfer.scoring.formats import (
@@ -21,15 +20,16 @@ from speechxfer.scoring.formats.tables import TEXT_COLUMNS
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.notation import parse_notation
 
-MissingPolicy = Literal["error", "empty", "skip"]
 MISSING_POLICIES = ("error", "empty", "skip")
-_SHOWN = 10  # names in a message
+_MAX_NAMES = 10  # ids listed in a message
 
 
 @dataclass(frozen=True)
 class MatchedTranscripts:
-    """One system's utterances beside their references, in the references' order. path: of its hypotheses.
-    missing: references without one."""
+    """One system's hypotheses with their references, in the order of the references.
+
+    path: file of the hypotheses. missing: ids of references without a hypothesis. notes: warnings for the user.
+    """
 
     name: str
     path: Path
@@ -52,19 +52,21 @@ def read_pairs(
     utt2spk: Path | None = None,
     notation: bool = False,
 ) -> list[MatchedTranscripts]:
-    """Read a reference and one or more hypotheses, or one file (`list_hypotheses` empty) that holds both.
+    """Read a reference and one or more hypothesis files, or one file (`hypotheses` empty) that contains both.
 
-    Where every file holds both (as `evaluate` and `adapt` write them), the first one's hypotheses are a system too.
-    format: of all files but stm and ctm; `csv,kaldi` of the reference, then the hypotheses; None: by their suffixes.
-    notation: references are in sclite's notation, and are looked through for braces that do not pair.
+    If every file contains both sides (as written by `evaluate` and `adapt`), the first file's hypotheses are a system
+    too.
+    format: format of all files except stm and ctm; `csv,kaldi`: the reference's, then the hypotheses'; None: detected
+    from the suffixes.
+    missing: treatment of references without a hypothesis: "error", "empty" or "skip".
+    utt2spk: a Kaldi file of speakers.
+    notation: references are in sclite's notation, and their braces are checked.
 
     Raises UserError naming the ids (and lines) that are duplicate, missing or not in the reference.
     """
     if missing not in MISSING_POLICIES:
-        raise UserError(
-            f"--missing {missing}{suggest_nearest(missing, MISSING_POLICIES)}",
-            fix=f"one of {', '.join(MISSING_POLICIES)}",
-        )
+        problem = f"unknown value --missing {missing}{suggest_nearest(missing, MISSING_POLICIES)}"
+        raise UserError(problem, fix=f"use one of {', '.join(MISSING_POLICIES)}")
     files = [reference, *hypotheses]
     for i, path in enumerate(files):
         if any(path == other or _is_same_file(path, other) for other in files[:i]):
@@ -73,16 +75,16 @@ def read_pairs(
     formats = _split_format(format)
     with pause_gc():
         if not hypotheses:
-            return [_one_file(reference, formats[0], speakers, missing, notation)]
-        left = _with_speakers(read_transcript(reference, "reference", _format(reference, formats[0])), speakers)
-        _no_duplicates(left)
+            return [_read_single(reference, formats[0], speakers, missing, notation)]
+        left = _set_speakers(read_transcript(reference, "reference", _choose_format(reference, formats[0])), speakers)
+        _check_duplicates(left)
         if notation:
             _check_braces(left.path, ((u.line, u.id, u.text) for u in left.utterances))
-        rights = [_hypothesis(path, formats[1], left) for path in hypotheses]
+        rights = [_read_hypothesis(path, formats[1], left) for path in hypotheses]
         if all(u.other is not None for t in (left, *rights) for u in t.utterances):
             own = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
             rights = [replace(left, utterances=own, column=None), *rights]
-        names = _distinct_names([right.path for right in rights])
+        names = _make_unique_names([right.path for right in rights])
         return [_match_by_id(left, right, name, missing) for right, name in zip(rights, names, strict=True)]
 
 
@@ -91,47 +93,48 @@ def _is_same_file(path: Path, other: Path) -> bool:
 
 
 def _split_format(format: str | None) -> tuple[str | None, str | None]:
-    """`--format` of the reference and of the hypotheses."""
+    """Split `--format` into the reference's and the hypotheses'."""
     names = [name.strip() for name in format.split(",")] if format else []
     if len(names) > 2:
-        raise UserError(f"--format {format}", fix="one for all files, or two: the reference's, the hypotheses'")
+        fix = "give one format for all files, or two: the reference's, the hypotheses'"
+        raise UserError(f"--format {format} has {len(names)} formats", fix=fix)
     return (names[0], names[-1]) if names else (None, None)
 
 
-def _format(path: Path, chosen: str | None) -> str | None:
+def _choose_format(path: Path, chosen: str | None) -> str | None:
     return chosen if chosen is None or path.suffix not in (".stm", ".ctm") else None
 
 
-def _distinct_names(paths: list[Path]) -> list[str]:
+def _make_unique_names(paths: list[Path]) -> list[str]:
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _one_file(
+def _read_single(
     path: Path, format: str | None, speakers: dict[str, str] | None, missing: str, notation: bool
 ) -> MatchedTranscripts:
     chosen = format or detect_transcript_format(path)
     if chosen in TRANSCRIPT_FORMATS and chosen not in ("csv", "tsv", "jsonl"):
-        raise UserError(f"a {chosen} file holds one side only", where=str(path), fix="speechxfer score REF HYP")
-    found = _with_speakers(read_transcript(path, "hypothesis", chosen), speakers)
-    _no_duplicates(found)
+        raise UserError(f"a {chosen} file has one side only", where=str(path), fix="speechxfer score REF HYP")
+    found = _set_speakers(read_transcript(path, "hypothesis", chosen), speakers)
+    _check_duplicates(found)
     without = [u for u in found.utterances if u.other is None]
     if without:
         raise UserError(
             f"{len(without)} of {len(found.utterances)} rows have no reference, the first on line {without[0].line}",
             where=str(path),
-            fix="give the references too: speechxfer score REF HYP",
+            fix="give a file of references too: speechxfer score REF HYP",
         )
     if notation:
         _check_braces(path, ((u.line, u.id, u.other or "") for u in found.utterances))
     lacking = [u for u in found.utterances if u.absent]
     notes = _report_missing(lacking, len(found.utterances), path, missing)
-    met = [(u._replace(text=u.other or ""), u) for u in found.utterances if not u.absent or missing == "empty"]
-    return _pairs(path.name, path, met, [u.id for u in lacking], notes)
+    pairs = [(u._replace(text=u.other or ""), u) for u in found.utterances if not u.absent or missing == "empty"]
+    return _make_transcripts(path.name, path, pairs, [u.id for u in lacking], notes)
 
 
 def _check_braces(path: Path, references: Iterable[tuple[int, str, str]]) -> None:
-    problems = Problems(f"{path} cannot be read in sclite's notation", fix="alternatives are: { a lot / alot / @ }")
+    problems = Problems(f"{path} is not valid in sclite's notation", fix="write alternatives as { a lot / alot / @ }")
     for line, name, text in references:
         if "{" in text or "}" in text:
             try:
@@ -141,39 +144,39 @@ def _check_braces(path: Path, references: Iterable[tuple[int, str, str]]) -> Non
     problems.raise_if_any()
 
 
-def _hypothesis(path: Path, format: str | None, reference: TranscriptFile) -> TranscriptFile:
-    found = read_transcript(path, "hypothesis", _format(path, format))
+def _read_hypothesis(path: Path, format: str | None, reference: TranscriptFile) -> TranscriptFile:
+    found = read_transcript(path, "hypothesis", _choose_format(path, format))
     if found.format == "ctm":
         if reference.format != "stm":
             raise UserError(
-                "a ctm has times but no utterances; they come from an stm reference",
+                "a ctm file has times but no utterances: its reference must be an stm file",
                 where=str(path),
-                fix=f"give {reference.path.name} as stm",
+                fix=f"convert {reference.path.name} to stm",
             )
         return split_by_segments(found, reference)
     return found
 
 
-def _with_speakers(transcript: TranscriptFile, speakers: dict[str, str] | None) -> TranscriptFile:
+def _set_speakers(transcript: TranscriptFile, speakers: dict[str, str] | None) -> TranscriptFile:
     if speakers is None:
         return transcript
     lacking = [u.id for u in transcript.utterances if u.id not in speakers]
     if lacking:
         problem = f"--utt2spk has no speaker for {_format_names(lacking)}"
-        raise UserError(problem, where=str(transcript.path), fix="give a line `utterance-id speaker-id` to each")
+        raise UserError(problem, where=str(transcript.path), fix="add a line `utterance-id speaker-id` for each")
     return replace(transcript, utterances=[u._replace(speaker=speakers[u.id]) for u in transcript.utterances])
 
 
-def _no_duplicates(transcript: TranscriptFile) -> None:
+def _check_duplicates(transcript: TranscriptFile) -> None:
     if len({u.id for u in transcript.utterances}) == len(transcript.utterances):
         return
     lines: dict[str, int] = {}
     for u in transcript.utterances:
         if u.id in lines:
             raise UserError(
-                f"utterance '{u.id}' stands twice, on lines {lines[u.id]} and {u.line}",
+                f"duplicate id '{u.id}' on lines {lines[u.id]} and {u.line}",
                 where=str(transcript.path),
-                fix="give every utterance its own id",
+                fix="give each utterance its own id",
             )
         lines[u.id] = u.line
 
@@ -181,21 +184,31 @@ def _no_duplicates(transcript: TranscriptFile) -> None:
 def _match_by_id(left: TranscriptFile, right: TranscriptFile, name: str, missing: str) -> MatchedTranscripts:
     if left.format == right.format == "lines" and len(left.utterances) != len(right.utterances):
         raise UserError(
-            f"{len(left.utterances)} lines in {left.path}, {len(right.utterances)} in {right.path}: they must agree",
-            fix="use a format with ids, so that no line can shift the others",
+            f"{left.path} has {len(left.utterances)} lines but {right.path} has {len(right.utterances)}",
+            fix="use a format with ids, so that a missing line cannot shift the others",
         )
     left, right = _match_by_audio(left, right)
-    _no_duplicates(left)
-    _no_duplicates(right)
-    said = {u.id: u for u in right.utterances if not u.absent}
-    known = {u.id: u for u in left.utterances}
+    _check_duplicates(left)
+    _check_duplicates(right)
+    _check_known_ids(left, right)
+    found = {u.id: u for u in right.utterances if not u.absent}
+    lacking = [u for u in left.utterances if u.id not in found]
+    notes = _report_missing(lacking, len(left.utterances), right.path, missing)
+    notes += _find_mismatch_warnings(left, right)
+    kept = [u for u in left.utterances if u.id in found or missing == "empty"]
+    pairs = [(u, found.get(u.id, Utterance(u.id, "", 0))) for u in kept]
+    return _make_transcripts(name, right.path, pairs, [u.id for u in lacking], notes)
+
+
+def _check_known_ids(left: TranscriptFile, right: TranscriptFile) -> None:
+    """Raise UserError for hypotheses whose id is not in the reference."""
+    known = {u.id for u in left.utterances}
     extra = [u for u in right.utterances if u.id not in known]
-    lacking = [u for u in left.utterances if u.id not in said]
     if len(extra) == len(right.utterances):
         raise UserError(
-            f"no id of {left.path} is in {right.path}: it has '{left.utterances[0].id}' where the other has "
+            f"{left.path} and {right.path} have no id in common: the first has '{left.utterances[0].id}', the second "
             f"'{right.utterances[0].id}'",
-            fix="both files must name utterances alike",
+            fix="use the same ids in both files",
         )
     if extra:
         raise UserError(
@@ -203,39 +216,44 @@ def _match_by_id(left: TranscriptFile, right: TranscriptFile, name: str, missing
             where=str(right.path),
             fix="remove them, or add their references",
         )
-    notes = _report_missing(lacking, len(left.utterances), right.path, missing)
-    met = [(u, said.get(u.id, Utterance(u.id, "", 0))) for u in left.utterances if u.id in said or missing == "empty"]
+
+
+def _find_mismatch_warnings(left: TranscriptFile, right: TranscriptFile) -> list[str]:
+    """Return warnings about swapped files, and about references that differ between the two files."""
+    notes = []
     if any(u.other is not None for u in left.utterances) and right.column in TEXT_COLUMNS:
         notes.append(
-            f"{right.path.name} has no column of hypotheses (its '{right.column}' is taken), {left.path.name} has one: "
-            "are the two files swapped?"
+            f"{right.path.name} has no column of hypotheses ('{right.column}' is used), but {left.path.name} has one: "
+            "check that the two files are not swapped"
         )
-    others = [u.id for u in right.utterances if u.other is not None and u.other.strip() != known[u.id].text.strip()]
-    if others:
+    texts = {u.id: u.text.strip() for u in left.utterances}
+    differing = [u.id for u in right.utterances if u.other is not None and u.other.strip() != texts[u.id]]
+    if differing:
+        names = _format_names(differing)
         notes.append(
-            f"{right.path.name} has other references than {left.path.name}, whose are taken, for {_format_names(others)}"
+            f"the references of {right.path.name} differ from those of {left.path.name}, which are used, for {names}"
         )
-    return _pairs(name, right.path, met, [u.id for u in lacking], notes)
+    return notes
 
 
-def _report_missing(lacking: list[Utterance], of: int, path: Path, missing: str) -> list[str]:
-    """What is said of utterances without a hypothesis, an error where it was not asked for otherwise."""
+def _report_missing(lacking: list[Utterance], total: int, path: Path, missing: str) -> list[str]:
+    """Return a warning about utterances without a hypothesis. Raises UserError with the policy "error"."""
     if not lacking:
         return []
     names = _format_names([u.id for u in lacking])
     if missing == "error":
         raise UserError(
-            f"{len(lacking)} of {of} have no hypothesis: {names}",
+            f"{len(lacking)} of {total} utterances have no hypothesis: {names}",
             where=str(path),
-            fix="--missing empty counts their words as deleted; --missing skip leaves them out; both are reported",
+            fix="set --missing empty to count their words as deleted, or --missing skip to leave them out",
         )
-    what = "scored as empty" if missing == "empty" else "left out"
+    treatment = "scored as empty" if missing == "empty" else "left out"
     some = "1 utterance" if len(lacking) == 1 else f"{len(lacking)} utterances"
-    return [f"{some} without a hypothesis {what}: {names}"]
+    return [f"{some} without a hypothesis {treatment}: {names}"]
 
 
 def _match_by_audio(left: TranscriptFile, right: TranscriptFile) -> tuple[TranscriptFile, TranscriptFile]:
-    """Where one table has ids and the other only audio, both are matched by audio."""
+    """Use the audio as id in both tables if one has ids and the other only audio."""
     known = {u.id for u in left.utterances}
     if any(u.id in known for u in right.utterances):
         return left, right
@@ -248,21 +266,21 @@ def _match_by_audio(left: TranscriptFile, right: TranscriptFile) -> tuple[Transc
     )
 
 
-def _pairs(
-    name: str, path: Path, met: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]
+def _make_transcripts(
+    name: str, path: Path, pairs: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]
 ) -> MatchedTranscripts:
-    speakers = [r.speaker or h.speaker for r, h in met]
-    keys = dict.fromkeys(key for pair in met for u in pair if u.columns for key in u.columns)
-    columns = {key: [r.columns.get(key, h.columns.get(key)) for r, h in met] for key in keys}
+    speakers = [r.speaker or h.speaker for r, h in pairs]
+    keys = dict.fromkeys(key for pair in pairs for u in pair if u.columns for key in u.columns)
+    columns = {key: [r.columns.get(key, h.columns.get(key)) for r, h in pairs] for key in keys}
     return MatchedTranscripts(
         name=name,
         path=path,
-        ids=[r.id for r, _ in met],
-        references=[r.text for r, _ in met],
-        hypotheses=[h.text for _, h in met],
+        ids=[r.id for r, _ in pairs],
+        references=[r.text for r, _ in pairs],
+        hypotheses=[h.text for _, h in pairs],
         speakers=speakers if any(speakers) else None,
         columns=columns,
-        audio={r.id: heard for r, h in met if (heard := r.audio or h.audio)},
+        audio={r.id: audio for r, h in pairs if (audio := r.audio or h.audio)},
         missing=missing,
         notes=notes,
     )
@@ -270,5 +288,5 @@ def _pairs(
 
 def _format_names(names: Iterable[str]) -> str:
     shown = list(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more
+    more = f" and {len(shown) - _MAX_NAMES} more" if len(shown) > _MAX_NAMES else ""
+    return ", ".join(shown[:_MAX_NAMES]) + more

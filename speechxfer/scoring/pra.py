@@ -1,4 +1,4 @@
-"""Aligned texts for reading, laid out like sclite's `.pra`."""
+"""Aligned texts in the layout of sclite's `.pra` files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from speechxfer.scoring.result import AlignedWord, Score
 
 
 def format_pra(score: Score, alignments: Sequence[Sequence[AlignedWord]]) -> Iterator[str]:
-    """The lines of the file: of every utterance its id, its counts, and both sides above each other."""
+    """Yield the lines of the file: for each utterance its id, its counts, and both sides aligned by column."""
     for name, (hits, substitutions, deletions, insertions), words in zip(
         score.ids, score.words.tolist(), alignments, strict=True
     ):
@@ -24,7 +24,7 @@ def format_pra(score: Score, alignments: Sequence[Sequence[AlignedWord]]) -> Ite
 
 def _cell(word: AlignedWord) -> tuple[str, str, str]:
     operation, reference, hypothesis = word
-    if operation == "=" and not hypothesis:  # an optional word, left out
+    if operation == "=" and not hypothesis:  # an optional word left out
         reference, hypothesis = f"({reference})", " "
     if operation in "SD":
         reference = reference.upper()
@@ -32,12 +32,13 @@ def _cell(word: AlignedWord) -> tuple[str, str, str]:
         hypothesis = hypothesis.upper()
     width = max(_width(reference), _width(hypothesis), 1)
     left, right = reference or "*" * width, hypothesis or "*" * width
-    mark = "" if operation == "=" else operation
-    return tuple(text + " " * (width - _width(text)) for text in (left, right, mark))  # type: ignore[return-value]
+    cells = (left, right, "" if operation == "=" else operation)
+    padded = [text + " " * (width - _width(text)) for text in cells]
+    return padded[0], padded[1], padded[2]
 
 
 def _width(text: str) -> int:
-    """Columns in a terminal: wide characters take two, marks none."""
+    """Return the columns in a terminal: two for wide characters, none for combining marks."""
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text

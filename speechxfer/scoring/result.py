@@ -1,8 +1,8 @@
-"""One typed result: utterances with their counts; rates, groups and intervals are derived."""
+"""The result of scoring: utterances with their counts, from which rates, groups and intervals are derived."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechxfer.errors import UserError
-from speechxfer.scoring import alignment as alignment
-from speechxfer.scoring import notation as markup
+from speechxfer.scoring.alignment import align_operations
 from speechxfer.scoring.counts import Counts, GroupScore, Interval
 from speechxfer.scoring.garbage_collection import pause_gc
-from speechxfer.scoring.groups import make_small_group_warnings, select_shown_columns
+from speechxfer.scoring.groups import select_shown_columns
+from speechxfer.scoring.notation import has_markup
+from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.statistics import (
     MIN_BOOTSTRAP_UNITS,
     NUM_RESAMPLES,
@@ -24,63 +25,27 @@ from speechxfer.scoring.statistics import (
     number_values,
     sum_by_unit,
 )
-from speechxfer.scoring.tokens import join_compounds, tokenize
 
-GROUP_DRAWS = 2_000  # a group's interval is for reading, not for a claim
-GROUP_UNITS = 5  # speakers of a group below which an interval would say nothing: t with three degrees of freedom
+NUM_GROUP_RESAMPLES = 2_000  # fewer than for the overall interval: groups are for orientation only
+MIN_GROUP_UNITS = 5  # with fewer speakers an interval is meaningless: Student's t with three degrees of freedom
+_MAX_NAMED_GROUPS = 3  # groups named in a warning
 
 
 class AlignedWord(NamedTuple):
-    """One position of an alignment: `=`, S, D or I, and its two sides ('' where there is none)."""
+    """One position of an alignment: operation (`=`, S, D or I), reference word and hypothesis word ('' if none)."""
 
     operation: str
     reference: str
     hypothesis: str
 
 
-@dataclass(frozen=True)
-class ScoringOptions:
-    """What a score depends on besides its texts; `score`'s arguments say what each is."""
-
-    normaliser: Callable[[str], str]
-    align: str = "min"
-    unit: str = "word"
-    notation: bool = False
-    compounds: bool = False
-    seed: int = 0
-
-    @property
-    def normaliser_name(self) -> str:
-        return getattr(self.normaliser, "name", getattr(self.normaliser, "__name__", "custom"))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "normaliser": self.normaliser_name,
-            "normaliser_version": getattr(self.normaliser, "version", None),
-            "align": self.align,
-            "unit": self.unit,
-            "notation": self.notation,
-            "compounds": self.compounds,
-            "seed": self.seed,
-        }
-
-    def align_notation(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:
-        """(operation, reference word, hypothesis word) through a reference in sclite's notation."""
-        network = markup.parse_notation(reference, self.normaliser, where=f"reference of '{name}'")
-        return markup.align_network(network, self.normaliser(hypothesis).split(), self.align)
-
-    def tokenize_pair(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
-        left, right = (tokenize(self.normaliser(text), self.unit) for text in (reference, hypothesis))
-        return left, join_compounds(left, right) if self.compounds else right
-
-
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Utterances and their counts. Rates, groups and intervals are derived, once, when asked for.
+    """Utterances and their counts. Rates, groups and intervals are computed on first access, then cached.
 
-    words: (utterances, 4) hits, substitutions, deletions, insertions.
-    characters: (utterances, 2) errors, reference length.
-    auto: the columns of the breakdown were not asked for one by one.
+    by_columns: the columns of the breakdown. words: (utterances, 4) hits, substitutions, deletions, insertions.
+    characters: (utterances, 2) errors, reference length. notes: warnings found while scoring.
+    auto: the breakdown's columns were chosen by `by="auto"`.
     """
 
     ids: tuple[str, ...]
@@ -118,20 +83,21 @@ class Score:
 
     @cached_property
     def by(self) -> dict[str, dict[str, GroupScore]]:
-        """Column to value to result, values in order of their names."""
+        """Results by column and value, values in sorted order."""
         return {column: self._groups(column) for column in self.by_columns}
 
     @cached_property
-    def select_shown_columns(self) -> tuple[str, ...]:
-        """The columns of the breakdown that a person would read, speakers last; all of them stand in `by`."""
-        return select_shown_columns(self)
+    def shown_columns(self) -> tuple[str, ...]:
+        """The columns of the breakdown that are worth showing to a person, the speaker last; `by` has all of them."""
+        names = [name for name in self.by_columns if name in self.columns]
+        return select_shown_columns(names, self.columns, auto=self.auto)
 
     def group_rows(self, column: str) -> dict[str, NDArray[np.int64]]:
-        """The rows of every value of a column, values in order of their names."""
+        """Return the row numbers of each value of a column, values in sorted order."""
         values, numbers = number_values(self.columns[column])
         order = np.argsort(numbers, kind="stable")
-        parts = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
-        return dict(zip(values, parts, strict=True))
+        rows = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
+        return dict(zip(values, rows, strict=True))
 
     def _groups(self, column: str) -> dict[str, GroupScore]:
         rows = self.group_rows(column)
@@ -139,13 +105,16 @@ class Score:
         return {
             value: GroupScore(
                 Counts.from_arrays(self.words[r], self.characters[r]),
-                self._interval(r, codes, over, GROUP_DRAWS, at_least=GROUP_UNITS),
+                self._interval(r, codes, over, NUM_GROUP_RESAMPLES, at_least=MIN_GROUP_UNITS),
             )
             for value, r in rows.items()
         }
 
     def group_units(self, rows: dict[str, NDArray[np.int64]]) -> tuple[NDArray[np.int64], str]:
-        """What a column's groups are resampled by: speakers; utterances where every group is of one speaker."""
+        """Return the resampling units of a column's groups: speakers, or utterances if every group is one speaker.
+
+        rows: as `group_rows` returns them. Returns (utterances,) unit numbers, and the name of the unit.
+        """
         codes, over = self.resampling_units
         if all((codes[r] == codes[r[0]]).all() for r in rows.values()):
             return np.arange(len(self.ids)), "utterances"
@@ -154,20 +123,23 @@ class Score:
     def _interval(
         self, rows: NDArray[np.int64], codes: NDArray[np.int64], over: str, draws: int, at_least: int = 2
     ) -> Interval | None:
-        """The interval of the utterances numbered `rows`; codes: (utterances,) the unit of each of all utterances."""
-        found, units = np.unique(codes[rows], return_inverse=True)
+        """Return the interval of the utterances numbered `rows`, or None for fewer than `at_least` units.
+
+        codes: (utterances,) unit number of every utterance of the score.
+        """
+        distinct, units = np.unique(codes[rows], return_inverse=True)
         pairs = np.column_stack([self.words[rows, 1:].sum(axis=1), self.words[rows, :3].sum(axis=1)])
-        if len(found) < at_least or not pairs[:, 1].sum():
+        if len(distinct) < at_least or not pairs[:, 1].sum():
             return None
         sums = sum_by_unit(pairs, units)
-        few = len(found) < MIN_BOOTSTRAP_UNITS
+        few = len(distinct) < MIN_BOOTSTRAP_UNITS
         low, high = jackknife_t(sums) if few else bootstrap_rate(sums, draws=draws, seed=self.options.seed)
-        return None if np.isnan(low) else Interval(low, high, over, len(found), "t" if few else "bootstrap")
+        return None if np.isnan(low) else Interval(low, high, over, len(distinct), "t" if few else "bootstrap")
 
     @cached_property
     def resampling_units(self) -> tuple[NDArray[np.int64], str]:
-        """What is resampled, as a number for each utterance, and its name: speakers, or utterances where fewer than
-        two speakers are known (one speaker alone says nothing of others)."""
+        """Unit number of each utterance, and the name of the unit: speakers, or utterances if fewer than two speakers
+        are known (one speaker says nothing about others)."""
         codes = self.speaker_codes
         if self.speakers is None or not len(codes) or codes.max() == 0:
             return np.arange(len(self.ids)), "utterances"
@@ -175,71 +147,86 @@ class Score:
 
     @cached_property
     def speaker_codes(self) -> NDArray[np.int64]:
-        """(utterances,) a number for each speaker; the utterance's own number where none is known."""
+        """(utterances,) number of each utterance's speaker, or of the utterance if no speakers are known."""
         if self.speakers is None:
             return np.arange(len(self.ids))
         return number_values(self.speakers)[1]
 
     def count_by_speaker(self) -> dict[str, Counts]:
-        """The counts of every speaker (of every utterance where none is known)."""
+        """Return the counts of each speaker (of each utterance if no speakers are known)."""
         names, codes = number_values(self.speakers or self.ids)
         both = np.column_stack([self.words, self.characters, np.ones(len(self.ids), dtype=np.int64)])
         return {n: Counts(*map(int, row)) for n, row in zip(names, sum_by_unit(both, codes), strict=True)}
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must know before believing the figures."""
+        """Limitations that a reader must know before trusting the rates."""
         found = list(self.notes)
         if self.wer is None:
-            found.append("no WER: the references hold no words after normalising")
+            found.append("no WER: the references have no words after normalisation")
         elif self.interval is not None and self.interval.over == "utterances":
             found.append(
-                "the interval is over utterances: without two known speakers it is too narrow for new speakers"
+                "fewer than two speakers are known, so the interval treats utterances as independent and is too narrow "
+                "for new speakers: add a 'speaker' column or --utt2spk"
             )
         elif self.interval is not None and self.interval.units < MIN_BOOTSTRAP_UNITS:
-            found.append(f"only {self.interval.units} speakers: a t interval over the speaker jackknife is given")
-        return (*found, *make_small_group_warnings(self, GROUP_UNITS))
+            found.append(f"only {self.interval.units} speakers: the interval is approximate (jackknife t)")
+        return (*found, *self._small_group_warnings())
+
+    def _small_group_warnings(self) -> list[str]:
+        """Name the shown groups that have too few speakers (utterances if a group is a speaker) for an interval."""
+        found: dict[str, list[str]] = {}
+        for column in self.shown_columns:
+            rows = self.group_rows(column)
+            codes, over = self.group_units(rows)
+            small = [value or "(none)" for value, r in rows.items() if len(np.unique(codes[r])) < MIN_GROUP_UNITS]
+            if small:
+                more = f" and {len(small) - _MAX_NAMED_GROUPS} more" if len(small) > _MAX_NAMED_GROUPS else ""
+                found.setdefault(over, []).append(f"{column} {', '.join(small[:_MAX_NAMED_GROUPS])}{more}")
+        return [
+            f"no interval from fewer than {MIN_GROUP_UNITS} {over}: {'; '.join(named)}" for over, named in found.items()
+        ]
 
     def get_alignment(self, index: int) -> list[AlignedWord]:
-        """The aligned words of one utterance, as normalised and counted."""
+        """Return the aligned words of one utterance, as normalised and counted."""
         return self.get_alignments([index])[0]
 
     def get_alignments(self, rows: Sequence[int] | None = None) -> list[list[AlignedWord]]:
-        """The aligned words of the utterances numbered `rows` (all of them by default)."""
+        """Return the aligned words of the utterances numbered `rows` (default: all)."""
         with pause_gc():
             return self._alignments(range(len(self.ids)) if rows is None else rows)
 
     def _alignments(self, chosen: Sequence[int]) -> list[list[AlignedWord]]:
         sides = [self.options.tokenize_pair(self.references[i], self.hypotheses[i]) for i in chosen]
-        letters = alignment.align_operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
+        letters = align_operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
         found = []
         for i, (reference, hypothesis), operations in zip(chosen, sides, letters, strict=True):
-            if self.options.notation and markup.has_markup(self.references[i]):
+            if self.options.notation and has_markup(self.references[i]):
                 path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
                 found.append([AlignedWord(*step) for step in path])
             else:
-                found.append(_words(operations, reference, hypothesis))
+                found.append(_pair_words(operations, reference, hypothesis))
         return found
 
     def get_tokens(self, index: int) -> tuple[list[str], list[str]]:
-        """The units of both sides of one utterance, as normalised."""
+        """Return the units of both sides of one utterance, as normalised."""
         return self.options.tokenize_pair(self.references[index], self.hypotheses[index])
 
     def summary(self) -> str:
-        """The rate with its counts and interval, one line."""
+        """Return the rate with its counts and interval, in one line."""
         return self.overall.summary()
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's keys, rates as fractions."""
-        groups = {c: {value: part.to_json() for value, part in g.items()} for c, g in self.by.items()}
-        return {**self.overall.to_json(), "by": groups}
+        """Return the overall result and the breakdown as JSON values, rates as fractions."""
+        by = {column: {value: group.to_json() for value, group in groups.items()} for column, groups in self.by.items()}
+        return {**self.overall.to_json(), "by": by}
 
     def __add__(self, other: Score) -> Score:
-        """Both sets of utterances as one; scored alike, with ids that do not meet."""
+        """Pool the utterances of two scores. Raises UserError for different options or shared ids."""
         if self.options != other.options:
-            raise UserError("scores made with different options do not add up")
+            raise UserError("scores made with different options cannot be added")
         if shared := set(self.ids) & set(other.ids):
-            raise UserError(f"both scores hold utterance '{min(shared)}'")
+            raise UserError(f"both scores contain utterance '{min(shared)}'")
         columns = {name: self.columns[name] + other.columns[name] for name in self.columns if name in other.columns}
         both = self.speakers is not None and other.speakers is not None
         return Score(
@@ -257,7 +244,7 @@ class Score:
         )
 
     def to_pandas(self) -> Any:
-        """A DataFrame of one row an utterance: id, texts, counts, speaker and the other columns."""
+        """Return a pandas DataFrame with one row per utterance: id, texts, counts, speaker and the other columns."""
         import pandas
 
         counts = dict(zip(("hits", "substitutions", "deletions", "insertions"), self.words.T, strict=True))
@@ -265,7 +252,7 @@ class Score:
         return pandas.DataFrame({**texts, **counts, **{k: v for k, v in self.columns.items() if k not in texts}})
 
 
-def _words(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[AlignedWord]:
+def _pair_words(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[AlignedWord]:
     found, r, h = [], 0, 0
     for operation in operations:
         left = "" if operation == "I" else reference[r]

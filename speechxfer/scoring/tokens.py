@@ -1,4 +1,4 @@
-"""A normalised text as the units that are counted: words, characters, or both by script; compounds by choice."""
+"""Splitting normalised texts into the units that are counted, and joining compounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from speechxfer.errors import UserError, suggest_nearest
 
 SCORING_UNITS = ("word", "char", "mixed")
-UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit"}  # for a person
+UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit"}  # shown in reports
 
 # Scripts written without spaces between words: kana, Han and its extensions, Thai, Lao, Khmer, Myanmar
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -15,7 +15,11 @@ _MIXED = re.compile(rf"[{_UNSPACED}][\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e0
 
 
 def tokenize(text: str, unit: str = "word") -> list[str]:
-    """`word`: what spaces separate. `char`: all characters but spaces. `mixed`: CJK characters, others' words."""
+    """Split a text into units.
+
+    unit: "word" (split at spaces), "char" (all characters but spaces) or "mixed" (characters of scripts written without
+    spaces, words of others).
+    """
     if unit == "word":
         return text.split()
     if unit == "char":
@@ -24,16 +28,16 @@ def tokenize(text: str, unit: str = "word") -> list[str]:
 
 
 def check_unit(unit: str) -> None:
+    """Raise UserError for an unknown unit."""
     if unit not in SCORING_UNITS:
-        raise UserError(
-            f"no unit named '{unit}'{suggest_nearest(unit, SCORING_UNITS)}", fix=f"one of {', '.join(SCORING_UNITS)}"
-        )
+        problem = f"unknown unit '{unit}'{suggest_nearest(unit, SCORING_UNITS)}"
+        raise UserError(problem, fix=f"use one of {', '.join(SCORING_UNITS)}")
 
 
 def join_compounds(reference: list[str], hypothesis: list[str]) -> list[str]:
-    """The hypothesis with compounds split or joined as in the reference (`ice cream`, `icecream`, `ice-cream`).
+    """Split or join compounds of the hypothesis as in the reference (`ice cream`, `icecream`, `ice-cream`).
 
-    Only words that the reference does not write so itself are touched.
+    Words that the reference contains in the same spelling are left as they are.
     """
     bare = [word.replace("-", "") for word in reference]
     whole = dict(zip(bare, reference, strict=True))

@@ -1,4 +1,4 @@
-"""NIST's global mapping files: `[can't] => [can not] / [ ] __ [ ]`, one rule a line, for whole words."""
+"""NIST's global mapping files (GLM): `[can't] => [can not] / [ ] __ [ ]`, one rule per line, for whole words."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ _TARGET = re.compile(r"(?:\[(?P<a>[^\]]*)\]|(?P<b>[^/\[\]{}]*?))\s*(?:/\s*(?P<co
 
 
 class GlmMapping:
-    """Replaces, from left to right, the first of the file's patterns that stands there as whole words."""
+    """Replaces whole words by rules, from left to right; the first rule of the file that matches is applied."""
 
     def __init__(self, rules: dict[str, str]) -> None:
         self.rules = rules
         patterns = "|".join(re.escape(pattern) for pattern in rules)
-        self._any = re.compile(rf"(?<!\S)(?:{patterns})(?!\S)")
+        self._pattern = re.compile(rf"(?<!\S)(?:{patterns})(?!\S)")
 
     def __call__(self, text: str) -> str:
-        return self._any.sub(lambda found: self.rules[found[0]], " ".join(text.split()).lower())
+        return self._pattern.sub(lambda found: self.rules[found[0]], " ".join(text.split()).lower())
 
 
 def read_glm(path: Path) -> GlmMapping:
-    """The mapping of a file. `;;` begins a comment, `*` a setting.
+    """Read a mapping from a file. `;;` starts a comment, `*` a setting (ignored).
 
-    Raises UserError naming every line that is no rule, or asks for a context or for alternatives.
+    Raises UserError naming every line that is not a rule, or that has a context or alternatives.
     """
     if not path.is_file():
         raise UserError("no such file", where=str(path))
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise UserError("not UTF-8", where=str(path), fix="save the file as UTF-8") from error
+        raise UserError("is not UTF-8", where=str(path), fix="save the file as UTF-8") from error
     rules: dict[str, str] = {}
     problems = Problems(
-        f"{path} cannot be read as GLM",
-        fix="each line is: [from] => [to] / [ ] __ [ ] (for more, run sctk's csrfilt.sh, then score its output)",
+        f"{path} is not a supported GLM file",
+        fix="write each line as: [from] => [to] / [ ] __ [ ] (or run sctk's csrfilt.sh, then score its output)",
     )
     for number, line in enumerate(lines, start=1):
         text = line.split(";;")[0].strip()
@@ -47,11 +47,11 @@ def read_glm(path: Path) -> GlmMapping:
         target = _TARGET.fullmatch(found["rest"].strip()) if found else None
         if not found or not target:
             alternatives = bool(found) and "{" in text
-            problems.add(f"line {number}: {'alternatives are not applied here' if alternatives else text}")
+            problems.add(f"line {number}: {'alternatives are not supported' if alternatives else text}")
             continue
         context = target["context"]
         if context and re.sub(r"\s", "", context) != "[]__[]":
-            problems.add(f"line {number}: the context '{context}' is not applied here, only whole words are")
+            problems.add(f"line {number}: the context '{context}' is not supported, only whole words are")
             continue
         pattern = " ".join((found["a"] or found["b"] or "").lower().split())
         if not pattern:
@@ -60,5 +60,5 @@ def read_glm(path: Path) -> GlmMapping:
         rules.setdefault(pattern, " ".join((target["a"] or target["b"] or "").lower().split()))
     problems.raise_if_any()
     if not rules:
-        raise UserError("no rules", where=str(path))
+        raise UserError("has no rules", where=str(path))
     return GlmMapping(rules)

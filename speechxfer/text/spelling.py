@@ -1,4 +1,4 @@
-"""British spelling as American, by families of words rather than by a long list."""
+"""Converting British to American spelling, by families of words and a short list of exceptions."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _FAMILIES = (
 
 
 def to_american(text: str) -> str:
-    """Every word in American spelling where it belongs to a family known here."""
-    return " ".join(map(_american, text.split()))
+    """Convert the words of a text to American spelling."""
+    return " ".join(map(_convert_word, text.split()))
 
 
-def _american(word: str) -> str:
+def _convert_word(word: str) -> str:
     known = _WORDS.get(word)
     if known is not None:
         return known

@@ -1,35 +1,32 @@
-"""The characters that a CTC head can write, taken from the training part only."""
+"""The symbols of a CTC head, built from training texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Literal
 
-BLANK_SYMBOL, UNKNOWN_SYMBOL, SPACE_SYMBOL = (
-    "<pad>",
-    "<unk>",
-    "|",
-)  # the names that transformers' Wav2Vec2CTCTokenizer gives them
+# named as in transformers' Wav2Vec2CTCTokenizer
+BLANK_SYMBOL, UNKNOWN_SYMBOL, SPACE_SYMBOL = "<pad>", "<unk>", "|"
 
 
 def build_vocabulary(texts: Iterable[str]) -> dict[str, int]:
-    """Symbol to its place: the blank at 0, the space and the unknown, then every character in its sort order.
+    """Return the index of each symbol: blank (0), space, unknown, then all characters in sorted order.
 
-    texts: normalised. Characters are code points, so a combining mark is a symbol of its own.
+    texts: normalised texts. Characters are code points, so a combining mark is a symbol of its own.
     """
     characters = sorted({character for text in texts for character in text if not character.isspace()} - {SPACE_SYMBOL})
-    return {symbol: place for place, symbol in enumerate([BLANK_SYMBOL, SPACE_SYMBOL, UNKNOWN_SYMBOL, *characters])}
+    return {symbol: index for index, symbol in enumerate([BLANK_SYMBOL, SPACE_SYMBOL, UNKNOWN_SYMBOL, *characters])}
 
 
 def encode_text(text: str, vocabulary: dict[str, int]) -> tuple[list[int], set[str]]:
-    """The places of a text's characters, words parted by `|`, and the characters that the vocabulary lacks."""
+    """Return the ids of a text's characters, with `|` between words, and the characters not in the vocabulary."""
     characters = SPACE_SYMBOL.join(text.split())
     lacking = {character for character in characters if character not in vocabulary}
     return [vocabulary[character] for character in characters if character in vocabulary], lacking
 
 
 def detect_case(characters: Iterable[str]) -> Literal["upper", "lower", "mixed"] | None:
-    """The case in which a model's characters are written; None where none of them has case, or where there are none."""
+    """Return the case of a model's characters; None if no character has case."""
     letters = {character for character in characters if character.upper() != character.lower()}
     if not letters:
         return None

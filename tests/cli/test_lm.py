@@ -63,7 +63,7 @@ def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
 @pytest.mark.parametrize(
     "content, words, message",
     [
-        (b" \n--\n", ["--output", "lm.arpa"], "there is no word"),
+        (b" \n--\n", ["--output", "lm.arpa"], "the text has no words"),
         (b"caf\xe9", ["--output", "lm.arpa"], "not UTF-8"),
         (b"a b", ["--output", "lm.bin"], "ARPA file"),
         (b"\\data\\\nngram 1=3\n", ["--output", "lm.arpa"], "is a language model already"),

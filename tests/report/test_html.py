@@ -11,7 +11,7 @@ import soundfile
 from browser import INSTALLED, Browser
 
 from speechxfer.report.html import _axis, write_html_report
-from speechxfer.scoring import score
+from speechxfer.scoring import ScoringOptions, score
 
 TAB, ENTER = "\ue004", "\ue007"
 FITS = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -37,12 +37,13 @@ def page():
 def hostile(path, **more):
     ids = [f"u{i}" for i in range(len(HOSTILE) - 1)] + ["</script><b onclick=x>"]
     columns = {"accent": ["<i>x</i>", "y\u202e"] + ["z"] * (len(HOSTILE) - 2)}
-    before = score(HOSTILE, ["nothing"] * len(HOSTILE), ids, columns=columns, by="auto", normaliser="none")
-    after = score(HOSTILE, HOSTILE, ids, columns=columns, by="auto", normaliser="none")
+    options = ScoringOptions(normaliser="none")
+    before = score(HOSTILE, ["nothing"] * len(HOSTILE), ids=ids, columns=columns, by="auto", options=options)
+    after = score(HOSTILE, HOSTILE, ids=ids, columns=columns, by="auto", options=options)
     write_html_report(
         path, "Report <script>1</script>", {"before <b>": before, "after": after},
         facts={"<key>": "</dl><script>1</script>"}, warnings=["<script>2</script>"],
-        advice=[{"what": "<script>3</script>", "evidence": "<script>4</script>"}], **more,
+        advice=[{"action": "<script>3</script>", "evidence": "<script>4</script>"}], **more,
     )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def test_headline_holds_rate_counts_and_interval(tmp_path):
 def test_audio_is_linked_where_it_lies_or_put_inside(tmp_path):
     wave = tmp_path / "a b:1.wav"
     soundfile.write(wave, np.zeros(1600), 16_000)
-    found = score(["a", "b", "c"], ["x", "b", "c"], ["1", "2", "3"])
+    found = score(["a", "b", "c"], ["x", "b", "c"], ids=["1", "2", "3"])
     write_html_report(
         tmp_path / "r.html", "t", {"x": found}, audio={"1": str(wave), "2": f"{wave}#1.5-3", "3": "none.wav"}, embed=1
     )
@@ -166,7 +167,7 @@ def test_filter_sort_search_and_play(tmp_path, page):
     hypotheses = [f"word{i} b c" if i % 3 else f"word{i}" for i in range(n)]
     groups = {"accent": ["uk" if i % 2 else "us" for i in range(n)], "duration": [str(1 + i / 9) for i in range(n)]}
     ids = [f"u{i:03}" for i in range(n)]
-    found = score(references, hypotheses, ids, columns=groups, by="auto")
+    found = score(references, hypotheses, ids=ids, columns=groups, by="auto")
     write_html_report(tmp_path / "r.html", "t", {"x": found}, audio={"u000": str(wave)})
     page.look(390)
     page.open(tmp_path / "r.html")
@@ -201,7 +202,7 @@ def test_filter_sort_search_and_play(tmp_path, page):
 
 def test_the_keyboard_reaches_everything(tmp_path, page):
     texts = [f"word{i} b c" for i in range(20)]
-    found = score(texts, [t[:-1] + "d" if i % 2 else t for i, t in enumerate(texts)], [f"u{i}" for i in range(20)])
+    found = score(texts, [t[:-1] + "d" if i % 2 else t for i, t in enumerate(texts)], ids=[f"u{i}" for i in range(20)])
     write_html_report(tmp_path / "r.html", "t", {"x": found})
     page.look(1000)
     page.open(tmp_path / "r.html")
@@ -227,7 +228,8 @@ def test_the_keyboard_reaches_everything(tmp_path, page):
 
 def test_words_run_as_their_script_does(tmp_path, page):
     references = ["שלום עולם טוב", "hello big world", "مرحبا ok العالم", "123 456 789"]
-    write_html_report(tmp_path / "r.html", "t", {"x": score(references, references, normaliser="none")})
+    found = score(references, references, options=ScoringOptions(normaliser="none"))
+    write_html_report(tmp_path / "r.html", "t", {"x": found})
     page.look(1000)
     page.open(tmp_path / "r.html")
     places = page.run(
@@ -239,7 +241,7 @@ def test_words_run_as_their_script_does(tmp_path, page):
 
 
 def test_right_words_that_are_not_equal_are_shown_as_said(tmp_path, page):
-    found = score(["(uh) hel- { a / the } x"], ["hello the y"], notation=True)
+    found = score(["(uh) hel- { a / the } x"], ["hello the y"], options=ScoringOptions(notation=True))
     write_html_report(tmp_path / "r.html", "t", {"x": found})
     page.open(tmp_path / "r.html")
     words = page.run("return [...document.querySelectorAll('#rows .words > *')].map(e => e.innerText + '|' + e.title)")
@@ -290,7 +292,7 @@ def test_ten_thousand_utterances_open(tmp_path, page):
 def test_advice_and_the_learning_curve(tmp_path):
     some = {"after": score(["a b"], ["a b"], ids=["u"])}
     curve = [{"share": 0.5, "hours": 1.25, "utterances": 1200, "dev": 0.25}]
-    advice = [{"what": "train longer", "evidence": "dev 20.0% in the last epoch"}]
+    advice = [{"action": "train longer", "evidence": "dev 20.0% in the last epoch"}]
     write_html_report(tmp_path / "with.html", "t", some, advice=advice, curve=curve)
     text = (tmp_path / "with.html").read_text(encoding="utf-8")
     assert "<li>train longer <small>dev 20.0% in the last epoch</small></li>" in text

@@ -12,7 +12,7 @@ from speechxfer.report.terminal import (
     mark_errors,
     mark_examples,
 )
-from speechxfer.scoring import score
+from speechxfer.scoring import ScoringOptions, score
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
 
@@ -25,8 +25,9 @@ def shown(renderable):
 
 def systems():
     columns = {"accent": ["uk", "us", "us"]}
-    before = score(REFERENCES, ["a q d d", "x", "[red]not"], columns=columns, by="auto", normaliser="none")
-    after = score(REFERENCES, ["a b c", "x y", "[red]not markup[/red]"], columns=columns, by="auto", normaliser="none")
+    options = ScoringOptions(normaliser="none")
+    said = ["a q d d", "x", "[red]not"], ["a b c", "x y", "[red]not markup[/red]"]
+    before, after = (score(REFERENCES, texts, columns=columns, by="auto", options=options) for texts in said)
     return before, after
 
 
@@ -111,7 +112,7 @@ def test_examples_are_utterances_that_changed_for_better_and_worse():
 
 
 def test_an_optional_word_left_out_is_not_said():
-    found = score(["(uh) a hel-"], ["a hello"], notation=True)
+    found = score(["(uh) a hel-"], ["a hello"], options=ScoringOptions(notation=True))
     assert mark_errors(found, 0).plain == "a hello"
 
 

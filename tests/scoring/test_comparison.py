@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.scoring import compare_scores, compare_systems, score
+from speechxfer.scoring import ScoringOptions, compare_scores, compare_systems, score
 from speechxfer.scoring.comparison import compute_mapsswe_p
 from speechxfer.scoring.statistics import t_quantile
 
@@ -64,17 +64,17 @@ def test_one_utterance_has_no_interval_but_is_compared():
 
 
 def test_order_of_utterances_does_not_matter():
-    a = score(["a b", "c d"], ["a", "c d"], ["1", "2"], ["s", "t"])
-    b = score(["c d", "a b"], ["c", "a b"], ["2", "1"], ["t", "s"])
+    a = score(["a b", "c d"], ["a", "c d"], ids=["1", "2"], speakers=["s", "t"])
+    b = score(["c d", "a b"], ["c", "a b"], ids=["2", "1"], speakers=["t", "s"])
     assert compare_scores(a, b).difference == 0
 
 
 def test_different_utterances_are_not_compared():
-    a, b = score(["a"], ["a"], ["1"]), score(["a"], ["a"], ["2"])
+    a, b = score(["a"], ["a"], ids=["1"]), score(["a"], ["a"], ids=["2"])
     with pytest.raises(UserError, match="in one system only"):
         compare_scores(a, b)
     with pytest.raises(UserError, match="different options"):
-        compare_scores(a, score(["a"], ["a"], ["1"], align="sclite"))
+        compare_scores(a, score(["a"], ["a"], ids=["1"], options=ScoringOptions(align="sclite")))
 
 
 def test_more_than_two_systems_are_corrected():

@@ -5,16 +5,17 @@ import unicodedata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechxfer.scoring import alignment, score
+from speechxfer.scoring import ScoringOptions, alignment, score
 
 words = st.lists(st.sampled_from(["a", "b", "c", "dd", "é", "字"]), max_size=12)
 texts = words.map(" ".join)
 corpora = st.lists(st.tuples(texts, texts), max_size=20)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
-def scored(pairs, **options):
-    return score([r for r, _ in pairs], [h for _, h in pairs], normaliser="none", **options)
+def scored(pairs, align="min", **columns):
+    options = ScoringOptions(normaliser="none", align=align)
+    return score([r for r, _ in pairs], [h for _, h in pairs], options=options, **columns)
 
 
 @quick
@@ -88,4 +89,5 @@ def test_the_fewest_edits_are_the_fewest(reference, hypothesis):
 @given(st.lists(st.text(max_size=30), max_size=8))
 def test_any_text_scores_against_itself(some):
     for name in ("none", "basic", "default", "english"):
-        assert score(some, [unicodedata.normalize("NFD", t) for t in some], normaliser=name).counts.errors == 0
+        options = ScoringOptions(normaliser=name)
+        assert score(some, [unicodedata.normalize("NFD", t) for t in some], options=options).counts.errors == 0

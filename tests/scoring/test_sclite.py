@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import sclite
 
-from speechxfer.scoring import score
+from speechxfer.scoring import ScoringOptions, score
 from speechxfer.scoring.comparison import compute_segment_differences
 from speechxfer.scoring.pairing import read_pairs
 
 needs_sclite = pytest.mark.skipif(not sclite.INSTALLED, reason="Debian's sctk is not installed")
 
 
-def counted(references, hypotheses, **options):
-    return score(references, hypotheses, normaliser="none", align="sclite", **options).words.tolist()
+def counted(references, hypotheses, notation=False):
+    options = ScoringOptions(normaliser="none", align="sclite", notation=notation)
+    return score(references, hypotheses, options=options).words.tolist()
 
 
 def golden(name):
@@ -107,7 +108,8 @@ def test_mapsswe_as_nist_computes_it(tmp_path):
         cwd=tmp_path, check=True, capture_output=True, text=True, input=both,
     ).stdout  # fmt: skip
     found = re.search(r"MTCH_PR_RESULTS.*# segs: (\d+)\).*mean: (\S+)\) \(std dev: (\S+)\)", printed)
-    a, b = (score(references, texts[n], normaliser="none", align="sclite").get_alignments() for n in "ab")
+    options = ScoringOptions(normaliser="none", align="sclite")
+    a, b = (score(references, texts[n], options=options).get_alignments() for n in "ab")
     ours = compute_segment_differences(a, b)
     assert len(ours) == int(found[1])
     assert -np.mean(ours) == pytest.approx(float(found[2]), abs=6e-4)

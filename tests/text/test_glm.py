@@ -33,7 +33,7 @@ def test_the_version_follows_the_rules(tmp_path):
     [
         ("[a] -> [b]", "line 1: .a. -> .b."),
         ("[a] => [b] / [x] __ [ ]", "only whole words"),
-        ("[a] => { b / c }", "alternatives are not applied"),
+        ("[a] => { b / c }", "alternatives are not supported"),
         ("[] => [b]", "nothing to replace"),
         (";; only a comment", "no rules"),
     ],

@@ -110,7 +110,9 @@ def test_writing_and_order_do_not_depend_on_chance(tmp_path, sentences):
     assert (tmp_path / "0.arpa").read_bytes() == (tmp_path / "1.arpa").read_bytes()
 
 
-@pytest.mark.parametrize("text, order, words", [(["", "  "], 3, "no word"), (["a b"], 1, "no order")])
+@pytest.mark.parametrize(
+    "text, order, words", [(["", "  "], 3, "no words"), (["a b"], 1, "not a supported n-gram order")]
+)
 def test_what_cannot_be_made(text, order, words):
     with pytest.raises(UserError, match=words):
         train_ngram(text, order)

@@ -1,14 +1,14 @@
-"""Transcripts as files: which format a file is in, and its utterances.
+"""Transcript files: detecting their format and reading their utterances.
 
-| format | by suffix | speakers |
+| format | suffix | speakers |
 |---|---|---|
 | csv, tsv | .csv, .tsv | column `speaker` |
-| jsonl (ours, Hugging Face's, NeMo's keys) | .jsonl, .json, .ndjson, .manifest | key `speaker` |
+| jsonl (keys of this toolkit, of Hugging Face and of NeMo) | .jsonl, .json, .ndjson, .manifest | key `speaker` |
 | trn (`text (speaker-utterance)`) | .trn | from the id |
 | stm | .stm | third field |
-| ctm (cut by the segments of an stm) | .ctm | |
-| kaldi (`id text`) | none, or `text` | `utt2spk` beside it |
-| lines (no ids) | with `--by-line` only | |
+| ctm (split by the segments of an stm) | .ctm | |
+| kaldi (`id text`) | none, or `text` | `utt2spk` in the same folder |
+| lines (no ids) | only with `--by-line` | |
 """
 
 from __future__ import annotations
@@ -58,31 +58,33 @@ __all__ = [
 
 
 def detect_transcript_format(path: Path) -> str:
-    """The format that a file's suffix tells. Raises UserError where it tells none."""
+    """Return the format of a file by its suffix. Raises UserError for an unknown suffix."""
     known = TRANSCRIPT_SUFFIXES.get(path.suffix.lower())
     if known is None:
         plain = path.suffix.lower() in (".txt", ".ref", ".hyp")
-        hint = "--by-line for one utterance a line, or --format kaldi for `id text`" if plain else "--format"
+        hint = "--by-line for one utterance per line, or --format kaldi for `id text`" if plain else "--format"
         raise UserError(
-            f"no format is known by the suffix '{path.suffix}'",
+            f"unknown suffix '{path.suffix}'",
             where=str(path),
-            fix=f"say {hint} (one of {', '.join(TRANSCRIPT_FORMATS)})",
+            fix=f"set {hint} (one of {', '.join(TRANSCRIPT_FORMATS)})",
         )
     return known
 
 
 def read_transcript(path: Path, side: Side, name: str | None = None) -> TranscriptFile:
-    """The utterances of a file, NFC. `side` decides which column of a table is the text; `name` overrides the suffix.
+    """Read the utterances of a file, NFC-normalised.
 
-    Raises UserError naming file and line for anything that cannot be read as the format says.
+    side: decides which column of a table is the text. name: the format (default: by the suffix).
+
+    Raises UserError naming file and line for anything that does not follow the format.
     """
     if name is not None and name not in _READERS:
         raise UserError(
-            f"no format named '{name}'{suggest_nearest(name, TRANSCRIPT_FORMATS)}",
-            fix=f"one of {', '.join(TRANSCRIPT_FORMATS)}",
+            f"unknown format '{name}'{suggest_nearest(name, TRANSCRIPT_FORMATS)}",
+            fix=f"use one of {', '.join(TRANSCRIPT_FORMATS)}",
         )
     if path.is_dir():
-        raise UserError("a folder, not a file of transcripts", where=str(path))
+        raise UserError("is a folder, not a transcript file", where=str(path))
     if not path.is_file():
         raise UserError("no such file", where=str(path))
     return _READERS[name or detect_transcript_format(path)](path, side)

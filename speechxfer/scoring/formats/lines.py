@@ -1,4 +1,4 @@
-"""Kaldi's `text` and plain lines."""
+"""Readers of Kaldi's `text` and `utt2spk` files, and of plain lines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from speechxfer.scoring.formats.transcript import (
 
 
 def read_kaldi_text(path: Path, side: Side) -> TranscriptFile:
-    """`id text` a line, an id alone for an empty text; speakers from an `utt2spk` beside the file."""
-    beside = path.parent / "utt2spk"
-    speakers = read_utt2spk(beside) if beside.is_file() else {}
+    """Read lines of `id text` (an id alone is an empty text); speakers come from `utt2spk` in the same folder."""
+    utt2spk = path.parent / "utt2spk"
+    speakers = read_utt2spk(utt2spk) if utt2spk.is_file() else {}
     utterances = []
     for number, line in iter_numbered_lines(path):
         name, _, text = line.strip().partition(" ") if "\t" not in line else line.strip().partition("\t")
@@ -27,10 +27,10 @@ def read_kaldi_text(path: Path, side: Side) -> TranscriptFile:
 
 
 def read_utt2spk(path: Path) -> dict[str, str]:
-    """Kaldi's utterance to speaker. Raises UserError for lines that are not two words."""
+    """Read Kaldi's map from utterance to speaker. Raises UserError for lines that are not two words."""
     if not path.is_file():
         raise UserError("no such file", where=str(path))
-    problems = Problems(f"{path} is no utt2spk", fix="each line is: utterance-id speaker-id")
+    problems = Problems(f"{path} is not an utt2spk file", fix="write each line as: utterance-id speaker-id")
     speakers: dict[str, str] = {}
     for number, line in iter_numbered_lines(path):
         match line.split():
@@ -44,9 +44,9 @@ def read_utt2spk(path: Path) -> dict[str, str]:
 
 
 def read_lines(path: Path, side: Side) -> TranscriptFile:
-    """One utterance a line, the number of the line its id; an empty line is an empty text."""
+    """Read one utterance per line, with the line number as its id; an empty line is an empty text."""
     lines = read_nfc_text(path).split("\n")
     if lines and not lines[-1]:
-        lines.pop()  # the end of the last line, not a line of its own
+        lines.pop()  # after the last line's end
     utterances = [Utterance(str(n), line.strip(), n) for n, line in enumerate(lines, start=1)]
     return TranscriptFile(path, "lines", require_utterances(path, utterances))

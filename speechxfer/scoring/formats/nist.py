@@ -1,4 +1,4 @@
-"""NIST's formats: trn, stm, ctm (the SCTK documentation's `infmts`)."""
+"""Readers of NIST's formats trn, stm and ctm (described in SCTK's `infmts` documentation)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ IGNORED_SEGMENT_MARK = "ignore_time_segment_in_scoring"
 
 
 def read_trn(path: Path, side: Side) -> TranscriptFile:
-    """`text (speaker-utterance)` a line; the speaker is what stands before the first `-` or `_`. `;;` is a comment."""
-    problems = Problems(f"{path} cannot be read as trn", fix="each line is: text (speaker-utterance)")
+    """Read lines of `text (speaker-utterance)`; the speaker ends at the first `-` or `_`. `;;` starts a comment."""
+    problems = Problems(f"{path} is not a valid trn file", fix="write each line as: text (speaker-utterance)")
     utterances = []
     for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
             continue
         found = parse_trn_line(line)
         if found is None:
-            problems.add(f"line {number}: no (id) at its end")
+            problems.add(f"line {number}: no (id) at the end")
             continue
         text, name, speaker = found
         utterances.append(Utterance(name, text, number, None, speaker))
@@ -38,18 +38,23 @@ def read_trn(path: Path, side: Side) -> TranscriptFile:
 
 
 def parse_trn_line(line: str) -> tuple[str, str, str | None] | None:
-    """Text, id and (where the id tells it) speaker of a line; None where it has no id at its end."""
+    """Return text, id and speaker (None if the id has none) of a line; None for a line without an id at its end."""
     text, bracket, name = line.rstrip().rpartition("(")
     if not bracket or name[-1:] != ")" or len(name) < 2 or " " in name or "\t" in name or ")" in name[:-1]:
         return None
     name = name[:-1]
-    speaker, mark, _ = name.replace("_", "-").partition("-")
-    return text.strip(), name, speaker if speaker and mark else None
+    speaker, separator, _ = name.replace("_", "-").partition("-")
+    return text.strip(), name, speaker if speaker and separator else None
 
 
 def read_stm(path: Path, side: Side) -> TranscriptFile:
-    """`recording channel speaker start end [<labels>] text` a line, seconds; ignored segments are kept apart."""
-    problems = Problems(f"{path} cannot be read as stm", fix="each line is: recording channel speaker start end text")
+    """Read lines of `recording channel speaker start end [<labels>] text`, times in seconds.
+
+    Segments marked to be ignored are kept separately.
+    """
+    problems = Problems(
+        f"{path} is not a valid stm file", fix="write each line as: recording channel speaker start end text"
+    )
     utterances: list[Utterance] = []
     ignored: list[Utterance] = []
     for number, line in iter_numbered_lines(path):
@@ -60,7 +65,7 @@ def read_stm(path: Path, side: Side) -> TranscriptFile:
             problems.add(f"line {number}: '{line[:60]}'")
             continue
         if end < start:
-            problems.add(f"line {number}: ends at {end} s, before it starts at {start} s")
+            problems.add(f"line {number}: end {end} s is before start {start} s")
             continue
         text = fields[5] if len(fields) > 5 else ""
         labels = ""
@@ -77,10 +82,17 @@ def read_stm(path: Path, side: Side) -> TranscriptFile:
 
 
 def read_ctm(path: Path, side: Side) -> TranscriptFile:
-    """`recording channel start duration word [confidence]` a line; it has no utterances until `cut` by an stm."""
+    """Read lines of `recording channel start duration word [confidence]`, times in seconds.
+
+    The words have no utterances until `split_by_segments`.
+    """
     if side == "reference":
-        raise UserError("a ctm has no utterances to score against", where=str(path), fix="give an stm as the reference")
-    problems = Problems(f"{path} cannot be read as ctm", fix="each line is: recording channel start duration word")
+        raise UserError(
+            "a ctm file has no utterances, so it cannot be the reference", where=str(path), fix="use an stm file"
+        )
+    problems = Problems(
+        f"{path} is not a valid ctm file", fix="write each line as: recording channel start duration word"
+    )
     words = []
     for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
@@ -99,11 +111,12 @@ def _seconds(field: str) -> float | None:
 
 
 def split_by_segments(words: TranscriptFile, segments: TranscriptFile) -> TranscriptFile:
-    """The ctm's words as utterances of the stm, as sclite deals them out: a word belongs to the first segment that ends
-    after the word's middle, words behind the last segment to the last. A recording (or channel) without a single word
-    has no utterances here: whether it was silent or never transcribed is not for this function to say.
+    """Assign the words of a ctm to the utterances of an stm, as sclite does.
 
-    Raises UserError for words of a recording that the stm does not have.
+    A word belongs to the first segment that ends after the word's midpoint; words after the last segment belong to the
+    last one. A recording (or channel) without any word gets no utterances: it may be silent or never transcribed.
+
+    Raises UserError for words of a recording that is not in the stm.
     """
     by_recording: dict[tuple[str, str], list[Utterance]] = {}
     for utterance in [*segments.utterances, *segments.ignored]:
@@ -113,9 +126,9 @@ def split_by_segments(words: TranscriptFile, segments: TranscriptFile) -> Transc
     for key, group in by_recording.items():
         group.sort(key=lambda u: u.segment.end if u.segment else 0.0)
         ends[key] = [u.segment.end for u in group if u.segment]
-    heard = {(word.recording, word.channel) for word in words.words}
+    transcribed = {(word.recording, word.channel) for word in words.words}
     texts: dict[str, list[str]] = {
-        u.id: [] for u in segments.utterances if u.segment and (u.segment.recording, u.segment.channel) in heard
+        u.id: [] for u in segments.utterances if u.segment and (u.segment.recording, u.segment.channel) in transcribed
     }
     for word in sorted(words.words, key=lambda w: w.start):
         key = (word.recording, word.channel)

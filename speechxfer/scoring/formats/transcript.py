@@ -1,4 +1,4 @@
-"""What every reader makes of a file, and how a file's text is taken: strict UTF-8, byte order mark dropped, NFC."""
+"""The common result of all transcript readers, and reading text as strict UTF-8 without byte order mark, NFC."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ Side = Literal["reference", "hypothesis"]
 
 
 class Utterance(NamedTuple):
-    """One row (a tuple, as files hold a great many). other: the other side's text, where the row holds both.
-    absent: the row is there but its text is not (null, which is not the same as empty)."""
+    """One row of a file (a tuple, because files have very many).
+
+    line: line number, from 1. other: the text of the other side, if the row has both. absent: the row's text is null,
+    which is not the same as empty.
+    """
 
     id: str
     text: str
@@ -31,7 +34,7 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentTime:
-    """Where an stm's utterance lies: seconds from the start of the recording."""
+    """Time of an stm's utterance, in seconds from the start of the recording."""
 
     recording: str
     channel: str
@@ -41,20 +44,23 @@ class SegmentTime:
 
 @dataclass(frozen=True)
 class TranscriptFile:
-    """The utterances of one file, in its order; `words` instead for a ctm, which has no utterances of its own.
-    column: where a table's texts were found."""
+    """The utterances of one file, in file order.
+
+    words: the words of a ctm, which has no utterances. ignored: segments of an stm that are not scored. column: the
+    column of a table that the texts were read from.
+    """
 
     path: Path
     format: str
     utterances: list[Utterance]
     words: list[TimedWord] = field(default_factory=list)
-    ignored: list[Utterance] = field(default_factory=list)  # an stm's segments that are not scored
+    ignored: list[Utterance] = field(default_factory=list)
     column: str | None = None
 
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A line of a ctm: seconds from the start of the recording."""
+    """A word of a ctm, with times in seconds from the start of the recording."""
 
     recording: str
     channel: str
@@ -65,13 +71,13 @@ class TimedWord:
 
 
 def read_nfc_text(path: Path) -> str:
-    """The file's text, NFC. Raises UserError naming the line of the first byte that is not UTF-8."""
+    """Read a file's text, NFC-normalised. Raises UserError naming the line of the first byte that is not UTF-8."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError("UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}")
+        raise UserError("is encoded as UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,18 +88,21 @@ def read_nfc_text(path: Path) -> str:
             fix="save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)",
         ) from None
     if "\0" in text:
-        raise UserError("a NUL byte: not a text file", where=f"{path}:{text.count(chr(10), 0, text.index(chr(0))) + 1}")
+        raise UserError(
+            "is not a text file: it contains a NUL byte",
+            where=f"{path}:{text.count(chr(10), 0, text.index(chr(0))) + 1}",
+        )
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def iter_numbered_lines(path: Path) -> list[tuple[int, str]]:
-    """(number from 1, line) of every line with something on it. Only \\n and \\r\\n end lines."""
+    """Return (number from 1, line) of each line that is not blank. Lines end at \\n and \\r\\n only."""
     lines = read_nfc_text(path).replace("\r\n", "\n").split("\n")
     return [(n, line) for n, line in enumerate(lines, start=1) if line and not line.isspace()]
 
 
 def require_utterances(path: Path, utterances: list[Utterance]) -> list[Utterance]:
-    """`num_utterances`, or a UserError where a file holds none."""
+    """Return `utterances`. Raises UserError if there are none."""
     if not utterances:
         raise UserError("no utterances", where=str(path))
     return utterances
