@@ -1,4 +1,4 @@
-"""Every key of a recipe, with its default and its meaning, from the schema that checks it."""
+"""Table of every recipe key with its default and meaning, from the schema."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from speechxfer.config import Recipe
 
 
 def keys_table() -> str:
-    """The table: dotted key, default, meaning with the words that may stand there."""
-    return markdown(("key", "default", "what it is"), ([f"`{key}`", default, what] for key, default, what in keys()))
+    """Return the table: dotted key, default, meaning with the allowed values."""
+    return markdown(("key", "default", "meaning"), ([f"`{key}`", default, what] for key, default, what in keys()))
 
 
 def keys(schema: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(key, default, meaning) of each; N stands for a place in a list of sections."""
+    """Yield (key, default, meaning) of every key; N is the index in a list of sections."""
     for name, field in schema.model_fields.items():
         inner = _section(field.annotation)
         if inner is not None:
             listed = get_origin(field.annotation) is list
             yield from keys(inner, f"{prefix}{name}.{'N.' if listed else ''}")
             continue
-        default = "" if field.is_required() else f"`{_written(field.get_default(call_default_factory=True))}`"
+        default = "" if field.is_required() else f"`{_format_default(field.get_default(call_default_factory=True))}`"
         yield f"{prefix}{name}", default, " ".join([*_choices(field.annotation), field.description or ""]).strip()
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key holds, one or a list of them."""
+    """Return the schema of a key's section, also for a list of sections."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
@@ -43,6 +43,6 @@ def _choices(annotation: Any) -> list[str]:
     return [f"{', '.join(words)}."] if len(words) > 1 else []
 
 
-def _written(value: Any) -> str:
-    """As YAML takes it."""
+def _format_default(value: Any) -> str:
+    """Return the value as YAML."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,8 +1,9 @@
-"""Keep a run's figures: python scripts/keep_result.py RUN --name NAME --corpus "who speaks what" --command "how"
+"""Save the figures of a run: python scripts/keep_result.py RUN --name NAME --corpus "who speaks what" --command "how"
 
-RUN is a run folder, or a folder that scripts/leave_one_out.py wrote. Its figures become recipes/results/NAME.json, the
-source of every table: rates with counts and intervals, stages, speed, versions, settings; no path of this machine.
-NAME is the recipe's name, or that name with a suffix (accent-whisper-seed-1). `make tables` then writes the tables.
+RUN is a run folder, or a folder that scripts/leave_one_out.py wrote. Its figures are written to
+recipes/results/NAME.json, from which the tables are generated: rates with counts and intervals, stages, speed,
+versions, settings, but no path of this machine. NAME is the recipe's name, or that name with a suffix
+(accent-whisper-seed-1). Run `make tables` afterwards.
 """
 
 from __future__ import annotations
@@ -24,43 +25,43 @@ from speechxfer.scoring.statistics import jackknife_t
 
 RESULTS = Path(__file__).parents[1] / "recipes" / "results"
 COUNTS = ("wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "interval")
-SYNTHETIC = {"demo"}  # recipes whose speech is synthetic, which has to be said beside every figure
+SYNTHETIC = {"demo"}  # recipes with synthetic speech, which must be stated with every figure
 # an absolute path: /a, ~/a, C:\a; not a/b, $CORPORA/a, ../a, hub:a/b or https://a
 PATH = re.compile(r"""(?:^|(?<=[\s='"(,\[]))(?:/[A-Za-z_.]|~/|[A-Za-z]:\\)\S*""")
 
 
-def of_run(report: dict[str, Any]) -> dict[str, Any]:
-    """What a table needs of a `report.json`."""
+def extract_run(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a `report.json` that the tables need."""
     provenance = report["provenance"]
-    speakers = report["parts"]["test"].get("values of speaker")
+    speakers = report["splits"]["test"].get("values of speaker")
     names = ("before", "after", "after_padded_to_30s", "rejected")
-    also = ("search", "rescoring", "learning_curve", "advice")  # where the run has them
+    also = ("search", "rescoring", "learning_curve", "advice")  # optional in a run
     sides = {side: None if report.get(side) is None else _side(report[side], speakers) for side in names}
     return {
         "kind": "run",
-        "measure": report["measure"],
+        "metric": report["metric"],
         "normaliser": _name(report["normaliser"]),
         **{side: found for side, found in sides.items() if found is not None or side == "before"},
-        "kept": report["kept"],
+        "selected": report["selected"],
         "candidates": report["candidates"],
         "stages": [_stage(stage) for stage in report["stages"]],
         **{name: report[name] for name in also if report.get(name)},
-        "parts": {name: _numbers(stated) for name, stated in report["parts"].items()},
+        "splits": {name: _numbers(info) for name, info in report["splits"].items()},
         "speed": report["speed"],
         "seed": provenance["seed"],
-        "settings": settings(provenance["recipe"]),
+        "settings": clean_settings(provenance["recipe"]),
         "checkpoint": provenance["checkpoint"],
         "data": provenance["data"],
         "versions": {"python": provenance["python"], **provenance["versions"]},
     }
 
 
-def of_leave_one_out(result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a table needs of leave_one_out.py's `result.json`, and of the runs beside it."""
+def extract_leave_one_out(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the figures that the tables need from leave_one_out.py's `result.json` and its runs."""
     held = result["held_out"]
     one = json.loads((folder / next(iter(held)) / "report.json").read_text(encoding="utf-8"))
     accuracies = {value: entry["accuracy"] for value, entry in held.items()}
-    # right or wrong: an utterance is one word, so its error is a substitution
+    # an utterance is one word, so each error is a substitution
     rows = np.array([[round((1 - e["accuracy"]) * e["utterances"]), e["utterances"]] for e in held.values()], float)
     low, high = jackknife_t(rows)
     return {
@@ -72,14 +73,14 @@ def of_leave_one_out(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         "held_out": accuracies,
         "speed": {"total_seconds": sum(entry["seconds"] for entry in held.values()), "device": one["speed"]["device"]},
         "seed": one["provenance"]["seed"],
-        "settings": settings(one["provenance"]["recipe"]),
+        "settings": clean_settings(one["provenance"]["recipe"]),
         "checkpoint": one["provenance"]["checkpoint"],
         "versions": {"python": one["provenance"]["python"], **one["provenance"]["versions"]},
     }
 
 
-def settings(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's values, its tables and models by their names alone, without where it wrote."""
+def clean_settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with the names of its tables and models, without their folders and the output."""
     kept = {key: value for key, value in recipe.items() if key not in ("output", "overwrite")}
     kept["data"] = {key: _name(value) for key, value in recipe["data"].items()}
     kept["encoder"] = {**recipe["encoder"], "name": _name(recipe["encoder"]["name"])}
@@ -88,7 +89,7 @@ def settings(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def paths_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """(key, path) of every absolute path in a document's texts."""
+    """Yield (key, path) of every absolute path in the texts of a document."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from paths_in(str(key), f"{where}.{key}".strip("."))
@@ -104,40 +105,42 @@ def paths_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def recipe_of(name: str) -> str:
-    """The shipped recipe that a result's name begins with. Raises UserError where there is none."""
+    """Return the shipped recipe whose name the result's name begins with. Raises UserError if there is none."""
     known = shipped_recipes()
-    fitting = [recipe for recipe in known if name == recipe or name.startswith(f"{recipe}-")]
-    if not fitting:
+    matches = [recipe for recipe in known if name == recipe or name.startswith(f"{recipe}-")]
+    if not matches:
         raise UserError(
-            f"'{name}' begins with no recipe's name{suggest_nearest(name, known)}",
+            f"'{name}' does not begin with a recipe's name{suggest_nearest(name, known)}",
             where="--name",
-            fix=f"{', '.join(known)}, or one of them with a suffix",
+            fix=f"use {', '.join(known)}, or one of them with a suffix",
         )
-    return max(fitting, key=len)
+    return max(matches, key=len)
 
 
 def keep(run: Path, *, name: str, corpus: str, command: str) -> dict[str, Any]:
-    """The document of a finished run. Raises UserError where it is not finished, or would tell a path."""
+    """Return the document of a finished run. Raises UserError if it is not finished or contains a path."""
     recipe = recipe_of(name)
     if recipe in SYNTHETIC and "synthetic" not in corpus.lower():
-        raise UserError("this recipe's speech is synthetic", where="--corpus", fix="say so: a figure is read with it")
+        raise UserError("this recipe's speech is synthetic", where="--corpus", fix="add the word 'synthetic'")
     report, result = run / "report.json", run / "result.json"
     if report.is_file():
-        figures = of_run(json.loads(report.read_text(encoding="utf-8")))
+        figures = extract_run(json.loads(report.read_text(encoding="utf-8")))
     elif result.is_file():
-        figures = of_leave_one_out(json.loads(result.read_text(encoding="utf-8")), run)
+        figures = extract_leave_one_out(json.loads(result.read_text(encoding="utf-8")), run)
     else:
-        raise UserError("holds neither report.json nor result.json", where=str(run), fix="let the run end first")
+        raise UserError(
+            "has neither report.json nor result.json", where=str(run), fix="wait until the run has finished"
+        )
     document = {"recipe": recipe, "corpus": corpus, "command": command, "machine": machine(), **figures}
     for where, path in paths_in(document):
         raise UserError(
-            f"'{path}' is a path of this machine", where=where, fix="write $SPEECHXFER_CORPORA/..., or leave it out"
+            f"'{path}' is a path of this machine", where=where, fix="write $SPEECHXFER_CORPORA/..., or remove it"
         )
     return document
 
 
 def _side(part: dict[str, Any], speakers: int | None) -> dict[str, Any]:
-    """speakers: how many the interval is over; None where they are not known, and it is over utterances."""
+    """Return the counts of one side and `speakers`: their number, or None if the interval is over utterances."""
     return {key: part[key] for key in COUNTS} | {"speakers": len(part["by"].get("speaker", ())) or speakers}
 
 
@@ -150,12 +153,12 @@ def _stage(stage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _numbers(stated: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in stated.items() if isinstance(value, int | float)}
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if isinstance(value, int | float)}
 
 
 def _name(value: Any) -> Any:
-    """The last part of a path, `RUN/model` of a run's; COLUMN=VALUE, hub:owner/name and what is no text as they are."""
+    """Return the last part of a path, or `RUN/model`; COLUMN=VALUE, hub:owner/name and other types are kept."""
     if not isinstance(value, str) or value.startswith("hub:") or ("=" in value and not Path(value).is_absolute()):
         return value
     parts = re.split(r"[/\\]", value.rstrip("/\\"))
@@ -165,18 +168,20 @@ def _name(value: Any) -> Any:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--name", required=True, help="of the result: the recipe's, or that with a suffix")
-    parser.add_argument("--corpus", required=True, help="who speaks what, and which speakers are reported")
-    parser.add_argument("--command", required=True, help="what reproduces it, with $SPEECHXFER_CORPORA for the corpora")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: recipes/results")
+    parser.add_argument("--name", required=True, help="name of the result: the recipe's name, or that with a suffix")
+    parser.add_argument("--corpus", required=True, help="description of the data and of the reported speakers")
+    parser.add_argument("--command", required=True, help="command that reproduces it, with $SPEECHXFER_CORPORA")
     parser.add_argument(
-        "--busy", action="store_true", help="the machine did other work too: its minutes are an upper bound"
+        "--results", type=Path, default=RESULTS, metavar="DIR", help="folder of the results (default: recipes/results)"
+    )
+    parser.add_argument(
+        "--busy", action="store_true", help="the machine was also doing other work: the minutes are an upper bound"
     )
     given = parser.parse_args(arguments)
     document = keep(given.run, name=given.name, corpus=given.corpus, command=given.command) | {"busy": given.busy}
     target = given.results / f"{given.name}.json"
     target.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"kept: {target.name}")
+    print(f"saved: {target.name}")
 
 
 if __name__ == "__main__":

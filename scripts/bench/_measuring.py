@@ -1,4 +1,4 @@
-"""What every bench shares: alternating repeats, median and range, and the machine and versions they hold for."""
+"""Shared by the benchmarks: alternating repeats, median and range, machine and versions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from speechxfer.errors import UserError
+from speechxfer.wakeword.runtime.errors import DetectorError
 
 CORPORA = "SPEECHXFER_CORPORA"  # the folder that scripts/prepare_*.py wrote to
 
 
 def alternating(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Wall seconds of every side, `repeats` times, in turn: what slows the machine down slows all of them."""
+    """Return the wall seconds of every side. The sides alternate, so that a slow machine affects all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
@@ -31,13 +32,13 @@ def alternating(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
 
 
 def spread(values: Sequence[float], digits: int | None = 3) -> dict[str, float]:
-    """Median and range, rounded to `digits` (None: to whole numbers)."""
+    """Return median and range, rounded to `digits` (None: to whole numbers)."""
     found = {"median": statistics.median(values), "low": min(values), "high": max(values)}
     return {name: round(value, digits) for name, value in found.items()} | {"repeats": len(values)}
 
 
 def machine() -> str:
-    """`2 cores, x86_64, AMD EPYC 7B13`: the cores this process may use, and the processor where Linux names it."""
+    """Return the usable cores and, on Linux, the processor, e.g. `2 cores, x86_64, AMD EPYC 7B13`."""
     words = [f"{cores()} cores", platform.machine()]
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -48,17 +49,17 @@ def machine() -> str:
 
 
 def cores() -> int:
-    """Those that this process may run on."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Python's version and the packages'."""
+    """Return the versions of Python and the packages."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("speechxfer", *packages)}}
 
 
 def corpus_table(given: Path | None, inside: str) -> Path:
-    """The table given, else `inside` the corpora's folder. Ends the program where there is neither."""
+    """Return the given table, or else `inside` the corpora's folder. Exits if there is neither."""
     if given is None and os.environ.get(CORPORA):
         given = Path(os.environ[CORPORA]) / inside
     if given is None or not given.is_file():
@@ -67,20 +68,22 @@ def corpus_table(given: Path | None, inside: str) -> Path:
 
 
 def named(table: Path) -> str:
-    """A table as results name it: its folder's name and its own, nothing of the machine."""
+    """Return a table's name in results: folder and file name, without the rest of the path."""
     return "/".join(table.resolve().parts[-2:])
 
 
 def options(doc: str | None, *, repeats: int = 3) -> argparse.ArgumentParser:
-    """A parser with `--json` and `--repeats`."""
+    """Return a parser with `--json` and `--repeats`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=_at_least_one, default=repeats, help="of each side; default %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument(
+        "--repeats", type=_at_least_one, default=repeats, help="repeats per side (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     return parser
 
 
 def write(document: dict[str, Any], target: Path | None) -> None:
-    """Print the figures, and write them where `--json` says."""
+    """Print the figures and write them to the target of `--json`."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     print(text)
     if target is not None:
@@ -89,15 +92,15 @@ def write(document: dict[str, Any], target: Path | None) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """`main()`, a user's mistake told without a traceback, exit code 2."""
+    """Run `main()`; a usage error is printed without a traceback, exit code 2."""
     try:
         main()
-    except UserError as error:
+    except (UserError, DetectorError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 
 
 def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of repeats")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of repeats")
     return int(text)

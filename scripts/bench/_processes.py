@@ -1,4 +1,4 @@
-"""One side of a bench as a process of its own: its peak memory is that side's alone, and nothing is warm by chance."""
+"""Run one side of a benchmark in its own process, to measure its peak memory and to start without warm caches."""
 
 from __future__ import annotations
 
@@ -14,42 +14,41 @@ from typing import Any
 
 
 def measured(words: Sequence[str], threads: int, settings: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run `python WORDS... --result FILE`, on `threads` threads; what it wrote there, and its `peak_memory_mb`.
+    """Run `python WORDS... --result FILE` on `threads` threads; return the content of FILE and `peak_memory_mb`.
 
-    Ends the program, with the process's own words, where it fails.
+    Exits with the output of the process if it fails.
     """
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **limits, **(settings or {})}
     with tempfile.TemporaryDirectory() as folder:
-        target, log = Path(folder) / "result.json", Path(folder) / "said.log"
+        target, log = Path(folder) / "result.json", Path(folder) / "output.log"
         command = [sys.executable, *words, "--result", str(target)]
-        with log.open("w", encoding="utf-8") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode or not target.is_file():
-            words_said = log.read_text(encoding="utf-8", errors="replace")[-4_000:]
-            sys.exit(f"{' '.join(words)} ended with {process.returncode}:\n{words_said}")
+            tail = log.read_text(encoding="utf-8", errors="replace")[-4_000:]
+            sys.exit(f"{' '.join(words)} ended with {process.returncode}:\n{tail}")
         found = json.loads(target.read_text(encoding="utf-8"))
     return {**found, "peak_memory_mb": _megabytes(usage)}
 
 
 def adapted(recipe: str, words: Sequence[str], output: Path) -> tuple[dict[str, Any], float, float]:
-    """Run `speechxfer adapt RECIPE WORDS...` into `output`: its report, wall seconds, peak memory in MB.
+    """Run `speechxfer adapt RECIPE WORDS...` into `output`; return its report, wall seconds and peak memory in MB.
 
-    Nothing that an earlier run has kept is read. Its words stand in a log beside `output`. Ends the program with them
-    where it fails.
+    The cache of earlier runs is not used. The output goes to a log next to `output`. Exits with it if the run fails.
     """
     speechxfer = str(Path(sys.executable).with_name("speechxfer"))
     log = output.with_suffix(".log")
-    began = time.perf_counter()
-    with log.open("w", encoding="utf-8") as said, tempfile.TemporaryDirectory() as kept:
+    start = time.perf_counter()
+    with log.open("w", encoding="utf-8") as log_file, tempfile.TemporaryDirectory() as cache:
         command = [speechxfer, "adapt", recipe, *words, f"output={output}"]
-        environment = {**os.environ, "SPEECHXFER_FRAMES": kept}
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment)
+        environment = {**os.environ, "SPEECHXFER_FRAMES": cache}
+        process = subprocess.Popen(command, stdout=log_file, stderr=subprocess.STDOUT, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - began
+    wall = time.perf_counter() - start
     if process.returncode:
         sys.exit(f"speechxfer adapt ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}")
     return json.loads((output / "report.json").read_text(encoding="utf-8")), wall, _megabytes(usage)
@@ -60,5 +59,5 @@ def _megabytes(usage: Any) -> float:
 
 
 def say(words: str) -> None:
-    """To standard error: standard output is the JSON's."""
+    """Print to standard error: standard output is for the JSON."""
     print(words, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""How soon does the command line answer? python scripts/bench/startup.py [--json recipes/results/bench-startup.json]
+"""Startup time of the command line: python scripts/bench/startup.py [--json recipes/results/bench-startup.json]
 
-Wall seconds of whole processes, in turn: `speechxfer --help`, `speechxfer score` on two small files, and Python with
-nothing to do, which is the floor under both. Ends with exit code 1 if any of them imports torch or what needs it.
+Wall seconds of whole processes, alternating: `speechxfer --help`, `speechxfer score` on two small files, and an empty
+Python program, the lower bound of both. Exit code 1 if one of them imports torch or a package that needs torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILES = {
 
 
 def programs(folder: Path) -> dict[str, list[str]]:
-    """Name to the words that Python is given."""
+    """Map names to the arguments of Python."""
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
     files = [str(folder / name) for name in FILES]
@@ -38,7 +38,7 @@ def programs(folder: Path) -> dict[str, list[str]]:
 
 
 def run(words: Sequence[str]) -> str:
-    """Run Python with `words`; its standard error. Ends the program where that fails."""
+    """Run Python with `words` and return its standard error. Exits if that fails."""
     done = subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"python {' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
@@ -46,8 +46,8 @@ def run(words: Sequence[str]) -> str:
 
 
 def heavy_imports(words: Sequence[str]) -> list[str]:
-    """The heavy packages that Python imports when it runs `words`."""
-    timed = run(["-X", "importtime", *words])  # a line an import: `import time: self | cumulative | name`
+    """Return the heavy packages that Python imports when it runs `words`."""
+    timed = run(["-X", "importtime", *words])  # one line per import: `import time: self | cumulative | name`
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in timed.splitlines()}
     return [name for name in HEAVY if name in imported]
 
@@ -56,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options(__doc__, repeats=9).parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         found = programs(Path(folder))
-        # this run is the warm-up too: the files are in memory afterwards
+        # also the warm-up: the files are in memory afterwards
         heavy = {name: heavy_imports(words) for name, words in found.items()}
         for name, packages in heavy.items():
             if packages:
-                sys.exit(f"{name} imports {', '.join(packages)}: it must start without")
+                sys.exit(f"{name} imports {', '.join(packages)}, which it must not")
         seconds = alternating({name: partial(run, words) for name, words in found.items()}, given.repeats)
     write(
         {

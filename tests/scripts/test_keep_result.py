@@ -32,7 +32,7 @@ def run(tmp_path_factory, tiny_whisper, corpus_table):
             f"output={folder}",
         ],
     )
-    adapt(recipe, narrator=Reporter(quiet=True))
+    adapt(recipe, reporter=Reporter(quiet=True))
     return folder
 
 
@@ -51,7 +51,7 @@ def test_the_figures_are_the_report_s(script, run, tmp_path):
             assert kept[side] == {key: report[side][key] for key in kept[side] if key != "speakers"} | {"speakers": 2}
             assert set(kept[side]) >= {"wer", "interval", "substitutions", "deletions", "insertions", "reference_words"}
     assert kept.get("advice") == (report["advice"] or None)
-    assert kept["kept"] == report["kept"] and kept["candidates"] == report["candidates"]
+    assert kept["selected"] == report["selected"] and kept["candidates"] == report["candidates"]
     assert [len(stage["dev"]) for stage in kept["stages"]] == [1, 2]
     trained = [stage["trained_parameters"] for stage in report["stages"]]
     assert [stage["trained_parameters"] for stage in kept["stages"]] == trained
@@ -59,7 +59,7 @@ def test_the_figures_are_the_report_s(script, run, tmp_path):
     assert kept["speed"] == report["speed"] and kept["speed"]["training_seconds"] > 0
     assert kept["seed"] == 0 and kept["versions"]["torch"] and kept["machine"]
     assert kept["settings"]["stages"][1]["train"] == ["all"]
-    assert kept["parts"]["test"] == {"utterances": 6, "values of speaker": 2, "skipped": 0}
+    assert kept["splits"]["test"] == {"utterances": 6, "values of speaker": 2, "skipped": 0}
 
 
 def test_no_path_of_the_machine_is_kept(script, run, tmp_path, corpus_table, tiny_whisper):
@@ -125,7 +125,7 @@ def test_a_path_hidden_deep_is_named_with_its_key(script):
 
 
 def test_a_result_belongs_to_a_recipe(script, run, tmp_path):
-    with pytest.raises(UserError, match=r"begins with no recipe's name \(did you mean 'accent-whisper'\?\)"):
+    with pytest.raises(UserError, match=r"does not begin with a recipe's name \(did you mean 'accent-whisper'\?\)"):
         keep(script, run, tmp_path, name="acent-whisper")
     with pytest.raises(UserError, match="synthetic"):
         keep(script, run, tmp_path, name="demo")

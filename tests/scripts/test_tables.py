@@ -30,7 +30,7 @@ def run_result(**changes: object) -> dict:
         "command": "speechxfer adapt accent",
         "machine": "2 cores",
         "kind": "run",
-        "measure": "WER",
+        "metric": "WER",
         "before": rates(0.3956, 0.35, 0.44),
         "after": rates(0.215, 0.1984, 0.2338),
         "after_padded_to_30s": rates(0.2251, 0.2, 0.25),
@@ -70,7 +70,7 @@ def test_without_results_nothing_is_made_up(script, project):
     assert len(benches) == len(script("tables.py").BENCHES)
     assert all(row[1:] == ["not measured yet", "", ""] for row in benches)
     assert text.startswith("# x\n\n") and text.endswith("<!-- end -->\nlast\n") and "old" not in text
-    assert "Its result: not measured yet." in (project / "recipes" / "README.md").read_text()
+    assert "Result: not measured yet." in (project / "recipes" / "README.md").read_text()
 
 
 def test_a_run(script, project):
@@ -92,19 +92,19 @@ def test_several_results_of_a_recipe_stand_in_the_order_of_their_names(script, p
     assert [row[1] for row in rows(written(script, project))[2:4]] == ["first", "second"]
 
 
-def test_an_untouched_model_that_was_kept_is_said(script, project):
+def test_a_selected_pretrained_model_is_stated(script, project):
     tried = [{"dev": 0.31, "dev_beam": None}, {"dev": 0.36, "dev_beam": 0.34}, {"dev": 0.2}]
     result = run_result(after=rates(0.3956, 0.35, 0.44), rejected=rates(0.5, 0.4, 0.6), candidates=tried)
     del result["after_padded_to_30s"]
     keep(project, "accent", result)
     row = rows(written(script, project))[2]
-    kept = "the untouched model, kept by dev (31.0 % against 34.0 %); here the trained one has 50.0 % (40.0 to 60.0)"
+    kept = "the pretrained model, selected on dev (31.0 % against 34.0 %); the trained model has 50.0 % (40.0 to 60.0)"
     assert row[3] == f"39.6 % (35.0 to 44.0): {kept}"
     assert row[4] == "–"
 
 
 def test_a_classifier_s_accuracy_and_an_interval_over_utterances(script, project):
-    result = run_result(measure="error rate", before=None, after=rates(0.012, 0.005, 0.02, speakers=None))
+    result = run_result(metric="error rate", before=None, after=rates(0.012, 0.005, 0.02, speakers=None))
     del result["after_padded_to_30s"]
     keep(project, "accent", result)
     assert rows(written(script, project))[2][2:4] == ["–", "accuracy 98.8 % (98.0 to 99.5, over utterances)"]
@@ -126,9 +126,9 @@ def test_the_recipes_page(script, project):
         in text
     )
     assert "\n    speechxfer adapt accent data.train=train.csv\n" in text
-    assert "To change: `seed=1`, `stages.0.epochs=3`." in text
+    assert "Override: `seed=1`, `stages.0.epochs=3`." in text
     assert "(an hour) It wants half an hour of speech." in text
-    assert "Made by:\n\n    speechxfer adapt accent\n" in text
+    assert "Commands:\n\n    speechxfer adapt accent\n" in text
 
 
 def test_benches_as_the_benches_write_them(script, project, monkeypatch):
@@ -163,7 +163,7 @@ def test_benches_as_the_benches_write_them(script, project, monkeypatch):
     found = {row[0]: row[1:] for row in rows(written(script, project).partition("between")[2])}
     assert found["`speechxfer --help`, start to end"] == [
         "0.41 s (0.40 to 0.45)",
-        "bar 0.6 s; Python alone 0.41 s (0.40 to 0.45)",
+        "limit 0.6 s; Python alone 0.41 s (0.40 to 0.45)",
         "`python scripts/bench/startup.py`",
     ]
     encoded = found["29 min of speech encoded by whisper-tiny.en, unpadded (one utterance in 6 of a/b.csv)"]
@@ -178,7 +178,7 @@ def test_check_names_what_is_out_of_step_and_writes_nothing(script, project, cap
     assert "make tables" in str(stopped.value.code)
     said = capsys.readouterr().out
     for name in ("README.md, table 'results'", "README.md, table 'benchmarks'", "recipes/README.md"):
-        assert f"{name}: out of step" in said
+        assert f"{name}: out of date" in said
     assert {path: path.read_text() for path in project.rglob("*") if path.is_file()} == before
 
     written(script, project)
@@ -202,9 +202,9 @@ def test_a_readme_without_marks_is_left_alone(script, project):
 @pytest.mark.parametrize(
     "readme, problem",
     [
-        ("<!-- table: result -->\n<!-- end -->\n", r"no table is called 'result' \(did you mean 'results'\?\)"),
-        ("<!-- table: results -->\ntext\n", "a table's mark has no end"),
-        ("<!-- table: results -->\n\n<!-- table: benchmarks -->\n<!-- end -->\n", "a table's mark has no end"),
+        ("<!-- table: result -->\n<!-- end -->\n", r"unknown table 'result' \(did you mean 'results'\?\)"),
+        ("<!-- table: results -->\ntext\n", "a table has no end"),
+        ("<!-- table: results -->\n\n<!-- table: benchmarks -->\n<!-- end -->\n", "a table has no end"),
     ],
 )
 def test_marks_that_cannot_be_read(script, project, readme, problem):
@@ -216,7 +216,7 @@ def test_marks_that_cannot_be_read(script, project, readme, problem):
 
 def test_a_results_file_that_lacks_something_is_named(script, project):
     keep(project, "bench-adapt", {"command": "x", "machine": "y", "what": "z"})
-    with pytest.raises(UserError, match=r"bench-adapt\.json: has no 'parts'"):
+    with pytest.raises(UserError, match=r"bench-adapt\.json: has no 'splits'"):
         written(script, project)
     keep(project, "bench-adapt", {})
     result = run_result()
@@ -225,7 +225,7 @@ def test_a_results_file_that_lacks_something_is_named(script, project):
     with pytest.raises(UserError, match=r"accent\.json: has no 'speed'"):
         written(script, project)
     (project / "recipes" / "results" / "accent.json").write_text("{")
-    with pytest.raises(UserError, match=r"accent\.json: is no JSON"):
+    with pytest.raises(UserError, match=r"accent\.json: is not JSON"):
         written(script, project)
 
 
@@ -260,7 +260,7 @@ def test_a_wake_word_has_tables_of_its_own_and_no_row_of_before_and_after(script
     text = written(script, wake_words)
     results, words, benches = text.split("<!-- end -->")[:3]
     assert "wakeword" not in results.partition("table: results")[2]
-    assert rows(words)[2] == ["misses by five folds", "not measured yet", "", ""]
+    assert rows(words)[2] == ["miss rates over five folds", "not measured yet", "", ""]
     assert len(rows(benches)) == 2 + len(script("tables.py").WAKE_WORDS)
     assert "| [wakeword](wakeword.yaml) |" in (wake_words / "recipes" / "README.md").read_text()
 
@@ -291,10 +291,10 @@ def test_misses_by_folds(script, wake_words):
     none, one = "6.0 % [3 of 50] (1.0 to 20.0)", "2.0 % [1 of 50] (1.0 to 20.0)"
     assert ["computer", "as recorded", none, one, "4.0 %, 1 alarm", "240 ms"] in rows(text)
     assert ["mean", "as recorded", "6.0 %", "2.0 %", "4.0 %, 1 alarm", ""] in rows(text)
-    assert f"took 2.3 to 2.5 CPU minutes a detector. By {command}." in text
-    assert "In 2.9 h" in text and "more than 1.04 an hour, one refutes more than 1.65" in text
+    assert f"took 2.3 to 2.5 CPU minutes per detector. Command: {command}." in text
+    assert "On 2.9 h" in text and "an upper bound of 1.04 per hour, 1 gives 1.65" in text
     page = (wake_words / "recipes" / "README.md").read_text()
-    assert "missed at no false alarm: as recorded 6.0 %" in page and none in page
+    assert "miss rate at no false alarm: as recorded 6.0 %" in page and none in page
 
 
 def test_wake_words_beside_others(script, wake_words):
