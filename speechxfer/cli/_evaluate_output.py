@@ -88,7 +88,7 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
     """Write report.json, report.html, after.jsonl, and before.jsonl if there is a baseline."""
     from speechxfer.adaptation.predictions import find_audio_links, write_predictions
     from speechxfer.adaptation.run_dir import AFTER_FILE, BEFORE_FILE, HTML_FILE, REPORT_FILE, translate_os_errors
-    from speechxfer.report.html import write_html_report
+    from speechxfer.report.html import ReportAudio, write_html_report
 
     utterances, reference, before = run.split.utterances, run.split.reference, run.before
     systems = {**({"before": before.score} if before else {}), "after": run.after.score}
@@ -106,7 +106,7 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
             systems,
             facts=facts,
             warnings=report["warnings"],
-            audio=find_audio_links(utterances),
+            audio=ReportAudio(find_audio_links(utterances)),
         )
         write_json(report, folder / REPORT_FILE)
 

@@ -32,15 +32,15 @@ def write_html(run: ScoreRun, path: Path, *, audio_folder: Path | None, embed: i
         audio_folder: where the audio paths of the tables are relative to (default: the folders of the tables).
         embed: the number of audio files to embed in the page.
     """
-    from speechxfer.report.html import write_html_report
+    from speechxfer.report.html import ReportAudio, write_html_report
 
     files = run.request.files
     in_one_table = files[0] in [pairs.path for pairs in run.systems]
     title = ", ".join(run.results) if in_one_table else f"{', '.join(run.results)} against {files[0].name}"
     facts = {"files": ", ".join(map(str, files)), "speechxfer": _get_version("speechxfer"), **_option_facts(run)}
-    audio = _find_audio(run, audio_folder)
+    audio = ReportAudio(_find_audio(run, audio_folder), num_embedded=embed)
     with translate_write_errors(path):
-        write_html_report(path, title, run.results, facts=facts, warnings=run.warnings, audio=audio, embed=embed)
+        write_html_report(path, title, run.results, facts=facts, warnings=run.warnings, audio=audio)
 
 
 def write_alignments(run: ScoreRun, path: Path) -> None:

@@ -1,7 +1,7 @@
-"""One HTML file that opens without a network: headline, groups, what went wrong, every utterance with its alignment.
+"""Self-contained HTML report of scores: headline, groups, error analysis, and every utterance with its alignment.
 
-Everything a person wrote reaches the page through Jinja's escaping or as JSON that the script puts in as text, and the
-page's own policy lets no other script run: a transcript may hold `<script>`.
+All user text reaches the page through Jinja's escaping, or as JSON that the script inserts as text, and the page's
+content security policy allows no other script: a transcript may contain `<script>`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,34 @@ import mimetypes
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
+from speechxfer.report.terminal import format_percent
 from speechxfer.scoring import AlignedWord, Counts, GroupScore, Score, compare_systems
 from speechxfer.scoring.error_analysis import ErrorAnalysis, analyse_errors, count_by_rule
 from speechxfer.scoring.tokens import UNIT_NAMES
 
 _HERE = Path(__file__).parent
-_GROUPS_SHOWN = 60  # values of a column in the chart
-_LONG = 12  # values from which a chart is folded away
-_CONTROLS = re.compile("[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MAX_CHART_GROUPS = 60  # values of a column that a chart shows
+_MAX_OPEN_GROUPS = 12  # values of a column above which its chart is collapsed
+_BIDI_AND_CONTROLS = re.compile("[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class ReportAudio:
+    """Audio of a report's utterances.
+
+    Attributes:
+        files: utterance id to audio file, with `#start-end` in seconds for a segment of it.
+        num_embedded: number of files, of the worst utterances, that are embedded in the page; others are linked.
+    """
+
+    files: Mapping[str, str]
+    num_embedded: int = 0
 
 
 def write_html_report(
@@ -39,15 +53,17 @@ def write_html_report(
     warnings: Sequence[str] = (),
     advice: Sequence[Mapping[str, str]] = (),
     curve: Sequence[Mapping[str, Any]] = (),
-    audio: Mapping[str, str] | None = None,
-    embed: int = 0,
+    audio: ReportAudio | None = None,
 ) -> None:
     """Write the report of one or more systems, side by side.
 
-    facts: what the reader should know of how it was made. advice: `what` to do next, and the `evidence`. curve: of each
-    portion of the training part its `share`, `hours`, `num_utterances` and `dev` rate. audio: id to a file, played from
-    where it lies (`#start-end` seconds for a stretch of it); the first `embed` of the worst utterances' files are put
-    inside the page.
+    Args:
+        systems: scores by name of the system.
+        facts: how the report was made, as label to text.
+        warnings: messages for the reader.
+        advice: what to do next, each with its `action` and `evidence`.
+        curve: points of a learning curve, each with `share`, `hours`, `utterances` and `dev`.
+        audio: audio files of the utterances.
     """
     import jinja2
     from markupsafe import Markup
@@ -55,58 +71,64 @@ def write_html_report(
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rate": _rate, "seen": escape_bidi, "counted": _counted}
+    environment.filters |= {"rate": _format_rate, "escape_bidi": escape_bidi, "count": _format_count}
     page = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
     alignments = {name: score.get_alignments() for name, score in systems.items()}
-    insights = {name: analyse_errors(score, alignments[name]) for name, score in systems.items()}
-    worst = {name: _worst(score, insights[name]) for name, score in systems.items()}
-    embedded = list(dict.fromkeys(one[0] for ranked in zip_longest(*worst.values()) for one in ranked if one))[:embed]
+    analyses = {name: analyse_errors(score, alignments[name]) for name, score in systems.items()}
+    worst = {name: _list_worst(score, analyses[name]) for name, score in systems.items()}
+    sources = _make_audio_sources(audio, worst.values(), target.parent) if audio else {}
     text = page.render(
         title=title,
         systems=systems,
-        comparisons=_comparisons(systems),
-        insights=insights,
+        comparisons=_describe_comparisons(systems),
+        analyses=analyses,
         worst=worst,
         rules={name: count_by_rule(score) for name, score in systems.items()},
-        changed=_changed,
-        charts=_charts(systems),
-        long=_LONG,
+        select_changes=_select_changes,
+        charts=_make_charts(systems),
+        max_open_groups=_MAX_OPEN_GROUPS,
         nouns=UNIT_NAMES,
         facts=facts or {},
         warnings=warnings,
         advice=advice,
         curve=curve,
-        digest=digest,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        data=Markup(_script_json(_data(systems, alignments, insights, _sources(audio or {}, target.parent, embedded)))),
+        data=Markup(_dump_for_script(_make_script_data(systems, alignments, analyses, sources))),
     )
     target.write_text(text, encoding="utf-8")
 
 
-def _changed(rules: Sequence[tuple[str, Counts]]) -> list[tuple[str, int]]:
-    """Errors as written, and after each rule that changed them; empty where none did."""
+def escape_bidi(text: str) -> str:
+    """Replace control and bidirectional characters, which could hide or reorder text, by their code points."""
+    return _BIDI_AND_CONTROLS.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text))
+
+
+def _select_changes(rules: Sequence[tuple[str, Counts]]) -> list[tuple[str, int]]:
+    """Return the errors as written, and after each rule that changed them; empty if none did."""
     steps = [(rule, after.errors) for (_, before), (rule, after) in pairwise(rules) if after.errors != before.errors]
     return [(rules[0][0], rules[0][1].errors), *steps] if steps else []
 
 
-def _worst(score: Score, insight: ErrorAnalysis) -> list[tuple[str, int, int]]:
-    """Id, errors and words of the worst utterances."""
-    return [(score.ids[i], int(score.words[i, 1:].sum()), int(score.words[i, :3].sum())) for i in insight.worst]
-
-
-def escape_bidi(text: str) -> str:
-    """`text` with characters that would reorder or hide their neighbours shown by their numbers."""
-    return _CONTROLS.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text))
+def _list_worst(score: Score, analysis: ErrorAnalysis) -> list[tuple[str, int, int]]:
+    """Return id, errors and words of the worst utterances."""
+    return [(score.ids[i], int(score.words[i, 1:].sum()), int(score.words[i, :3].sum())) for i in analysis.worst]
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """A rate and its interval as places on an axis, in per cent of its width. cut: the interval goes on beyond it."""
+    """A rate and its interval on an axis. Positions are in per cent of the axis.
 
-    part: GroupScore | None
+    Attributes:
+        at: position of the rate.
+        low: position of the interval's lower end.
+        width: width of the interval.
+        cut: the interval extends beyond the axis.
+    """
+
+    group: GroupScore | None
     at: float
     low: float
     width: float
@@ -115,78 +137,83 @@ class _Mark:
 
 @dataclass(frozen=True)
 class _Chart:
-    """A column's groups: `rows` of a value and a mark for each system, the first for all utterances together.
+    """A chart of a column's groups.
 
-    ticks: (place in per cent of the axis, rate in per cent). hidden: groups that are not drawn.
+    Attributes:
+        ticks: (position in per cent of the axis, rate in per cent).
+        rows: a value and a mark for each system; the first row is for all utterances.
+        num_hidden: number of groups that are not drawn.
     """
 
     column: str
     ticks: list[tuple[float, float]]
     rows: list[tuple[str, list[_Mark]]]
-    hidden: int
+    num_hidden: int
 
 
-def _charts(systems: Mapping[str, Score]) -> list[_Chart]:
-    """Of every column that a person would read, its groups by the last system's rate, the highest first."""
-    first, last = next(iter(systems.values())), list(systems.values())[-1]
-    charts = []
-    for column in first.shown_columns:
-        groups: dict[str, list[GroupScore | None]] = {
-            v: [s.by.get(column, {}).get(v) for s in systems.values()] for v in first.by[column]
-        }
-        rates = {v: part.wer or 0.0 for v, part in last.by.get(column, {}).items()}
-        order = sorted(groups, key=lambda value: (-rates.get(value, 0.0), value))
-        shown: list[tuple[str, list[GroupScore | None]]] = [("", [s.overall for s in systems.values()])]
-        shown += [(v, groups[v]) for v in order[:_GROUPS_SHOWN]]
-        top, step = _axis([part for _, parts in shown for part in parts if part is not None])
-        ticks = [(100 * k * step / top, 100 * k * step) for k in range(round(top / step) + 1)]
-        rows = [(value, [_mark(part, top) for part in parts]) for value, parts in shown]
-        charts.append(_Chart(column, ticks, rows, len(order) - len(rows) + 1))
-    return charts
+def _make_charts(systems: Mapping[str, Score]) -> list[_Chart]:
+    return [_make_chart(list(systems.values()), column) for column in next(iter(systems.values())).shown_columns]
 
 
-def _axis(parts: Sequence[GroupScore]) -> tuple[float, float]:
-    """The right end and the step of an axis that holds all rates, and their intervals up to half as much again."""
-    rates = [part.wer for part in parts if part.wer is not None]
+def _make_chart(scores: Sequence[Score], column: str) -> _Chart:
+    """Make the chart of a column's groups, sorted by the last system's rate, the highest first."""
+    groups = {value: [score.by.get(column, {}).get(value) for score in scores] for value in scores[0].by[column]}
+    rates = {value: group.wer or 0.0 for value, group in scores[-1].by.get(column, {}).items()}
+    order = sorted(groups, key=lambda value: (-rates.get(value, 0.0), value))
+    shown: list[tuple[str, list[GroupScore | None]]] = [("", [score.overall for score in scores])]
+    shown += [(value, groups[value]) for value in order[:_MAX_CHART_GROUPS]]
+    top, step = _choose_axis([group for _, row in shown for group in row if group is not None])
+    ticks = [(100 * k * step / top, 100 * k * step) for k in range(round(top / step) + 1)]
+    rows = [(value, [_make_mark(group, top) for group in row]) for value, row in shown]
+    return _Chart(column, ticks, rows, len(order) - len(rows) + 1)
+
+
+def _choose_axis(groups: Sequence[GroupScore]) -> tuple[float, float]:
+    """Return the end and the step of an axis for all rates, and for intervals up to 1.5 times the highest rate."""
+    rates = [group.wer for group in groups if group.wer is not None]
     highest = min(max([*rates, 0.01]), 2.0)
-    ends = [part.interval.high for part in parts if part.interval is not None]
+    ends = [group.interval.high for group in groups if group.interval is not None]
     top = min(max([highest, *ends]), 1.5 * highest)
     power = 10.0 ** math.floor(math.log10(top / 5))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= top / 5)
     return step * math.ceil(top / step - 1e-9), step
 
 
-def _mark(part: GroupScore | None, top: float) -> _Mark:
-    if part is None or part.wer is None:
+def _make_mark(group: GroupScore | None, top: float) -> _Mark:
+    if group is None or group.wer is None:
         return _Mark(None, 0, 0, 0, False)
 
-    def place(rate: float) -> float:
+    def position(rate: float) -> float:
         return round(100 * min(max(rate, 0.0), top) / top, 2)
 
-    low, high = (part.interval.low, part.interval.high) if part.interval else (part.wer, part.wer)
-    return _Mark(part, place(part.wer), place(low), round(place(high) - place(low), 2), high > top)
+    low, high = (group.interval.low, group.interval.high) if group.interval else (group.wer, group.wer)
+    return _Mark(group, position(group.wer), position(low), round(position(high) - position(low), 2), high > top)
 
 
-def _comparisons(systems: Mapping[str, Score]) -> list[tuple[str, str, str]]:
-    """Names and difference of every pair of systems; none of systems that do not hold the same utterances."""
+def _describe_comparisons(systems: Mapping[str, Score]) -> list[tuple[str, str, str]]:
+    """Return names and difference of every pair of systems; nothing if their utterances or options differ."""
     alike = {(frozenset(s.ids), json.dumps(s.options.to_json())) for s in systems.values()}
     if len(systems) < 2 or len(alike) > 1:
         return []
     return [(before, after, found.summary()) for (before, after), found in compare_systems(systems).items()]
 
 
-def _data(
+def _make_script_data(
     systems: Mapping[str, Score],
     alignments: Mapping[str, list[list[AlignedWord]]],
-    insights: Mapping[str, ErrorAnalysis],
+    analyses: Mapping[str, ErrorAnalysis],
     sources: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the script shows: of every utterance id, groups, audio, and a list of aligned words for each system. The
-    first of the columns are those to choose by."""
+    """Return the data that the page's script shows.
+
+    `rows` has an entry per utterance with its id, `g`: its values of `columns`, `a`: its audio, and `s`: for each
+    system its errors, words, aligned words and whether it has a repetition loop. The first `filters` columns can be
+    selected.
+    """
     first = next(iter(systems.values()))
-    place = {name: {u: i for i, u in enumerate(score.ids)} for name, score in systems.items()}
-    home = next(iter(place.values()))  # rows of the first system, whose groups are shown
-    loops = {name: set(insight.loops) for name, insight in insights.items()}
+    row_of = {name: {u: i for i, u in enumerate(score.ids)} for name, score in systems.items()}
+    home = next(iter(row_of.values()))  # rows of the first system, whose groups are shown
+    loops = {name: set(analysis.loops) for name, analysis in analyses.items()}
     columns = list(dict.fromkeys([*first.shown_columns, *first.by_columns]))
     rows = []
     for u in dict.fromkeys(u for score in systems.values() for u in score.ids):
@@ -196,47 +223,51 @@ def _data(
         if u in sources:
             row["a"] = sources[u]
         for name, score in systems.items():
-            i = place[name].get(u)
-            if i is None:
-                row["s"].append(None)
-                continue
-            # a fragment, or an optional word left out, is right without being equal
-            words = [w.reference if w.reference == w.hypothesis else list(w) for w in alignments[name][i]]
-            length = int(score.words[i, :3].sum())
-            row["s"].append([int(score.words[i, 1:].sum()), length, words, int(i in loops[name])])
+            i = row_of[name].get(u)
+            row["s"].append(None if i is None else _make_cell(score, i, alignments[name][i], i in loops[name]))
         rows.append(row)
     return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": rows}
 
 
-def _sources(audio: Mapping[str, str], folder: Path, embedded: Sequence[str]) -> dict[str, str]:
-    """Id to what an audio element can play: a path relative to the report, or the bytes themselves."""
-    found = {}
-    for name, source in audio.items():
-        path, _, stretch = str(source).partition("#")
-        here = Path(path) if Path(path).exists() else folder / path
-        if not here.is_file():
+def _make_cell(score: Score, index: int, words: Sequence[AlignedWord], has_loop: bool) -> list[Any]:
+    # a fragment, or an optional word left out, is correct without being equal
+    aligned = [w.reference if w.reference == w.hypothesis else list(w) for w in words]
+    return [int(score.words[index, 1:].sum()), int(score.words[index, :3].sum()), aligned, int(has_loop)]
+
+
+def _make_audio_sources(
+    audio: ReportAudio, worst: Iterable[Sequence[tuple[str, int, int]]], folder: Path
+) -> dict[str, str]:
+    """Return an audio element's source for each utterance: a path relative to the report, or the file as a data URL."""
+    ranked = [one[0] for rank in zip_longest(*worst) for one in rank if one]
+    embedded = list(dict.fromkeys(ranked))[: audio.num_embedded]
+    sources = {}
+    for name, source in audio.files.items():
+        path, _, segment = str(source).partition("#")
+        file = Path(path) if Path(path).exists() else folder / path
+        if not file.is_file():
             continue
         if name in embedded:
-            kind = mimetypes.guess_type(here.name)[0] or "audio/wav"
-            url = f"data:{kind};base64,{base64.b64encode(here.read_bytes()).decode()}"
+            media_type = mimetypes.guess_type(file.name)[0] or "audio/wav"
+            url = f"data:{media_type};base64,{base64.b64encode(file.read_bytes()).decode()}"
         else:
-            url = urllib.parse.quote(os.path.relpath(here, folder).replace(os.sep, "/"))
-            url = url if url.startswith(".") else f"./{url}"  # a name with a colon is no address
-        if times := re.fullmatch(r"([\d.]*)-([\d.]*)", stretch):
+            url = urllib.parse.quote(os.path.relpath(file, folder).replace(os.sep, "/"))
+            url = url if url.startswith(".") else f"./{url}"  # a name with a colon would be read as a URL
+        if times := re.fullmatch(r"([\d.]*)-([\d.]*)", segment):
             url += f"#t={times[1] or 0},{times[2]}".rstrip(",")
-        found[name] = url
-    return found
+        sources[name] = url
+    return sources
 
 
-def _script_json(value: Any) -> str:
-    """JSON that no HTML parser can leave: `<`, `>` and `&` as escapes."""
+def _dump_for_script(value: Any) -> str:
+    """Dump JSON with `<`, `>` and `&` escaped, so that no HTML parser can leave the script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _counted(number: int, name: str) -> str:
+def _format_count(number: int, name: str) -> str:
     return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
 
 
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _format_rate(rate: float | None) -> str:
+    return "–" if rate is None else format_percent(rate)

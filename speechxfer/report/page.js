@@ -4,12 +4,12 @@
   const $ = (id) => document.getElementById(id);
   const STEP = 100;
   const controls = /[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-  const seen = (text) => text.replace(controls, (c) => "[U+" + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "]");
+  const escapeBidi = (text) => text.replace(controls, (c) => "[U+" + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "]");
   const element = (name, kind, text) => {
-    const made = document.createElement(name);
-    if (kind) made.className = kind;
-    if (text !== undefined) made.textContent = seen(text);
-    return made;
+    const node = document.createElement(name);
+    if (kind) node.className = kind;
+    if (text !== undefined) node.textContent = escapeBidi(text);
+    return node;
   };
   const last = data.systems.length - 1;
   const errors = (row, k) => (row.s[k] ? row.s[k][0] : 0);
@@ -25,7 +25,7 @@
     ["with errors", (r) => r.s.some((s) => s && s[0])],
     ["without errors", (r) => r.s.every((s) => s && !s[0])],
     ["more errors than words", (r) => r.s.some((s) => s && s[0] > s[1])],
-    ["repeating themselves", (r) => r.s.some((s) => s && s[3])],
+    ["with repetition loops", (r) => r.s.some((s) => s && s[3])],
   ];
   if (last > 0) {
     filters.push(["better in " + data.systems[last], (r) => errors(r, last) < errors(r, 0)]);
@@ -36,7 +36,7 @@
     ["highest rate first", (a, b) => rate(b, last) - rate(a, last)],
     ["longest first", (a, b) => (b.s[last] ? b.s[last][1] : 0) - (a.s[last] ? a.s[last][1] : 0)],
     ["by id", (a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)],
-    ["as in the file", () => 0],
+    ["file order", () => 0],
   ];
   if (last > 0) {
     sorts.push(["most improved first", (a, b) => errors(b, 0) - errors(b, last) - errors(a, 0) + errors(a, last)]);
@@ -59,16 +59,16 @@
     return { select, values, k };
   });
 
-  const isRight = (text) => {
-    const first = text.match(/\p{L}/u);  // the first letter decides, as in Unicode's rule
+  const isRightToLeft = (text) => {
+    const first = text.match(/\p{L}/u);  // the first letter decides, as in Unicode's bidirectional algorithm
     return first !== null && /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(first[0]);
   };
-  const shownWord = (word) => {
+  const makeWord = (word) => {
     if (typeof word === "string") return element("bdi", "", word);
     const [operation, reference, hypothesis] = word;
     const mark = element("span", operation === "=" ? "" : operation);
-    const right = hypothesis ? "right: " + reference : "optional, left out";
-    mark.title = seen({ S: "substituted for " + reference, D: "deleted", I: "inserted", "=": right }[operation]);
+    const tooltip = hypothesis ? "correct: " + reference : "optional, left out";
+    mark.title = escapeBidi({ S: "substituted for " + reference, D: "deleted", I: "inserted", "=": tooltip }[operation]);
     mark.append(element("bdi", "", operation === "D" ? reference : hypothesis || "(" + reference + ")"));
     if (operation === "S") {
       const struck = element("s");
@@ -77,15 +77,15 @@
     }
     return mark;
   };
-  const shownLine = (name, kind, words, right) => {
+  const makeLine = (name, kind, words, right) => {
     const line = element("div", "line");
-    const said = element("div", kind);
-    said.dir = right ? "rtl" : "ltr";
-    words.forEach((word, i) => said.append(...(i ? [" "] : []), shownWord(word)));
-    line.append(element("span", "name", name), said);
+    const text = element("div", kind);
+    text.dir = right ? "rtl" : "ltr";
+    words.forEach((word, i) => text.append(...(i ? [" "] : []), makeWord(word)));
+    line.append(element("span", "name", name), text);
     return line;
   };
-  const shownRow = (row) => {
+  const makeRow = (row) => {
     const item = element("li");
     const head = element("div", "head");
     head.append(element("bdi", "", row.id));
@@ -93,18 +93,18 @@
     item.append(head);
     const aligned = row.s.find((s) => s)[2];
     const reference = aligned.map((w) => (typeof w === "string" ? w : w[1])).filter((w) => w);
-    const right = isRight(reference.join(" ") || aligned.map((w) => w[2]).join(" "));
-    item.append(shownLine("reference", "reference", reference, right));
+    const right = isRightToLeft(reference.join(" ") || aligned.map((w) => w[2]).join(" "));
+    item.append(makeLine("reference", "reference", reference, right));
     row.s.forEach((s, k) => {
       const name = last > 0 ? data.systems[k] : "hypothesis";
-      item.append(shownLine(name + (s ? " " + s[0] + " / " + s[1] : ": none"), "words", s ? s[2] : [], right));
+      item.append(makeLine(name + (s ? " " + s[0] + " / " + s[1] : ": none"), "words", s ? s[2] : [], right));
     });
     if (row.a) {
       const audio = element("audio");
       audio.controls = true;
       audio.preload = "none";
       audio.src = row.a;
-      audio.setAttribute("aria-label", "audio of " + seen(row.id));
+      audio.setAttribute("aria-label", "audio of " + escapeBidi(row.id));
       item.append(audio);
     }
     return item;
@@ -113,9 +113,9 @@
   let found = [];
   let shown = 0;
   const more = () => {
-    const part = document.createDocumentFragment();
-    found.slice(shown, shown + STEP).forEach((row) => part.append(shownRow(row)));
-    $("rows").append(part);
+    const fragment = document.createDocumentFragment();
+    found.slice(shown, shown + STEP).forEach((row) => fragment.append(makeRow(row)));
+    $("rows").append(fragment);
     shown = Math.min(shown + STEP, found.length);
     $("count").textContent = found.length + " of " + data.rows.length + " utterances, " + shown + " shown";
     $("more").hidden = shown >= found.length;

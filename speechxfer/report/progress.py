@@ -1,31 +1,38 @@
-"""What a long step says while it works: lines, and a bar where a person watches (a line a minute where none does)."""
+"""Progress messages of long steps: lines of text, and a progress bar in an interactive terminal."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LOG_INTERVAL_SECONDS = 60.0  # seconds between lines in a log file
+from speechxfer.progress import ProgressCallback
+
+LOG_INTERVAL_SECONDS = 60.0  # seconds between progress lines where no bar can be drawn
 
 
 class Reporter:
-    """Says what goes on. quiet: nothing at all (errors are exceptions, and the command line prints those)."""
+    """Prints messages and progress to standard output.
+
+    Args:
+        quiet: print nothing; errors are exceptions, which the command line prints.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
 
-    def info(self, words: RenderableType = "") -> None:
-        self.console.print(words, markup=False) if isinstance(words, str) else self.console.print(words)
+    def info(self, message: RenderableType = "") -> None:
+        """Print a message: plain text without markup, or a rich table."""
+        self.console.print(message, markup=False) if isinstance(message, str) else self.console.print(message)
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
-        """A progress bar; the callable takes (done, of how many)."""
+    def progress(self, title: str) -> Iterator[ProgressCallback]:
+        """Show a progress bar; without an interactive terminal, print a line per minute."""
         if not self.console.is_terminal or self.console.is_dumb_terminal or self.console.quiet:
-            yield self._lines(title)
+            yield self._make_line_callback(title)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -37,16 +44,16 @@ class Reporter:
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(title, total=None)
-            progress.refresh()  # else a step shorter than a tenth of a second is never seen
-            yield lambda done, of: progress.update(task, completed=done, total=of)
+            progress.refresh()  # otherwise steps shorter than 0.1 s are never drawn
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
-    def _lines(self, title: str) -> Callable[[int, int], None]:
+    def _make_line_callback(self, title: str) -> ProgressCallback:
         last = time.monotonic()
 
-        def step(done: int, of: int) -> None:
+        def step(done: int, total: int) -> None:
             nonlocal last
             if time.monotonic() - last >= LOG_INTERVAL_SECONDS:
                 last = time.monotonic()
-                self.info(f"{title}: {done:,} of {of:,}")
+                self.info(f"{title}: {done:,} of {total:,}")
 
         return step

@@ -56,11 +56,11 @@ class Comparison:
         interval = (
             "" if self.interval is None else ", 95 % {:+.1f} to {:+.1f}".format(*(100 * x for x in self.interval))
         )
-        p = _format_p("p", self.p)
+        p = _format_p("permutation test p", self.p)
         if self.p_holm is not None:
-            p += f" ({_format_p('Holm', self.p_holm)})"
+            p += f" ({_format_p('Holm p', self.p_holm)})"
         if self.p_mapsswe is not None:
-            p += f", {_format_p('MAPSSWE', self.p_mapsswe)}"
+            p += f", {_format_p('MAPSSWE p', self.p_mapsswe)}"
         verdict = ("better" if points < 0 else "worse") if self.significant else "no significant difference"
         return f"{points:+.1f} points{interval} over {self.units:,} {self.over}, {p}: {verdict}"
 

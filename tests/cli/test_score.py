@@ -284,7 +284,7 @@ def test_what_went_wrong_is_printed(run, write):
     assert "most deleted: three (1)" in output and "most inserted: you (" in output
     assert "worst utterances: s3-1 [12 / 3], s5-1 [1 / 3], s6-1 [1 / 3]" in output
     assert "utterances with more errors than words: 1" in output
-    assert "hypotheses that repeat themselves: 1; without, 9.5 % [2 / 21]" in output
+    assert "hypotheses with repetition loops: 1; without them 9.5 % [2 / 21]" in output
 
 
 def test_systems_with_different_utterances_are_not_compared(run, write):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from browser import INSTALLED, Browser
 
-from speechxfer.report.html import _axis, write_html_report
+from speechxfer.report.html import ReportAudio, _choose_axis, write_html_report
 from speechxfer.scoring import ScoringOptions, score
 
 TAB, ENTER = "\ue004", "\ue007"
@@ -92,9 +92,8 @@ def test_audio_is_linked_where_it_lies_or_put_inside(tmp_path):
     wave = tmp_path / "a b:1.wav"
     soundfile.write(wave, np.zeros(1600), 16_000)
     found = score(["a", "b", "c"], ["x", "b", "c"], ids=["1", "2", "3"])
-    write_html_report(
-        tmp_path / "r.html", "t", {"x": found}, audio={"1": str(wave), "2": f"{wave}#1.5-3", "3": "none.wav"}, embed=1
-    )
+    audio = ReportAudio({"1": str(wave), "2": f"{wave}#1.5-3", "3": "none.wav"}, num_embedded=1)
+    write_html_report(tmp_path / "r.html", "t", {"x": found}, audio=audio)
     data = json.loads(re.search(r'(?s)id="data">(.*?)</script>', (tmp_path / "r.html").read_text())[1])
     sources = {row["id"]: row.get("a") for row in data["rows"]}
     assert re.match(r"data:audio/[\w.-]+;base64,", sources["1"])
@@ -141,7 +140,7 @@ def test_the_axis_holds_every_rate_on_round_numbers(rate):
     words = 1000
     wrong = round(rate * words)
     found = score(["a " * words], ["b " * min(wrong, words) + "a " * (words - wrong) + "c " * max(0, wrong - words)])
-    top, step = _axis([found.overall])
+    top, step = _choose_axis([found.overall])
     assert top >= min(rate, 2) and 1 <= round(top / step) <= 8
     assert f"{step:.1e}"[:3] in ("1.0", "2.0", "2.5", "5.0")
 
@@ -168,7 +167,7 @@ def test_filter_sort_search_and_play(tmp_path, page):
     groups = {"accent": ["uk" if i % 2 else "us" for i in range(n)], "duration": [str(1 + i / 9) for i in range(n)]}
     ids = [f"u{i:03}" for i in range(n)]
     found = score(references, hypotheses, ids=ids, columns=groups, by="auto")
-    write_html_report(tmp_path / "r.html", "t", {"x": found}, audio={"u000": str(wave)})
+    write_html_report(tmp_path / "r.html", "t", {"x": found}, audio=ReportAudio({"u000": str(wave)}))
     page.look(390)
     page.open(tmp_path / "r.html")
     count = "return document.getElementById('count').textContent"
@@ -245,7 +244,7 @@ def test_right_words_that_are_not_equal_are_shown_as_said(tmp_path, page):
     write_html_report(tmp_path / "r.html", "t", {"x": found})
     page.open(tmp_path / "r.html")
     words = page.run("return [...document.querySelectorAll('#rows .words > *')].map(e => e.innerText + '|' + e.title)")
-    assert words == ["(uh)|optional, left out", "hello|right: hel", "the|", "yx|substituted for x"]
+    assert words == ["(uh)|optional, left out", "hello|correct: hel", "the|", "yx|substituted for x"]
 
 
 def test_in_the_dark_and_on_a_phone(tmp_path, page):
@@ -305,4 +304,4 @@ def test_advice_and_the_learning_curve(tmp_path):
     assert "".join(cells) in text
     write_html_report(tmp_path / "without.html", "t", some)
     text = (tmp_path / "without.html").read_text(encoding="utf-8")
-    assert "What to do next" not in text and "What more speech brings" not in text
+    assert "<h2>Advice</h2>" not in text and "<h2>Learning curve</h2>" not in text

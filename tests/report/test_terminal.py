@@ -129,6 +129,6 @@ def test_a_learning_curve():
     lines = [line.split() for line in shown(make_curve_table(points)).splitlines()]
     assert lines[0] == ["hours", "utterances", "dev", "WER", "%"]
     assert lines[1:] == [
-        ["25%", "of", "train", "0.50", "450", "30.1"],
-        ["100%", "of", "train", "2.00", "1,800", "20.0"],
+        ["25", "%", "of", "train", "0.50", "450", "30.1"],
+        ["100", "%", "of", "train", "2.00", "1,800", "20.0"],
     ]
