@@ -1,8 +1,8 @@
 """Does an utterance's transcript depend on its batch? python scripts/batch_invariance.py MODEL TABLE [--json FILE]
 
-The first 200 utterances of a seeded shuffle of TABLE, answered one by one and in batches of 32 whose utterances are of
-whatever lengths they come in. Says how many transcripts are equal, and the largest difference of any frame. Greedy, and
-with `--beam-size N` by beam search too. MODEL is a run folder or any other MODEL. Exit code 1 where a transcript differs.
+Transcribes the first 200 utterances of a seeded shuffle of TABLE one by one and in batches of 32 (unsorted lengths).
+Prints how many transcripts are equal, and the largest difference of any frame. Decoding is greedy, and with
+`--beam-size N` also by beam search. MODEL is a run folder or any other MODEL. Exit code 1 if a transcript differs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechxfer.adaptation.predictions import make_provenance
+from speechxfer.adaptation.provenance import make_provenance
 from speechxfer.data import audio
 from speechxfer.data.reader import read
 from speechxfer.encoders.checkpoints import hash_model_dir, resolve_transformers_dir
@@ -26,40 +26,40 @@ from speechxfer.models import SpeechModel, load
 from speechxfer.shapes import SAMPLE_RATE
 
 
-def answers(model: SpeechModel, waveforms: Sequence[np.ndarray], size: int) -> list[str]:
-    """The answers in order, `size` waveforms at a time."""
+def predict_in_batches(model: SpeechModel, waveforms: Sequence[np.ndarray], size: int) -> list[str]:
+    """Transcribe `size` waveforms at a time, in order."""
     return [text for at in range(0, len(waveforms), size) for text in model.predict(waveforms[at : at + size])]
 
 
 @torch.no_grad()
 def frame_difference(model: SpeechModel, waveforms: Sequence[np.ndarray], size: int) -> float:
-    """The largest difference between an utterance's frames alone and in its batch of `size`.
+    """Return the largest difference between an utterance's frames alone and in its batch of `size`.
 
-    Raises UserError where they differ in number.
+    Raises: UserError if the numbers of frames differ.
     """
     largest = 0.0
-    for at in range(0, len(waveforms), size):
-        batch = waveforms[at : at + size]
-        together = _frames(model, batch)
-        for waveform, length, frames in zip(batch, together.lengths.tolist(), together.states, strict=True):
-            alone = _frames(model, [waveform]).states[0]
+    for start in range(0, len(waveforms), size):
+        batch = waveforms[start : start + size]
+        encoded = _encode(model, batch)
+        for waveform, length, frames in zip(batch, encoded.lengths.tolist(), encoded.states, strict=True):
+            alone = _encode(model, [waveform]).states[0]
             if len(alone) != length:
                 raise UserError(f"an utterance has {len(alone)} frames alone and {length} in its batch")
             largest = max(largest, float((alone - frames[:length]).abs().max()))
     return largest
 
 
-def _frames(model: SpeechModel, waveforms: Sequence[np.ndarray]) -> Any:
+def _encode(model: SpeechModel, waveforms: Sequence[np.ndarray]) -> Any:
     return model.encoder(model.encoder.prepare(waveforms).to(model.device))
 
 
 def compare(model: SpeechModel, ids: Sequence[str], waveforms: Sequence[np.ndarray], size: int, beams: int) -> dict:
-    """How many answers are equal, and those that are not."""
+    """Count the equal transcripts, and list the different ones."""
     model.settings.beam_size = beams
-    alone, together = answers(model, waveforms, 1), answers(model, waveforms, size)
+    alone, in_batch = predict_in_batches(model, waveforms, 1), predict_in_batches(model, waveforms, size)
     different = [
         {"id": name, "alone": one, "in_batch": other}
-        for name, one, other in zip(ids, alone, together, strict=True)
+        for name, one, other in zip(ids, alone, in_batch, strict=True)
         if one != other
     ]
     return {"equal": len(ids) - len(different), "utterances": len(ids), "different": different}
@@ -70,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model")
     parser.add_argument("table")
     parser.add_argument("--utterances", type=int, default=200, help="default %(default)s")
-    parser.add_argument("--batch", type=int, default=32, help="utterances in a batch; default %(default)s")
-    parser.add_argument("--beam-size", type=int, help="search by beam of this width too")
+    parser.add_argument("--batch", type=int, default=32, help="utterances per batch; default %(default)s")
+    parser.add_argument("--beam-size", type=int, help="also decode with a beam of this width")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; default %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result to this file")
     given = parser.parse_args(arguments)
     model = load(given.model, device=given.device)
     if given.beam_size is not None and model.kind != "seq2seq":

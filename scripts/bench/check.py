@@ -1,8 +1,8 @@
-"""Does `speechxfer check` stand 100,000 rows? python scripts/bench/check.py [--json recipes/results/bench-check.json]
+"""Speed and memory of `speechxfer check`: python scripts/bench/check.py [--json recipes/results/bench-check.json]
 
-A tenth of the rows, then all of them, over a few hundred short files of every format, each row another cut: seconds,
-rows a second and peak memory of the whole process. Memory that holds audio would grow with the rows. What is made is
-synthetic noise, which costs a decoder as much as speech does.
+Checks a tenth of the rows, then all of them (100,000): spans of a few hundred short files in every format. Measures
+seconds, rows per second and the peak memory of the process, which would grow with the rows if audio were kept. The
+audio is synthetic noise, which takes as long to decode as speech.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import soundfile
 from _measuring import machine, options, versions, write
 
 FORMATS = {"wav": ("WAV", None), "flac": ("FLAC", None), "opus": ("OGG", "OPUS"), "mp3": ("MP3", None)}
-LENGTH = 4.0  # seconds of a file
+LENGTH = 4.0  # seconds per file
 RATE = 16_000
 
 
 def write_files(folder: Path, count: int) -> list[str]:
-    """Names of `count` files of noise, the formats in turn."""
+    """Write `count` files of noise, alternating between the formats; return their names."""
     generator, names = np.random.default_rng(0), []
     for number in range(count):
         suffix = list(FORMATS)[number % len(FORMATS)]
@@ -38,7 +38,7 @@ def write_files(folder: Path, count: int) -> list[str]:
 
 
 def write_rows(path: Path, names: Sequence[str], rows: int) -> None:
-    """A table of `rows` cuts of one to three seconds, no two alike, by fifty speakers."""
+    """Write a table of `rows` different spans of one to three seconds, by fifty speakers."""
     generator = np.random.default_rng(1)
     with path.open("w", encoding="utf-8") as file:
         file.write("id,audio,text,speaker,accent,start,end\n")
@@ -50,23 +50,23 @@ def write_rows(path: Path, names: Sequence[str], rows: int) -> None:
 
 
 def check(table: Path) -> dict[str, Any]:
-    """Run the command on the table as a user does; its seconds, and its largest memory as the kernel counted it."""
+    """Run the command on the table; return its seconds, and its peak memory as counted by the kernel."""
     words = [str(Path(sys.executable).with_name("speechxfer")), "check", str(table)]
     started = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    said = process.stdout.read().splitlines()
+    lines = process.stdout.read().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if os.waitstatus_to_exitcode(status):
-        sys.exit("\n".join(["check found faults in what was made:", *said[:20]]))
-    rows = int(said[-1].split(": ")[1].split()[0])
+        sys.exit("\n".join(["check found errors in the generated data:", *lines[:20]]))
+    rows = int(lines[-1].split(": ")[1].split()[0])
     return {
         "rows": rows,
         "seconds": round(seconds, 1),
         "rows_per_second": round(rows / seconds),
         "peak_memory_mb": round(usage.ru_maxrss / 1024),
-        "lines_of_progress": sum(line.startswith("checking: ") for line in said),
+        "lines_of_progress": sum(line.startswith("checking: ") for line in lines),
     }
 
 

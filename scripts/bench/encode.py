@@ -1,9 +1,9 @@
 """How much does 30 s padding cost? python scripts/bench/encode.py [TABLE] [--json recipes/results/bench-encode.json]
 
-Every sixth utterance of a table through Whisper's encoder: as long as it is, and padded to 30 s, both by our encoder;
-and transformers' own extractor and encoder on the same audio, which always pad. One process, in turn, the same threads
-and the same seconds of input a batch, audio decoded and everything warmed up beforehand. Log-mel features are part of
-each side's time, and shown apart.
+Encodes every sixth utterance of a table with Whisper's encoder: at its own length, and padded to 30 s, both with
+speechxfer's encoder, and with transformers' extractor and encoder, which always pad. All run in turn in one process,
+with the same threads and the same seconds of input per batch, on decoded audio and after a warm-up. The time of the
+log-mel features is included, and also shown separately.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WARM_UP = 2  # batches
 
 
 class Side(NamedTuple):
-    """One way to encode. mel: waveforms to features; frames: features to (batch, frames, dim)."""
+    """An encoder to compare. mel: waveforms to features; frames: features to (batch, frames, dim)."""
 
     mel: Callable[[Sequence[np.ndarray]], Any]
     frames: Callable[[Any], torch.Tensor]
@@ -36,9 +36,9 @@ class Side(NamedTuple):
 
 
 def sides(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: float) -> dict[str, Side]:
-    """The three ways over the same audio, each in batches of `batch_seconds` of input, padding included."""
+    """Return the three encoders with the same audio in batches of `batch_seconds` of input, including padding."""
 
-    def ours(pad: bool) -> tuple[Callable, Callable]:
+    def native(pad: bool) -> tuple[Callable, Callable]:
         def mel(batch: Sequence[np.ndarray]) -> Any:
             with model.use_padding(pad):
                 return model.encoder.prepare(batch)
@@ -50,50 +50,51 @@ def sides(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: fl
     def peer_mel(batch: Sequence[np.ndarray]) -> torch.Tensor:
         return extractor(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
 
-    own = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
+    durations = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
     window = model.encoder.max_samples / SAMPLE_RATE  # type: ignore[attr-defined]
-    order = sorted(range(len(own)), key=lambda index: -own[index])
-    as_long = [[waveforms[i] for i in batch] for batch in batch_by_seconds(order, own, batch_seconds)]
-    whole = [[waveforms[i] for i in b] for b in batch_by_seconds(order, [window] * len(own), batch_seconds)]
+    order = sorted(range(len(durations)), key=lambda index: -durations[index])
+    unpadded = [[waveforms[i] for i in batch] for batch in batch_by_seconds(order, durations, batch_seconds)]
+    padded = [[waveforms[i] for i in b] for b in batch_by_seconds(order, [window] * len(durations), batch_seconds)]
     return {
-        UNPADDED: Side(*ours(False), as_long),
-        PADDED: Side(*ours(True), whole),
-        PEER: Side(peer_mel, lambda features: model.encoder.module(features).last_hidden_state, whole),
+        UNPADDED: Side(*native(False), unpadded),
+        PADDED: Side(*native(True), padded),
+        PEER: Side(peer_mel, lambda features: model.encoder.module(features).last_hidden_state, padded),
     }
 
 
 def seconds(side: Side, batches: Iterable[list[np.ndarray]]) -> dict[str, float]:
-    """Wall seconds of the features, of the encoder, and of both."""
+    """Measure the wall time of the features, of the encoder, and of both, in seconds."""
     mel = frames = 0.0
     for batch in batches:
-        began = time.perf_counter()
+        started = time.perf_counter()
         features = side.mel(batch)
         between = time.perf_counter()
         side.frames(features)
-        mel, frames = mel + between - began, frames + time.perf_counter() - between
+        mel, frames = mel + between - started, frames + time.perf_counter() - between
     return {"both": mel + frames, "log-mel": mel, "encoder": frames}
 
 
 @torch.no_grad()
 def measure(model: SpeechModel, waveforms: Sequence[np.ndarray], batch_seconds: float, repeats: int) -> dict[str, Any]:
-    found = sides(model, waveforms, batch_seconds)
-    ours, theirs = (found[name].frames(found[name].mel(found[name].batches[0])) for name in (PADDED, PEER))
-    for side in found.values():
+    """Time all encoders `repeats` times in turn, and compare the padded frames with transformers'."""
+    encoders = sides(model, waveforms, batch_seconds)
+    ours, theirs = (encoders[name].frames(encoders[name].mel(encoders[name].batches[0])) for name in (PADDED, PEER))
+    for side in encoders.values():
         seconds(side, side.batches[:WARM_UP])
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in found}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in encoders}
     for _ in range(repeats):
-        for name, side in found.items():
+        for name, side in encoders.items():
             runs[name].append(seconds(side, side.batches))
     ratios = {
         name: [slow["both"] / fast["both"] for slow, fast in zip(runs[name], runs[UNPADDED], strict=True)]
         for name in (PADDED, PEER)
     }
-    spent = {n: {step: spread([one[step] for one in done], 4) for step in done[0]} for n, done in runs.items()}
+    measured = {n: {step: spread([one[step] for one in done], 4) for step in done[0]} for n, done in runs.items()}
     return {
         "utterances": len(waveforms),
         "audio_seconds": round(sum(map(len, waveforms)) / SAMPLE_RATE, 1),
-        "seconds": spent,
-        "times_as_long": {name: spread(ratio, 2) for name, ratio in ratios.items()},  # as unpadded, turn by turn
+        "seconds": measured,
+        "times_as_long": {name: spread(ratio, 2) for name, ratio in ratios.items()},  # relative to unpadded, per turn
         "largest_difference_from_transformers": float((ours - theirs).abs().max()),
     }
 

@@ -15,7 +15,6 @@ from speechxfer.data.formats import rename_aliases
 from speechxfer.errors import UserError, suggest_nearest
 
 _STRINGS = ("id", "text", "speaker", "accent", "split", "label")
-_Column = pa.ChunkedArray | pa.Array
 
 
 def read_parquet(splits: dict[str, list[Path]], folder: Path, where: str) -> datasets.Dataset:
@@ -76,9 +75,9 @@ def _convert_split(loaded: datasets.Dataset, split: str, folder: Path, where: st
     return pa.table(columns)
 
 
-def _convert_audio(column: pa.ChunkedArray, split: str, folder: Path) -> dict[str, _Column]:
+def _convert_audio(column: pa.ChunkedArray, split: str, folder: Path) -> dict[str, pa.ChunkedArray | pa.Array]:
     """Convert the audio column, a struct of bytes and path or a path, to `audio`, `path` and, if embedded, `bytes`."""
-    embedded: dict[str, _Column] = {}
+    embedded: dict[str, pa.ChunkedArray | pa.Array] = {}
     names: list[str | None]
     if pa.types.is_struct(column.type):
         embedded["bytes"] = pc.struct_field(column, "bytes")
@@ -94,7 +93,7 @@ def _convert_audio(column: pa.ChunkedArray, split: str, folder: Path) -> dict[st
     return {"audio": pa.array(audio, pa.string()), "path": pa.array(paths, pa.string()), **embedded}
 
 
-def _convert_column(column: pa.ChunkedArray, feature: Any, name: str) -> _Column:
+def _convert_column(column: pa.ChunkedArray, feature: Any, name: str) -> pa.ChunkedArray | pa.Array:
     """Convert class labels and text to strings ("" is missing), `start` and `end` to float."""
     if isinstance(feature, datasets.ClassLabel):
         labels = [None if n is None or n < 0 else feature.names[n] for n in column.to_pylist()]

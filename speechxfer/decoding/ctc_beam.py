@@ -1,9 +1,9 @@
-"""CTC emissions to text by beam search, with an n-gram language model of words and with hot words.
+"""CTC beam search with a word n-gram language model and hot words.
 
-The search is pyctcdecode's, in the C++ of the package `ctc-beam-decoder`: prefixes whose labellings are summed (Hannun
-et al. 2014), a language model that scores every finished word (shallow fusion), and words that it lacks spelt out at a
-penalty rather than forbidden. Utterances are searched in threads, outside Python's lock; each on its own, so neither
-the batch nor the number of threads changes an answer.
+The search is pyctcdecode's, in the C++ package `ctc-beam-decoder`: prefix beam search (Hannun et al. 2014), a language
+model that scores every complete word (shallow fusion), and a penalty for out-of-vocabulary words. Utterances are
+decoded in threads, outside Python's lock and independently, so neither the batch nor the number of threads changes a
+result.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ from speechxfer.shapes import Emissions
 from speechxfer.text.ngram import read_arpa_words
 
 WORD_SEPARATOR = " "
-NEVER_LOG_PROB = -1e4  # log-probability of what is never written
-DEFAULT_LM_WEIGHT = 0.5  # of a language model for which no dev part has chosen one
-MIN_LM_COVERAGE = 0.5  # share of a language model's words that must be within the alphabet
-MAX_CHARACTERS_SHOWN = 12  # characters named in a message
-# Symbols less likely than this are not looked at in a frame, and prefixes that are so far behind the best are dropped.
+NEVER_LOG_PROB = -1e4  # log-probability of tokens that are never written
+DEFAULT_LM_WEIGHT = 0.5  # of a language model whose weight was not tuned on dev
+MIN_LM_COVERAGE = 0.5  # share of a language model's words that the symbols must be able to spell
+MAX_CHARACTERS_SHOWN = 12  # in a message
+# pruning: tokens below the first log-probability in a frame, and prefixes this far below the best
 MIN_TOKEN_LOG_PROB, BEAM_PRUNE_LOG_PROB = -9.0, -14.0
-_PIECES = ("▁", "##")  # to the decoder, marks of word pieces; another character stands for such a symbol meanwhile
-_STAND_INS = range(0xE000, 0xF900)  # Unicode's private use
+_PIECES = ("▁", "##")  # the decoder treats these as word pieces, so such symbols are replaced during the search
+_STAND_INS = range(0xE000, 0xF900)  # replacements, from Unicode's private use area
 
 CaseMapping = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class BeamSearchOptions:
-    """How emissions are searched. Scores are natural logarithms.
+    """Options of the beam search. Scores are natural logarithms.
 
-    beams: prefixes kept in each frame. lm_weight: times the language model's log-probability. word_bonus: added for
-    every word. hot_words: words or phrases that get `hot_word_weight` for each of their words, a part of it while they
-    are being spelt.
+    beam_size: prefixes kept in each frame. lm_weight: factor of the language model's log-probability. word_bonus: added
+    for every word. hot_words: words or phrases whose words get `hot_word_weight`, or a share of it while incomplete.
     """
 
     beam_size: int
@@ -56,7 +55,7 @@ class BeamSearchOptions:
 
 @dataclass(frozen=True)
 class CtcHypothesis:
-    """A text with its score and, of that, what the emissions say: the log-probability of the labellings kept."""
+    """A text with its score. ctc: the acoustic part of the score, the log-probability of the paths kept."""
 
     text: str
     score: float
@@ -65,19 +64,19 @@ class CtcHypothesis:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """An ARPA file and the words that it knows. Make one with `read_lm`."""
+    """An ARPA file and its vocabulary, as returned by `read_lm`."""
 
     path: Path
     words: tuple[str, ...]
 
 
 def read_lm(path: str | Path) -> LanguageModel:
-    """An n-gram model of words in ARPA format, gzipped or not. Raises UserError: not there, no ARPA, no words."""
+    """Read a word n-gram model in ARPA format, gzipped or not. Raises UserError if it is missing, invalid or empty."""
     path = Path(path)
     if path.is_dir():
-        raise UserError("is a folder, and no language model", where=str(path), fix="name the ARPA file")
+        raise UserError("is a folder, not a language model", where=str(path), fix="name the ARPA file")
     if not path.is_file():
-        raise UserError("no such language model", where=str(path), fix="make one: speechxfer lm TEXT --output lm.arpa")
+        raise UserError("no such language model", where=str(path), fix="train one: speechxfer lm TEXT --output lm.arpa")
     words = read_arpa_words(path)
     if not words:
         raise UserError("the language model has no words", where=str(path))
@@ -87,18 +86,19 @@ def read_lm(path: str | Path) -> LanguageModel:
 def beam_search(
     emissions: Emissions, symbols: Sequence[str | None], lm: LanguageModel | None, search: BeamSearchOptions
 ) -> list[list[CtcHypothesis]]:
-    """Each utterance's hypotheses, the best first: `BeamSearch` made for one batch."""
+    """Decode one batch: each utterance's hypotheses, best first (see `BeamSearch`)."""
     return BeamSearch(symbols, lm, search)(emissions)
 
 
 class BeamSearch:
-    """A search that is made once and called for every batch.
+    """A beam search decoder for many batches.
 
-    symbols: the text of every place of the vocabulary: "" the blank, " " the space between words, None for what is
-    never written. lm, search: see there. jobs: threads; None is as many as there are cores for this process,
-    which those that a launcher started here divide.
-    Raises MissingExtraError without the decoder's package, and UserError for a language model most of whose words the
-    symbols cannot spell, or a hot word that they cannot spell. A language model in the other case is met in its case.
+    If the language model is in another case than the symbols, symbols and hot words are converted to its case.
+
+    symbols: text of every token: "" is the blank, " " the space between words, None is never written.
+    jobs: number of threads (default: CPUs of this process, divided by the processes that a launcher started here).
+    Raises: MissingExtraError without the decoder's package; UserError if the symbols cannot spell most words of the
+    language model, or a hot word.
     """
 
     def __init__(
@@ -114,35 +114,35 @@ class BeamSearch:
         self._fold, self._unfold = _make_case_mappings(symbols, lm)
         written = [None if symbol is None else self._fold(symbol) for symbol in symbols]
         self._hot_words = [_to_vocabulary_case(word, set(filter(None, written))) for word in search.hot_words]
-        self._never = [place for place, symbol in enumerate(symbols) if symbol is None]
+        self._never_written = [token for token, symbol in enumerate(symbols) if symbol is None]
         stand_ins = (character for character in map(chr, _STAND_INS) if character not in written)
         labels = [next(stand_ins) if one is None or one.startswith(_PIECES) else one for one in written]
-        self._meant = str.maketrans(
+        self._replacements = str.maketrans(
             {label: one for label, one in zip(labels, written, strict=True) if one is not None and label != one}
         )
-        self._decoder = _decoder(labels, lm, search)
+        self._decoder = _make_decoder(labels, lm, search)
 
     def __call__(self, emissions: Emissions) -> list[list[CtcHypothesis]]:
-        """Hypotheses of each utterance, the best first; at least one, which may be empty.
+        """Decode a batch: hypotheses of each utterance, best first; at least one, which may be empty.
 
         emissions: log_probs (batch, frames, vocab) with true lengths.
         """
         return self.search_rows([row.numpy() for row in emissions.split_rows()])
 
     def search_rows(self, rows: Sequence[np.ndarray]) -> list[list[CtcHypothesis]]:
-        """The same for utterances that are not padded together: (frames, vocab) log-probabilities of each."""
+        """Decode utterances given as unpadded (frames, vocab) log-probabilities."""
         if self._jobs == 1 or len(rows) == 1:
-            return [self._one(row) for row in rows]
+            return [self._search(row) for row in rows]
         with ThreadPoolExecutor(self._jobs) as pool:
-            return list(pool.map(self._one, rows))
+            return list(pool.map(self._search, rows))
 
-    def _one(self, log_probs: np.ndarray) -> list[CtcHypothesis]:
-        """log_probs: (frames, vocab)."""
+    def _search(self, log_probs: np.ndarray) -> list[CtcHypothesis]:
+        """Decode one utterance. log_probs: (frames, vocab)."""
         if not len(log_probs):
             return [CtcHypothesis("", 0.0, 0.0)]
         log_probs = np.maximum(log_probs, NEVER_LOG_PROB)
-        log_probs[:, self._never] = NEVER_LOG_PROB
-        found = self._decoder.decode_beams(
+        log_probs[:, self._never_written] = NEVER_LOG_PROB
+        beams = self._decoder.decode_beams(
             log_probs,
             beam_width=self.search.beam_size,
             beam_prune_logp=BEAM_PRUNE_LOG_PROB,
@@ -150,13 +150,13 @@ class BeamSearch:
             hotwords=self._hot_words,
             hotword_weight=self.search.hot_word_weight,
         )
-        return [CtcHypothesis(self._text(text), score, ctc) for text, _, _, ctc, score in found]
+        return [CtcHypothesis(self._restore_text(text), score, ctc) for text, _, _, ctc, score in beams]
 
-    def _text(self, said: str) -> str:
-        return self._unfold(said.translate(self._meant))
+    def _restore_text(self, text: str) -> str:
+        return self._unfold(text.translate(self._replacements))
 
 
-def _decoder(labels: list[str], lm: LanguageModel | None, search: BeamSearchOptions) -> Any:
+def _make_decoder(labels: list[str], lm: LanguageModel | None, search: BeamSearchOptions) -> Any:
     try:
         import ctc_beam_decoder
     except ImportError:
@@ -172,68 +172,71 @@ def _decoder(labels: list[str], lm: LanguageModel | None, search: BeamSearchOpti
                 alpha=search.lm_weight,
                 beta=search.word_bonus,
             )
-    except (ValueError, RuntimeError) as error:  # what KenLM says of a file that begins well
-        last = str(error).splitlines()[-1]  # what stands before it is where in KenLM's own source it happened
+    except (ValueError, RuntimeError) as error:  # KenLM's error for a file that is valid at the start only
+        last = str(error).splitlines()[-1]  # the lines before it are positions in KenLM's source
         reason = last.rpartition(f"{lm.path}: ")[2].partition(" Byte: ")[0]
         raise UserError(
             f"the language model cannot be read to its end: {reason}",
             where=str(lm.path),
-            fix="it is cut short or damaged: make it again, speechxfer lm TEXT --output lm.arpa",
+            fix="it is truncated or damaged: train it again with speechxfer lm TEXT --output lm.arpa",
         ) from None
 
 
 @contextmanager
 def _redirect_stderr() -> Iterator[None]:
-    """KenLM draws a bar on standard error whenever it reads ARPA; it cannot be told not to."""
+    """Hide the progress bar that KenLM always prints to standard error when it reads ARPA."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    stderr = os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(devnull)
+        os.close(stderr)
 
 
 def _make_case_mappings(symbols: Sequence[str | None], lm: LanguageModel | None) -> tuple[CaseMapping, CaseMapping]:
-    """How the symbols' case becomes the language model's, and back again. Raises UserError for another alphabet."""
+    """Return mappings from the symbols' case to the language model's, and back.
+
+    Raises: UserError if the language model has another alphabet.
+    """
     if lm is None:
         return str, str
     known = [symbol for symbol in symbols if symbol]
-    ways: list[tuple[CaseMapping, CaseMapping]] = [(str, str), (str.lower, str.upper), (str.upper, str.lower)]
+    mappings: list[tuple[CaseMapping, CaseMapping]] = [(str, str), (str.lower, str.upper), (str.upper, str.lower)]
     best: tuple[int, tuple[CaseMapping, CaseMapping]] = (-1, (str, str))
-    for fold, unfold in ways:
+    for fold, unfold in mappings:
         if all(unfold(fold(symbol)) == symbol for symbol in known):
             alphabet = set(map(fold, known))
             count = sum(alphabet.issuperset(word) for word in lm.words)
             best = max(best, (count, (fold, unfold)), key=lambda one: one[0])
     count, folds = best
     if count < MIN_LM_COVERAGE * len(lm.words):
-        lacking = {character for word in lm.words for character in word} - set(map(folds[0], known))
+        missing = {character for word in lm.words for character in word} - set(map(folds[0], known))
         raise UserError(
-            f"the language model is of another alphabet: {count} of its {len(lm.words)} words can be spelt with the "
-            f"model's characters, which lack {_format_characters(lacking)}",
+            f"the language model has another alphabet: {count} of its {len(lm.words)} words can be spelt with the "
+            f"model's characters, which lack {_format_characters(missing)}",
             where=str(lm.path),
-            fix="make one from text that is normalised as the model's was: speechxfer lm TEXT --output lm.arpa",
+            fix="train one on text that is normalised like the model's: speechxfer lm TEXT --output lm.arpa",
         )
     return folds
 
 
 def _to_vocabulary_case(word: str, alphabet: Collection[str]) -> str:
-    """A hot word in the alphabet's case."""
+    """Convert a hot word to the alphabet's case. Raises UserError if the alphabet cannot spell it."""
     for written in (word, word.lower(), word.upper()):
         if not set(written) - {WORD_SEPARATOR, *alphabet}:
             return " ".join(written.split())
-    lacking = set(word) - {WORD_SEPARATOR, *alphabet, *map(str.swapcase, alphabet)}
+    missing = set(word) - {WORD_SEPARATOR, *alphabet, *map(str.swapcase, alphabet)}
     raise UserError(
-        f"the hot word '{word}' has {_format_characters(lacking)}, which the model cannot write",
+        f"the hot word '{word}' has {_format_characters(missing)}, which the model cannot write",
         where="hot_words",
         fix="spell it with the characters of the training text",
     )
 
 
 def _format_characters(characters: Collection[str]) -> str:
-    found = sorted(characters)
-    return " ".join(map(repr, found[:MAX_CHARACTERS_SHOWN])) + (" …" if len(found) > MAX_CHARACTERS_SHOWN else "")
+    ordered = sorted(characters)
+    return " ".join(map(repr, ordered[:MAX_CHARACTERS_SHOWN])) + (" …" if len(ordered) > MAX_CHARACTERS_SHOWN else "")

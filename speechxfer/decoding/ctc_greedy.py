@@ -1,4 +1,4 @@
-"""CTC emissions to symbols: the best path."""
+"""Greedy CTC decoding."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from speechxfer.shapes import Emissions
 
 
 def decode_greedy(emissions: Emissions, blank: int) -> list[list[int]]:
-    """Symbols of each utterance: the likeliest one of every frame, repeats merged, blanks dropped (Graves et al. 2006).
+    """Decode each utterance to token ids: the best path, with repeats merged and blanks dropped (Graves et al. 2006).
 
     emissions: log_probs (batch, frames, vocab) with true lengths.
     """
-    likeliest = emissions.log_probs.argmax(-1).cpu()
-    return [_collapse(row[:length], blank) for row, length in zip(likeliest, emissions.lengths.tolist(), strict=True)]
+    best = emissions.log_probs.argmax(-1).cpu()
+    return [_collapse(row[:length], blank) for row, length in zip(best, emissions.lengths.tolist(), strict=True)]
 
 
 def _collapse(path: Tensor, blank: int) -> list[int]:

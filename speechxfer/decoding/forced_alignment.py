@@ -1,4 +1,4 @@
-"""Where in the audio each word of a known text is spoken, and how surely: Viterbi alignment of CTC emissions."""
+"""Forced alignment of texts with CTC emissions (Viterbi): times and confidences of words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from speechxfer.shapes import Emissions
 
 @dataclass(frozen=True)
 class WordTiming:
-    """start, end: seconds. confidence: the geometric mean of its symbols' probabilities over their frames, 0 to 1."""
+    """An aligned word. start, end: seconds. confidence: geometric mean of its symbols' frame probabilities, 0 to 1."""
 
     text: str
     start: float
@@ -26,7 +26,7 @@ class WordTiming:
 
 @dataclass(frozen=True)
 class Alignment:
-    """One text laid over one utterance. log_prob: of the best labelling that says the text, natural logarithm."""
+    """Alignment of a text with an utterance. log_prob: of the best path that spells the text, natural logarithm."""
 
     words: list[WordTiming]
     log_prob: float
@@ -41,28 +41,28 @@ def align_words(
     frame_seconds: float,
     offset: float = 0.0,
 ) -> list[Alignment | None]:
-    """Each utterance's alignment with its text; None where the text has more symbols than fit into the frames.
+    """Align each utterance with its text; None if the text has more symbols than fit into the frames.
 
-    emissions: log_probs (batch, frames, vocab). targets: places of each text's symbols, words parted by the place whose
-    symbol is " ". symbols: the text of every place. frame_seconds: what a frame lasts. offset: added to every time, for
-    silence that was put before the audio. No targets are an alignment without words.
+    emissions: log_probs (batch, frames, vocab). targets: token ids of each text, words separated by the token whose
+    symbol is " "; no tokens give an alignment without words. symbols: text of every token. frame_seconds: frame shift.
+    offset: seconds added to every time, to account for silence before the audio.
     """
     return [
-        _align_utterance(rows, list(places), symbols, blank, frame_seconds, offset)
-        for rows, places in zip(emissions.split_rows(), targets, strict=True)
+        _align_utterance(rows, list(tokens), symbols, blank, frame_seconds, offset)
+        for rows, tokens in zip(emissions.split_rows(), targets, strict=True)
     ]
 
 
 def _align_utterance(
-    log_probs: Tensor, places: list[int], symbols: Sequence[str | None], blank: int, frame_seconds: float, offset: float
+    log_probs: Tensor, tokens: list[int], symbols: Sequence[str | None], blank: int, frame_seconds: float, offset: float
 ) -> Alignment | None:
-    """log_probs: (frames, vocab)."""
-    if not places:
+    """Align one utterance. log_probs: (frames, vocab)."""
+    if not tokens:
         return Alignment([], float(log_probs[:, blank].sum()))
-    repeats = sum(one == other for one, other in pairwise(places))
-    if len(log_probs) < len(places) + repeats:  # a repeated symbol needs a blank between
+    repeats = sum(one == other for one, other in pairwise(tokens))
+    if len(log_probs) < len(tokens) + repeats:  # a repeated symbol needs a blank in between
         return None
-    path, scores = forced_align(log_probs[None], torch.tensor([places], dtype=torch.int32), blank=blank)
+    path, scores = forced_align(log_probs[None], torch.tensor([tokens], dtype=torch.int32), blank=blank)
     words, word = [], []
     for span in [*merge_tokens(path[0], scores[0], blank=blank), None]:
         if span is not None and symbols[span.token] != " ":
@@ -70,13 +70,13 @@ def _align_utterance(
         elif word:
             text = "".join(symbols[each.token] or "" for each in word)
             frames = sum(each.end - each.start for each in word)
-            sure = sum(float(scores[0, each.start : each.end].sum()) for each in word) / frames
+            mean = sum(float(scores[0, each.start : each.end].sum()) for each in word) / frames
             start, end = word[0].start * frame_seconds, word[-1].end * frame_seconds
-            words.append(WordTiming(text, max(0.0, start + offset), max(0.0, end + offset), math.exp(sure)))
+            words.append(WordTiming(text, max(0.0, start + offset), max(0.0, end + offset), math.exp(mean)))
             word = []
     return Alignment(words, float(scores.sum()))
 
 
 def compute_best_path_log_probs(emissions: Emissions) -> list[float]:
-    """The log-probability of each utterance's likeliest labelling, whatever it says: no alignment's is higher."""
+    """Compute the log-probability of each utterance's best path over all texts, an upper bound of any alignment's."""
     return [float(row.max(-1).values.sum()) for row in emissions.split_rows()]

@@ -1,6 +1,6 @@
-"""Chooses among a decoder's hypotheses by more than the decoder: by the CTC head, and by what the others say.
+"""Rescoring of a decoder's n-best hypotheses with CTC scores, and minimum Bayes risk (MBR) decoding.
 
-Watanabe et al. 2017 (hybrid CTC/attention, here as rescoring); Goel and Byrne 2000 (the least expected word errors).
+Watanabe et al. 2017 (hybrid CTC/attention, here as rescoring); Goel and Byrne 2000 (minimum Bayes risk).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 
 @dataclass(frozen=True)
 class DecoderHypothesis:
-    """What a decoder may have heard. words: normalised. decoder, ctc: log-probabilities, natural, of the whole."""
+    """A hypothesis of a decoder. words: normalised. decoder, ctc: natural log-probabilities of the whole text."""
 
     text: str
     words: tuple[str, ...]
@@ -24,10 +24,11 @@ class DecoderHypothesis:
 
 @dataclass(frozen=True)
 class RescoringWeights:
-    """How hypotheses are weighed. ctc: the CTC head's share, the decoder's is the rest. word: added for every word.
+    """Weights of the scores. ctc: weight of the CTC score (the decoder's is 1 - ctc). word: bonus per word.
 
-    risk: 0 takes the likeliest hypothesis. Above, the one whose words differ least from what the hypotheses say
-    together, each weighed by its probability to the power of `risk`: the lower, the more the others count.
+    risk: 0 chooses the hypothesis with the highest score. A positive value is the scale of MBR decoding: it chooses the
+    hypothesis with the fewest expected word errors, where each hypothesis is weighted by its probability to the power
+    of `risk`.
     """
 
     ctc: float = 0.3
@@ -36,16 +37,16 @@ class RescoringWeights:
 
 
 def rescore_hypothesis(hypothesis: DecoderHypothesis, weights: RescoringWeights) -> float:
-    """The hypothesis's weighed log-probability."""
-    together = (1 - weights.ctc) * hypothesis.decoder + (weights.ctc * hypothesis.ctc if weights.ctc else 0.0)
-    return together + weights.word * len(hypothesis.words)
+    """Compute the weighted log-probability of a hypothesis."""
+    score = (1 - weights.ctc) * hypothesis.decoder + (weights.ctc * hypothesis.ctc if weights.ctc else 0.0)
+    return score + weights.word * len(hypothesis.words)
 
 
 def choose_hypothesis(hypotheses: Sequence[DecoderHypothesis], weights: RescoringWeights) -> DecoderHypothesis:
-    """The best of one utterance's hypotheses; of equals the one that the decoder put first."""
+    """Choose the best of an utterance's hypotheses; ties prefer the decoder's order."""
     scores = [rescore_hypothesis(hypothesis, weights) for hypothesis in hypotheses]
     best = max(scores)
-    if not weights.risk or math.isinf(best):  # where nothing fits into the frames, the decoder's first stands
+    if not weights.risk or math.isinf(best):  # if no hypothesis fits into the frames, the decoder's first one is kept
         return hypotheses[scores.index(best)]
     shares = [math.exp(weights.risk * (each - best)) for each in scores]
     expected = [
@@ -55,4 +56,4 @@ def choose_hypothesis(hypotheses: Sequence[DecoderHypothesis], weights: Rescorin
         )
         for one in hypotheses
     ]
-    return hypotheses[min(range(len(hypotheses)), key=lambda place: (expected[place], -scores[place]))]
+    return hypotheses[min(range(len(hypotheses)), key=lambda index: (expected[index], -scores[index]))]

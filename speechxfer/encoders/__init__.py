@@ -1,4 +1,4 @@
-"""Waveforms become frames here: one interface over transformers' encoder families, split at any layer."""
+"""Speech encoders: one interface over transformers' encoder families, which can be split at any layer."""
 
 from speechxfer.encoders.base import FEATURE_OUTPUT, SpeechEncoder
 from speechxfer.encoders.registry import wrap_encoder

@@ -1,7 +1,7 @@
-"""transformers' convolutional adapter (`add_adapter`), which shortens the frames above an encoder, for padded batches.
+"""transformers' convolutional adapter (`add_adapter`), which subsamples the frames of an encoder, for padded batches.
 
-Its convolutions read a frame beyond the end, which transformers leaves as it is; here it is zero, as at batch 1. Its
-layerdrop is never applied.
+Its convolutions read one frame beyond the end. transformers does not mask it; here it is zero, as for batch size 1.
+Layerdrop is never applied.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from speechxfer.encoders.base import make_additive_mask, mask_padding
 
 
 def count_adapted_frames(adapter: Any, frames: Any) -> Any:
-    """How many frames (an int, or a tensor of lengths) the adapter leaves of `encode_frames`."""
+    """Return the number of output frames for `frames` (an int, or a tensor of lengths)."""
     for layer in adapter.layers:
-        frames = _convolved_length(_convolution(layer), frames)
+        frames = _convolved_length(_get_convolution(layer), frames)
     return frames
 
 
 def apply_adapter(adapter: Any, states: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """(batch, frames, dim) and lengths to (batch, fewer frames, output dim) and theirs."""
+    """Apply the adapter to (batch, frames, dim) and lengths: (batch, fewer frames, output dim) and their lengths."""
     if adapter.proj is not None:
         states = adapter.proj_layer_norm(adapter.proj(states))
     for layer in adapter.layers:
-        shorter = _convolved_length(_convolution(layer), lengths)
+        shorter = _convolved_length(_get_convolution(layer), lengths)
         if hasattr(layer, "self_attn"):
             states = _apply_attention_layer(layer, states, lengths, shorter)
         else:
@@ -35,20 +35,20 @@ def apply_adapter(adapter: Any, states: Tensor, lengths: Tensor) -> tuple[Tensor
 
 
 def _apply_attention_layer(layer: Any, states: Tensor, lengths: Tensor, shorter: Tensor) -> Tensor:
-    """wav2vec2-bert's kind: two convolutions side by side, attention over the one and the other as its residual."""
+    """Apply a layer of wav2vec2-bert's adapter: two parallel convolutions, attention over one, the other a residual."""
 
-    def shortened(norm: nn.Module, convolution: nn.Module) -> Tensor:
-        kept = mask_padding(norm(states), lengths).transpose(1, 2)  # the norm's bias fills the padding
-        return layer.activation(convolution(kept)).transpose(1, 2)
+    def subsample(norm: nn.Module, convolution: nn.Module) -> Tensor:
+        masked = mask_padding(norm(states), lengths).transpose(1, 2)  # the norm's bias fills the padding
+        return layer.activation(convolution(masked)).transpose(1, 2)
 
-    residual = shortened(layer.residual_layer_norm, layer.residual_conv)
-    attending = shortened(layer.self_attn_layer_norm, layer.self_attn_conv)
-    mask = make_additive_mask(shorter, attending.shape[1], attending.dtype)
-    states = residual + layer.self_attn_dropout(layer.self_attn(attending, attention_mask=mask)[0])
+    residual = subsample(layer.residual_layer_norm, layer.residual_conv)
+    attended = subsample(layer.self_attn_layer_norm, layer.self_attn_conv)
+    mask = make_additive_mask(shorter, attended.shape[1], attended.dtype)
+    states = residual + layer.self_attn_dropout(layer.self_attn(attended, attention_mask=mask)[0])
     return states + layer.ffn(layer.ffn_layer_norm(states))
 
 
-def _convolution(layer: Any) -> nn.Conv1d:
+def _get_convolution(layer: Any) -> nn.Conv1d:
     return layer.residual_conv if hasattr(layer, "residual_conv") else layer.conv
 
 

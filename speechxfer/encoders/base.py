@@ -1,7 +1,7 @@
-"""What every encoder family offers: waveforms to frames, split at any layer, each utterance on its own.
+"""Base class of the encoder families: waveforms to frames, split at any layer, independent of the batch.
 
-A `SpeechEncoder` is a view on a transformers module: it holds no weights of its own, so what trains through it is
-what `save_pretrained` of the whole model writes.
+A `SpeechEncoder` is a view of a transformers module without weights of its own, so `save_pretrained` of the whole
+model saves what was trained through it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from torch import Tensor, nn
 
 from speechxfer.shapes import SAMPLE_RATE, Frames, Hidden, Inputs, length_mask
 
-FEATURE_OUTPUT = -1  # the split at the feature extractor's output; 0 is the input of the first transformer layer
+FEATURE_OUTPUT = -1  # split at the output of the feature extractor; 0 is the input of the first transformer layer
 
 
 class SpeechEncoder(ABC):
-    """One interface over the families. `frames = upper(lower(prepare(waveforms), layer))` for every layer.
+    """Interface of all families: `frames = forward_from(forward_to(prepare(waveforms), layer))` for every layer.
 
-    Splits: `FEATURE_OUTPUT` (-1) is the convolutional feature extractor's output, `k` in 0..depth the input of transformer
-    layer k; `depth` leaves only the final norm above. An utterance's frames do not depend on its batch (to 1e-4).
+    Splits: `FEATURE_OUTPUT` (-1) is the output of the convolutional feature extractor, `k` in 0..depth the input of
+    transformer layer k; above `depth` there is only the final norm. The frames of an utterance do not depend on the
+    other utterances of the batch (to 1e-4).
     """
 
     family: str  # transformers' `model_type`
 
     def __init__(self, module: nn.Module) -> None:
-        self.module: Any = module  # torch types a submodule as Tensor or Module; families know better
-        self.pad_silence = 0.0  # seconds put before and after every waveform: see `prepare`
+        self.module: Any = module  # torch types submodules as Tensor or Module
+        self.pad_silence = 0.0  # seconds of silence before and after every waveform: see `prepare`
 
-    # -- what a family states ----------------------------------------------------------------------------------
+    # -- implemented by each family ----------------------------------------------------------------------------
     @property
     @abstractmethod
     def dim(self) -> int:
@@ -41,47 +42,47 @@ class SpeechEncoder(ABC):
     @property
     @abstractmethod
     def layers(self) -> nn.ModuleList:
-        """The transformer layers, lowest first."""
+        """The transformer layers, from input to output."""
 
     @property
     @abstractmethod
     def feature_extractor(self) -> list[nn.Module]:
-        """The convolutional front end: frozen and in eval mode in every recipe."""
+        """The convolutional front end, which is frozen and in eval mode in every recipe."""
 
     @abstractmethod
     def get_embedding_modules(self) -> list[nn.Module]:
-        """What stands between the feature extractor and layer 0 and can train (projection, positions)."""
+        """Return the trainable modules between the feature extractor and layer 0 (projection, positions)."""
 
     @abstractmethod
     def get_output_modules(self) -> list[nn.Module]:
-        """What stands above the last layer (the final norm), if anything."""
+        """Return the modules above the last layer (the final norm), if any."""
 
     @abstractmethod
     def count_frames(self, samples: int) -> int:
-        """Number of frames that `samples` samples at 16 kHz become."""
+        """Return the number of frames for `samples` samples at 16 kHz."""
 
     @abstractmethod
     def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
-        """Each waveform preprocessed alone as its family does, then padded with zeros."""
+        """Preprocess each waveform alone, then pad with zeros."""
 
     @abstractmethod
     def forward_to(self, inputs: Inputs, layer: int) -> Hidden:
-        """From inputs to the input of transformer layer `layer` (or `FEATURE_OUTPUT`)."""
+        """Compute the input of transformer layer `layer` (or `FEATURE_OUTPUT`)."""
 
     @abstractmethod
     def forward_from(self, hidden: Hidden) -> Frames:
-        """From a split to frames."""
+        """Compute frames from the hidden states at a split."""
 
-    # -- what follows from it ----------------------------------------------------------------------------------
+    # -- common ------------------------------------------------------------------------------------------------
     def prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
-        """Waveforms, (time,) float32 at 16 kHz each, to the inputs of `lower`, every utterance on its own.
+        """Preprocess waveforms, (time,) float32 at 16 kHz each, independently of each other.
 
-        With `silence`, so many seconds of zeros stand before and after each, less where the encoder holds no more: an
-        encoder that was pretrained on whole recordings knows a word in silence better than a bare half second of it.
+        With `pad_silence`, that many seconds of zeros are added before and after each, or as many as the encoder can
+        take: encoders that were pretrained on whole recordings encode a single word better within silence.
         """
-        return self._prepare([self._in_silence(waveform) for waveform in waveforms])
+        return self._prepare([self._add_silence(waveform) for waveform in waveforms])
 
-    def _in_silence(self, waveform: np.ndarray) -> np.ndarray:
+    def _add_silence(self, waveform: np.ndarray) -> np.ndarray:
         samples = round(self.pad_silence * SAMPLE_RATE)
         if self.max_samples is not None:
             samples = min(samples, max(0, self.max_samples - len(waveform)) // 2)
@@ -89,21 +90,22 @@ class SpeechEncoder(ABC):
 
     @property
     def depth(self) -> int:
+        """Number of transformer layers."""
         return len(self.layers)
 
     @property
     def max_samples(self) -> int | None:
-        """Samples that one utterance may have; None where nothing but memory bounds it."""
+        """Maximum number of samples of an utterance; None if only memory limits it."""
         return None
 
     def compute_padded_seconds(self, seconds: float) -> float:
-        """What an utterance of `seconds` costs in a batch: its silence counts, and Whisper's padding to 30 s."""
+        """Return the duration that is encoded for an utterance of `seconds`, with silence and Whisper's padding."""
         padded = (self.max_samples or 0) / SAMPLE_RATE if getattr(self, "pad_to_30s", False) else 0.0
         return max(seconds + 2 * self.pad_silence, padded)
 
     @property
     def frame_seconds(self) -> float:
-        """From one frame to the next."""
+        """Frame shift in seconds."""
         return 10 / (self.count_frames(20 * SAMPLE_RATE) - self.count_frames(10 * SAMPLE_RATE))
 
     @property
@@ -114,9 +116,9 @@ class SpeechEncoder(ABC):
         return self.forward_from(self.forward_to(inputs, FEATURE_OUTPUT))
 
     def list_modules_below(self, split: int) -> Iterator[nn.Module]:
-        """The modules that a split leaves frozen: the feature extractor, and what lies under layer `split`.
+        """Yield the modules that are frozen below a split: the feature extractor, and everything below layer `split`.
 
-        With everything frozen (`split == depth`) the final norm is among them: only a head trains then.
+        At `split == depth` the final norm is included, as only a head is trained then.
         """
         yield from self.feature_extractor
         if split > FEATURE_OUTPUT:
@@ -127,7 +129,7 @@ class SpeechEncoder(ABC):
 
 
 def make_additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor | None:
-    """(batch,) lengths to a (batch, 1, 1, size) mask added to attention scores; None where nothing is padded."""
+    """Convert (batch,) lengths to a (batch, 1, 1, size) mask to add to attention scores; None without padding."""
     if bool((lengths == size).all()):
         return None
     mask = torch.zeros(len(lengths), 1, 1, size, dtype=dtype, device=lengths.device)
@@ -135,14 +137,14 @@ def make_additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor
 
 
 def mask_padding(states: Tensor, lengths: Tensor) -> Tensor:
-    """(batch, frames, dim) states with everything beyond each length set to zero."""
+    """Set (batch, frames, dim) states beyond each length to zero."""
     if bool((lengths == states.shape[1]).all()):
         return states
     return states * length_mask(lengths, states.shape[1])[:, :, None].to(states.dtype)
 
 
 def pad_together(features: Sequence[Tensor]) -> Inputs:
-    """Tensors (..., time) of one utterance each, stacked with zeros to the longest: (batch, ..., time)."""
+    """Stack tensors (..., time) of one utterance each, padded with zeros to the longest: (batch, ..., time)."""
     lengths = torch.tensor([feature.shape[-1] for feature in features])
     batch = features[0].new_zeros(len(features), *features[0].shape[:-1], int(lengths.max()))
     for row, feature in zip(batch, features, strict=True):

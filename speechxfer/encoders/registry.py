@@ -1,4 +1,4 @@
-"""Which class serves which of transformers' model types."""
+"""Registry of the encoder classes by transformers' model type."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from speechxfer.errors import UserError, suggest_nearest
 _WAV2VEC2_LIKE: dict[str, type[Wav2Vec2Like]] = {
     kind.family: kind for kind in (Wav2Vec2, Hubert, WavLM, Data2VecAudio, Conformer, Wav2Vec2Bert)
 }
-MODEL_TYPES = ("whisper", *_WAV2VEC2_LIKE)  # transformers' model types; XLS-R and MMS are wav2vec2 there
+MODEL_TYPES = ("whisper", *_WAV2VEC2_LIKE)  # XLS-R and MMS have the type wav2vec2
 
 
 def wrap_encoder(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = False) -> SpeechEncoder:
-    """The encoder inside a transformers speech model, behind our interface.
+    """Wrap the encoder of a transformers speech model as a `SpeechEncoder`.
 
-    model: any head's model or the bare one (`WhisperForConditionalGeneration`, `Wav2Vec2ForCTC`, `HubertModel`, ...).
+    model: with any head or none (`WhisperForConditionalGeneration`, `Wav2Vec2ForCTC`, `HubertModel`, ...).
     extractor: its feature extractor. pad_to_30s: Whisper only.
-    Raises UserError for a model type that has no family here, and for a checkpoint that its family cannot run
-    (a flash attention kernel, another sample rate than 16 kHz).
+    Raises: UserError for an unsupported model type, a flash attention kernel, or another sampling rate than 16 kHz.
     """
     kind = model.config.model_type
     base: Any = model.base_model

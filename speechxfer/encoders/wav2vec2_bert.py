@@ -17,8 +17,11 @@ _WINDOW, _HOP = 400, 160  # samples (25 ms, 10 ms): Kaldi's filter bank, fixed i
 
 
 class Wav2Vec2Bert(Wav2Vec2Like):
-    """Conformer layers over log-mel (batch, mels, time): no convolutional feature extractor, so `FEATURE_OUTPUT` is the
-    log-mel itself, two steps of 10 ms stacked to a frame. Its convolutions are causal, and transformers masks them."""
+    """Conformer layers on log-mel (batch, mels, time).
+
+    There is no convolutional feature extractor: `FEATURE_OUTPUT` is the log-mel, two steps of 10 ms stacked per frame.
+    The convolutions of its layers are causal, and transformers masks them.
+    """
 
     family = "wav2vec2-bert"
 
@@ -37,35 +40,37 @@ class Wav2Vec2Bert(Wav2Vec2Like):
         expand = self.module.intermediate_ffn
         return super().get_output_modules() if expand is None else [expand, *super().get_output_modules()]
 
-    def _frames_below(self, samples: int) -> int:
+    def _count_feature_frames(self, samples: int) -> int:
         return ((samples - _WINDOW) // _HOP + 1) // self.extractor.stride
 
     def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
-        """Log-mel normalised over the utterance's own steps; a last step that fills no frame is left out."""
+        """Compute log-mel normalised over the utterance's own steps; an incomplete last frame is dropped."""
         return pad_together([self._log_mel(waveform) for waveform in waveforms])
 
     def _log_mel(self, waveform: np.ndarray) -> Tensor:
-        """(time,) samples to (mels * stride, frames)."""
+        """Convert (time,) samples to (mels * stride, frames)."""
         signal = np.ascontiguousarray(waveform, dtype=np.float32)
         if len(signal) < self.min_samples:
             signal = np.pad(signal, (0, self.min_samples - len(signal)))
         features = self.extractor(signal, sampling_rate=SAMPLE_RATE, pad_to_multiple_of=None, return_tensors="np")
         return torch.from_numpy(np.ascontiguousarray(features.input_features[0].T, dtype=np.float32))
 
-    def _features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def _extract_features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         return inputs.features.transpose(1, 2), inputs.lengths
 
-    def _positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def _add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
         return self.module.encoder.dropout(states)
 
-    def _through(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
+    def _run_layers(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
         mask = make_additive_mask(lengths, states.shape[1], states.dtype)
         valid = None if mask is None else length_mask(lengths, states.shape[1])
-        places = make_relative_positions(self.module.encoder, states)
+        positions = make_relative_positions(self.module.encoder, states)
         for layer in layers:
-            states = layer(states, attention_mask=mask, relative_position_embeddings=places, conv_attention_mask=valid)
+            states = layer(
+                states, attention_mask=mask, relative_position_embeddings=positions, conv_attention_mask=valid
+            )
         return states
 
-    def _finish(self, states: Tensor) -> Tensor:
-        expand = self.module.intermediate_ffn  # some checkpoints have it, under their adapter
+    def _apply_final_norm(self, states: Tensor) -> Tensor:
+        expand = self.module.intermediate_ffn  # in some checkpoints with an adapter
         return states if expand is None else states + 0.5 * expand(states)

@@ -12,15 +12,15 @@ from speechxfer.shapes import length_mask
 
 
 class WavLM(Wav2Vec2Like):
-    """As wav2vec2, but for a relative position bias that layer 0 makes and every layer gates.
+    """wav2vec2 with a relative position bias that layer 0 computes and every layer gates.
 
-    Above a split the bias is made anew from layer 0's table, which costs little; carried along, it would cost a cache
-    (heads, frames, frames) numbers an utterance.
+    Above a split the bias is recomputed from layer 0's table, which is cheap; a cached one would take
+    (heads, frames, frames) numbers per utterance.
     """
 
     family = "wavlm"
 
-    def _through(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
+    def _run_layers(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
         if not len(layers):
             return states
         batch, frames, _ = states.shape
@@ -28,9 +28,9 @@ class WavLM(Wav2Vec2Like):
         bias = first.attention.compute_bias(frames, frames)  # (heads, frames, frames)
         bias = bias.expand(batch, -1, -1, -1).reshape(-1, frames, frames)
         padded = bool((lengths != frames).any())
-        mask = length_mask(lengths, frames) if padded else None  # its attention takes True for valid
+        mask = length_mask(lengths, frames) if padded else None  # in WavLM's attention, True is valid
         with warnings.catch_warnings():
-            # torch warns that a boolean mask and a bias of numbers differ in type; transformers' WavLM gives it both
+            # torch warns of the different types of the boolean mask and the float bias in transformers' WavLM
             warnings.filterwarnings("ignore", message="Support for mismatched", category=UserWarning)
             for layer in layers:
                 states = layer(states, attention_mask=mask, position_bias=bias)[0]

@@ -1,7 +1,7 @@
-"""Whisper's encoder without its 30 s padding (Radford et al. 2022, arXiv 2212.04356).
+"""Whisper's encoder without padding to 30 s (Radford et al. 2022, arXiv 2212.04356).
 
-An utterance's frames come from its own samples alone: its log-mel is computed before any padding, and in a batch the
-padding is set to zero again between the two convolutions and masked in attention. `pad_to_30s` keeps the original way.
+The frames of an utterance depend on its own samples only: log-mel is computed before padding, and in a batch the
+padding is set to zero between the two convolutions and masked in attention. `pad_to_30s` restores the original padding.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from speechxfer.encoders.base import FEATURE_OUTPUT, SpeechEncoder, make_additiv
 from speechxfer.errors import UserError
 from speechxfer.shapes import SAMPLE_RATE, Frames, Hidden, Inputs, length_mask
 
-MULTILINGUAL_VOCABULARY_SIZE = 51_865  # tokens, or more; the English-only ones have 51,864 (openai/whisper, model.py)
-MIN_SAMPLES = 1_600  # samples (0.1 s); shorter clips are filled with silence, as the STFT's reflected edge needs 200
+MULTILINGUAL_VOCABULARY_SIZE = 51_865  # tokens, at least; English-only models have 51,864 (openai/whisper, model.py)
+MIN_SAMPLES = 1_600  # 0.1 s; shorter clips are padded with silence, as the reflection padding of the STFT needs 200
 
 
 class WhisperEncoderWrapper(SpeechEncoder):
-    """Log-mel (batch, mels, time) at 100 steps a second to frames (batch, frames, dim) at 50 a second.
+    """Log-mel (batch, mels, time) at 100 Hz to frames (batch, frames, dim) at 50 Hz.
 
-    pad_to_30s: pad every waveform with silence to 30 s and attend to all of it, as its authors and transformers do.
+    pad_to_30s: pad every waveform with silence to 30 s and attend to all of it, as the original and transformers do.
     """
 
     family = "whisper"
@@ -51,14 +51,14 @@ class WhisperEncoderWrapper(SpeechEncoder):
         return [self.module.conv1, self.module.conv2]
 
     def get_embedding_modules(self) -> list[nn.Module]:
-        return []  # its positions are sinusoids, which never train
+        return []  # the positions are fixed sinusoids
 
     def get_output_modules(self) -> list[nn.Module]:
         return [self.module.layer_norm]
 
     @property
     def max_samples(self) -> int:
-        """Samples that the position table holds: 30 s."""
+        """Number of samples that the position table covers: 30 s."""
         return int(self.module.config.max_source_positions) * 2 * self.extractor.hop_length
 
     def count_frames(self, samples: int) -> int:
@@ -68,21 +68,21 @@ class WhisperEncoderWrapper(SpeechEncoder):
 
     @property
     def frame_seconds(self) -> float:
-        return 2 * self.extractor.hop_length / SAMPLE_RATE  # padded to 30 s too
+        return 2 * self.extractor.hop_length / SAMPLE_RATE  # also with padding to 30 s
 
     def _prepare(self, waveforms: Sequence[np.ndarray]) -> Inputs:
         return pad_together([self.compute_log_mel(waveform) for waveform in waveforms])
 
     def compute_log_mel(self, waveform: np.ndarray) -> Tensor:
-        """(time,) samples to (mels, steps), as transformers' extractor computes it, on this utterance alone.
+        """Compute log-mel (mels, steps) of (time,) samples like transformers' extractor, on this utterance alone.
 
-        Raises UserError for more than 30 s, which Whisper's positions cannot hold.
+        Raises: UserError for more than 30 s, the maximum of Whisper's positions.
         """
         samples = len(waveform)
         if samples > self.max_samples:
             raise UserError(
-                f"{samples / SAMPLE_RATE:.1f} s of audio in one utterance, and Whisper's encoder holds 30 s",
-                fix="cut it (start/end columns), or let `speechxfer transcribe` cut it at silences",
+                f"{samples / SAMPLE_RATE:.1f} s of audio in one utterance; Whisper's encoder takes at most 30 s",
+                fix="cut it (columns 'start' and 'end'), or use `speechxfer transcribe`, which cuts it at pauses",
             )
         signal = torch.as_tensor(np.ascontiguousarray(waveform), dtype=torch.float32)
         wanted = self.max_samples if self.pad_to_30s else MIN_SAMPLES
@@ -98,19 +98,19 @@ class WhisperEncoderWrapper(SpeechEncoder):
         lengths = inputs.lengths
         states = F.gelu(self.module.conv1(inputs.features))  # (batch, dim, steps)
         if bool((lengths != states.shape[-1]).any()):
-            # the second convolution must meet zeros beyond the end, as it does for the utterance alone
+            # the second convolution must read zeros beyond the end, as for a single utterance
             states = states * length_mask(lengths, states.shape[-1])[:, None, :].to(states.dtype)
         states = F.gelu(self.module.conv2(states)).transpose(1, 2)  # (batch, frames, dim)
         lengths = (lengths + 1) // 2
         hidden = Hidden(mask_padding(states, lengths), lengths, FEATURE_OUTPUT)
-        return hidden if layer == FEATURE_OUTPUT else self._run(hidden, layer)
+        return hidden if layer == FEATURE_OUTPUT else self._run_to(hidden, layer)
 
     def forward_from(self, hidden: Hidden) -> Frames:
-        hidden = self._run(hidden, self.depth)
+        hidden = self._run_to(hidden, self.depth)
         return Frames(mask_padding(self.module.layer_norm(hidden.states), hidden.lengths), hidden.lengths)
 
-    def _run(self, hidden: Hidden, until: int) -> Hidden:
-        """Through the positions (from FEATURES) and the layers up to the input of layer `until`."""
+    def _run_to(self, hidden: Hidden, until: int) -> Hidden:
+        """Compute the input of layer `until`: add positions (from `FEATURE_OUTPUT`) and apply the layers below it."""
         states, start = hidden.states, hidden.layer
         if start == FEATURE_OUTPUT:
             states = states + self.module.embed_positions.weight[: states.shape[1]]

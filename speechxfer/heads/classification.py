@@ -1,4 +1,4 @@
-"""Frames of an utterance become one vector, and that becomes class scores."""
+"""Utterance classification: pooling of frames, and class scores."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from speechxfer.shapes import Frames, length_mask
 
 
 def pool_mean(frames: Frames, states: Tensor) -> Tensor:
-    """(batch, frames, dim) to (batch, dim): the mean over each utterance's own frames."""
+    """Average (batch, frames, dim) over each utterance's valid frames: (batch, dim)."""
     mask = length_mask(frames.lengths, states.shape[1])[:, :, None].to(states.dtype)
     return (states * mask).sum(1) / mask.sum(1)
 
 
 class AttentiveStatistics(nn.Module):
-    """Mean and standard deviation over the frames, weighted by attention (Okabe et al. 2018).
+    """Attentive statistics pooling (Okabe et al. 2018): attention-weighted mean and standard deviation.
 
     (batch, frames, dim) to (batch, 2 * dim).
     """
@@ -47,7 +47,7 @@ class AttentiveStatistics(nn.Module):
 
 
 class AttentiveConfig(PretrainedConfig):
-    """`encoder`: the encoder's own configuration as a mapping. `num_labels`, `id2label` as in transformers."""
+    """encoder: the encoder's configuration as a mapping. `num_labels` and `id2label` as in transformers."""
 
     model_type = "speechxfer-attentive-classifier"
 
@@ -57,10 +57,10 @@ class AttentiveConfig(PretrainedConfig):
 
 
 class AttentiveClassifier(PreTrainedModel):
-    """An encoder, attentive statistics pooling, one linear layer; of ours, as transformers pools by the mean only.
+    """An encoder, attentive statistics pooling and a linear layer (transformers has mean pooling only).
 
-    `forward` takes what transformers' own encoder takes (Whisper: 30 s of log-mel); through speechxfer the encoder
-    runs on the utterance's own length.
+    `forward` takes the inputs of transformers' encoder (Whisper: 30 s of log-mel); speechxfer runs the encoder on the
+    utterance's own length.
     """
 
     config_class = AttentiveConfig
@@ -79,7 +79,7 @@ class AttentiveClassifier(PreTrainedModel):
         self.post_init()
 
     def compute_scores(self, frames: Frames) -> Tensor:
-        """Frames to class scores (batch, classes), not normalised."""
+        """Compute logits (batch, classes)."""
         return self.classifier(self.dropout(self.pool(frames)))
 
     def forward(
@@ -89,13 +89,13 @@ class AttentiveClassifier(PreTrainedModel):
         attention_mask: Tensor | None = None,
         **_: Any,
     ) -> SequenceClassifierOutput:
-        """input_values (batch, time) or input_features, as the encoder's own extractor makes them. Returns logits."""
-        given = input_features if input_values is None else input_values
+        """Compute logits from input_values (batch, time) or input_features, as the encoder's extractor returns them."""
+        inputs = input_features if input_values is None else input_values
         if isinstance(self.encoder, WhisperEncoder):
-            attention_mask = None  # its padding is attended to, as its authors do
-            states = self.encoder(given).last_hidden_state
+            attention_mask = None  # Whisper attends to its padding
+            states = self.encoder(inputs).last_hidden_state
         else:
-            states = self.encoder(given, attention_mask=attention_mask).last_hidden_state
+            states = self.encoder(inputs, attention_mask=attention_mask).last_hidden_state
         lengths = torch.full((len(states),), states.shape[1], device=states.device)
         if attention_mask is not None:
             lengths = self.encoder._get_feature_vector_attention_mask(states.shape[1], attention_mask).sum(-1)

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification (Graves et al. 2006): emissions and targets to a loss."""
+"""Connectionist temporal classification (Graves et al. 2006): loss and log-probabilities."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from speechxfer.shapes import IGNORE_INDEX, Emissions
 
 
 def compute_ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
-    """Negative log-likelihood summed over the batch's utterances, over their true lengths, in float32.
+    """Compute the negative log-likelihood in float32, summed over the batch, over the true lengths.
 
-    labels: (batch, targets) int64, -100 where padded. An utterance that is too short for its text adds nothing
-    (`zero_infinity`), rather than make the batch's loss infinite. On Apple's MPS, which has no CTC, it runs on the CPU.
+    An utterance that is too short for its text contributes zero (`zero_infinity`). On MPS, which has no CTC loss, it is
+    computed on the CPU.
+
+    labels: (batch, targets) int64, padded with -100.
     """
     return _negative_log_likelihoods(emissions, labels, blank).sum().to(emissions.log_probs.device)
 
 
 @torch.no_grad()
 def compute_ctc_log_probs(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
-    """(batch,) log-probability of each row of labels over all its alignments; -inf for one that the frames cannot hold.
+    """Compute the (batch,) log-probability of each label sequence over all alignments; -inf if the frames are too few.
 
-    labels: (batch, targets) int64, -100 where padded.
+    labels: (batch, targets) int64, padded with -100.
     """
     return -_negative_log_likelihoods(emissions, labels, blank, zero_infinity=False)
 

@@ -1,7 +1,7 @@
-"""Whisper with its own decoder, and a CTC head on the same encoder (Watanabe et al. 2017, hybrid CTC/attention).
+"""Whisper with an additional CTC head on its encoder (Watanabe et al. 2017, hybrid CTC/attention).
 
-The CTC head makes the encoder's frames follow the audio in time, and scores what the decoder says: a hypothesis that
-goes on after the speech has ended cannot be spelt within the frames.
+The CTC head aligns the encoder's frames with the audio, and rescores the decoder's hypotheses: a hypothesis that
+continues after the end of speech has a low CTC probability.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from speechxfer.shapes import Emissions, Frames
 
 
 class CtcHead(nn.Module):
-    """Frames (batch, frames, dim) to emissions (batch, frames, symbols): dropout, LSTMs, a linear layer.
+    """Frames (batch, frames, dim) to emissions (batch, frames, symbols): dropout, LSTM layers, a linear layer.
 
-    recurrent: the number of bidirectional LSTM layers, 0 for none. Whisper's frames serve its decoder and part letters
-    badly; context over time helps more than width.
+    recurrent: number of bidirectional LSTM layers. Whisper's frames were trained for its decoder and separate letters
+    poorly; temporal context helps more than width.
     """
 
     def __init__(self, dim: int, symbols: int, *, recurrent: int = 0, dropout: float = 0.0) -> None:
@@ -27,7 +27,7 @@ class CtcHead(nn.Module):
         self.output = nn.Linear(dim, symbols)
 
     def forward(self, frames: Frames) -> Emissions:
-        """Log-probabilities, each utterance's from its own frames alone."""
+        """Compute log-probabilities, independent of padding."""
         states = self.dropout(frames.states)
         if self.recurrent is not None:
             states = self.dropout(self.recurrent(states, frames.lengths))
@@ -35,7 +35,7 @@ class CtcHead(nn.Module):
 
 
 class WhisperWithCtc(nn.Module):
-    """The two as one network: all that trains and that a checkpoint holds. `JointRecogniser` calls its parts."""
+    """Both as one module, for training and checkpoints. `JointRecogniser` calls its submodules."""
 
     def __init__(self, whisper: WhisperForConditionalGeneration, ctc: CtcHead) -> None:
         super().__init__()

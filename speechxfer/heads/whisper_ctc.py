@@ -1,4 +1,4 @@
-"""Whisper's encoder with a CTC head: an architecture that transformers lacks, registered with its Auto classes."""
+"""Whisper's encoder with a CTC head, registered with transformers' Auto classes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from speechxfer.heads.bilstm import BiLSTM
 
 
 class WhisperCTCConfig(WhisperConfig):
-    """Whisper's configuration and `symbols`, the size of the CTC vocabulary; `final_dropout` stands before the head,
-    and so do `lstm_layers` bidirectional LSTM layers."""
+    """Whisper's configuration and that of the CTC head.
+
+    symbols: size of the CTC vocabulary. final_dropout: before the head. recurrent: number of bidirectional LSTM layers.
+    """
 
     model_type = "speechxfer-whisper-ctc"
 
@@ -25,10 +27,10 @@ class WhisperCTCConfig(WhisperConfig):
 
 
 class WhisperForCTC(PreTrainedModel):
-    """Encoder, dropout, LSTM layers if any, one linear layer.
+    """Encoder, dropout, optional LSTM layers, a linear layer.
 
-    `forward` takes 30 s of log-mel, as transformers' encoder does; through speechxfer the encoder runs on the
-    utterance's own length.
+    `forward` takes 30 s of log-mel, like transformers' encoder; speechxfer runs the encoder on the utterance's own
+    length.
     """
 
     config_class = WhisperCTCConfig
@@ -47,12 +49,12 @@ class WhisperForCTC(PreTrainedModel):
         self.post_init()
 
     def forward(self, input_features: Tensor, **_: Any) -> CausalLMOutput:
-        """input_features: (batch, mels, 3000). Returns logits (batch, 1500, symbols)."""
+        """Compute logits (batch, 1500, symbols) from input_features (batch, mels, 3000)."""
         states = self.encoder(input_features).last_hidden_state
         return CausalLMOutput(logits=self.compute_logits(states, torch.full(states.shape[:1], states.shape[1])))
 
     def compute_logits(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, frames, dim) of the encoder and their lengths to (batch, frames, symbols)."""
+        """Compute logits (batch, frames, symbols) from encoder states (batch, frames, dim) and their lengths."""
         states = self.dropout(states)
         if self.context is not None:
             states = self.dropout(self.context(states, lengths))

@@ -1,4 +1,4 @@
-"""Whisper's own decoder as a head: frames and target tokens to a loss, each utterance attending to its own frames."""
+"""Whisper's decoder as a head: teacher-forced loss and log-probabilities, with masked cross-attention."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from speechxfer.shapes import IGNORE_INDEX, Frames
 
 @contextmanager
 def mask_cross_attention(frames: Frames, decoder: Any) -> Iterator[None]:
-    """While open, the decoder's cross-attention sees each utterance's own frames only.
+    """Context manager that masks padded frames in the decoder's cross-attention.
 
-    transformers gives every decoder layer `encoder_attention_mask=None`, so padded frames would be attended to; the
-    mask is put in on the way to each layer, repeated where beam search repeats the batch.
+    transformers passes `encoder_attention_mask=None` to every decoder layer, so padding would be attended to. Hooks add
+    the mask to each call of a layer, repeated for the beams of a beam search.
     """
     mask = make_additive_mask(frames.lengths, frames.states.shape[1], frames.states.dtype)
     if mask is None:
         yield
         return
 
-    def put_in(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def add_mask(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         rows = args[0].shape[0]
-        fitted = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
-        return args, {**kwargs, "encoder_attention_mask": fitted}
+        repeated = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
+        return args, {**kwargs, "encoder_attention_mask": repeated}
 
-    handles = [layer.register_forward_pre_hook(put_in, with_kwargs=True) for layer in decoder.layers]
+    handles = [layer.register_forward_pre_hook(add_mask, with_kwargs=True) for layer in decoder.layers]
     try:
         yield
     finally:
@@ -43,10 +43,10 @@ def mask_cross_attention(frames: Frames, decoder: Any) -> Iterator[None]:
 def compute_decoder_loss(
     network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
 ) -> Tensor:
-    """Cross-entropy summed over the target tokens, teacher-forced after the prompt.
+    """Compute the cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
-    frames: (batch, frames, dim). labels: (batch, targets) int64, -100 where padded; the last target is the end token.
-    prompt: start, language, task and no-timestamps tokens, which the decoder is given and not taught.
+    frames: (batch, frames, dim). labels: (batch, targets) int64, padded with -100; the last target is the end token.
+    prompt: start, language, task and no-timestamps tokens, which are not targets.
     """
     logits = _target_logits(network, frames, labels, prompt)
     return F.cross_entropy(logits, labels[labels != IGNORE_INDEX], reduction="sum")
@@ -56,24 +56,24 @@ def compute_decoder_loss(
 def compute_decoder_log_probs(
     network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
 ) -> Tensor:
-    """(batch,) log-probability of each row of labels, which are as `compute_decoder_loss` takes them."""
-    kept = labels != IGNORE_INDEX
+    """Compute the (batch,) log-probability of each row of labels (see `compute_decoder_loss`)."""
+    valid = labels != IGNORE_INDEX
     log_probs = _target_logits(network, frames, labels, prompt).log_softmax(-1)
-    found = torch.zeros(labels.shape, device=labels.device)
-    found[kept] = log_probs.gather(1, labels[kept][:, None])[:, 0]
-    return found.sum(1)
+    token_log_probs = torch.zeros(labels.shape, device=labels.device)
+    token_log_probs[valid] = log_probs.gather(1, labels[valid][:, None])[:, 0]
+    return token_log_probs.sum(1)
 
 
 def _target_logits(
     network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
 ) -> Tensor:
-    """(targets, tokens) logits of the places that are taught, all utterances' one after another."""
+    """Compute logits (targets, tokens) at the target positions, of all utterances one after another."""
     batch = labels.shape[0]
     start = torch.tensor(prompt, device=labels.device).expand(batch, -1)
-    given = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)  # padded places hold token 0, which nothing sees
+    tokens = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)  # padding is token 0, which no target attends to
     with mask_cross_attention(frames, network.model.decoder):
         states = network.model.decoder(
-            input_ids=given, encoder_hidden_states=frames.states, use_cache=False
+            input_ids=tokens, encoder_hidden_states=frames.states, use_cache=False
         ).last_hidden_state
-    taught = states[:, len(prompt) - 1 :]  # (batch, targets, dim): each state says the token after it
-    return network.proj_out(taught[labels != IGNORE_INDEX]).float()  # only these go through the large output layer
+    predicting = states[:, len(prompt) - 1 :]  # (batch, targets, dim): each state predicts the next token
+    return network.proj_out(predicting[labels != IGNORE_INDEX]).float()  # the output layer is large: targets only

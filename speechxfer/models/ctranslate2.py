@@ -211,8 +211,8 @@ class CTranslate2FrontEnd(WhisperEncoderWrapper):
     def compute_padded_seconds(self, seconds: float) -> float:
         return self.round_up_samples(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
 
-    def _in_silence(self, waveform: np.ndarray) -> np.ndarray:
-        padded = super()._in_silence(waveform)
+    def _add_silence(self, waveform: np.ndarray) -> np.ndarray:
+        padded = super()._add_silence(waveform)
         return np.pad(padded, (0, self.round_up_samples(len(waveform)) - len(padded)))
 
     def forward_to(self, inputs: Inputs, layer: int) -> Hidden:

@@ -94,7 +94,7 @@ class JointRecogniser(WhisperRecogniser):
     def list_hypotheses(self, frames: Frames) -> list[list[DecoderHypothesis]]:
         """List `settings.beam_size` hypotheses per utterance, best first, with decoder and CTC scores."""
         beams = self.settings.beam_size
-        n_best = decode_n_best(self.whisper, frames, self.prompt, beams=beams, **self.generation_options)
+        n_best = decode_n_best(self.whisper, frames, self.prompt, self.generation_options)
         tokens = [hypothesis for hypotheses in n_best for hypothesis in hypotheses]
         repeated = Frames(frames.states.repeat_interleave(beams, 0), frames.lengths.repeat_interleave(beams))
         labels = pad_targets(tokens).to(self.device)

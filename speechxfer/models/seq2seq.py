@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
 
-from speechxfer.decoding.whisper import decode_whisper
+from speechxfer.decoding.whisper import GenerationOptions, decode_whisper
 from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY_SIZE, WhisperEncoderWrapper
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import compute_decoder_loss
@@ -96,14 +96,17 @@ class WhisperRecogniser(SpeechModel):
         return compute_decoder_loss(self.whisper, frames, labels, self.prompt)
 
     @property
-    def generation_options(self) -> dict[str, Any]:
-        """By which hypotheses are searched: `decoding.whisper.decode`'s words for them are the settings' own."""
-        return self.settings.model_dump(include={"length_penalty", "tokens_per_word", "no_loops"})
+    def generation_options(self) -> GenerationOptions:
+        """The decoder's search options, from the settings."""
+        return GenerationOptions(
+            beam_size=self.settings.beam_size,
+            length_penalty=self.settings.length_penalty,
+            tokens_per_word=self.settings.tokens_per_word,
+            block_loops=self.settings.no_loops,
+        )
 
     def decode_frames(self, frames: Frames) -> list[str]:
-        rows = decode_whisper(
-            self.whisper, frames, self.prompt, beams=self.settings.beam_size, **self.generation_options
-        )
+        rows = decode_whisper(self.whisper, frames, self.prompt, self.generation_options)
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

@@ -107,8 +107,9 @@ def _score_decoder_batch(model: WhisperRecogniser, rows: Sequence[dict]) -> list
     normalised = [model.encode_text(normalise(text)) for text in texts]
 
     def compute(frames: Frames) -> tuple[list[list[int]], list[list[float]], list[list[WordTiming]]]:
-        options = model.generation_options | {"no_loops": True}  # a zero-shot model's hypotheses may loop and be long
-        own = [tokens for (tokens,) in decode_n_best(model.whisper, frames, model.prompt, beams=1, **options)]
+        # a zero-shot model's hypotheses may loop and be long
+        options = replace(model.generation_options, beam_size=1, block_loops=True)
+        own = [tokens for (tokens,) in decode_n_best(model.whisper, frames, model.prompt, options)]
         candidates = [own, *([tokens[: model.max_text_tokens] for tokens in way] for way in (as_written, normalised))]
         log_probs = [_compute_log_probs(model, frames, tokens) for tokens in candidates]
         words: list[list[WordTiming]] = [[] for _ in texts]

@@ -200,7 +200,7 @@ def test_files_that_are_no_language_model(tmp_path, lm):
     (tmp_path / "bad.arpa").write_text("\n".join([*lines[:3], "ngram 3=9999", *lines[4:]]))
     with pytest.raises(
         UserError,
-        match=r"(?s)bad.arpa: the language model cannot be read to its end: Could not parse .*fix: it is cut short",
+        match=r"(?s)bad.arpa: the language model cannot be read to its end: Could not parse .*fix: it is truncated",
     ):
         beam_search(
             emissions(3), LETTERS, read_lm(tmp_path / "bad.arpa"), BeamSearchOptions(beam_size=5, lm_weight=1.0)
@@ -217,8 +217,8 @@ def test_without_its_package_the_extra_is_named(monkeypatch):
 def test_kenlm_s_bar_is_not_drawn(lm, tmp_path):
     script = tmp_path / "load.py"
     script.write_text(
-        "import sys\nfrom speechxfer.decoding.ctc_beam import BeamSearch, Search, read_lm\n"
-        f"BeamSearch({LETTERS!r}, read_lm({str(lm.path)!r}), Search(beams=5, lm_weight=1.0))\n"
+        "import sys\nfrom speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, read_lm\n"
+        f"BeamSearch({LETTERS!r}, read_lm({str(lm.path)!r}), BeamSearchOptions(beam_size=5, lm_weight=1.0))\n"
         "print('still heard', file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)

@@ -15,6 +15,7 @@ from speechxfer.decoding.whisper import (
     MAX_REPEATS,
     MAX_SINGLE_TOKEN_REPEATS,
     MIN_NO_REPEAT_NGRAM,
+    GenerationOptions,
     _LoopBlocker,
     compute_max_token_rate,
     compute_no_repeat_ngram_size,
@@ -64,7 +65,8 @@ def say(
     """Token ids of each, up to its end token."""
     with torch.no_grad(), model.use_padding(padded):
         frames = model.encoder(model.encoder.prepare(waveforms))
-        rows = decode_whisper(model.network, frames, model.prompt, beams=beams, length_penalty=length_penalty)
+        options = GenerationOptions(beam_size=beams, length_penalty=length_penalty)
+        rows = decode_whisper(model.network, frames, model.prompt, options)
     return [ended(model, row) for row in rows]
 
 
@@ -104,7 +106,7 @@ def test_hypotheses_are_ordered_by_log_probability_over_length_to_the_penalty(ta
     with torch.no_grad():
         frames = taught.encoder(taught.encoder.prepare(waveforms))
     found = {
-        power: decode_n_best(taught.network, frames, taught.prompt, beams=4, length_penalty=power)
+        power: decode_n_best(taught.network, frames, taught.prompt, GenerationOptions(4, length_penalty=power))
         for power in (0.0, 1.0)
     }
     for power, utterances in found.items():
@@ -172,8 +174,8 @@ def test_another_language_is_another_answer(make_whisper, waveforms):
 @pytest.mark.parametrize(
     ("multilingual", "language", "words"),
     [
-        (True, None, "must be told the language"),
-        (True, "xx", "'xx' is not a language that Whisper knows"),
+        (True, None, "needs a language"),
+        (True, "xx", "does not know the language 'xx'"),
         (False, "de", "knows English only"),
     ],
 )
@@ -204,12 +206,12 @@ def longest_run(row: list[int]) -> dict[int, int]:
 
 @pytest.mark.parametrize("beams", BEAMS)
 def test_no_loop_is_said(tiny_whisper, waveforms, beams):
-    """An untaught model babbles; with `no_loops` nothing is said three times running, a single token five times."""
+    """An untrained model babbles; with `block_loops` nothing is said three times running, a single token five times."""
     untaught = load(tiny_whisper, device="cpu")
     with torch.no_grad():
         frames = untaught.encoder(untaught.encoder.prepare(waveforms))
-    free = decode_whisper(untaught.network, frames, untaught.prompt, beams=beams)
-    held = decode_whisper(untaught.network, frames, untaught.prompt, beams=beams, no_loops=True)
+    free = decode_whisper(untaught.network, frames, untaught.prompt, GenerationOptions(beams))
+    held = decode_whisper(untaught.network, frames, untaught.prompt, GenerationOptions(beams, block_loops=True))
     assert max(max(longest_run(ended(untaught, row)).values()) for row in free) > 5
     for row in held:
         runs = longest_run(ended(untaught, row))
@@ -243,8 +245,9 @@ def test_what_may_not_be_said_next(said, forbidden):
 def test_n_best_begins_with_what_decode_says(taught, waveforms):
     with torch.no_grad():
         frames = taught.encoder(taught.encoder.prepare(waveforms))
-    best = decode_whisper(taught.network, frames, taught.prompt, beams=4)
-    for row, hypotheses in zip(best, decode_n_best(taught.network, frames, taught.prompt, beams=4), strict=True):
+    options = GenerationOptions(beam_size=4)
+    best = decode_whisper(taught.network, frames, taught.prompt, options)
+    for row, hypotheses in zip(best, decode_n_best(taught.network, frames, taught.prompt, options), strict=True):
         assert len(hypotheses) == 4 and len({*map(tuple, hypotheses)}) == 4
         assert hypotheses[0][:-1] == ended(taught, row)
 
@@ -268,10 +271,8 @@ def test_an_utterance_s_limit_follows_its_script(tiny_whisper, waveforms, beams)
     model = load(tiny_whisper, device="cpu")
     with torch.no_grad():
         frames = model.encoder(model.encoder.prepare(waveforms[-1:]))
-        sizes = [
-            len(ended(model, decode_whisper(model.network, frames, model.prompt, beams=beams, tokens_per_word=each)[0]))
-            for each in (1.5, 4.0)
-        ]
+        options = [GenerationOptions(beams, tokens_per_word=each) for each in (1.5, 4.0)]
+        sizes = [len(ended(model, decode_whisper(model.network, frames, model.prompt, one)[0])) for one in options]
     assert sizes[0] < sizes[1] <= 24 + 20 * 1.9
 
 

@@ -190,7 +190,7 @@ def test_weights_in_parts_are_put_together(package, tmp_path, monkeypatch):
     assert (found / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
 
     (home / "small_part_2" / "data" / "model.bin.part2").write_bytes(content[half:-1])
-    with pytest.raises(UserError, match="not the known ones") as caught:
+    with pytest.raises(UserError, match="not the expected ones") as caught:
         resolve_transformers_dir("small-parts")
     assert "small-part-1 small-part-2" in str(caught.value)
 
@@ -211,7 +211,7 @@ def test_installed_weights_are_converted_once(package, monkeypatch, tmp_path):
 
 def test_damaged_installed_weights_are_refused(package):
     name = package(known=False)
-    with pytest.raises(UserError, match=r"not the known ones \(SHA-256[\s\S]*--force-reinstall small-models"):
+    with pytest.raises(UserError, match=r"not the expected ones \(SHA-256[\s\S]*--force-reinstall small-models"):
         resolve_transformers_dir(name)
 
 
@@ -231,7 +231,7 @@ def test_a_conversion_that_fails_leaves_no_model_behind(ctranslate2_folder, tmp_
     folder = ctranslate2_folder()
     whole = (folder / "model.bin").read_bytes()
     (folder / "model.bin").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="not a whole CTranslate2 model"):
+    with pytest.raises(UserError, match="not a complete CTranslate2 model"):
         resolve_transformers_dir(folder)
     assert not list((tmp_path / "cache").rglob("model.safetensors"))
 
@@ -270,7 +270,7 @@ def test_a_conversion_that_cannot_be_saved_leaves_nothing(ctranslate2_folder, tm
         raise error
 
     monkeypatch.setattr(WhisperForConditionalGeneration, "save_pretrained", fail)
-    with pytest.raises(UserError, match=r"cannot be kept there \(.*[Nn]o space") as caught:
+    with pytest.raises(UserError, match=r"cannot be written \(.*[Nn]o space") as caught:
         resolve_transformers_dir(ctranslate2_folder())
     assert "SPEECHXFER_CACHE" in (caught.value.fix or "")
     assert caught.value.where == str(tmp_path / "cache" / "models")
@@ -316,7 +316,9 @@ def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
         raise LocalEntryNotFoundError("cannot reach the hub\nand a second line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    with pytest.raises(UserError, match=r"hub:owner/name: the hub gave no model \(.*cannot reach the hub\)"):
+    with pytest.raises(
+        UserError, match=r"hub:owner/name: cannot be downloaded from the hub \(.*cannot reach the hub\)"
+    ):
         resolve_transformers_dir("hub:owner/name")
 
 

@@ -116,12 +116,12 @@ def test_a_file_cut_anywhere_is_one_message(tmp_path, ctranslate2_folder, share)
         (ctranslate2_folder("float16") / "model.bin").rename(whole)
     binary = whole.read_bytes()
     (folder / "model.bin").write_bytes(binary[: int(share * (len(binary) - 2))])
-    with pytest.raises(UserError, match=r"model\.bin: (not a whole CTranslate2 model|weights are missing)"):
+    with pytest.raises(UserError, match=r"model\.bin: (not a complete CTranslate2 model|weights are missing)"):
         convert_folder(folder)
 
 
 def test_another_version_is_named(ctranslate2_folder):
-    with pytest.raises(UserError, match="CTranslate2 binary version 5; 6 is known"):
+    with pytest.raises(UserError, match="CTranslate2 binary version 5; 6 is supported"):
         convert_folder(ctranslate2_folder(version=5))
 
 
@@ -152,7 +152,7 @@ def test_an_unknown_type_of_number_is_named(ctranslate2_folder):
 )
 def test_a_file_without_one_of_its_variables_is_one_message(ctranslate2_folder, left_out):
     folder = ctranslate2_folder(leave_out=left_out)
-    with pytest.raises(UserError, match=r"model\.bin: (weights are missing|not a whole CTranslate2)") as caught:
+    with pytest.raises(UserError, match=r"model\.bin: (weights are missing|not a complete CTranslate2)") as caught:
         convert_folder(folder)
     assert "copy or download it again" in str(caught.value)
 
@@ -202,7 +202,7 @@ def test_damaged_files_beside_the_weights_are_one_message(ctranslate2_folder, na
 def test_a_folder_without_its_tokenizer_is_refused(ctranslate2_folder):
     folder = ctranslate2_folder()
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(UserError, match=r"needs its tokenizer\.json beside model\.bin"):
+    with pytest.raises(UserError, match=r"needs its tokenizer\.json next to model\.bin"):
         convert_folder(folder)
 
 

@@ -105,7 +105,7 @@ def test_a_damaged_or_half_written_shard_is_encoded_again(store: Any) -> None:
     one.flush()
     one.add(["b"], states(3))
     one.flush()
-    first = one._where["a"]
+    first = one._shard_of["a"]
     content = bytearray(first.read_bytes())
     content[-1] ^= 1  # one bit of one number
     first.write_bytes(content)
@@ -233,12 +233,12 @@ def test_the_least_recently_used_stores_make_room(store: Any, tmp_path: Path) ->
 def test_what_a_run_does_not_need_of_its_own_store_makes_room(store: Any) -> None:
     """Another seed's copies lie in the same store."""
     one = store(1, max_bytes=3.5 * 1_000 * 4 * 4)
-    one.needed = {"a", "d"}
+    one.protected_keys = {"a", "d"}
     for place, key in enumerate("abcd"):
         one.add([key], states(1_000, seed=place))
         one.flush()
         if key != "d":
-            os.utime(one._where[key], (100 + place, 100 + place))
+            os.utime(one._shard_of[key], (100 + place, 100 + place))
     assert one.find_missing("abcd") == ["b"]  # the oldest but for what is needed
     assert store().missing("abcd") == ["b"]
     assert one.get(["a", "d"]).states[1].equal(states(1_000, seed=3).states[0])
@@ -261,7 +261,7 @@ def test_a_full_disk_is_one_message(store: Any, monkeypatch: pytest.MonkeyPatch,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(frame_store.Path, "write_bytes", full)
-    with pytest.raises(UserError, match=r"cannot be kept there .*No space left") as caught:
+    with pytest.raises(UserError, match=r"cannot be written .*No space left") as caught:
         one.flush()
     assert caught.value.where == str(tmp_path)
     assert not list(one.path.glob("*.safetensors"))
@@ -314,7 +314,7 @@ def test_what_is_held_outlives_another_process_s_making_room(store: Any) -> None
     assert all(held.read(key).equal(truth[key]) for key in "abc")
     assert not store().pin(["a"])
     gone = store()
-    gone._where["a"] = one.path / "0.safetensors"
+    gone._shard_of["a"] = one.path / "0.safetensors"
     assert not gone.pin(["a"])
 
 

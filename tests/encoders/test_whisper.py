@@ -69,7 +69,7 @@ def test_a_clip_under_a_tenth_of_a_second_is_filled_with_silence(whisper):
 def test_thirty_seconds_fit_and_a_sample_more_is_refused(whisper):
     assert whisper.max_samples == 30 * SAMPLE_RATE
     assert whisper.prepare([np.zeros(30 * SAMPLE_RATE, dtype=np.float32)]).features.shape == (1, 80, 3_000)
-    with pytest.raises(UserError, match=r"30\.0 s of audio.*holds 30 s"):
+    with pytest.raises(UserError, match=r"30\.0 s of audio.*takes at most 30 s"):
         whisper.prepare([np.zeros(30 * SAMPLE_RATE + 1, dtype=np.float32)])
 
 

@@ -323,7 +323,7 @@ def test_weights_cut_short(folder, keep, tmp_path):
     copied = Path(shutil.copytree(folder, tmp_path / "copy"))
     binary = copied / "model.bin"
     binary.write_bytes(binary.read_bytes()[:keep])
-    with pytest.raises(UserError, match="not a whole CTranslate2 model"):
+    with pytest.raises(UserError, match="not a complete CTranslate2 model"):
         load(copied, device="cpu")
 
 

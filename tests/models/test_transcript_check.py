@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from speechxfer.cli import build_app
 from speechxfer.data.audio import load_waveform as load_audio
 from speechxfer.data.reader import read
-from speechxfer.decoding.whisper import decode_n_best
+from speechxfer.decoding.whisper import GenerationOptions, decode_n_best
 from speechxfer.errors import UserError
 from speechxfer.models import load, transcript_check
 from speechxfer.shapes import Emissions
@@ -65,7 +65,8 @@ def test_whispers_decoder_says_how_likely_it_had_written_the_text(tiny_whisper, 
             return -float(model.infer([load_audio(row)], lambda frames: model.compute_loss(frames, labels)).detach())
 
         (said,) = model.infer(
-            [load_audio(row)], lambda f: decode_n_best(model.whisper, f, model.prompt, beams=1, no_loops=True)
+            [load_audio(row)],
+            lambda f: decode_n_best(model.whisper, f, model.prompt, GenerationOptions(block_loops=True)),
         )[0]
         assert one.log_prob_gap == pytest.approx(
             max(0.0, (likelihood(said) - likelihood(own)) / len(own)), rel=1e-3, abs=1e-4

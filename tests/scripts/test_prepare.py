@@ -101,7 +101,7 @@ def test_speechocean762_names_what_is_missing(tmp_path: Path) -> None:
     (folder / "train/text").write_text("000100000 ONLY ONE\n")
     done = run("prepare_speechocean762.py", folder)
     assert done.returncode == 1
-    assert "nothing is said about '000100001'" in done.stderr
+    assert "no entry for '000100001'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
