@@ -1,4 +1,4 @@
-"""The rows that scripts/tables.py makes of what scripts/bench/wakeword_*.py measured."""
+"""Rows of scripts/tables.py from the results of scripts/bench/wakeword_*.py."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from _cells import Document, Rows, between, format_percent, timed
 
 
 def means(folds: Document) -> Iterable[tuple[str, Document]]:
-    """(condition, mean miss rates over the words)."""
+    """Return (condition, mean miss rates over the words)."""
     return folds["mean_miss_rate"].items()
 
 
-def missed(of: Document) -> str:
-    """`3.2 % [9 of 282] (1.5 to 6.0)`."""
-    return f"{format_percent(of['miss_rate'])} [{of['misses']} of {of['positives']}]{between(of['intervals']['miss_rate'])}"
+def format_misses(result: Document) -> str:
+    """Format as `3.2 % [9 of 282] (1.5 to 6.0)`."""
+    rate, interval = format_percent(result["miss_rate"]), between(result["intervals"]["miss_rate"])
+    return f"{rate} [{result['misses']} of {result['positives']}]{interval}"
 
 
 def _alarms(count: int) -> str:
@@ -22,7 +23,7 @@ def _alarms(count: int) -> str:
 
 
 def by_folds(folds: Document) -> Rows:
-    """A row a word and condition, then the means."""
+    """Return a row per word and condition, then the means."""
     rows = []
     for word, of in folds["words"].items():
         for condition, at in of["conditions"].items():
@@ -30,7 +31,7 @@ def by_folds(folds: Document) -> Rows:
             delay = f"{none['delay_ms']['median']:.0f} ms" if none["delay_ms"] else "–"
             own = of["as_calibrated"][condition]
             at_own = f"{format_percent(own['misses'] / own['positives'])}, {_alarms(own['false_alarms'])}"
-            rows.append([word, condition, missed(none), missed(one), at_own, delay])
+            rows.append([word, condition, format_misses(none), format_misses(one), at_own, delay])
     for condition, at in means(folds):
         every = [of["as_calibrated"][condition] for of in folds["words"].values()]
         rate = sum(own["misses"] / own["positives"] for own in every) / len(every)
@@ -42,7 +43,7 @@ def by_folds(folds: Document) -> Rows:
 
 
 def taken(folds: Document) -> str:
-    """The CPU minutes that a training took, the least and the most of all."""
+    """Format the smallest and the largest CPU minutes of a training."""
     minutes = [minute for of in folds["words"].values() for minute in of["cpu_minutes_of_training"]]
     return f"{min(minutes):.1f} to {max(minutes):.1f}"
 
@@ -63,7 +64,7 @@ def newcomers(bench: Document) -> Rows:
     rows = []
     for word, of in bench["words"].items():
         made_up, real = of["synthetic"], of["real"]
-        at_real = f"{missed(real)} missed, {real['false_alarms']} false alarms in {real['hours']:.1f} h"
+        at_real = f"{format_misses(real)} missed, {real['false_alarms']} false alarms in {real['hours']:.1f} h"
         at_made_up = f"{made_up['misses']} of {made_up['positives']} missed, {made_up['alarms']} false alarms"
         what = f"*{word}* from synthetic voices alone, {of['minutes']:.1f} min"
         rows.append([what, f"on real speech: {at_real}", f"on synthetic speech: {at_made_up}"])
@@ -93,7 +94,7 @@ def day(bench: Document) -> Rows:
 
 
 def teachers(bench: Document) -> Rows:
-    """The mean over the seeds, at no false alarm, without the teacher and with it."""
+    """Return the mean miss rate over the seeds at 0 false alarms, with and without the teacher."""
     without, (teacher, with_it) = bench["sides"]["none"], next(i for i in bench["sides"].items() if i[0] != "none")
 
     def mean(side: list[Document], condition: str) -> str:

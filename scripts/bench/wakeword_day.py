@@ -1,9 +1,9 @@
-"""A day of sound through a detector, a second at a time: its memory must not grow, and its clock must stay true.
+"""Run a detector for a day of audio, a second at a time: memory must not grow, and times must stay correct.
 
     python scripts/bench/wakeword_day.py DETECTOR --sound interview.wav --json FILE
 
-The sound is repeated until so many hours are played, as fast as the processor can. The process's memory is noted every
-hour; so are the sizes of all that the detector keeps between two pieces.
+The audio is repeated for the given number of hours, as fast as possible. The process's memory is recorded every hour,
+and the size of the detector's state after every second.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from speechxfer.wakeword.runtime.detector import Detector
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
 
 
-def resident() -> float:
-    """MB of this process's memory that are in use now."""
+def read_resident_memory() -> float:
+    """Return the resident memory of this process in MB."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise OSError("the system tells no memory")
+    raise OSError("the system does not report memory")
 
 
-def kept_by(detector: Detector) -> int:
-    """Bytes of samples, frames, states and scores that the detector holds between two pieces."""
+def count_state_bytes(detector: Detector) -> int:
+    """Return the size of the samples, frames, states and scores that a detector keeps between blocks."""
     scorer = detector.scorer
     arrays = [scorer._mel._rest, scorer._frames, *scorer._states, detector._finder._before]
     return sum(array.nbytes for array in arrays)
 
 
-def play(detector: Detector, samples: np.ndarray, hours: float) -> dict[str, Any]:
-    """Play (time,) samples over and over; what was measured."""
+def measure(detector: Detector, samples: np.ndarray, hours: float) -> dict[str, Any]:
+    """Process (time,) samples repeatedly and return the measurements."""
     detector.reset()
     started = time.process_time()
     memory, sizes, events, last = [], set(), 0, 0.0
-    at = 0
+    position = 0
     for second in range(round(hours * 3600)):
-        piece = np.take(samples, np.arange(at, at + SAMPLE_RATE), mode="wrap")
-        at = (at + SAMPLE_RATE) % len(samples)
-        for event in detector.push(piece):
+        block = np.take(samples, np.arange(position, position + SAMPLE_RATE), mode="wrap")
+        position = (position + SAMPLE_RATE) % len(samples)
+        for event in detector.push(block):
             events, last = events + 1, event.time
-        sizes.add(kept_by(detector))
-        if second % 3600 == 600:  # from ten minutes on, when everything is warm
-            memory.append(round(resident(), 1))
+        sizes.add(count_state_bytes(detector))
+        if second % 3600 == 600:  # starting after ten minutes of warm-up
+            memory.append(round(read_resident_memory(), 1))
     return {
         "hours": hours,
         "cpu_seconds_an_hour": round((time.process_time() - started) / hours, 1),
@@ -64,22 +64,22 @@ def play(detector: Detector, samples: np.ndarray, hours: float) -> dict[str, Any
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("detector", type=Path, help="the folder that `wakeword train` wrote")
-    parser.add_argument("--sound", type=Path, required=True, help="a file, a folder or a table to play over and over")
-    parser.add_argument("--hours", type=float, default=24.0, help="of sound in all")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("detector", type=Path, help="folder written by `wakeword train`")
+    parser.add_argument("--sound", type=Path, required=True, help="file, folder or table to repeat")
+    parser.add_argument("--hours", type=float, default=24.0, help="hours of audio")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     given = parser.parse_args()
-    sounds: list[np.ndarray] = []
+    waveforms: list[np.ndarray] = []
     for row in read_rows(given.sound):
-        sounds.append(load_waveform(row))
-        if sum(map(len, sounds)) > 600 * SAMPLE_RATE:  # ten minutes are enough to repeat
+        waveforms.append(load_waveform(row))
+        if sum(map(len, waveforms)) > 600 * SAMPLE_RATE:  # ten minutes are enough to repeat
             break
     write(
         {
             "command": f"python scripts/bench/wakeword_day.py DETECTOR --sound SOUND --hours {given.hours:g}",
             "machine": machine(),
             "versions": versions("onnxruntime", "numpy"),
-            **play(Detector(given.detector), np.concatenate(sounds), given.hours),
+            **measure(Detector(given.detector), np.concatenate(waveforms), given.hours),
         },
         given.json,
     )

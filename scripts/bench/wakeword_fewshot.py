@@ -1,11 +1,11 @@
-"""A detector from five recordings: ten draws of five of *snowboy*, nothing else of that word seen but synthetic speech.
+"""Train detectors from five recordings of *snowboy* and synthetic speech, for ten random choices of the five.
 
     python scripts/bench/wakeword_fewshot.py --corpora ~/corpora --work runs/fewshot --jobs 2 --json FILE
 
-Each draw is trained as `speechxfer wakeword train --positives FIVE --negatives SPEECH` does it, on four folds of the
-speech's speakers, and hears all the other recordings of the word and the fifth fold: misses at the threshold of no
-alarm in it, which is an hour's half, and at that of one. The recordings' speakers are not named: a person of the five
-may stand among the others.
+Each detector is trained as by `speechxfer wakeword train --positives FIVE --negatives SPEECH`, on four folds of the
+speech's speakers, and evaluated on all other recordings of the word and on the fifth fold (half an hour): misses at the
+thresholds of no false alarm and of one. The recordings' speakers are unknown, so a speaker of the five may be among the
+others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from typing import Any
 
 import numpy as np
 from _measuring import machine, run, spread, versions, write
-from wakeword_folds import CONDITIONS, FOLDS, hear, keep, pooled, speaker_folds, table
+from wakeword_folds import (
+    CONDITIONS,
+    FOLDS,
+    assign_speaker_folds,
+    evaluate_pooled,
+    score_fold,
+    write_rows,
+    write_scores,
+)
 
 from speechxfer.report.progress import Reporter
 from speechxfer.wakeword.data.clips import read_rows
@@ -28,23 +36,23 @@ WORD = "snowboy"
 SHOTS = 5
 
 
-def draw(number: int, corpora: Path, work: Path, steps: int | None) -> Path:
-    """One draw: a file of scores in `work`, as scripts/bench/wakeword_folds.py keeps them."""
+def evaluate_draw(number: int, corpora: Path, work: Path, steps: int | None) -> Path:
+    """Train and evaluate one choice; return its file of scores, written as in scripts/bench/wakeword_folds.py."""
     import torch
 
     torch.set_num_threads(1)
-    kept = work / f"draw-{number}.npz"
-    if kept.is_file():
-        return kept
+    scores_file = work / f"draw-{number}.npz"
+    if scores_file.is_file():
+        return scores_file
     words, speech = read_rows(corpora / "wakewords/train.csv"), read_rows(corpora / "speechocean762/train.csv")
-    folds = speaker_folds(speech)
-    of_word = [row for row in words if row["label"] == WORD]
-    chosen = set(np.random.default_rng([5, number]).choice(len(of_word), SHOTS, replace=False))
+    folds = assign_speaker_folds(speech)
+    with_word = [row for row in words if row["label"] == WORD]
+    chosen = set(np.random.default_rng([5, number]).choice(len(with_word), SHOTS, replace=False))
     five = work / f"draw-{number}.txt"
-    five.write_text("\n".join(of_word[i]["path"] for i in sorted(chosen)) + "\n", encoding="utf-8")
-    apart = [row for row in speech if folds[str(row["speaker"])] != number % FOLDS]
-    negatives = table(work / f"draw-{number}.csv", apart, "audio", "text", "speaker")
-    given: dict[str, Any] = {"voices": "none"}  # whatever is installed here
+    five.write_text("\n".join(with_word[i]["path"] for i in sorted(chosen)) + "\n", encoding="utf-8")
+    train = [row for row in speech if folds[str(row["speaker"])] != number % FOLDS]
+    negatives = write_rows(work / f"draw-{number}.csv", train, "audio", "text", "speaker")
+    given: dict[str, Any] = {"voices": "none"}  # independent of the installed voices
     if steps is not None:
         given["steps"] = steps
     folder = work / f"draw-{number}"
@@ -53,28 +61,33 @@ def draw(number: int, corpora: Path, work: Path, steps: int | None) -> Path:
     )
     train_detector(settings, Reporter(quiet=True))
     others = [row for row in words if row["label"] != WORD]
-    heard = [row for row in speech if folds[str(row["speaker"])] == number % FOLDS]
-    rest = [row for i, row in enumerate(of_word) if i not in chosen]
-    found, facts = hear(folder, rest, others, heard, np.random.default_rng([number, 7]))
-    return keep(kept, found, {**facts, "cpu_seconds": 0.0})
+    stream = [row for row in speech if folds[str(row["speaker"])] == number % FOLDS]
+    rest = [row for i, row in enumerate(with_word) if i not in chosen]
+    scores, facts = score_fold(folder, rest, others, stream, np.random.default_rng([number, 7]))
+    return write_scores(scores_file, scores, {**facts, "cpu_seconds": 0.0})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", type=Path, required=True, help="holds wakewords/ and speechocean762/")
-    parser.add_argument("--work", type=Path, required=True, help="detectors and scores, kept for the next run")
-    parser.add_argument("--draws", type=int, default=10, help="how many times five are drawn")
-    parser.add_argument("--steps", type=int, help="of training, else as `wakeword train` has it")
-    parser.add_argument("--jobs", type=int, default=1, help="detectors trained at once, each on one thread")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--corpora", type=Path, required=True, help="folder with wakewords/ and speechocean762/")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of detectors and scores, reused by the next run"
+    )
+    parser.add_argument("--draws", type=int, default=10, help="number of random choices")
+    parser.add_argument("--steps", type=int, help="training steps, instead of those of `wakeword train`")
+    parser.add_argument("--jobs", type=int, default=1, help="detectors trained in parallel, with one thread each")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(given.jobs) as pool:
-        jobs = [pool.submit(draw, number, given.corpora, given.work, given.steps) for number in range(given.draws)]
-        draws = [pooled([job.result()]) for job in jobs]
+        jobs = [
+            pool.submit(evaluate_draw, number, given.corpora, given.work, given.steps) for number in range(given.draws)
+        ]
+        draws = [evaluate_pooled([job.result()]) for job in jobs]
     rates = {
         condition: {
-            at: [of["conditions"][condition][at]["miss_rate"] for of in draws] for at in ("at_0_alarms", "at_1_alarms")
+            at: [draw["conditions"][condition][at]["miss_rate"] for draw in draws]
+            for at in ("at_0_alarms", "at_1_alarms")
         }
         for condition in CONDITIONS
     }
@@ -86,9 +99,11 @@ def main() -> None:
             "versions": versions("torch", "onnxruntime"),
             "word": WORD,
             "recordings": SHOTS,
-            "miss_rate": {c: {at: spread(values, 4) for at, values in of.items()} for c, of in rates.items()},
+            "miss_rate": {
+                c: {at: spread(values, 4) for at, values in by_alarms.items()} for c, by_alarms in rates.items()
+            },
             "draws": rates,
-            "hours_of_each_draw": [of["conditions"][CONDITIONS[0]]["at_0_alarms"]["hours"] for of in draws],
+            "hours_of_each_draw": [draw["conditions"][CONDITIONS[0]]["at_0_alarms"]["hours"] for draw in draws],
         },
         given.json,
     )

@@ -1,18 +1,19 @@
-"""Wake words by five folds: every recording and every speaker is heard by a detector that never saw them.
+"""Five-fold cross-validation of wake words: every recording and speaker is evaluated by a detector that never saw it.
 
     python scripts/bench/wakeword_folds.py --corpora ~/corpora --work runs/wakeword-folds --jobs 2 \
         --json recipes/results/wakeword-folds.json
 
-Words: wakewords/train.csv, folds by a hash of the file's name (its speakers are not named, so one person may stand in
-two folds). Other speech: speechocean762/train.csv, folds over speakers. A detector is trained as `speechxfer wakeword
-train` does it, on four folds of the word, of the other two words and of the speech; what it hears of the fifth fold is
-kept in --work, so that a run that was stopped goes on. Then all five are pooled at one threshold.
+Words: wakewords/train.csv, folds by a hash of the file name (the speakers are unknown, so one may be in two folds).
+Other speech: speechocean762/train.csv, folds by speaker. A detector is trained as by `speechxfer wakeword train` on
+four folds of the word, of the other two words and of the speech; its scores on the fifth fold are stored in --work,
+so that an interrupted run can be resumed. Finally all five are pooled at one threshold.
 
-Conditions: as recorded; with made-up noise; with babble of five speakers of the fifth fold. The ratio of 10 dB is of
-mean powers over the whole clip, pauses included; the stream is mixed like the clips. Alarms are counted on the speech.
+Conditions: as recorded; with generated noise; with babble of five speakers of the fifth fold. The SNR of 10 dB is
+between mean powers over the whole clip, pauses included; the stream is mixed like the clips. False alarms are counted
+on speech.
 
-Whether a detector keys on the channel: alarms on the other two words' recordings of the fifth fold, which come from the
-same source, and on the fifth fold's own recordings with the word cut out.
+Control for recording conditions: false alarms on the other two words' recordings of the fifth fold, which come from
+the same source, and on the fifth fold's own recordings with the word cut out.
 """
 
 from __future__ import annotations
@@ -47,125 +48,125 @@ from speechxfer.wakeword.training.train import train_detector
 FOLDS = 5
 WORDS = ("computer", "jarvis", "snowboy")
 SNR = 10.0  # dB
-VOICES = 5  # in the babble
+BABBLE_VOICES = 5
 CONDITIONS = ("as recorded", "noise at 10 dB", "babble at 10 dB")
 CHANNEL = ("other words", "without the word")
 
 
-def fold_of(row: Row) -> int:
-    """By the file's name alone."""
+def assign_fold(row: Row) -> int:
+    """Return a recording's fold, by its file name."""
     return int(hash_to_share(Path(str(row["audio"])).name) * FOLDS)
 
 
-def speaker_folds(rows: list[Row]) -> dict[str, int]:
-    return {speaker: place % FOLDS for place, speaker in enumerate(sorted({str(row["speaker"]) for row in rows}))}
+def assign_speaker_folds(rows: list[Row]) -> dict[str, int]:
+    """Return each speaker's fold; folds have nearly equal numbers of speakers."""
+    return {speaker: index % FOLDS for index, speaker in enumerate(sorted({str(row["speaker"]) for row in rows}))}
 
 
-def babble(rows: list[Row], rng: np.random.Generator) -> MixFunction:
-    """A mix with as many voices as `VOICES`."""
-    return partial(add_babble, voices=[load_waveform(row) for row in rows], snr=SNR, rng=rng, count=VOICES)
+def make_babble(rows: list[Row], rng: np.random.Generator) -> MixFunction:
+    """Return a mix with `BABBLE_VOICES` voices."""
+    return partial(add_babble, voices=[load_waveform(row) for row in rows], snr=SNR, rng=rng, count=BABBLE_VOICES)
 
 
-def mix_of(condition: str, voices: list[Row], rng: np.random.Generator) -> MixFunction | None:
-    """What a condition mixes with a clip; voices: rows that babble is made of."""
+def make_mix(condition: str, voices: list[Row], rng: np.random.Generator) -> MixFunction | None:
+    """Return the mix of a condition, None for clean. voices: rows that babble is made of."""
     if condition == CONDITIONS[0]:
         return None
-    return partial(add_noise, snr=SNR, rng=rng) if condition == CONDITIONS[1] else babble(voices, rng)
+    return partial(add_noise, snr=SNR, rng=rng) if condition == CONDITIONS[1] else make_babble(voices, rng)
 
 
-def table(path: Path, rows: list[Row], *columns: str) -> str:
-    """Rows as a table that `wakeword train` reads from anywhere; its name."""
+def write_rows(path: Path, rows: list[Row], *columns: str) -> str:
+    """Write rows as a table with absolute paths; return its name."""
     write_table(path, [{**row, "audio": row["path"]} for row in rows], columns)
     return str(path)
 
 
-def keep(kept: Path, found: dict[str, np.ndarray], facts: dict[str, Any]) -> Path:
-    """Write what `hear` gave: whole, or not at all."""
-    part = kept.with_suffix(".part.npz")
-    np.savez(part, **found, facts=np.array(json.dumps(facts)))
-    return part.rename(kept)
+def write_scores(path: Path, scores: dict[str, np.ndarray], facts: dict[str, Any]) -> Path:
+    """Write the result of `score_fold` atomically; return the path."""
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **scores, facts=np.array(json.dumps(facts)))
+    return part.rename(path)
 
 
-def without_word(waveform: np.ndarray) -> np.ndarray:
-    """The clip's sound before and after the word, and 0.1 s further away, to be sure."""
+def cut_word_out(waveform: np.ndarray) -> np.ndarray:
+    """Return the samples up to 0.1 s before and from 0.1 s after the word."""
     start, end = find_speech_bounds(compute_mel_energies(waveform))
     return np.concatenate([waveform[: max(0, start - 10) * 160], waveform[(end + 10) * 160 :]])
 
 
-def train_and_hear(word: str, fold: int, corpora: Path, work: Path, steps: int | None) -> Path:
-    """Train on the other folds, hear this one: a file of scores in `work`."""
+def train_and_score(word: str, fold: int, corpora: Path, work: Path, steps: int | None) -> Path:
+    """Train on the other folds and score this one; return the file of scores in `work`."""
     import torch
 
     torch.set_num_threads(1)
-    kept = work / f"{word}-{fold}.npz"
-    if kept.is_file():
-        return kept
+    scores_file = work / f"{word}-{fold}.npz"
+    if scores_file.is_file():
+        return scores_file
     words, speech = read_rows(corpora / "wakewords/train.csv"), read_rows(corpora / "speechocean762/train.csv")
-    folds = speaker_folds(speech)
+    folds = assign_speaker_folds(speech)
     folder = work / f"{word}-{fold}"
-    apart = [r for r in speech if folds[str(r["speaker"])] != fold]
+    train = [r for r in speech if folds[str(r["speaker"])] != fold]
     given: dict[str, Any] = {
-        "positives": table(
-            work / f"{word}-{fold}-positives.csv", [r for r in words if fold_of(r) != fold], "audio", "label"
+        "positives": write_rows(
+            work / f"{word}-{fold}-positives.csv", [r for r in words if assign_fold(r) != fold], "audio", "label"
         ),
-        "negatives": table(work / f"{word}-{fold}-negatives.csv", apart, "audio", "text", "speaker"),
-        "voices": "none",  # whatever is installed here
+        "negatives": write_rows(work / f"{word}-{fold}-negatives.csv", train, "audio", "text", "speaker"),
+        "voices": "none",  # independent of the installed voices
     }
     if steps is not None:
         given["steps"] = steps
-    began = time.process_time()
+    started = time.process_time()
     train_detector(WakeWordSettings(word=word, output=folder, overwrite=True, **given), Reporter(quiet=True))
-    seconds = time.process_time() - began
-    of_word = [r for r in words if fold_of(r) == fold and r["label"] == word]
-    others = [r for r in words if fold_of(r) == fold and r["label"] != word]
+    seconds = time.process_time() - started
+    clips = [r for r in words if assign_fold(r) == fold and r["label"] == word]
+    others = [r for r in words if assign_fold(r) == fold and r["label"] != word]
     stream = [r for r in speech if folds[str(r["speaker"])] == fold]
-    found, facts = hear(folder, of_word, others, stream, np.random.default_rng([fold, 7]))
-    return keep(kept, found, {**facts, "cpu_seconds": seconds})
+    scores, facts = score_fold(folder, clips, others, stream, np.random.default_rng([fold, 7]))
+    return write_scores(scores_file, scores, {**facts, "cpu_seconds": seconds})
 
 
-def hear(
-    folder: Path, of_word: list[Row], others: list[Row], stream: list[Row], rng: np.random.Generator
+def score_fold(
+    folder: Path, clips: list[Row], others: list[Row], stream: list[Row], rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Scores of a detector, by condition and recording, and what is needed to count them."""
+    """Score clips of the word and other audio in all conditions; return the scores by name, and facts to count them."""
     artifact = open_artifact(folder)
     scorer = Scorer(folder / DETECTOR_ONNX_FILE)
-    mixes = {condition: mix_of(condition, stream, rng) for condition in CONDITIONS}
-    found: dict[str, np.ndarray] = {}
-    clips: list[dict[str, Any]] = []
+    mixes = {condition: make_mix(condition, stream, rng) for condition in CONDITIONS}
+    scores: dict[str, np.ndarray] = {}
+    labels: list[dict[str, Any]] = []
     hours = 0.0
     for condition, mix in mixes.items():
-        heard = [score_clip(scorer, load_waveform(row), str(row["audio"]), mix=mix) for row in of_word]
-        clips = [{"name": h.name, "words": [(w.start, w.until, w.end) for w in h.words]} for h in heard]
-        found |= {f"{condition}/{place}": h.scores.values for place, h in enumerate(heard)}
-        sounds = score_waveforms(
-            scorer, (mix(load_waveform(row)) if mix else load_waveform(row) for row in stream), "stream"
-        )
-        found[f"{condition}/stream"] = sounds.scores.values
-        hours = sounds.hours
+        scored = [score_clip(scorer, load_waveform(row), str(row["audio"]), mix=mix) for row in clips]
+        labels = [{"name": r.name, "words": [(w.start, w.until, w.end) for w in r.words]} for r in scored]
+        scores |= {f"{condition}/{index}": r.scores.values for index, r in enumerate(scored)}
+        waveforms = (mix(load_waveform(row)) if mix else load_waveform(row) for row in stream)
+        recording = score_waveforms(scorer, waveforms, "stream")
+        scores[f"{condition}/stream"] = recording.scores.values
+        hours = recording.hours
     channel = {
         "other words": map(load_waveform, others),
-        "without the word": (without_word(load_waveform(row)) for row in of_word),
+        "without the word": (cut_word_out(load_waveform(row)) for row in clips),
     }
-    beside = {name: score_waveforms(scorer, sounds, name) for name, sounds in channel.items()}
-    found |= {f"{name}/stream": heard.scores.values for name, heard in beside.items()}
+    controls = {name: score_waveforms(scorer, waveforms, name) for name, waveforms in channel.items()}
+    scores |= {f"{name}/stream": recording.scores.values for name, recording in controls.items()}
     trigger = artifact.trigger
-    return found, {
-        "clips": clips,
+    return scores, {
+        "clips": labels,
         "hours": hours,
         "first": scorer.first,
         "step": scorer.step,
         "trigger": [trigger.threshold, trigger.smoothing, trigger.refractory],
-        "channel_hours": {name: heard.hours for name, heard in beside.items()},
+        "channel_hours": {name: recording.hours for name, recording in controls.items()},
     }
 
 
-def smoothed(kept: dict[str, Any], name: str, facts: dict[str, Any]) -> Scores:
-    """A fold's scores, smoothed as every fold's: detectors that share a threshold must share the scores' scale."""
-    return Scores(smooth_scores(kept[name], MINING_SMOOTHING), facts["step"], facts["first"])
+def smooth_fold(scores: dict[str, Any], name: str, facts: dict[str, Any]) -> Scores:
+    """Smooth a fold's scores equally for all folds: detectors that share a threshold must share the scale."""
+    return Scores(smooth_scores(scores[name], MINING_SMOOTHING), facts["step"], facts["first"])
 
 
-def pooled(files: list[Path]) -> dict[str, Any]:
-    """Of one word's folds: misses and alarms by condition at the thresholds of no alarm and of one; the channel."""
+def evaluate_pooled(files: list[Path]) -> dict[str, Any]:
+    """Pool a word's folds: metrics by condition at the thresholds of 0 and of 1 false alarm, and the controls."""
     folds = []
     for path in files:
         with np.load(path) as file:
@@ -175,14 +176,15 @@ def pooled(files: list[Path]) -> dict[str, Any]:
     plain = Trigger(0.0, refractory=max(facts["trigger"][2] for _, facts in folds))
     evaluations = {}
     for condition in CONDITIONS:
-        heard = []
-        for kept, facts in folds:
-            for place, clip in enumerate(facts["clips"]):
+        recordings = []
+        for scores, facts in folds:
+            for index, clip in enumerate(facts["clips"]):
                 words = tuple(LabelledWord(*word) for word in clip["words"])
-                heard.append(ScoredRecording(clip["name"], smoothed(kept, f"{condition}/{place}", facts), words))
-            scores = smoothed(kept, f"{condition}/stream", facts)
-            heard.append(ScoredRecording("stream", scores, hours=facts["hours"]))
-        evaluations[condition] = DetectionEvaluation(heard)
+                smoothed = smooth_fold(scores, f"{condition}/{index}", facts)
+                recordings.append(ScoredRecording(clip["name"], smoothed, words))
+            smoothed = smooth_fold(scores, f"{condition}/stream", facts)
+            recordings.append(ScoredRecording("stream", smoothed, hours=facts["hours"]))
+        evaluations[condition] = DetectionEvaluation(recordings)
     clean = {alarms: evaluations[CONDITIONS[0]].find_threshold(alarms, plain) for alarms in (0, 1)}
     for condition, evaluation in evaluations.items():
         rows: dict[str, Any] = {}
@@ -197,45 +199,45 @@ def pooled(files: list[Path]) -> dict[str, Any]:
             for row in evaluation.make_det_curve(plain, 60)
         ]
         result["conditions"][condition] = rows
-    result["as_calibrated"] = calibrated(folds)
-    result["channel"] = channel(folds, plain, clean)
+    result["as_calibrated"] = evaluate_calibrated(folds)
+    result["channel"] = evaluate_controls(folds, plain, clean)
     return result
 
 
-def calibrated(folds: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Each detector at the threshold that its own training chose, without having heard the fold."""
+def evaluate_calibrated(folds: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """Evaluate each detector at its own calibrated threshold."""
     found: dict[str, Any] = {}
     for condition in CONDITIONS:
         misses = words = alarms = 0
-        for kept, facts in folds:
+        for scores, facts in folds:
             trigger = Trigger(*facts["trigger"])
-            heard = [
-                ScoredRecording(c["name"], Scores(kept[f"{condition}/{i}"], facts["step"], facts["first"]),
+            recordings = [
+                ScoredRecording(c["name"], Scores(scores[f"{condition}/{i}"], facts["step"], facts["first"]),
                       tuple(LabelledWord(*word) for word in c["words"]))
                 for i, c in enumerate(facts["clips"])
             ]  # fmt: skip
-            scores = Scores(kept[f"{condition}/stream"], facts["step"], facts["first"])
-            at = DetectionEvaluation([*heard, ScoredRecording("stream", scores, hours=facts["hours"])]).evaluate_at(
-                trigger
-            )
-            misses, words, alarms = misses + at.misses, words + at.words, alarms + at.false_alarms
+            stream = Scores(scores[f"{condition}/stream"], facts["step"], facts["first"])
+            recordings.append(ScoredRecording("stream", stream, hours=facts["hours"]))
+            metrics = DetectionEvaluation(recordings).evaluate_at(trigger)
+            misses, words = misses + metrics.misses, words + metrics.words
+            alarms += metrics.false_alarms
         found[condition] = {"misses": misses, "positives": words, "false_alarms": alarms}
     return found
 
 
-def channel(
+def evaluate_controls(
     folds: list[tuple[dict[str, Any], dict[str, Any]]], plain: Trigger, clean: dict[int, float]
 ) -> dict[str, Any]:
-    """Alarms on sound from where the word's recordings come from, at the thresholds of the speech as recorded."""
+    """Count false alarms on audio from the source of the word's recordings, at the thresholds of the clean speech."""
     found: dict[str, Any] = {}
     for name in CHANNEL:
-        heard = [
-            ScoredRecording(name, smoothed(kept, f"{name}/stream", facts), hours=facts["channel_hours"][name])
-            for kept, facts in folds
+        recordings = [
+            ScoredRecording(name, smooth_fold(scores, f"{name}/stream", facts), hours=facts["channel_hours"][name])
+            for scores, facts in folds
         ]
-        hours = round(sum(h.hours for h in heard), 3)
+        hours = round(sum(recording.hours for recording in recordings), 3)
         alarms = {
-            f"alarms_at_the_threshold_of_{k}": DetectionEvaluation(heard)
+            f"alarms_at_the_threshold_of_{k}": DetectionEvaluation(recordings)
             .evaluate_at(replace(plain, threshold=t))
             .false_alarms
             for k, t in clean.items()
@@ -246,23 +248,25 @@ def channel(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", type=Path, required=True, help="holds wakewords/ and speechocean762/")
-    parser.add_argument("--work", type=Path, required=True, help="detectors and scores, kept for the next run")
-    parser.add_argument("--words", nargs="+", default=WORDS, help="which of the three")
-    parser.add_argument("--steps", type=int, help="of training, else as `wakeword train` has it")
-    parser.add_argument("--jobs", type=int, default=1, help="detectors trained at once, each on one thread")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--corpora", type=Path, required=True, help="folder with wakewords/ and speechocean762/")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of detectors and scores, reused by the next run"
+    )
+    parser.add_argument("--words", nargs="+", default=WORDS, help="words to evaluate")
+    parser.add_argument("--steps", type=int, help="training steps, instead of those of `wakeword train`")
+    parser.add_argument("--jobs", type=int, default=1, help="detectors trained in parallel, with one thread each")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     tasks = [(word, fold) for word in given.words for fold in range(FOLDS)]
     with ProcessPoolExecutor(given.jobs) as pool:
-        started = [pool.submit(train_and_hear, *task, given.corpora, given.work, given.steps) for task in tasks]
-        files = {task: job.result() for task, job in zip(tasks, started, strict=True)}
-    found = {word: pooled([files[word, fold] for fold in range(FOLDS)]) for word in given.words}
+        jobs = [pool.submit(train_and_score, *task, given.corpora, given.work, given.steps) for task in tasks]
+        files = {task: job.result() for task, job in zip(tasks, jobs, strict=True)}
+    found = {word: evaluate_pooled([files[word, fold] for fold in range(FOLDS)]) for word in given.words}
     hours = next(iter(found.values()))["conditions"][CONDITIONS[0]]["at_0_alarms"]["hours"]
 
     def mean(condition: str, at: str) -> float:
-        return float(np.mean([of["conditions"][condition][at]["miss_rate"] for of in found.values()]))
+        return float(np.mean([word["conditions"][condition][at]["miss_rate"] for word in found.values()]))
 
     write(
         {

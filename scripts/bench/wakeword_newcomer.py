@@ -1,9 +1,9 @@
-"""A detector without any recording, from a word and synthetic voices: its figures on synthetic and on real speech.
+"""Train a detector from synthetic voices only, and compare its results on synthetic and on real speech.
 
     python scripts/bench/wakeword_newcomer.py --corpora ~/corpora --work runs/newcomer --json FILE
 
-What `speechxfer wakeword train WORD --stream SPEECH` does for a newcomer, for a word of which real recordings exist, so
-that what it is worth on people can be told: nothing real is part of the training or of the calibration.
+This is `speechxfer wakeword train WORD --stream SPEECH` without recordings, for a word of which recordings exist, so
+that the detector can be evaluated on people. No real speech is used for training or calibration.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SNR = 10.0  # dB
 KEPT = ("positives", "misses", "miss_rate", "false_alarms", "hours", "false_alarms_per_hour", "intervals", "delay_ms")
 
 
-def newcomer(word: str, corpora: Path, work: Path, steps: int | None) -> dict[str, Any]:
-    """Minutes of training, and figures of both kinds."""
+def train_and_evaluate(word: str, corpora: Path, work: Path, steps: int | None) -> dict[str, Any]:
+    """Return the minutes of training and the results on synthetic and on real speech."""
     folder, given = work / "_".join(word.split()), {} if steps is None else {"steps": steps}
     started = time.monotonic()
     manifest = train_detector(WakeWordSettings(word=word, output=folder, overwrite=True, **given), Reporter(quiet=True))
     minutes = (time.monotonic() - started) / 60
-    found = evaluate_detector(
+    result = evaluate_detector(
         open_artifact(folder), Reporter(quiet=True), positives=str(corpora / "wakewords/train.csv"),
         streams=[str(corpora / "speechocean762/train.csv")], snrs=[SNR],
     ).to_json()  # fmt: skip
@@ -39,10 +39,10 @@ def newcomer(word: str, corpora: Path, work: Path, steps: int | None) -> dict[st
     return {
         "minutes": round(minutes, 1),
         "synthetic": {name: calibration[name] for name in ("positives", "misses", "alarms", "hours", "bound")},
-        "real": {name: found[name] for name in KEPT},
+        "real": {name: result[name] for name in KEPT},
         "real_by_condition": {
-            value: {name: part[name] for name in ("positives", "misses", "miss_rate")}
-            for value, part in found["by"]["condition"].items()
+            value: {name: group[name] for name in ("positives", "misses", "miss_rate")}
+            for value, group in result["by"]["condition"].items()
         },
         "mining": {name: manifest["mining"][name] for name in ("stopped", "rounds")},
     }
@@ -50,11 +50,11 @@ def newcomer(word: str, corpora: Path, work: Path, steps: int | None) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", type=Path, required=True, help="holds wakewords/ and speechocean762/")
-    parser.add_argument("--work", type=Path, required=True, help="where the detectors are written")
+    parser.add_argument("--corpora", type=Path, required=True, help="folder with wakewords/ and speechocean762/")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the detectors")
     parser.add_argument("--words", nargs="+", default=("computer",), help="words of wakewords/train.csv")
-    parser.add_argument("--steps", type=int, help="of training, else as `wakeword train` has it")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--steps", type=int, help="training steps, instead of those of `wakeword train`")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     write(
@@ -62,7 +62,7 @@ def main() -> None:
             "command": "python scripts/bench/wakeword_newcomer.py --corpora $SPEECHXFER_CORPORA --work runs/newcomer",
             "machine": machine(),
             "versions": versions("torch", "onnxruntime"),
-            "words": {word: newcomer(word, given.corpora, given.work, given.steps) for word in given.words},
+            "words": {word: train_and_evaluate(word, given.corpora, given.work, given.steps) for word in given.words},
         },
         given.json,
     )

@@ -1,17 +1,17 @@
-"""Our detector beside openWakeWord's (the package pyopen-wakeword), on the same streams, by the same evaluator.
+"""Compare our detectors with openWakeWord (the package pyopen-wakeword) on the same audio with the same evaluation.
 
     pip install pyopen-wakeword
     python scripts/bench/wakeword_peers.py --corpora ~/corpora --work runs/folds --jobs 2 --json FILE
 
-- CPU seconds and peak memory for an hour of sound: ten minutes of it, on one core each, in a process that loads nothing
-  else, alternating, with nothing beside it.
-- Alarms of the stock models `alexa` and `hey_jarvis` on all of speechocean762, at their usual threshold of 0.5. No
-  recording of those words is here, so nothing is said of their misses.
-- Misses: a head as openWakeWord trains it (16 embeddings of 80 ms, two layers of 128) on its frozen embedding. To save
-  time one fold of the five of scripts/bench/wakeword_folds.py is heard, and its detectors, which lie in --work, are
-  counted on the same fold. The head trains on all recordings of the other folds, each as recorded, with noise and with
-  babble, and on their speech as recorded, a quarter of it with noise and with babble too. Ours mixes anew at every
-  step, which a frozen embedding cannot afford.
+- CPU seconds and peak memory per hour of audio, measured on ten minutes: on one core, in separate processes that load
+  nothing else, alternating, with nothing else running.
+- False alarms of the stock models `alexa` and `hey_jarvis` on all of speechocean762, at their default threshold of
+  0.5. There are no recordings of those words, so their misses are not measured.
+- Misses: a head as trained by openWakeWord (16 embeddings of 80 ms, two layers of 128) on its frozen embedding. To
+  save time, only one of the five folds of scripts/bench/wakeword_folds.py is evaluated; that script's detectors in
+  --work are evaluated on the same fold. The head is trained on all recordings of the other folds, each clean, with
+  noise and with babble, and on their speech, clean and a quarter of it also with noise and with babble. Our training
+  mixes anew at every step, which is too expensive with a frozen embedding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from _measuring import machine, run, spread, versions, write
-from wakeword_folds import CONDITIONS, WORDS, fold_of, mix_of, pooled, speaker_folds
+from wakeword_folds import CONDITIONS, WORDS, assign_fold, assign_speaker_folds, evaluate_pooled, make_mix
 
 from speechxfer.data.audio import load_waveform
 from speechxfer.errors import UserError
@@ -41,20 +41,20 @@ from speechxfer.wakeword.runtime.features import SAMPLE_RATE, compute_mel_energi
 STOCK = ("alexa", "hey_jarvis")
 CHUNK = 1_280  # samples: openWakeWord's step of 80 ms
 STEP = CHUNK / SAMPLE_RATE
-WINDOW = 16  # embeddings that its head sees: 1.28 s
-LEAD = 1.28  # s of silence before a clip of the word; with the second after the last one, all that a score depends on
-MEASURED = 600.0  # s of sound for CPU and memory
+WINDOW = 16  # embeddings per window of its head: 1.28 s
+LEAD = 1.28  # s of silence before a clip of the word; with the 1 s after the previous clip, a window never spans two
+MEASURED_SECONDS = 600.0  # s of audio for CPU and memory
 THRESHOLD = 0.5
-HEARD = 0  # the fold
-SHARE = 4  # of the training speech one row in so many is mixed
+TEST_FOLD = 0
+MIXED_EVERY = 4  # one in this many rows of the training speech is mixed
 
 
 # -- embeddings ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Part:
-    """Rows to embed one after another under one condition, each with `lead` s of silence before and 1 s after.
+    """Rows to embed as one stream in one condition, each with `lead` s of silence before and 1 s after.
 
-    voices: rows that babble is made of, by whether they are of the fold that is heard.
+    voices: rows that babble is made of, by whether they are in the test fold.
     """
 
     name: str
@@ -66,35 +66,35 @@ class Part:
 
 @dataclass
 class Embedded:
-    """frames: (chunks, 96) of a whole part. starts: (rows + 1,) the chunk at which each row begins, its silence too."""
+    """Embeddings of a part. frames: (chunks, 96). starts: (rows + 1,) the first chunk of each row, silence included."""
 
     frames: np.ndarray
     starts: np.ndarray
 
-    def ends_of(self, row: int) -> np.ndarray:
-        """The chunks of a row that have a whole window before them."""
+    def window_ends(self, row: int) -> np.ndarray:
+        """Return the chunks of a row that end a complete window."""
         return np.arange(max(self.starts[row], WINDOW - 1), self.starts[row + 1])
 
-    def windows(self, ends: np.ndarray) -> np.ndarray:
-        """(windows, 16 * 96): each chunk with the 15 before it."""
+    def take_windows(self, ends: np.ndarray) -> np.ndarray:
+        """Return (windows, 16 * 96): each chunk and the 15 before it."""
         return self.frames[ends[:, None] + np.arange(1 - WINDOW, 1)].reshape(len(ends), -1)
 
 
 def embed(part: Part, work: Path) -> Path:
-    """openWakeWord's embedding of every 80 ms of a part, a stream with one state; kept in `work`."""
-    kept = work / f"peer-{part.name}.npz"
-    if kept.is_file():
-        return kept
+    """Compute openWakeWord's embedding of every 80 ms of a part; return the file in `work`."""
+    path = work / f"peer-{part.name}.npz"
+    if path.is_file():
+        return path
     from pyopen_wakeword import OpenWakeWordFeatures
 
     features = OpenWakeWordFeatures.from_builtin()
-    list(features.process_streaming(bytes(2 * CHUNK)))  # the first chunk brings those of the silence it starts with too
+    list(features.process_streaming(bytes(2 * CHUNK)))  # the first chunk also returns embeddings of the initial silence
     rng = np.random.default_rng([11, len(part.rows), CONDITIONS.index(part.condition)])
-    mixes = {heard: mix_of(part.condition, voices, rng) for heard, voices in part.voices.items()}
+    mixes = {in_test: make_mix(part.condition, voices, rng) for in_test, voices in part.voices.items()}
     frames, starts = [], [0]
     for row in part.rows:
         waveform = load_waveform(row)
-        mix = mixes[bool(row["heard"])]
+        mix = mixes[bool(row["in_test"])]
         sound = np.pad(mix(waveform) if mix else waveform, (round(part.lead * SAMPLE_RATE), SAMPLE_RATE))
         sound = np.pad(sound, (0, -len(sound) % CHUNK))
         samples = np.clip(sound * 32_768, -32_768, 32_767).astype(np.int16)
@@ -103,45 +103,46 @@ def embed(part: Part, work: Path) -> Path:
         starts.append(len(frames))
     scratch = work / f"peer-{part.name}.part.npz"
     np.savez(scratch, frames=np.array(frames, np.float32), starts=np.array(starts))
-    scratch.rename(kept)
-    return kept
+    scratch.rename(path)
+    return path
 
 
-def opened(path: Path) -> Embedded:
+def read_embedded(path: Path) -> Embedded:
     with np.load(path) as file:
         return Embedded(file["frames"], file["starts"])
 
 
 # -- stock models ----------------------------------------------------------------------------------------------------
-def stock_alarms(stream: Embedded, hours: float) -> dict[str, Any]:
-    """Alarms of every stock model on the stream."""
+def evaluate_stock_models(stream: Embedded, hours: float) -> dict[str, Any]:
+    """Return the false alarms of each stock model on a stream."""
     from pyopen_wakeword import Model, OpenWakeWord
 
     found = {}
     for name in STOCK:
         head = OpenWakeWord.from_builtin(Model(name))
         values = [max(head.process_streaming(frame[None, None, None]), default=0.0) for frame in stream.frames]
-        heard = ScoredRecording(name, Scores(np.array(values), STEP, STEP), hours=hours)
-        at = DetectionEvaluation([heard]).evaluate_at(Trigger(THRESHOLD)).to_json()
-        found[name] = {key: at[key] for key in ("false_alarms", "hours", "false_alarms_per_hour", "intervals")}
+        recording = ScoredRecording(name, Scores(np.array(values), STEP, STEP), hours=hours)
+        metrics = DetectionEvaluation([recording]).evaluate_at(Trigger(THRESHOLD)).to_json()
+        found[name] = {key: metrics[key] for key in ("false_alarms", "hours", "false_alarms_per_hour", "intervals")}
     return found
 
 
 # -- speed -----------------------------------------------------------------------------------------------------------
-def speed(rows: list[Row], work: Path, detector: Path, repeats: int) -> dict[str, Any]:
+def measure_speed(rows: list[Row], work: Path, detector: Path, repeats: int) -> dict[str, Any]:
+    """Measure CPU and memory of both sides in separate processes, alternating."""
     pieces, length = [], 0
     for row in rows:
         pieces.append(np.pad(load_waveform(row), (0, SAMPLE_RATE)))
         length += len(pieces[-1])
-        if length > MEASURED * SAMPLE_RATE:
+        if length > MEASURED_SECONDS * SAMPLE_RATE:
             break
-    sound, samples = work / "sound.npy", np.concatenate(pieces)[: round(MEASURED * SAMPLE_RATE)]
-    np.save(sound, np.clip(samples * 32_768, -32_768, 32_767).astype(np.int16))
+    audio, samples = work / "sound.npy", np.concatenate(pieces)[: round(MEASURED_SECONDS * SAMPLE_RATE)]
+    np.save(audio, np.clip(samples * 32_768, -32_768, 32_767).astype(np.int16))
     sides = {"speechxfer": str(detector), "openWakeWord": STOCK[0]}
     measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(repeats):
-        for side, what in sides.items():
-            command = [sys.executable, str(Path(__file__).with_name("_wakeword_play.py")), side, str(sound), what]
+        for side, model in sides.items():
+            command = [sys.executable, str(Path(__file__).with_name("_wakeword_play.py")), side, str(audio), model]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             measured[side].append(json.loads(done.stdout.splitlines()[-1]))
     return {
@@ -154,11 +155,11 @@ def speed(rows: list[Row], work: Path, detector: Path, repeats: int) -> dict[str
 
 
 # -- their embedding, a head on the same clips ----------------------------------------------------------------------
-Windows = list[tuple[Embedded, np.ndarray]]  # chunks of a part that end a window
+Windows = list[tuple[Embedded, np.ndarray]]  # parts, and chunks that end a window
 
 
 def train_head(good: Windows, bad: Windows, epochs: int = 10) -> Callable[[np.ndarray], np.ndarray]:
-    """openWakeWord's own shape of head: 1536 -> 128 -> 128 -> 1, with layer norms."""
+    """Train openWakeWord's head: 1536 -> 128 -> 128 -> 1, with layer norms; return its scoring function."""
     import torch
     from torch import nn
 
@@ -168,17 +169,17 @@ def train_head(good: Windows, bad: Windows, epochs: int = 10) -> Callable[[np.nd
     layers = [nn.Linear(size, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 128), nn.LayerNorm(128), nn.ReLU()]
     head = nn.Sequential(*layers, nn.Linear(128, 1))
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-3, weight_decay=1e-4)
-    positives = np.concatenate([part.windows(ends) for part, ends in good])
+    positives = np.concatenate([part.take_windows(ends) for part, ends in good])
     negatives = np.concatenate([np.stack([np.full(len(ends), i), ends], 1) for i, (_, ends) in enumerate(bad)])
     rng = np.random.default_rng(0)
     for _ in range(epochs):
         order = rng.permutation(len(negatives))
         for start in range(0, len(order), 1024):
             chosen = negatives[order[start : start + 1024]]
-            apart = [bad[i][0].windows(chosen[chosen[:, 0] == i, 1]) for i in np.unique(chosen[:, 0])]
-            both = np.concatenate([positives[rng.integers(len(positives), size=256)], *apart])
-            wanted = (torch.arange(len(both)) < 256).float()
-            loss = nn.functional.binary_cross_entropy_with_logits(head(torch.from_numpy(both))[:, 0], wanted)
+            others = [bad[i][0].take_windows(chosen[chosen[:, 0] == i, 1]) for i in np.unique(chosen[:, 0])]
+            batch = np.concatenate([positives[rng.integers(len(positives), size=256)], *others])
+            targets = (torch.arange(len(batch)) < 256).float()
+            loss = nn.functional.binary_cross_entropy_with_logits(head(torch.from_numpy(batch))[:, 0], targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -190,10 +191,10 @@ def train_head(good: Windows, bad: Windows, epochs: int = 10) -> Callable[[np.nd
     return score
 
 
-def head_on_embedding(word: str, words: dict[str, Path], speech: dict[str, Path], rows: dict[str, list[Row]]) -> Any:
-    """Misses of one word in the fold that is heard, at the thresholds of no alarm and of one.
+def evaluate_head(word: str, words: dict[str, Path], speech: dict[str, Path], rows: dict[str, list[Row]]) -> Any:
+    """Train a head for one word and evaluate it on the test fold, at the thresholds of 0 and of 1 false alarm.
 
-    words, speech: the embedded parts by condition; rows: theirs, by the part's name.
+    words, speech: embedded parts by condition. rows: of the parts, by name.
     """
     good: Windows = []
     bad: Windows = []
@@ -202,33 +203,35 @@ def head_on_embedding(word: str, words: dict[str, Path], speech: dict[str, Path]
         for row in rows["words"]
     ]
     for condition in CONDITIONS:
-        clips, others = opened(words[condition]), opened(speech[condition])
+        clips, others = read_embedded(words[condition]), read_embedded(speech[condition])
         for place, row in enumerate(rows["words"]):
-            if row["heard"]:
+            if row["in_test"]:
                 continue
-            ends = clips.ends_of(place)
+            ends = clips.window_ends(place)
             if row["label"] != word:
                 bad.append((clips, ends))
                 continue
             known, last = (ends - clips.starts[place] + 1) * STEP, LEAD + spans[place][1] / 100
             good.append((clips, ends[(known >= last) & (known <= last + 0.4)]))
             bad.append((clips, ends[known < last - 0.5]))
-        bad += [(others, others.ends_of(i)) for i, row in enumerate(rows[condition]) if not row["heard"]]
-    score = train_head(good, merged(bad))
+        bad += [(others, others.window_ends(i)) for i, row in enumerate(rows[condition]) if not row["in_test"]]
+    score = train_head(good, merge_parts(bad))
     result: dict[str, Any] = {}
     for condition in CONDITIONS:
-        clips, others = opened(words[condition]), opened(speech[condition])
-        heard = []
+        clips, others = read_embedded(words[condition]), read_embedded(speech[condition])
+        recordings = []
         for place, row in enumerate(rows["words"]):
-            if row["heard"] and row["label"] == word:
+            if row["in_test"] and row["label"] == word:
                 length, end = len(load_waveform(row)) / SAMPLE_RATE, spans[place][1] / 100
-                ends = clips.ends_of(place)
-                scores = Scores(score(clips.windows(ends)), STEP, (ends[0] - clips.starts[place] + 1) * STEP)
-                heard.append(ScoredRecording(str(place), scores, (LabelledWord(LEAD, LEAD + length, LEAD + end),)))
-        of_fold = [i for i, row in enumerate(rows[condition]) if row["heard"]]
-        hours = sum(len(load_waveform(rows[condition][i])) for i in of_fold) / SAMPLE_RATE / 3600
-        values = np.concatenate([score(others.windows(others.ends_of(i))) for i in of_fold])
-        evaluation = DetectionEvaluation([*heard, ScoredRecording("stream", Scores(values, STEP, STEP), hours=hours)])
+                ends = clips.window_ends(place)
+                scores = Scores(score(clips.take_windows(ends)), STEP, (ends[0] - clips.starts[place] + 1) * STEP)
+                recordings.append(ScoredRecording(str(place), scores, (LabelledWord(LEAD, LEAD + length, LEAD + end),)))
+        test_rows = [i for i, row in enumerate(rows[condition]) if row["in_test"]]
+        hours = sum(len(load_waveform(rows[condition][i])) for i in test_rows) / SAMPLE_RATE / 3600
+        values = np.concatenate([score(others.take_windows(others.window_ends(i))) for i in test_rows])
+        evaluation = DetectionEvaluation(
+            [*recordings, ScoredRecording("stream", Scores(values, STEP, STEP), hours=hours)]
+        )
         result[condition] = {
             f"at_{alarms}_alarms": evaluation.evaluate_at(
                 Trigger(evaluation.find_threshold(alarms, Trigger(0.0)))
@@ -238,26 +241,26 @@ def head_on_embedding(word: str, words: dict[str, Path], speech: dict[str, Path]
     return result
 
 
-def merged(windows: Windows) -> Windows:
-    """The same, one entry a part."""
+def merge_parts(windows: Windows) -> Windows:
+    """Merge the entries of each part."""
     parts = {id(part): part for part, _ in windows}
     return [(part, np.concatenate([ends for p, ends in windows if p is part])) for part in parts.values()]
 
 
-def of_ours(word: str, work: Path) -> dict[str, Any] | None:
-    """The same of our detector of that fold, where it was trained."""
-    kept = work / f"{word}-{HEARD}.npz"
-    if not kept.is_file():
+def evaluate_ours(word: str, work: Path) -> dict[str, Any] | None:
+    """Return the results of our detector of the test fold, if it was trained."""
+    path = work / f"{word}-{TEST_FOLD}.npz"
+    if not path.is_file():
         return None
-    conditions = pooled([kept])["conditions"]
-    return {name: {at: of[at] for at in ("at_0_alarms", "at_1_alarms")} for name, of in conditions.items()}
+    conditions = evaluate_pooled([path])["conditions"]
+    return {name: {at: rows[at] for at in ("at_0_alarms", "at_1_alarms")} for name, rows in conditions.items()}
 
 
-def misses(found: dict[str, Any]) -> dict[str, Any]:
-    """The mean over the words, of the words that both sides heard."""
+def average_misses(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the mean miss rate over the words."""
     return {
         condition: {
-            at: round(float(np.mean([of[condition][at]["miss_rate"] for of in found.values()])), 4)
+            at: round(float(np.mean([word[condition][at]["miss_rate"] for word in found.values()])), 4)
             for at in ("at_0_alarms", "at_1_alarms")
         }
         for condition in CONDITIONS
@@ -265,15 +268,15 @@ def misses(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def make_partial_word_negatives(words: list[Row], speech: list[Row]) -> tuple[list[Part], dict[str, list[Row]]]:
-    """What is embedded, the longest first, and the rows by part: of the speech, all as recorded."""
-    words = [{**row, "heard": fold_of(row) == HEARD} for row in words]
-    folds = speaker_folds(speech)
-    speech = [{**row, "heard": folds[str(row["speaker"])] == HEARD} for row in speech]
-    speech = [row for row in speech if not row["heard"]] + [row for row in speech if row["heard"]]
-    few = [row for i, row in enumerate(speech) if row["heard"] or i % SHARE == 0]
+def make_parts(words: list[Row], speech: list[Row]) -> tuple[list[Part], dict[str, list[Row]]]:
+    """Return the parts to embed, the longest first, and their rows by condition, those of the words under `words`."""
+    words = [{**row, "in_test": assign_fold(row) == TEST_FOLD} for row in words]
+    folds = assign_speaker_folds(speech)
+    speech = [{**row, "in_test": folds[str(row["speaker"])] == TEST_FOLD} for row in speech]
+    speech = [row for row in speech if not row["in_test"]] + [row for row in speech if row["in_test"]]
+    few = [row for i, row in enumerate(speech) if row["in_test"] or i % MIXED_EVERY == 0]
     rows = {CONDITIONS[0]: speech, CONDITIONS[1]: few, CONDITIONS[2]: few, "words": words}
-    voices = {heard: [row for row in speech if row["heard"] == heard] for heard in (False, True)}
+    voices = {in_test: [row for row in speech if row["in_test"] == in_test] for in_test in (False, True)}
     parts = [Part(f"speech-{i}", rows[condition], condition, voices) for i, condition in enumerate(CONDITIONS)]
     parts += [Part(f"words-{i}", words, condition, voices, LEAD) for i, condition in enumerate(CONDITIONS)]
     return parts, rows
@@ -281,34 +284,44 @@ def make_partial_word_negatives(words: list[Row], speech: list[Row]) -> tuple[li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", type=Path, required=True, help="holds wakewords/ and speechocean762/")
-    parser.add_argument("--work", type=Path, required=True, help="where scripts/bench/wakeword_folds.py left detectors")
-    parser.add_argument("--words", nargs="*", default=WORDS, help="for the head on their embedding; none: leave it out")
-    parser.add_argument("--repeats", type=int, default=3, help="of the timing, of each side")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that embed and train, each on one thread")
-    parser.add_argument("--every", type=int, default=1, help="one row in so many of both corpora, to try it out")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--corpora", type=Path, required=True, help="folder with wakewords/ and speechocean762/")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of the detectors of scripts/bench/wakeword_folds.py"
+    )
+    parser.add_argument(
+        "--words", nargs="*", default=WORDS, help="words of the head on the embedding; empty to skip it"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="timings of each side")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that embed and train, with one thread each")
+    parser.add_argument(
+        "--every", type=int, default=1, help="use one in this many rows of both corpora, for a quick test"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     given = parser.parse_args()
     rows = read_rows(given.corpora / "speechocean762/train.csv")[:: given.every]
     clips = read_rows(given.corpora / "wakewords/train.csv")[:: given.every]
     detectors = sorted(path.parent for path in given.work.glob("*/manifest.json"))
     if not detectors:
-        raise UserError("holds no detector", where=str(given.work), fix="run scripts/bench/wakeword_folds.py first")
-    timed = speed(rows, given.work, detectors[0], given.repeats)
-    parts, of_parts = make_partial_word_negatives(clips, rows)
+        raise UserError("contains no detector", where=str(given.work), fix="run scripts/bench/wakeword_folds.py first")
+    timings = measure_speed(rows, given.work, detectors[0], given.repeats)
+    parts, part_rows = make_parts(clips, rows)
     needed = parts if given.words else parts[:1]
     with ProcessPoolExecutor(given.jobs) as pool:
         files = pool.map(embed, needed, [given.work] * len(needed))
-        kept = {part.name: file for part, file in zip(needed, files, strict=True)}
+        embedded_files = {part.name: file for part, file in zip(needed, files, strict=True)}
         hours = sum(len(load_waveform(row)) for row in rows) / SAMPLE_RATE / 3600
-        alarms = stock_alarms(opened(kept["speech-0"]), hours)
+        alarms = evaluate_stock_models(read_embedded(embedded_files["speech-0"]), hours)
         embedded = [
-            {condition: kept[f"{name}-{i}"] for i, condition in enumerate(CONDITIONS) if f"{name}-{i}" in kept}
+            {
+                condition: embedded_files[f"{name}-{i}"]
+                for i, condition in enumerate(CONDITIONS)
+                if f"{name}-{i}" in embedded_files
+            }
             for name in ("words", "speech")
         ]
-        jobs = {word: pool.submit(head_on_embedding, word, *embedded, of_parts) for word in given.words}
+        jobs = {word: pool.submit(evaluate_head, word, *embedded, part_rows) for word in given.words}
         heads = {word: job.result() for word, job in jobs.items()}
-    ours = {word: found for word in given.words if (found := of_ours(word, given.work)) is not None}
+    ours = {word: found for word in given.words if (found := evaluate_ours(word, given.work)) is not None}
     write(
         {
             "command": "python scripts/bench/wakeword_peers.py --corpora $SPEECHXFER_CORPORA --work runs/folds",
@@ -317,9 +330,9 @@ def main() -> None:
             "every": given.every,
             "stock": {"threshold": THRESHOLD, "models": alarms},
             "upper_bounds_per_hour": {f"{k} alarms": round(poisson_upper(k) / hours, 2) for k in (0, 1)},
-            "speed": timed,
-            "fold_heard": f"{HEARD + 1} of 5",
-            "mean_miss_rate": {"head on their embedding": misses(heads), "speechxfer": misses(ours)},
+            "speed": timings,
+            "fold_heard": f"{TEST_FOLD + 1} of 5",
+            "mean_miss_rate": {"head on their embedding": average_misses(heads), "speechxfer": average_misses(ours)},
             "words": {"head on their embedding": heads, "speechxfer": ours},
         },
         given.json,

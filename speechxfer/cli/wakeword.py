@@ -1,13 +1,13 @@
-"""`speechxfer wakeword train`, `evaluate` and `listen`. `listen` imports no torch."""
+"""`speechxfer wakeword train`, `evaluate` and `listen`. `listen` does not import torch."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,15 +15,17 @@ from speechxfer.cli._options import JsonFile, Quiet, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
-    from speechxfer.wakeword.runtime.audio_sources import LevelReading
-    from speechxfer.wakeword.runtime.detector import DetectorArtifact
-    from speechxfer.wakeword.runtime.events import Event, Trigger
+    from speechxfer.report.progress import Reporter
+    from speechxfer.wakeword.runtime.audio_sources import AudioBlock, LevelReading, ListeningSummary
+    from speechxfer.wakeword.runtime.events import Event
+    from speechxfer.wakeword.settings import WakeWordSettings
 
 HELP_ORDER = 70
-_SHOWN = 10  # recordings named on the terminal
 
-Folder = Annotated[Path, typer.Argument(metavar="DETECTOR", help="The folder that `wakeword train` wrote.")]
-Threshold = Annotated[float | None, typer.Option(min=0, help="In place of the calibrated one.")]
+Folder = Annotated[Path, typer.Argument(metavar="DETECTOR", help="Folder written by `wakeword train`.")]
+Threshold = Annotated[
+    float | None, typer.Option(min=0, show_default="the calibrated one", help="Minimum score of a detection.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,46 +33,70 @@ def register(app: typer.Typer) -> None:
     group.command("train")(train)
     group.command("evaluate")(evaluate)
     group.command("listen")(listen)
-    app.add_typer(group, name="wakeword", help="Detectors of a word of your own: train, evaluate, listen.")
+    app.add_typer(group, name="wakeword", help="Custom wake-word detectors: train, evaluate, listen.")
 
 
 def train(
-    word: Annotated[str, typer.Argument(help="The word or phrase, in quotation marks.")],
+    word: Annotated[str, typer.Argument(metavar="WORD", help="The word or phrase, in quotation marks.")],
     positives: Annotated[
-        str | None, typer.Option(metavar="CLIPS", help="Recordings of it: a folder, a list (.txt) or a table.")
+        str | None, typer.Option(metavar="CLIPS", help="Recordings of WORD: a folder, a list (.txt) or a table.")
     ] = None,
     negatives: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Other speech: a folder or DATA; else synthetic sentences.")
+        str | None,
+        typer.Option(metavar="DATA", show_default="synthetic sentences", help="Speech without WORD: a folder or DATA."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Else the word, as a folder's name.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", show_default="a folder named after WORD", help="Where to save the detector."),
+    ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="RECIPE", help="Settings from a file, or shipped ones: wakeword.")
+        str | None, typer.Option(metavar="RECIPE", help="Settings from a file, or the shipped ones: wakeword.")
     ] = None,
     noise: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Noises to mix in, beside the made-up ones.")
+        str | None, typer.Option(metavar="DATA", help="Noises to mix in, in addition to generated noise.")
     ] = None,
     stream: Annotated[
-        list[str] | None, typer.Option(metavar="DATA", help="Real speech to hear when trained; no part of training.")
+        list[str] | None,
+        typer.Option(metavar="DATA", help="Real speech without WORD to evaluate on after training (repeatable)."),
     ] = None,
-    false_alarms_per_hour: Annotated[float | None, typer.Option(help="To calibrate for; 0.1 where not said.")] = None,
-    synthetic: Annotated[int | None, typer.Option(min=0, help="Synthetic clips of the word; 0 for none.")] = None,
+    false_alarms_per_hour: Annotated[
+        float | None, typer.Option(metavar="NUMBER", show_default="0.1", help="Target false alarms per hour.")
+    ] = None,
+    synthetic: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", min=0, show_default="120, or 400 without --positives", help="Synthetic clips of WORD."
+        ),
+    ] = None,
     voices: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Piper voices beside espeak-ng's; auto: those installed; none.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default="auto",
+            help="Piper voices in addition to espeak-ng: a folder, auto (installed voices) or none.",
+        ),
     ] = None,
-    language: Annotated[str | None, typer.Option(metavar="CODE", help="Of the synthetic voices, say de.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", show_default="English", help="Language of the synthetic voices, e.g. de."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, show_default="1200", help="Training steps.")
+    ] = None,
     teacher: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="A frozen encoder to learn from too; none: labels alone.")
+        str | None, typer.Option(metavar="MODEL", show_default="none", help="Frozen encoder for distillation.")
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Of your recordings, for the manifest.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the detector that lies there.")] = False,
+    licence: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Licence of your recordings, written to the manifest.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="NUMBER", show_default="0", help="Random seed.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing detector.")] = False,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a detector of WORD, from recordings, from synthetic speech, or both; calibrate it; write its folder.
+    """Train a detector of WORD from recordings, synthetic speech or both, calibrate it and write its folder.
 
-    What is typed goes before what the recipe says.
+    Options override the recipe.
 
     speechxfer wakeword train "hey juniper" --positives clips/ --negatives speech/ --output juniper/
     """
@@ -78,80 +104,74 @@ def train(
     from speechxfer.report.progress import Reporter
     from speechxfer.wakeword.data.clips import read_rows
     from speechxfer.wakeword.settings import WakeWordSettings
-    from speechxfer.wakeword.training.train import add_stream_results, train_detector
+    from speechxfer.wakeword.training.train import train_detector
 
-    given = {
-        "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise,
-        "output": output, "target": false_alarms_per_hour, "synthetic": synthetic, "voices": voices,
+    options = {
+        "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise, "output": output,
+        "false_alarms_per_hour": false_alarms_per_hour, "synthetic": synthetic, "voices": voices,
         "language": language, "steps": steps, "teacher": teacher, "licence": licence, "seed": seed,
         "overwrite": overwrite or None,
     }  # fmt: skip
     settings = load_command_settings(
-        WakeWordSettings, recipe, {name: value for name, value in given.items() if value is not None},
-        command=WAKEWORD_TRAIN, absent={"output": Path("_".join(word.casefold().split()) or "word")},
-    )  # fmt: skip
-    narrator = Reporter(quiet=quiet)
+        WakeWordSettings,
+        recipe,
+        {name: value for name, value in options.items() if value is not None},
+        command=WAKEWORD_TRAIN,
+        absent={"output": Path("_".join(word.casefold().split()) or "word")},
+    )
+    reporter = Reporter(quiet=quiet)
     for name in stream or []:
-        read_rows(name)  # a wrong path is told before the training
-    manifest = train_detector(settings, narrator)
+        read_rows(name)  # a wrong path fails before the training
+    manifest = train_detector(settings, reporter)
     result: dict[str, Any] = {"detector": str(settings.output), "manifest": manifest, "streams": None}
     if stream:
-        from speechxfer.wakeword.evaluation.evaluate import evaluate_detector
-        from speechxfer.wakeword.runtime.detector import open_artifact
-
-        measured = evaluate_detector(open_artifact(settings.output), narrator, streams=stream)
-        result["streams"] = measured.to_json()
-        result["manifest"] = add_stream_results(settings.output, stream, result["streams"])
-    for line in _side_by_side(manifest["calibration"], result["streams"]):
-        narrator.info(line)
-    if manifest["calibration"]["kind"] == "synthetic" and not stream:
-        narrator.info("no real speech was heard: these figures are of synthetic speech and say nothing about people.")
-        narrator.info(f"  hear some: speechxfer wakeword evaluate {settings.output} --stream DATA")
-    for name in manifest["negatives_that_sound_like_it"][:_SHOWN]:
-        narrator.info(f"sounds like the word, listen to it: {name}")
-    narrator.info(f"detector  {settings.output}")
+        result |= _evaluate_streams(settings, stream, reporter)
+    _print_training(result, reporter)
     write_json(result, json_file)
 
 
 def evaluate(
     detector: Folder,
-    positives: Annotated[str | None, typer.Option(metavar="CLIPS", help="Clips that hold the word once.")] = None,
-    stream: Annotated[
-        list[str] | None, typer.Option(metavar="DATA", help="Speech without it; may be repeated.")
+    positives: Annotated[
+        str | None, typer.Option(metavar="CLIPS", help="Clips that contain the word once: a folder, a list or a table.")
     ] = None,
-    snr: Annotated[list[float] | None, typer.Option(help="The clips again, with noise at this ratio (dB).")] = None,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="DATA", help="Speech without the word (repeatable).")
+    ] = None,
+    snr: Annotated[
+        list[float] | None,
+        typer.Option(metavar="DB", help="Evaluate the clips also with noise at this SNR in dB (repeatable)."),
+    ] = None,
     threshold: Threshold = None,
     times: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Another engine's detections: stream, time[, score].")
+        Path | None,
+        typer.Option(metavar="CSV", help="Evaluate another engine's detections instead: stream, time[, score]."),
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write report.html there.")] = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Misses on clips of the word, false alarms an hour on streams, with intervals and the curve between them."""
+    """Measure the miss rate on clips of the word and the false alarms per hour on streams, with intervals."""
     from speechxfer.report.progress import Reporter
     from speechxfer.wakeword.evaluation.evaluate import evaluate_detection_times, evaluate_detector
-    from speechxfer.wakeword.runtime.detector import open_artifact
+    from speechxfer.wakeword.evaluation.metrics import read_detection_times
+    from speechxfer.wakeword.evaluation.summary import collect_warnings, summarize_evaluation
+    from speechxfer.wakeword.runtime.detector import open_artifact, replace_threshold
 
     artifact = open_artifact(detector)
-    narrator = Reporter(quiet=quiet)
+    reporter = Reporter(quiet=quiet)
     if times is not None:
-        from speechxfer.wakeword.evaluation.metrics import read_detection_times
-
-        measured = evaluate_detection_times(
-            artifact.word, read_detection_times(times), positives=positives, streams=stream or []
-        )
+        events = read_detection_times(times)
+        report = evaluate_detection_times(artifact.word, events, positives=positives, streams=stream or [])
     else:
-        measured = evaluate_detector(
-            artifact, narrator, positives=positives, streams=stream or [], snrs=snr or [],
-            trigger=_trigger(artifact, threshold),
-        )  # fmt: skip
-    result = measured.to_json()
-    warnings = _warnings(artifact, result)
-    for line in _lines(artifact, result):
-        narrator.info(line)
-    for warning in warnings:
-        narrator.info(f"warning: {warning}")
+        trigger = replace_threshold(artifact.trigger, threshold)
+        report = evaluate_detector(
+            artifact, reporter, positives=positives, streams=stream or [], snrs=snr or [], trigger=trigger
+        )
+    result, calibration = report.to_json(), artifact.manifest["calibration"]
+    warnings = collect_warnings(calibration, result)
+    for line in (*summarize_evaluation(artifact.word, calibration, result), *(f"warning: {w}" for w in warnings)):
+        reporter.info(line)
     if output is not None:
         from speechxfer.wakeword.evaluation.report import write_detector_report
 
@@ -159,44 +179,45 @@ def evaluate(
             "detector": detector.name,
             "clips of the word": positives or "none",
             "streams": ", ".join(stream or []) or "none",
-            "trained on": "; ".join(f"{s['clips']} {s['what']}" for s in artifact.manifest.get("data", [])),
-            "calibrated on": str(artifact.manifest["calibration"].get("kind", "")) + " speech",
+            "training data": "; ".join(f"{s['clips']} {s['what']}" for s in artifact.manifest.get("data", [])),
+            "calibration data": f"{calibration.get('kind', '')} speech",
         }
-        write_detector_report(output / "report.html", measured, facts=facts, warnings=warnings)
-        narrator.info(f"report  {output / 'report.html'}")
+        write_detector_report(output / "report.html", report, facts=facts, warnings=warnings)
+        reporter.info(f"report  {output / 'report.html'}")
     write_json({**result, "warnings": warnings}, json_file)
 
 
 def listen(
     detector: Folder,
     audio: Annotated[
-        str | None, typer.Argument(metavar="[AUDIO]", help="A file, or - for raw 16-bit sound; else the microphone.")
+        str | None,
+        typer.Argument(
+            metavar="[AUDIO]", show_default="the microphone", help="An audio file, or - for raw 16-bit audio."
+        ),
     ] = None,
-    microphone: Annotated[str | None, typer.Option(help="Its number or a part of its name.")] = None,
-    rate: Annotated[int, typer.Option(min=4_000, help="Of raw sound from standard input, Hz.")] = 16_000,
+    microphone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="the system's", help="Number or part of the name of the microphone."),
+    ] = None,
+    rate: Annotated[
+        int, typer.Option(metavar="HZ", min=4_000, help="Sampling rate of raw audio on standard input.")
+    ] = 16_000,
     threshold: Threshold = None,
     wyoming: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Serve Home Assistant, say tcp://0.0.0.0:10400.")
+        str | None, typer.Option(metavar="ADDRESS", help="Serve Home Assistant, e.g. on tcp://0.0.0.0:10400.")
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write every event as a line of JSON, '-': as it comes."),
+        typer.Option("--json", metavar="FILE", help="Write each event as a line of JSON ('-': standard output)."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Listen to a microphone, a file or standard input, or serve Home Assistant. Ctrl-C ends it."""
-    from speechxfer.wakeword.runtime.audio_sources import (
-        format_level,
-        is_terminal,
-        read_file_blocks,
-        read_microphone_blocks,
-        read_raw_blocks,
-    )
-    from speechxfer.wakeword.runtime.audio_sources import listen_to_blocks as hear
-    from speechxfer.wakeword.runtime.detector import Detector, open_artifact
+    """Detect the word on a microphone, a file or standard input, or serve Home Assistant. Stop with Ctrl-C."""
+    from speechxfer.wakeword.runtime.audio_sources import is_terminal, listen_to_blocks
+    from speechxfer.wakeword.runtime.detector import Detector, open_artifact, replace_threshold
 
     artifact = open_artifact(detector)
-    trigger = _trigger(artifact, threshold)
+    trigger = replace_threshold(artifact.trigger, threshold)
     if wyoming is not None:
         from speechxfer.wakeword.runtime.wyoming_server import get_detector_name, serve_wyoming
 
@@ -204,120 +225,102 @@ def listen(
             typer.echo(f"serving '{get_detector_name(artifact)}' on {wyoming}")
         serve_wyoming(artifact, wyoming, trigger)
         return
-    if audio is None:
-        chosen = int(microphone) if microphone is not None and microphone.isdigit() else microphone
-        blocks = read_microphone_blocks(chosen)
-    else:
-        blocks = read_raw_blocks(sys.stdin.buffer, rate) if audio == "-" else read_file_blocks(audio)
-    shown = is_terminal() and not quiet
-    to_stdout = json_file is not None and str(json_file) == "-"
+    blocks = _open_blocks(audio, microphone, rate)
     with ExitStack() as stack:
-        file = None if json_file is None or to_stdout else stack.enter_context(_written(json_file))
-
-        def told(event: Event) -> None:
-            if shown:
-                typer.echo("\r" + " " * 79 + "\r", err=True, nl=False)
-            line = json.dumps({"word": artifact.word, "time": round(event.time, 3), "score": event.score})
-            if to_stdout:
-                typer.echo(line)
-            elif not quiet:
-                typer.echo(f"{event.time:9.2f} s  {artifact.word}  (score {event.score:.3f})")
-            if file is not None:
-                file.write(line + "\n")
-                file.flush()
-
-        def level(now: LevelReading) -> None:
-            if shown:
-                typer.echo("\r" + format_level(now, artifact.word, trigger.threshold), err=True, nl=False)
-
-        heard = hear(Detector(artifact, trigger=trigger), blocks, on_event=told, on_level=level, keep=False)
-    if not quiet and not to_stdout:
-        lost = f", {heard.lost:.1f} s of it lost" if heard.lost else ""
-        typer.echo(f"{heard.seconds:.1f} s heard{lost}")
+        file = None if json_file is None or str(json_file) == "-" else stack.enter_context(_open_output(json_file))
+        printer = _EventPrinter(
+            artifact.word,
+            trigger.threshold,
+            file=file,
+            to_stdout=str(json_file) == "-",
+            quiet=quiet,
+            with_level=is_terminal() and not quiet,
+        )
+        running = Detector(artifact, trigger=trigger)
+        summary = listen_to_blocks(
+            running, blocks, on_event=printer.print_event, on_level=printer.print_level, keep=False
+        )
+    printer.print_summary(summary)
 
 
-def _side_by_side(calibration: dict[str, Any], streams: dict[str, Any] | None) -> list[str]:
-    """What is known when a detector was trained: of held-out sounds, by their kind, and of real streams, if given."""
-    kind, clips_kind = calibration["kind"], calibration["clips_kind"]
-    held = kind if kind == clips_kind or not calibration["positives"] else f"{clips_kind} clips, {kind} speech"
-    misses = f"{calibration['misses']} of {calibration['positives']}" if calibration["positives"] else "not known"
-    rate = "not known"
-    if calibration["hours"]:
-        rate = f"{calibration['alarms']} in {calibration['hours']:.2f} h, at most {calibration['bound']:.2g}/h (95 %)"
-    rows = [("figures on", "misses", "false alarms"), (f"held out, {held}", misses, rate)]
-    if streams is not None:
-        rows.append(("real speech (--stream)", "not heard", _alarms(streams)))
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{what:{widths[0]}}  {missed:{widths[1]}}  {alarms}" for what, missed, alarms in rows]
-    if calibration["positives"]:
-        lines.append("(each held-out clip is heard clean and with noise at 10 dB)")
-    return lines
+class _EventPrinter:
+    """Prints events and the level line of `listen`. file: receives events as JSON. with_level: on standard error."""
+
+    def __init__(
+        self, word: str, threshold: float, *, file: IO[str] | None, to_stdout: bool, quiet: bool, with_level: bool
+    ) -> None:
+        self.word, self.threshold = word, threshold
+        self.file, self.to_stdout, self.quiet, self.with_level = file, to_stdout, quiet, with_level
+        self.num_events = 0
+
+    def print_event(self, event: Event) -> None:
+        self.num_events += 1
+        if self.with_level:
+            typer.echo("\r" + " " * 79 + "\r", err=True, nl=False)
+        line = json.dumps({"word": self.word, "time": round(event.time, 3), "score": event.score})
+        if self.to_stdout:
+            typer.echo(line)
+        elif not self.quiet:
+            typer.echo(f"{event.time:9.2f} s  {self.word}  (score {event.score:.3f})")
+        if self.file is not None:
+            self.file.write(line + "\n")
+            self.file.flush()
+
+    def print_level(self, level: LevelReading) -> None:
+        from speechxfer.wakeword.runtime.audio_sources import format_level
+
+        if self.with_level:
+            typer.echo("\r" + format_level(level, self.word, self.threshold), err=True, nl=False)
+
+    def print_summary(self, summary: ListeningSummary) -> None:
+        if self.quiet or self.to_stdout:
+            return
+        found = f"{self.num_events} detection{'s' * (self.num_events != 1)}"
+        if not self.num_events:
+            found = f"no detection (highest score {summary.highest_score:.2f}, threshold {self.threshold:.2f})"
+        lost = f", {summary.lost:.1f} s of it dropped" if summary.lost else ""
+        typer.echo(f"{summary.seconds:.1f} s of audio{lost}, {found}")
 
 
-def _trigger(artifact: DetectorArtifact, threshold: float | None) -> Trigger:
-    return artifact.trigger if threshold is None else replace(artifact.trigger, threshold=threshold)
+def _evaluate_streams(settings: WakeWordSettings, stream: list[str], reporter: Reporter) -> dict[str, Any]:
+    """Evaluate a new detector on streams; return the results and the manifest that now contains them."""
+    from speechxfer.wakeword.evaluation.evaluate import evaluate_detector
+    from speechxfer.wakeword.runtime.detector import open_artifact
+    from speechxfer.wakeword.training.train import add_stream_results
+
+    streams = evaluate_detector(open_artifact(settings.output), reporter, streams=stream).to_json()
+    return {"streams": streams, "manifest": add_stream_results(settings.output, stream, streams)}
 
 
-def _written(path: Path) -> Any:
+def _print_training(result: dict[str, Any], reporter: Reporter) -> None:
+    from speechxfer.wakeword.evaluation.summary import list_suspects, tabulate_training
+
+    manifest, streams = result["manifest"], result["streams"]
+    for line in tabulate_training(manifest["calibration"], streams):
+        reporter.info(line)
+    if manifest["calibration"]["kind"] == "synthetic" and streams is None:
+        reporter.info("No real speech was used: these results are on synthetic speech and do not carry over to people.")
+        reporter.info(f"  Evaluate on real speech: speechxfer wakeword evaluate {result['detector']} --stream DATA")
+    for line in list_suspects(manifest["negatives_that_sound_like_it"]):
+        reporter.info(line)
+    reporter.info(f"detector  {result['detector']}")
+
+
+def _open_blocks(audio: str | None, microphone: str | None, rate: int) -> Iterator[AudioBlock]:
+    """Return the blocks of a file, of standard input (`-`), or of the microphone (None)."""
+    from speechxfer.wakeword.runtime.audio_sources import read_file_blocks, read_microphone_blocks, read_raw_blocks
+
+    if audio == "-":
+        return read_raw_blocks(sys.stdin.buffer, rate)
+    if audio is not None:
+        return read_file_blocks(audio)
+    is_number = microphone is not None and microphone.isdigit()
+    return read_microphone_blocks(int(microphone or 0) if is_number else microphone)
+
+
+def _open_output(path: Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror or error})", where=str(path)) from None
-
-
-def _lines(artifact: DetectorArtifact, result: dict[str, Any]) -> list[str]:
-    """What an evaluation says: now, and what was known at calibration."""
-    lines = [
-        f"'{artifact.word}' at threshold {result['threshold']:.4g}" if result["threshold"] is not None else "events"
-    ]
-    if result["positives"]:
-        low, high = (100 * bound for bound in result["intervals"]["miss_rate"])
-        over = result["intervals"]["over"]
-        lines.append(
-            f"  misses        {100 * result['miss_rate']:.1f} % [{result['misses']} / {result['positives']}], "
-            f"95 % {low:.1f} to {high:.1f} over {over}"
-        )
-    if result["delay_ms"]:
-        delay = result["delay_ms"]
-        lines.append(
-            f"  delay         {delay['median']:.0f} ms after the word's end, 95th percentile {delay['p95']:.0f} ms"
-        )
-    if result["hours"]:
-        lines.append(f"  false alarms  {_alarms(result)}")
-    for column, parts in result["by"].items():
-        for value, part in list(parts.items())[: 3 * _SHOWN]:
-            lines.append(f"    {column} {value}: {part['misses']} / {part['positives']} missed")
-    if result["missed"]:
-        names = ", ".join(result["missed"][:_SHOWN])
-        lines.append(f"  missed        {names}{' ...' if len(result['missed']) > _SHOWN else ''}")
-    for event in result["fired_on"][:_SHOWN]:
-        lines.append(
-            f"  fired on      {event.get('row', event['stream'])} at {event.get('time_in_row', event['time'])} s"
-        )
-    stored = artifact.manifest["calibration"]
-    if stored.get("hours"):
-        lines.append(
-            f"  calibrated on {stored['kind']} speech: {stored['alarms']} false alarms in {stored['hours']:.2f} h; "
-            f"missed were {stored['misses']} of {stored['positives']} {stored.get('clips_kind', '')} clips"
-        )
-    return lines
-
-
-def _alarms(result: dict[str, Any]) -> str:
-    low, high = result["intervals"]["false_alarms_per_hour"]
-    return (
-        f"{result['false_alarms_per_hour']:.2f}/h [{result['false_alarms']} in {result['hours']:.2f} h], "
-        f"95 % {low:.2f} to {high:.2f}"
-    )
-
-
-def _warnings(artifact: DetectorArtifact, result: dict[str, Any]) -> list[str]:
-    found = []
-    if artifact.manifest["calibration"].get("kind") == "synthetic" and not result["hours"]:
-        found.append("no real speech was heard, here or in training: false alarms on people are unknown")
-    if result["hours"] and result["false_alarms"] == 0 and result["hours"] < 30:
-        found.append(
-            f"{result['hours']:.2f} h without an alarm support at most {3.0 / result['hours']:.2g}/h, not 0.1/h"
-        )
-    return found

@@ -1,1 +1,1 @@
-"""Wake-word detectors: from a word to scores, events, and false alarms an hour."""
+"""Wake-word detection: train, calibrate, evaluate and run small streaming detectors."""

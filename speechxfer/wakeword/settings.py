@@ -1,4 +1,4 @@
-"""The settings of a detector's training: every key, its default (here and nowhere else) and its meaning."""
+"""Settings of a detector's training: every key, its default (defined only here) and its meaning."""
 
 from __future__ import annotations
 
@@ -8,54 +8,61 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class WakeWordSettings(BaseModel):
+    """Settings of `speechxfer wakeword train`, from a recipe and the command line."""
+
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     word: str = Field(min_length=1, description="The word or phrase, as it is written.")
     positives: str | None = Field(None, description="Recordings of the word: a folder, a list or a table.")
     negatives: str | None = Field(
-        None, description="Other speech: a folder, a list or DATA. None: synthetic sentences."
+        None, description="Speech without the word: a folder, a list or DATA (default: synthetic sentences)."
     )
-    noise: str | None = Field(None, description="A folder or table of noises to mix in, beside the made-up ones.")
-    output: Path = Field(description="The detector's folder.")
-    overwrite: bool = Field(False, description="Replace a detector that lies there.")
-    false_alarms_per_hour: float = Field(0.1, gt=0, description="False alarms an hour to calibrate for.")
+    noise: str | None = Field(None, description="Folder or table of noises to mix in, in addition to generated noise.")
+    output: Path = Field(description="Folder of the detector.")
+    overwrite: bool = Field(False, description="Replace an existing detector.")
+    false_alarms_per_hour: float = Field(0.1, gt=0, description="Target false alarms per hour.")
     synthetic: int | None = Field(
-        None, ge=0, description="Synthetic recordings of the word; None: 400 without recordings, 120 beside them."
+        None,
+        ge=0,
+        description="Number of synthetic clips of the word (default: 120 in addition to recordings, 400 without any).",
     )
     voices: str = Field(
         "auto",
-        description="Piper voices beside espeak-ng's: a folder or file of them, auto (those installed), or none.",
+        description="Piper voices in addition to espeak-ng: a folder or file, auto (installed ones) or none.",
     )
-    language: str | None = Field(None, description="espeak-ng's voice of another language than English, say de.")
-    held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) kept for calibration.")
-    steps: int = Field(1200, ge=1, description="Training steps, in all planned rounds together.")
-    batch: int = Field(64, ge=8, description="Windows of 2.4 s to a step.")
+    language: str | None = Field(
+        None, description="Language of the synthetic voices as espeak-ng names it, e.g. de (default: English)."
+    )
+    held_out: float = Field(0.15, gt=0, lt=0.5, description="Share of speakers (or files) held out for calibration.")
+    steps: int = Field(1200, ge=1, description="Training steps of all planned rounds together.")
+    batch: int = Field(64, ge=8, description="Windows of 2.4 s per step.")
     mining_rounds: int = Field(
-        4, ge=1, description="Planned rounds; before each but the first the negatives are mined."
+        4, ge=1, description="Planned rounds of training; hard negatives are mined between them."
     )
-    extra_rounds: int = Field(4, ge=0, description="Further rounds, as long as the target does not hold.")
+    extra_rounds: int = Field(4, ge=0, description="Further rounds while the target false-alarm rate is not met.")
     validation_share: float = Field(
-        0.1, ge=0, lt=0.5, description="Share of speakers (or files) of the negatives that tell whether it holds."
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="Share of speakers (or files) of the negatives used to decide on further rounds.",
     )
-    max_minutes: float = Field(20.0, gt=0, description="Of training, after which no further round begins.")
-    teacher: str = Field(
-        "none", description="A frozen encoder that the student also learns from: none, or a MODEL, say whisper-tiny.en."
-    )
-    distillation_weight: float = Field(0.5, gt=0, description="Weight of what the teacher says, beside the labels.")
-    width: int = Field(128, ge=8, le=256, description="Channels of the student.")
+    max_minutes: float = Field(20.0, gt=0, description="Minutes of training after which no further round starts.")
+    teacher: str = Field("none", description="Frozen encoder for distillation: none, or a MODEL, e.g. whisper-tiny.en.")
+    distillation_weight: float = Field(0.5, gt=0, description="Weight of the distillation loss.")
+    width: int = Field(128, ge=8, le=256, description="Channels of the student network.")
     seed: int = 0
-    licence: str = Field("not stated", description="Licence of the recordings, for the manifest.")
+    licence: str = Field("not stated", description="Licence of the recordings, written to the manifest.")
 
     @field_validator("word")
     @classmethod
-    def _is_spoken(cls, word: str) -> str:
+    def _check_word(cls, word: str) -> str:
         if not any(letter.isalnum() for letter in word):
-            raise ValueError("has no letter or digit, so nothing to be said")
+            raise ValueError("contains no letter or digit")
         return word
 
 
-MAX_NEGATIVE_HOURS = 12.0  # of negatives in memory, their variants included: 1.4 GB
-TARGET_VARIANTS = 1500  # recordings of the word to aim at, by changes of speed, room and clipping
-MAX_VARIANTS_PER_CLIP = 30  # of one recording
+MAX_NEGATIVE_HOURS = 12.0  # of negatives in memory, augmented copies included: 1.4 GB
+TARGET_VARIANTS = 1500  # clips of the word to reach by augmentation (speed, room, clipping)
+MAX_VARIANTS_PER_CLIP = 30
 NUM_NEAR_MISSES = 240  # synthetic near misses
-NUM_FILLER_SENTENCES = 400  # synthetic utterances where there are no negatives
+NUM_FILLER_SENTENCES = 400  # synthetic utterances used if there are no negatives

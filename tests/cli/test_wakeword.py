@@ -1,8 +1,10 @@
-"""`speechxfer wakeword` as a person types it; a small detector is made by two steps of training."""
+"""`speechxfer wakeword` on the command line, with a detector of two training steps."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
-from speechxfer.cli import build_app
+from speechxfer.cli import build_app, wakeword
 from speechxfer.wakeword.data import prepare
 from speechxfer.wakeword.runtime import audio_sources
+from speechxfer.wakeword.settings import WakeWordSettings
 
 pytest.importorskip("onnx")
 pytest.importorskip("espeakng_loader")
@@ -48,7 +51,7 @@ def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_train_writes_a_detector_and_says_what_it_knows(trained: tuple[Path, Result]) -> None:
     folder, done = trained
     assert done.exit_code == 0, done.output
-    assert "30 h without an alarm" in done.output and str(folder) in done.output
+    assert "test on 30 h of speech" in done.output and str(folder) in done.output
     manifest = json.loads((folder.parent / "t.json").read_text())["manifest"]
     assert manifest["word"] == "hey juniper" and manifest["calibration"]["supported"] is False
     again = run("train", "hey juniper", "--steps", 2, "--output", folder)
@@ -58,16 +61,15 @@ def test_train_writes_a_detector_and_says_what_it_knows(trained: tuple[Path, Res
 def test_a_recipe_s_values_hold_and_what_is_typed_goes_before_them(speech: Path, tmp_path: Path) -> None:
     lines = [
         "word: REQUIRED", f"positives: {speech / 'clips'}", f"negatives: {speech / 'speech'}", "synthetic: 0",
-        "steps: 3", "width: 16", "batch: 8", "target: 5e-1", "seed: 7", f"output: {tmp_path / 'd'}",
+        "steps: 3", "width: 16", "batch: 8", "false_alarms_per_hour: 5e-1", "seed: 7", f"output: {tmp_path / 'd'}",
     ]  # fmt: skip
     (tmp_path / "mine.yaml").write_text("\n".join(lines) + "\n")
     done = run("train", "hey juniper", "--recipe", tmp_path / "mine.yaml", "--steps", 2, "--json", tmp_path / "t.json")
     assert done.exit_code == 0, done.output
     manifest = json.loads((tmp_path / "t.json").read_text())["manifest"]
     assert manifest["word"] == "hey juniper" and manifest["model"]["width"] == 16
-    assert {name: manifest["settings"][name] for name in ("steps", "batch", "target", "seed", "rounds")} == {
-        "steps": 2, "batch": 8, "target": 0.5, "seed": 7, "rounds": 4,
-    }  # fmt: skip
+    expected = {"steps": 2, "batch": 8, "false_alarms_per_hour": 0.5, "seed": 7, "mining_rounds": 4}
+    assert {name: manifest["settings"][name] for name in expected} == expected
     assert (tmp_path / "d" / "model.onnx").is_file()
 
 
@@ -93,17 +95,17 @@ def test_train_puts_held_out_and_real_figures_side_by_side(
     speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any recording: what is synthetic says so, and what a stream shows stands under it."""
-    for name, few in (("SENTENCES", 16), ("NEAR", 8), ("_SYNTHETIC_CLIPS", 6)):
+    for name, few in (("NUM_FILLER_SENTENCES", 16), ("NUM_NEAR_MISSES", 8), ("_SYNTHETIC_CLIPS", 6)):
         monkeypatch.setattr(prepare, name, few)
     given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12]
     alone = run(*given, "--output", tmp_path / "alone")
     assert alone.exit_code == 0, alone.output
     assert "held out, synthetic" in alone.output and "real speech (--stream)" not in alone.output
-    assert "no real speech was heard" in alone.output
+    assert "No real speech was used" in alone.output
     stream = speech / "speech"
     both = run(*given, "--output", tmp_path / "both", "--stream", stream, "--json", tmp_path / "t.json")
-    lines = [line for line in both.output.splitlines() if line.startswith(("figures on", "held out", "real speech"))]
-    assert len(lines) == 3 and "no real speech was heard" not in both.output
+    lines = [line for line in both.output.splitlines() if line.startswith(("evaluated on", "held out", "real speech"))]
+    assert len(lines) == 3 and "No real speech was used" not in both.output
     result = json.loads((tmp_path / "t.json").read_text())
     manifest, streams = result["manifest"], result["streams"]
     assert manifest["calibration"]["kind"] == manifest["calibration"]["clips_kind"] == "synthetic"
@@ -146,8 +148,10 @@ def test_listen_prints_events_as_lines_of_json(trained: tuple[Path, Result], spe
     events = [json.loads(line) for line in done.output.splitlines()]
     assert len(events) >= 1 and set(events[0]) == {"word", "time", "score"}
     plain = run("listen", trained[0], clip, "--threshold", 0.0, "--json", tmp_path / "e.jsonl")
-    assert "1.5 s heard" in plain.output and "hey juniper" in plain.output
+    assert f"1.5 s of audio, {len(events)} detection" in plain.output and "hey juniper" in plain.output
     assert (tmp_path / "e.jsonl").read_text().splitlines() == done.output.splitlines()
+    silent = run("listen", trained[0], clip, "--threshold", 1.5)
+    assert re.fullmatch(r"1\.5 s of audio, no detection \(highest score 0\.\d\d, threshold 1\.50\)\n", silent.output)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +183,13 @@ def test_listen_without_torch(trained: tuple[Path, Result], speech: Path) -> Non
 
 
 def test_listen_without_a_microphone(trained: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Deaf:
+    class NoMicrophone:
         def query_devices(self, *asked: object) -> list[dict[str, object]]:
             if asked:
                 raise ValueError("Error querying device -1")
             return []
 
-    monkeypatch.setattr(audio_sources, "_sounddevice", Deaf)
+    monkeypatch.setattr(audio_sources, "_import_sounddevice", NoMicrophone)
     done = run("listen", trained[0])
     assert done.exit_code == 2 and "Traceback" not in done.output
     assert "no microphone can be opened" in done.output and "connect one, or give a file" in done.output
@@ -196,3 +200,17 @@ def test_nothing_to_evaluate_on_and_no_such_audio(trained: tuple[Path, Result]) 
     assert nothing.exit_code == 2 and "--positives" in nothing.output
     absent = run("listen", trained[0], "absent.wav")
     assert absent.exit_code == 2 and "no such file" in absent.output
+
+
+def test_the_help_of_train_states_the_defaults_of_the_settings() -> None:
+    done = CliRunner().invoke(build_app(), ["wakeword", "train", "--help"], terminal_width=300)
+    fields = WakeWordSettings.model_fields
+    for name in ("false_alarms_per_hour", "voices", "steps", "teacher", "seed"):
+        option = "--" + name.replace("_", "-")
+        (line,) = (line for line in done.output.splitlines() if line.split()[:1] == [option])
+        assert f"[default: ({fields[name].default})" in line
+
+
+def test_options_that_set_a_setting_have_its_name() -> None:
+    names = set(inspect.signature(wakeword.train).parameters)
+    assert names - set(WakeWordSettings.model_fields) == {"recipe", "stream", "json_file", "quiet"}

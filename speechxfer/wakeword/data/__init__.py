@@ -1,0 +1,1 @@
+"""Training and calibration data of a detector: recordings, synthetic speech, augmentation."""

@@ -1,7 +1,7 @@
-"""Recordings for a detector: positives and negatives from a folder, a list or a table; who is held out; who says it.
+"""Read positive and negative recordings from a folder, a list or a table, and split them.
 
-A row is a dict as `speechxfer.data.reader` makes it: `id`, `audio`, `path` or `bytes`, and where known `start`, `end`,
-`speaker`, `label`, `text`.
+A row is a dict as `speechxfer.data.reader` returns it: `id`, `audio`, `path` or `bytes`, and optionally `start`, `end`,
+`speaker`, `label` and `text`.
 """
 
 from __future__ import annotations
@@ -15,111 +15,109 @@ from typing import Any
 
 import numpy as np
 
-from speechxfer.data.audio import load_waveform
 from speechxfer.errors import Problems, UserError
-from speechxfer.wakeword.runtime.features import compute_mel_energies
 
 Row = dict[str, Any]
 
-MIN_WORD_SECONDS = 0.2  # s: less is no word
-_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".aac", ".aiff"}
-_LISTS = {".txt", ".lst", ".list"}
+MIN_WORD_SECONDS = 0.2  # s, shortest plausible word
+_AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".aac", ".aiff"}
+_LIST_SUFFIXES = {".txt", ".lst", ".list"}
+_TABLE_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "wav.scp")
 
 
 @dataclass
 class ClipRows:
-    """Rows of one source. others: rows of a table of positives whose `label` is another word."""
+    """Rows of one source of positives. other_words: rows whose `label` is another word."""
 
     rows: list[Row]
     other_words: list[Row] = field(default_factory=list)
 
 
 def read_rows(source: Path | str) -> list[Row]:
-    """Rows of a folder of audio files (any depth), a list of paths (.txt), or DATA. Raises UserError."""
+    """Return the rows of a folder of audio files (searched recursively), an audio file, a list of paths, or DATA.
+
+    Raises: UserError if the source does not exist, is empty or cannot be read.
+    """
     path = Path(source)
+    rows = None
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-        tables = [
-            name for name in ("metadata.csv", "metadata.tsv", "metadata.jsonl", "wav.scp") if (path / name).exists()
-        ]
-        if files and not tables:
-            return [_row(p.relative_to(path).as_posix(), p) for p in files]
-        if not tables and not any(path.iterdir()):
-            raise UserError("the folder is empty", where=str(source), fix="put audio files there")
-    elif path.suffix.lower() in _LISTS:
-        if not path.is_file():
-            raise UserError("no such file", where=str(source))
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        if not lines:
-            raise UserError("the list is empty", where=str(source), fix="write one path a line")
-        return [_row(line, path.parent / line) for line in lines]
-    elif path.suffix.lower() in _SUFFIXES and path.is_file():
-        return [_row(path.name, path)]
+        rows = _read_audio_dir(path, str(source))
+    elif path.suffix.lower() in _LIST_SUFFIXES:
+        rows = _read_path_list(path, str(source))
+    elif path.suffix.lower() in _AUDIO_SUFFIXES and path.is_file():
+        rows = [_make_row(path.name, path)]
+    if rows is not None:
+        return rows
     from speechxfer.data.reader import read
 
     return [dict(row) for row in read(source)]
 
 
 def read_positives(source: Path | str, word: str) -> ClipRows:
-    """Clips that hold the word once; where there is a `label`, only the word's rows. Raises UserError for none."""
+    """Return the clips that contain the word once; if there is a `label`, only the rows labelled with the word.
+
+    Raises: UserError if no row has the word as its label.
+    """
     rows = read_rows(source)
     if not any("label" in row for row in rows):
         return ClipRows(rows)
-    of_word = [row for row in rows if is_same_word(str(row.get("label", "")), word)]
-    if not of_word:
+    matching = [row for row in rows if is_same_word(str(row.get("label", "")), word)]
+    if not matching:
         labels = sorted({str(row.get("label", "")) for row in rows})
         raise UserError(
-            f"no row has the label '{word}'; its labels are {', '.join(labels[:10])}",
+            f"no row has the label '{word}'; the labels are {', '.join(labels[:10])}",
             where=str(source),
-            fix="say the word as the table does, or take the label column out",
+            fix="write the word as in the table, or remove the label column",
         )
-    return ClipRows(of_word, [row for row in rows if not is_same_word(str(row.get("label", "")), word)])
+    return ClipRows(matching, [row for row in rows if not is_same_word(str(row.get("label", "")), word)])
 
 
 def split_by_word(rows: Iterable[Row], word: str) -> tuple[list[Row], list[Row]]:
-    """Rows that hold the word by their `label` or `text`, and the others."""
-    contaminated: list[Row] = []
-    without: list[Row] = []
+    """Split into rows that contain the word according to their `label` or `text`, and the others."""
+    with_word: list[Row] = []
+    without_word: list[Row] = []
     for row in rows:
-        says = is_same_word(str(row.get("label") or ""), word) or holds_word(str(row.get("text") or ""), word)
-        (contaminated if says else without).append(row)
-    return contaminated, without
+        (with_word if row_holds_word(row, word) else without_word).append(row)
+    return with_word, without_word
+
+
+def row_holds_word(row: Row, word: str) -> bool:
+    """Return whether the `label` or `text` of a row contains the word."""
+    return is_same_word(str(row.get("label") or ""), word) or holds_word(str(row.get("text") or ""), word)
 
 
 def is_same_word(label: str, word: str) -> bool:
-    """Whether a label names the word, whatever its case, hyphens and spaces."""
-    return _letters(label) == _letters(word)
+    """Return whether a label is the word, ignoring case, hyphens and spaces."""
+    return "".join(_split_words(label)) == "".join(_split_words(word))
 
 
 def holds_word(text: str, word: str) -> bool:
-    """Whether a text says the word."""
-    return f" {' '.join(_words(word))} " in f" {' '.join(_words(text))} "
-
-
-def load_energies(row: Row) -> np.ndarray:
-    """(frames, MELS) energies of a row's audio. Raises UserError naming it."""
-    return compute_mel_energies(load_waveform(row))
+    """Return whether a text contains the word."""
+    return f" {' '.join(_split_words(word))} " in f" {' '.join(_split_words(text))} "
 
 
 def check_clips(
-    rows: Sequence[Row], energies: Sequence[np.ndarray], where: str, *, least: float = MIN_WORD_SECONDS
+    rows: Sequence[Row], energies: Sequence[np.ndarray], where: str, *, min_seconds: float = MIN_WORD_SECONDS
 ) -> None:
-    """Raise UserError naming every positive that holds no sound or is shorter than the word, which takes `least` s."""
-    least = max(least, MIN_WORD_SECONDS)
-    problems = Problems(f"{where}: clips that cannot hold the word", fix="take them out, or record them again")
+    """Check that every positive is audible and at least `min_seconds` (duration of the word) long.
+
+    Raises: UserError naming every clip that is not.
+    """
+    min_seconds = max(min_seconds, MIN_WORD_SECONDS)
+    problems = Problems(f"{where}: clips that cannot contain the word", fix="remove them, or record them again")
     for row, frames in zip(rows, energies, strict=True):
-        if len(frames) < 100 * least:
-            problems.add(f"{row['audio']}: {len(frames) / 100:.2f} s, and the word takes {least:.2f} s at the quickest")
+        if len(frames) < 100 * min_seconds:
+            problems.add(f"{row['audio']}: {len(frames) / 100:.2f} s, but the word takes at least {min_seconds:.2f} s")
         elif float(frames.sum(axis=1).max()) < 1e-4:
             problems.add(f"{row['audio']}: silence")
     problems.raise_if_any()
 
 
 def find_speech_bounds(energies: np.ndarray) -> tuple[int, int]:
-    """First and last-plus-one frame of the loudest stretch of sound; pauses under 0.25 s are within it.
+    """Return the first frame and the last frame plus one of the loudest segment, bridging pauses under 0.25 s.
 
-    Sound is what stands above the middle, in dB, between the quiet and the loudest frames. Steady noise gives the
-    whole clip.
+    Frames count as sound above a level between the quiet and the loudest frames in dB. For steady noise the segment is
+    the whole clip. energies: (frames, NUM_MELS).
     """
     if not len(energies):
         return 0, 0
@@ -127,39 +125,57 @@ def find_speech_bounds(energies: np.ndarray) -> tuple[int, int]:
     quiet, loud = np.percentile(level, 10), level.max()
     if loud - quiet < 6:
         return 0, len(energies)
-    up = np.flatnonzero(level > quiet + 0.4 * (loud - quiet))
-    groups = np.split(up, np.flatnonzero(np.diff(up) > 25) + 1)
+    above = np.flatnonzero(level > quiet + 0.4 * (loud - quiet))
+    segments = np.split(above, np.flatnonzero(np.diff(above) > 25) + 1)
     power = energies.sum(axis=1)
-    best = max(groups, key=lambda group: float(power[group[0] : group[-1] + 1].sum()))
-    return int(best[0]), int(best[-1]) + 1
+    loudest = max(segments, key=lambda segment: float(power[segment[0] : segment[-1] + 1].sum()))
+    return int(loudest[0]), int(loudest[-1]) + 1
 
 
 def hash_to_share(name: str, *, salt: str = "") -> float:
-    """A number in 0 to 1 that is always the same for a name: by it rows are held out, and folds made."""
+    """Map a name to a number in [0, 1) by a stable hash, used to hold out rows and to assign folds."""
     return int.from_bytes(hashlib.sha256(f"{salt}{name}".encode()).digest()[:8], "big") / 2**64
 
 
 def split_held_out(rows: Sequence[Row], share: float, *, salt: str = "") -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows held out: whole speakers where all are known, else by a stable hash of the id.
+    """Split into rows to train on and held-out rows, by a stable hash of the speaker if all are known, else of the id.
 
-    Another salt is another choice.
+    salt: selects another split.
     """
     by_speaker = all(row.get("speaker") for row in rows) and len({row.get("speaker") for row in rows}) > 1
     train: list[Row] = []
-    held: list[Row] = []
+    held_out: list[Row] = []
     for row in rows:
         name = str(row["speaker" if by_speaker else "id"])
-        (held if hash_to_share(name, salt=salt) < share else train).append(row)
-    return train, held
+        (held_out if hash_to_share(name, salt=salt) < share else train).append(row)
+    return train, held_out
 
 
-def _row(name: str, path: Path) -> Row:
+def _read_audio_dir(path: Path, where: str) -> list[Row] | None:
+    """Return the rows of a folder of audio files, or None if it contains a table or other files."""
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _AUDIO_SUFFIXES and p.is_file())
+    if any((path / name).exists() for name in _TABLE_FILES):
+        return None
+    if files:
+        return [_make_row(p.relative_to(path).as_posix(), p) for p in files]
+    if not any(path.iterdir()):
+        raise UserError("the folder is empty", where=where, fix="put audio files there")
+    return None
+
+
+def _read_path_list(path: Path, where: str) -> list[Row]:
+    """Return the rows of a file with one path per line, relative to its folder."""
+    if not path.is_file():
+        raise UserError("no such file", where=where)
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not lines:
+        raise UserError("the list is empty", where=where, fix="write one path per line")
+    return [_make_row(line, path.parent / line) for line in lines]
+
+
+def _make_row(name: str, path: Path) -> Row:
     return {"id": name, "audio": name, "path": str(path.absolute()), "speaker": ""}
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.casefold())
-
-
-def _letters(text: str) -> str:
-    return "".join(_words(text))

@@ -1,4 +1,4 @@
-"""Gathers a detector's sounds: what to train on, what to hold out, and where each came from."""
+"""Prepare a detector's data: what to train on, what to hold out, and where each part came from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import numpy as np
 from speechxfer.data.audio import load_waveform
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.report.progress import Reporter
-from speechxfer.wakeword.data.clips import Row, check_clips, read_positives, read_rows, split_by_word, split_held_out
+from speechxfer.wakeword.data.clips import (
+    ClipRows,
+    Row,
+    check_clips,
+    read_positives,
+    read_rows,
+    split_by_word,
+    split_held_out,
+)
 from speechxfer.wakeword.data.mixing import (
     WINDOW_FRAMES,
     PositiveClip,
@@ -24,15 +32,13 @@ from speechxfer.wakeword.data.mixing import (
 )
 from speechxfer.wakeword.data.synthetic import (
     ESPEAK_ENGINE,
-    SyntheticClip,
     SyntheticSpeaker,
     list_speakers,
     make_filler_sentences,
     make_near_miss_texts,
     synthesize_clips,
 )
-from speechxfer.wakeword.model.teacher import NEAR_MISS_WINDOW as NEAR_MISS
-from speechxfer.wakeword.model.teacher import NO_TEACHER, OTHER_WINDOW, WORD_WINDOW, WindowPool
+from speechxfer.wakeword.model.teacher import NEAR_MISS_WINDOW, NO_TEACHER, OTHER_WINDOW, WORD_WINDOW, WindowPool
 from speechxfer.wakeword.runtime.features import NUM_MELS, SAMPLE_RATE, compute_mel_energies
 from speechxfer.wakeword.settings import (
     MAX_NEGATIVE_HOURS,
@@ -43,15 +49,16 @@ from speechxfer.wakeword.settings import (
     WakeWordSettings,
 )
 
-MIN_POSITIVES_FOR_HOLD_OUT = 20  # recordings of the word, from which some are held out
-_SYNTHETIC_CLIPS = 60  # held out, where no recording is
-_HURRIED = 0.6  # a recording under this share of the quickest synthetic one cannot hold the word
-SpeakerList = list[SyntheticSpeaker]
+MIN_POSITIVES_FOR_HOLD_OUT = 20  # with fewer recordings of the word, none is held out
+_SYNTHETIC_CLIPS = 60  # synthetic clips held out if there are no recordings
+_MIN_RELATIVE_DURATION = 0.6  # shortest recording of the word, relative to the shortest of 8 synthetic clips
+_SECONDS_PER_HOUR = 3600
+_FRAMES_PER_HOUR = 360_000
 
 
 @dataclass
 class RecordedClip:
-    """A recording and the row that it came from. waveform: (time,) at 16 kHz."""
+    """A recording and its row. waveform: (time,) at 16 kHz."""
 
     row: Row
     waveform: np.ndarray
@@ -59,11 +66,13 @@ class RecordedClip:
 
 @dataclass
 class PreparedData:
-    """material: to train on. clips, stream: held out, for calibration. checked: held out, by which mining ends.
+    """Data of a training.
 
-    rows, spans: the negatives and, of each, first frame and number of frames of its copies in `material.negatives`.
-    kind: of the negatives, real or synthetic. contaminated: negatives left out because they say the word.
-    pool: sounds for a teacher, none where none is wanted. sources: for the manifest.
+    mixer: training data. held_out_clips, held_out_stream: positives and negatives for calibration. validation:
+    negatives that decide when mining stops. rows, spans: training negatives, and the (first frame, number of frames)
+    of each one's copies in `mixer.negatives`. kind, clips_kind: of the negatives and of the held-out clips, real or
+    synthetic. contaminated: names of negatives left out because they contain the word. window_pool: audio for a
+    teacher. sources: for the manifest.
     """
 
     mixer: TrainingMixer
@@ -79,227 +88,309 @@ class PreparedData:
     sources: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Speakers:
+    """Synthetic speakers to train on and speakers to hold out; no family is in both."""
+
+    train: list[SyntheticSpeaker]
+    held_out: list[SyntheticSpeaker]
+
+
+@dataclass
+class _Preparation:
+    """What all steps of the preparation share. rng: random draws depend on the order of the steps."""
+
+    settings: WakeWordSettings
+    speakers: _Speakers
+    reporter: Reporter
+    rng: np.random.Generator
+    window_pool: WindowPool
+    sources: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_source(self, what: str, clips: int, licence: str, details: dict[str, Any] | None = None) -> None:
+        """Add a source of data to the manifest."""
+        self.sources.append({"what": what, "clips": clips, "licence": licence, **(details or {})})
+
+
+@dataclass
+class _WordData:
+    """Clips of the word and near misses. clips_kind: of the held-out clips."""
+
+    positives: list[PositiveClip] = field(default_factory=list)
+    near_misses: list[np.ndarray] = field(default_factory=list)
+    held_out: list[RecordedClip] = field(default_factory=list)
+    clips_kind: str = "real"
+
+
 @dataclass
 class _Negatives:
+    """Speech without the word. train_waveforms: of `train`, loaded while they are iterated over."""
+
     train: list[Row]
-    train_sounds: Iterable[np.ndarray]
-    held: list[RecordedClip]
-    checked: list[RecordedClip]
+    train_waveforms: Iterable[np.ndarray]
+    held_out: list[RecordedClip]
+    validation: list[RecordedClip]
     kind: str
     licence: str
     contaminated: list[str] = field(default_factory=list)
 
 
-def prepare_training_data(settings: WakeWordSettings, narrator: Reporter) -> PreparedData:
-    """Read, speak and vary everything that `settings` name. Raises UserError for recordings that cannot be used."""
-    pool = WindowPool(settings.teacher != NO_TEACHER, settings.seed)
-    rng = np.random.default_rng([settings.seed, 1])
-    sources: list[dict[str, Any]] = []
-    given = None if settings.negatives is None else read_rows(settings.negatives)  # a wrong path is told at once
-    noises = [] if settings.noise is None else read_rows(settings.noise)
-    voices = _voices(settings)
-    rows, others = _recordings(settings)
-    positives, near, clips, clips_kind = _prepare_word(settings, voices, rng, sources, narrator, pool, rows, others)
-    found = _prepare_negatives(settings, given, rows, voices, rng, narrator)
-    negatives, spans, hours = _augment_negatives(found.train_sounds, rng, narrator, pool)
-    source = _source(f"{found.kind} speech without the word", len(spans), found.licence)
-    sources.append({**source, "hours": round(hours, 3), "held_out": len(found.held), "checked": len(found.checked)})
+def prepare_training_data(settings: WakeWordSettings, reporter: Reporter) -> PreparedData:
+    """Read, synthesize and augment all data that the settings name.
+
+    Raises: UserError for recordings that cannot be used; MissingExtraError if synthetic speech is needed without
+    espeak-ng.
+    """
+    negative_rows = None if settings.negatives is None else read_rows(settings.negatives)  # fails early
+    noise_rows = [] if settings.noise is None else read_rows(settings.noise)
+    prep = _Preparation(
+        settings=settings,
+        speakers=_split_speakers(settings),
+        reporter=reporter,
+        rng=np.random.default_rng([settings.seed, 1]),
+        window_pool=WindowPool(settings.teacher != NO_TEACHER, settings.seed),
+    )
+    clips = ClipRows([]) if settings.positives is None else read_positives(settings.positives, settings.word)
+    word = _prepare_word(prep, clips)
+    if negative_rows is not None:
+        negatives = _prepare_recorded_negatives(prep, negative_rows, clips.rows)
+    else:
+        negatives = _synthesize_negatives(prep)
+    energies, spans, hours = _augment_negatives(prep, negatives.train_waveforms)
+    prep.add_source(
+        f"{negatives.kind} speech without the word",
+        len(spans),
+        negatives.licence,
+        {"hours": round(hours, 3), "held_out": len(negatives.held_out), "checked": len(negatives.validation)},
+    )
     return PreparedData(
-        mixer=TrainingMixer(positives, negatives, near, _noises(settings, noises, rng, sources)),
-        held_out_clips=clips,
-        held_out_stream=found.held,
-        validation=found.checked,
-        rows=found.train[: len(spans)],
+        mixer=TrainingMixer(word.positives, energies, word.near_misses, _prepare_noises(prep, noise_rows)),
+        held_out_clips=word.held_out,
+        held_out_stream=negatives.held_out,
+        validation=negatives.validation,
+        rows=negatives.train[: len(spans)],
         spans=spans,
-        kind=found.kind,
-        clips_kind=clips_kind,
-        contaminated=found.contaminated,
-        sources=sources,
-        window_pool=pool,
+        kind=negatives.kind,
+        clips_kind=word.clips_kind,
+        contaminated=negatives.contaminated,
+        window_pool=prep.window_pool,
+        sources=prep.sources,
     )
 
 
-def _prepare_word(
-    settings: WakeWordSettings, voices: tuple[SpeakerList, SpeakerList], rng: np.random.Generator, sources: list[dict[str, Any]],
-    narrator: Reporter, pool: WindowPool, rows: list[Row], others: list[Row],
-) -> tuple[list[PositiveClip], list[np.ndarray], list[RecordedClip], str]:  # fmt: skip
-    """The word's clips to train on, near misses, clips held out and their kind."""
-    train, held = split_held_out(rows, settings.held_out) if len(rows) >= MIN_POSITIVES_FOR_HOLD_OUT else (rows, [])
-    positives: list[PositiveClip] = []
-    copies = int(np.clip(TARGET_VARIANTS // max(1, len(train)), 2, MAX_VARIANTS_PER_CLIP))
-    with narrator.progress("recordings of the word") as told:
-        for done, waveform in enumerate(map(load_waveform, train), 1):
-            positives += [make_positive(energies) for energies in make_variants(waveform, copies, rng)]
-            pool.add(WORD_WINDOW, waveform)
-            told(done, len(train))
-    least = min(len(s.waveform) for s in synthesize_clips([settings.word], 8, rng, voices[0])) if voices[0] else 0
-    unchanged = [clip.energies for clip in positives[::copies]]
-    check_clips(train, unchanged, str(settings.positives), least=_HURRIED * least / SAMPLE_RATE)
-    if 0 < len(rows) < MIN_POSITIVES_FOR_HOLD_OUT:
-        narrator.info(f"{len(rows)} recordings of the word are few: none is held out, so its misses are not known")
-    near = [part for clip in positives for part in make_partial_word_negatives(clip, rng)]
-    for waveform in map(load_waveform, others):
-        near += make_variants(waveform, 2, rng)
-        pool.add(NEAR_MISS, waveform)
-    if rows:
-        sources.append({**_source("recordings of the word", len(rows), settings.licence), "held_out": len(held)})
-    if others:
-        sources.append(_source("recordings of other words", len(others), settings.licence))
-
-    clips, kind = _sounds(held), "real"
-    count = settings.synthetic if settings.synthetic is not None else (120 if rows else 400)
+def _prepare_word(prep: _Preparation, clips: ClipRows) -> _WordData:
+    """Return positives and near misses from recordings, from synthetic speech, or both."""
+    word = _WordData()
+    _add_recordings(prep, clips, word)
+    count = prep.settings.synthetic
+    if count is None:
+        count = 120 if clips.rows else 400
     if count:
-        if not voices[0]:
-            raise MissingExtraError("espeakng-loader", "demo", "synthetic recordings of the word")
-        for spoken in synthesize_clips([settings.word], count, rng, voices[0]):
-            positives += [make_positive(energies) for energies in make_variants(spoken.waveform, 3, rng)]
-            pool.add(WORD_WINDOW, spoken.waveform)
-        texts = make_near_miss_texts(settings.word, rng)
-        for spoken in synthesize_clips(texts, NUM_NEAR_MISSES, rng, voices[0]) if texts else []:
-            near += make_variants(spoken.waveform, 2, rng)
-            pool.add(NEAR_MISS, spoken.waveform)
-        sources.append(_source("synthetic recordings of the word", count, _output(voices)))
-        near_misses = _source("synthetic near misses", NUM_NEAR_MISSES if texts else 0, _output(voices))
-        sources.append({**near_misses, "texts": texts})
-        if not rows:
-            kind = "synthetic"
-            clips = [_sound(s) for s in synthesize_clips([settings.word], _SYNTHETIC_CLIPS, rng, voices[1])]
-    if not positives:
-        raise UserError("there is nothing of the word to train on", fix="give --positives, or let --synthetic speak it")
-    return positives, near, clips, kind
+        _add_synthetic_clips(prep, count, word)
+        if not clips.rows:
+            spoken = _synthesize(prep, [prep.settings.word], _SYNTHETIC_CLIPS, prep.speakers.held_out)
+            word.held_out, word.clips_kind = spoken, "synthetic"
+    if not word.positives:
+        raise UserError("no clips of the word to train on", fix="give --positives, or a larger --synthetic")
+    return word
 
 
-def _prepare_negatives(
-    settings: WakeWordSettings, given: list[Row] | None, of_the_word: list[Row], voices: tuple[SpeakerList, SpeakerList],
-    rng: np.random.Generator, narrator: Reporter,
-) -> _Negatives:  # fmt: skip
-    """Other speech: as given, but for what says the word or is one of its recordings; else synthetic sentences."""
-    if given is not None:
-        contaminated, rows = split_by_word(given, settings.word)
-        recorded = set(_places(of_the_word))
-        others: list[Row] = []
-        for row, place in zip(rows, _places(rows), strict=True):
-            (contaminated if place in recorded else others).append(row)
-        if not others:
-            where, fix = str(settings.negatives), "give speech without the word"
-            raise UserError("every row holds the word", where=where, fix=fix)
-        train, held = split_held_out(others, settings.held_out)
-        if not train:
-            train, held = others, []
-        train, checked = _split_validation(train, settings)
-        named = [str(row["audio"]) for row in contaminated]
-        return _Negatives(
-            train, _loaded(train, narrator), _sounds(held), _sounds(checked), "real", settings.licence, named
-        )  # fmt: skip
-    if not voices[0]:
-        raise MissingExtraError("espeakng-loader", "demo", "training without --negatives")
-    lines = [line for line in make_filler_sentences() if settings.word.casefold() not in line.casefold()]
-    order = [lines[i] for i in rng.permutation(len(lines))]
-    first, second = len(order) // 5, len(order) // 5 + round(settings.validation_share * len(order))
-    spoken = [_sound(s) for s in synthesize_clips(order[second:], NUM_FILLER_SENTENCES, rng, voices[0])]
-    calibrating = [_sound(s) for s in synthesize_clips(order[:first], NUM_FILLER_SENTENCES // 4, rng, voices[1])]
-    texts = order[first:second]
-    checking = [_sound(s) for s in synthesize_clips(texts, NUM_FILLER_SENTENCES // 8, rng, voices[1])] if texts else []
+def _add_recordings(prep: _Preparation, clips: ClipRows, word: _WordData) -> None:
+    """Add the recordings of the word, near misses made from them, and recordings of other words."""
+    settings, rows = prep.settings, clips.rows
+    train, held_out = split_held_out(rows, settings.held_out) if len(rows) >= MIN_POSITIVES_FOR_HOLD_OUT else (rows, [])
+    copies = int(np.clip(TARGET_VARIANTS // max(1, len(train)), 2, MAX_VARIANTS_PER_CLIP))
+    with prep.reporter.progress("recordings of the word") as progress:
+        for done, waveform in enumerate(map(load_waveform, train), 1):
+            word.positives += [make_positive(energies) for energies in make_variants(waveform, copies, prep.rng)]
+            prep.window_pool.add(WORD_WINDOW, waveform)
+            progress(done, len(train))
+    originals = [clip.energies for clip in word.positives[::copies]]
+    check_clips(train, originals, str(settings.positives), min_seconds=_min_word_seconds(prep))
+    if 0 < len(rows) < MIN_POSITIVES_FOR_HOLD_OUT:
+        prep.reporter.info(
+            f"Only {len(rows)} recording{'s' * (len(rows) != 1)} of the word: none is held out, so the miss rate is "
+            f"unknown (at least {MIN_POSITIVES_FOR_HOLD_OUT} are needed)"
+        )
+    word.near_misses += [part for clip in word.positives for part in make_partial_word_negatives(clip, prep.rng)]
+    for waveform in map(load_waveform, clips.other_words):
+        word.near_misses += make_variants(waveform, 2, prep.rng)
+        prep.window_pool.add(NEAR_MISS_WINDOW, waveform)
+    if rows:
+        prep.add_source("recordings of the word", len(rows), settings.licence, {"held_out": len(held_out)})
+    if clips.other_words:
+        prep.add_source("recordings of other words", len(clips.other_words), settings.licence)
+    word.held_out = _load_clips(held_out)
+
+
+def _min_word_seconds(prep: _Preparation) -> float:
+    """Estimate the shortest duration of the word from synthetic speech; 0 without espeak-ng."""
+    if not prep.speakers.train:
+        return 0.0
+    spoken = synthesize_clips([prep.settings.word], 8, prep.rng, prep.speakers.train)
+    return _MIN_RELATIVE_DURATION * min(len(clip.waveform) for clip in spoken) / SAMPLE_RATE
+
+
+def _add_synthetic_clips(prep: _Preparation, count: int, word: _WordData) -> None:
+    """Add `count` synthetic clips of the word, and synthetic near misses."""
+    speakers, rng = prep.speakers.train, prep.rng
+    if not speakers:
+        raise MissingExtraError("espeakng-loader", "demo", "synthetic recordings of the word")
+    for spoken in synthesize_clips([prep.settings.word], count, rng, speakers):
+        word.positives += [make_positive(energies) for energies in make_variants(spoken.waveform, 3, rng)]
+        prep.window_pool.add(WORD_WINDOW, spoken.waveform)
+    texts = make_near_miss_texts(prep.settings.word, rng)
+    for spoken in synthesize_clips(texts, NUM_NEAR_MISSES, rng, speakers) if texts else []:
+        word.near_misses += make_variants(spoken.waveform, 2, rng)
+        prep.window_pool.add(NEAR_MISS_WINDOW, spoken.waveform)
+    licence = _describe_engines(prep.speakers)
+    prep.add_source("synthetic recordings of the word", count, licence)
+    prep.add_source("synthetic near misses", NUM_NEAR_MISSES if texts else 0, licence, {"texts": texts})
+
+
+def _prepare_recorded_negatives(prep: _Preparation, rows: list[Row], word_rows: list[Row]) -> _Negatives:
+    """Split the given negatives, without those that contain the word or are recordings of it."""
+    settings = prep.settings
+    contaminated, candidates = split_by_word(rows, settings.word)
+    word_recordings = set(_recording_keys(word_rows))
+    negatives: list[Row] = []
+    for row, key in zip(candidates, _recording_keys(candidates), strict=True):
+        (contaminated if key in word_recordings else negatives).append(row)
+    if not negatives:
+        where, fix = str(settings.negatives), "give speech without the word"
+        raise UserError("every row contains the word", where=where, fix=fix)
+    train, held_out = split_held_out(negatives, settings.held_out)
+    if not train:
+        train, held_out = negatives, []
+    train, validation = _split_validation(train, settings)
     return _Negatives(
-        [s.row for s in spoken], [s.waveform for s in spoken], calibrating, checking, "synthetic", _output(voices)
-    )  # fmt: skip
+        train,
+        _iterate_waveforms(train, prep.reporter),
+        _load_clips(held_out),
+        _load_clips(validation),
+        "real",
+        settings.licence,
+        [str(row["audio"]) for row in contaminated],
+    )
+
+
+def _synthesize_negatives(prep: _Preparation) -> _Negatives:
+    """Synthesize everyday sentences in place of recorded negatives."""
+    settings, speakers = prep.settings, prep.speakers
+    if not speakers.train:
+        raise MissingExtraError("espeakng-loader", "demo", "training without --negatives")
+    sentences = [line for line in make_filler_sentences() if settings.word.casefold() not in line.casefold()]
+    texts = [sentences[i] for i in prep.rng.permutation(len(sentences))]
+    first = len(texts) // 5
+    second = first + round(settings.validation_share * len(texts))
+    train = _synthesize(prep, texts[second:], NUM_FILLER_SENTENCES, speakers.train)
+    held_out = _synthesize(prep, texts[:first], NUM_FILLER_SENTENCES // 4, speakers.held_out)
+    validation: list[RecordedClip] = []
+    if first < second:
+        validation = _synthesize(prep, texts[first:second], NUM_FILLER_SENTENCES // 8, speakers.held_out)
+    return _Negatives(
+        [clip.row for clip in train],
+        [clip.waveform for clip in train],
+        held_out,
+        validation,
+        "synthetic",
+        _describe_engines(speakers),
+    )
 
 
 def _split_validation(rows: list[Row], settings: WakeWordSettings) -> tuple[list[Row], list[Row]]:
-    """Rows to train on, and those by which mining ends: `check` of the whole, taken from what is not held out."""
-    train, checked = split_held_out(rows, settings.validation_share / (1 - settings.held_out), salt="mining")
-    return (train, checked) if train else (rows, [])
+    """Split into rows to train on and rows for validation; `validation_share` is relative to all negatives."""
+    train, validation = split_held_out(rows, settings.validation_share / (1 - settings.held_out), salt="mining")
+    return (train, validation) if train else (rows, [])
 
 
 def _augment_negatives(
-    sounds: Iterable[np.ndarray], rng: np.random.Generator, narrator: Reporter, pool: WindowPool
+    prep: _Preparation, waveforms: Iterable[np.ndarray]
 ) -> tuple[np.ndarray, list[list[tuple[int, int]]], float]:
-    """Negatives one after another, as they are and changed, as far as memory goes; their places; hours unchanged."""
+    """Compute the energies of the negatives and of one augmented copy each, up to `MAX_NEGATIVE_HOURS`.
+
+    Returns: (frames, NUM_MELS), the (first frame, number of frames) of each negative's copies, the hours of audio.
+    """
     pieces: list[np.ndarray] = []
     spans: list[list[tuple[int, int]]] = []
-    samples = at = 0
-    for waveform in sounds:
-        if at > MAX_NEGATIVE_HOURS * 360_000:
-            narrator.info(
-                f"the first {samples / SAMPLE_RATE / 3600:.1f} h of negatives are used: more would not fit in memory"
-            )
+    num_samples = num_frames = 0
+    for waveform in waveforms:
+        if num_frames > MAX_NEGATIVE_HOURS * _FRAMES_PER_HOUR:
+            hours = num_samples / SAMPLE_RATE / _SECONDS_PER_HOUR
+            prep.reporter.info(f"Only the first {hours:.1f} h of negatives are used, to limit memory")
             break
-        samples += len(waveform)
-        pool.add(OTHER_WINDOW, waveform)
+        num_samples += len(waveform)
+        prep.window_pool.add(OTHER_WINDOW, waveform)
         spans.append([])
-        for energies in make_variants(waveform, 2, rng):
+        for energies in make_variants(waveform, 2, prep.rng):
             pieces.append(energies)
-            spans[-1].append((at, len(energies)))
-            at += len(energies)
-    short = WINDOW_FRAMES + 1 - at
-    if short > 0:
-        pieces.append(np.zeros((short, NUM_MELS), np.float32))
-    return np.concatenate(pieces), spans, samples / SAMPLE_RATE / 3600
+            spans[-1].append((num_frames, len(energies)))
+            num_frames += len(energies)
+    missing = WINDOW_FRAMES + 1 - num_frames
+    if missing > 0:
+        pieces.append(np.zeros((missing, NUM_MELS), np.float32))
+    return np.concatenate(pieces), spans, num_samples / SAMPLE_RATE / _SECONDS_PER_HOUR
 
 
-def _recordings(settings: WakeWordSettings) -> tuple[list[Row], list[Row]]:
-    if settings.positives is None:
-        return [], []
-    found = read_positives(settings.positives, settings.word)
-    return found.rows, found.other_words
-
-
-def _places(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """By which a recording is known again under another name; embedded audio by its bytes."""
+def _recording_keys(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """Return keys that identify recordings under any name: path (or embedded bytes), start and end."""
     return [
         (Path(row["path"]).resolve() if row.get("path") else row.get("bytes"), row.get("start"), row.get("end"))
         for row in rows
     ]
 
 
-def _loaded(rows: Sequence[Row], narrator: Reporter) -> Iterator[np.ndarray]:
-    with narrator.progress("other speech") as told:
+def _iterate_waveforms(rows: Sequence[Row], reporter: Reporter) -> Iterator[np.ndarray]:
+    with reporter.progress("other speech") as progress:
         for done, row in enumerate(rows, 1):
             yield load_waveform(row)
-            told(done, len(rows))
+            progress(done, len(rows))
 
 
-def _noises(
-    settings: WakeWordSettings, rows: Sequence[Row], rng: np.random.Generator, sources: list[dict[str, Any]]
-) -> np.ndarray:
-    """Made-up noises, and those of the user's, each of power 1 so that a ratio can be set."""
-    made = make_coloured_noises(rng)
+def _prepare_noises(prep: _Preparation, rows: Sequence[Row]) -> np.ndarray:
+    """Return the energies of generated and recorded noises, each of mean power 1."""
+    generated = make_coloured_noises(prep.rng)
     if not rows:
-        return made
-    found = [compute_mel_energies(load_waveform(row)) for row in rows]
-    sources.append(_source("noises", len(rows), settings.licence))
-    return np.concatenate([made, *(e / max(float(e.sum(axis=1).mean()), 1e-9) for e in found if len(e))])
+        return generated
+    recorded = [compute_mel_energies(load_waveform(row)) for row in rows]
+    prep.add_source("noises", len(rows), prep.settings.licence)
+    return np.concatenate([generated, *(e / max(float(e.sum(axis=1).mean()), 1e-9) for e in recorded if len(e))])
 
 
-def _voices(settings: WakeWordSettings) -> tuple[SpeakerList, SpeakerList]:
-    """Speakers to train on and speakers to hold out, none where espeak-ng is not installed. No family is in both."""
+def _split_speakers(settings: WakeWordSettings) -> _Speakers:
+    """Hold out one in six families of each engine; no speakers without espeak-ng."""
     try:
-        found = list_speakers(settings.language, settings.voices)
+        speakers = list_speakers(settings.language, settings.voices)
     except MissingExtraError as error:
         if error.package != "espeakng-loader":
             raise
-        return [], []
-    held: set[str] = set()
-    for engine in {speaker.engine for speaker in found}:
-        held |= set(sorted({speaker.family for speaker in found if speaker.engine == engine})[3::6])
-    return [s for s in found if s.family not in held], [s for s in found if s.family in held]
+        return _Speakers([], [])
+    families: set[str] = set()
+    for engine in {speaker.engine for speaker in speakers}:
+        families |= set(sorted({speaker.family for speaker in speakers if speaker.engine == engine})[3::6])
+    return _Speakers(
+        [speaker for speaker in speakers if speaker.family not in families],
+        [speaker for speaker in speakers if speaker.family in families],
+    )
 
 
-def _output(voices: tuple[SpeakerList, SpeakerList]) -> str:
-    """Whose speech it is, in place of a licence."""
-    both = [*voices[0], *voices[1]]
+def _describe_engines(speakers: _Speakers) -> str:
+    """Return the origin of synthetic speech, which stands for its licence in the manifest."""
+    both = [*speakers.train, *speakers.held_out]
     piper = sorted({speaker.name.partition("#")[0] for speaker in both if speaker.engine != ESPEAK_ENGINE})
     return " and ".join([f"{ESPEAK_ENGINE}'s output", *(f"that of Piper's {name}" for name in piper)])
 
 
-def _sounds(rows: Sequence[Row]) -> list[RecordedClip]:
+def _load_clips(rows: Sequence[Row]) -> list[RecordedClip]:
     return [RecordedClip(row, load_waveform(row)) for row in rows]
 
 
-def _sound(spoken: SyntheticClip) -> RecordedClip:
-    name = f"{spoken.speaker}: {spoken.text}"
-    return RecordedClip({"id": name, "audio": name, "speaker": spoken.speaker, "text": spoken.text}, spoken.waveform)
-
-
-def _source(what: str, clips: int, licence: str) -> dict[str, Any]:
-    return {"what": what, "clips": clips, "licence": licence}
+def _synthesize(
+    prep: _Preparation, texts: Sequence[str], count: int, speakers: Sequence[SyntheticSpeaker]
+) -> list[RecordedClip]:
+    clips = []
+    for spoken in synthesize_clips(texts, count, prep.rng, speakers):
+        name = f"{spoken.speaker}: {spoken.text}"
+        row = {"id": name, "audio": name, "speaker": spoken.speaker, "text": spoken.text}
+        clips.append(RecordedClip(row, spoken.waveform))
+    return clips

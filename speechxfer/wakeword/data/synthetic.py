@@ -1,7 +1,7 @@
-"""A word and what resembles it, spoken by many synthetic voices. It teaches a detector the word, and proves nothing.
+"""Synthetic speech: the word and similar texts spoken by many voices. Useful for training, not as evidence.
 
-A speaker of espeak-ng is an accent with one of its voice variants; a speaker of Piper is one of a voice's own. Each has
-a family, by which speakers are held out.
+A speaker of espeak-ng is an accent combined with a voice variant; a speaker of Piper is one of a voice's speakers. Each
+belongs to a family, and whole families are held out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from speechxfer.data.demo_corpus import make_sentences
 from speechxfer.data.piper import AUTO_VOICES, PiperVoice, find_piper_voices, get_voice_language
 from speechxfer.data.synthesis import list_voice_variants, synthesize_espeak
 from speechxfer.errors import UserError
+from speechxfer.progress import ProgressCallback
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
 
+ESPEAK_ENGINE, PIPER_ENGINE = "espeak-ng", "Piper"
 VOICE_ACCENTS = (
     "en-us",
     "en",
@@ -31,25 +33,24 @@ VOICE_ACCENTS = (
     "en-029",
     "en-us-nyc",
 )
-_LEFT_OUT = {"whisper", "whisperf", "croak", "Demonic", "fast", "robosoft", "UniRobot", "anikaRobot"}
+_EXCLUDED_VARIANTS = {"whisper", "whisperf", "croak", "Demonic", "fast", "robosoft", "UniRobot", "anikaRobot"}
 _VOWELS = "aeiouy"
-_NEIGHBOURS = {  # sounds that differ in one feature, as they are spelt
+_SIMILAR_LETTERS = {  # letters whose sounds differ in one feature
     "b": "pdv", "p": "bt", "d": "tbg", "t": "dpk", "g": "kd", "k": "gt", "c": "gt", "f": "vth", "v": "fb", "s": "fsh",
     "z": "v", "m": "nb", "n": "ml", "l": "rn", "r": "lw", "j": "yd", "w": "rv", "h": "f", "a": "eoi", "e": "aio",
     "i": "eou", "o": "aue", "u": "oia", "y": "oa",
 }  # fmt: skip
-_FILLERS = ("tomorrow", "paper", "nothing", "garden", "seven", "over", "window", "always")
-
-
-ESPEAK_ENGINE, PIPER_ENGINE = "espeak-ng", "Piper"
-_SHIFTS = (0.8, 1.35)  # of a lone Piper voice's pitch and timbre: the speaker is taken for a larger or a smaller person
+_FILLER_WORDS = ("tomorrow", "paper", "nothing", "garden", "seven", "over", "window", "always")
+_PITCH_SHIFTS = (0.8, 1.35)  # pitch and timbre of a Piper voice with few speakers, as of larger and smaller persons
+_REFERENCE_VOICE = ("en-us", "max", 160, 50)  # accent, variant, words per minute, pitch: to compare pronunciations
 
 
 @dataclass(frozen=True)
 class SyntheticSpeaker:
-    """say: a text, with numbers drawn for speed and pitch, to (time,) float32 at 16 kHz.
+    """A synthetic speaker.
 
-    engine: `ESPEAK_ENGINE` or `PIPER_ENGINE`. family: what is held out as one.
+    engine: `ESPEAK_ENGINE` or `PIPER_ENGINE`. family: speakers that are held out together. say: maps a text and a
+    random generator, which selects speed and pitch, to (time,) float32 at 16 kHz.
     """
 
     name: str
@@ -68,32 +69,32 @@ class SyntheticClip:
 
 
 def list_speakers(language: str | None = None, voices: str = AUTO_VOICES) -> list[SyntheticSpeaker]:
-    """espeak-ng's speakers, and those of Piper's `voices` (`data.piper.find_piper_voices`).
+    """Return the speakers of espeak-ng and of Piper's `voices` (see `data.piper.find_piper_voices`).
 
-    language: espeak-ng's name of one (de, fr, ...) in place of the English accents. Raises MissingExtraError without
-    espeak-ng, UserError for voices that cannot be used or speak another language.
+    language: as espeak-ng names it, e.g. de or fr (default: the English accents).
+    Raises: MissingExtraError without espeak-ng; UserError for voices that cannot be used or have another language.
     """
     accents = (language,) if language else VOICE_ACCENTS
-    found = [
-        SyntheticSpeaker(f"{accent}+{name}", ESPEAK_ENGINE, name, partial(_drawn, accent, name))
+    speakers = [
+        SyntheticSpeaker(f"{accent}+{name}", ESPEAK_ENGINE, name, partial(_say_with_espeak, accent, name))
         for name in list_voice_variants()
-        if name.rstrip("0123456789") not in _LEFT_OUT
+        if name.rstrip("0123456789") not in _EXCLUDED_VARIANTS
         for accent in accents
     ]
-    wanted = (language or "en").partition("-")[0]
+    spoken_language = (language or "en").partition("-")[0]
     models = find_piper_voices(voices)
-    fitting = [model for model in models if get_voice_language(model).partition("-")[0] == wanted]
-    if models and not fitting and voices != AUTO_VOICES:
+    matching = [model for model in models if get_voice_language(model).partition("-")[0] == spoken_language]
+    if models and not matching and voices != AUTO_VOICES:
         raise UserError(
-            f"no voice speaks '{wanted}'",
+            f"no voice speaks '{spoken_language}'",
             where=voices,
-            fix=f"their language is {get_voice_language(models[0])}: say --language",
+            fix=f"set --language {get_voice_language(models[0])}, the language of these voices",
         )
-    for voice in map(PiperVoice, fitting):
+    for voice in map(PiperVoice, matching):
         for number in range(voice.speakers):
             name = f"{voice.name}#{number}"
-            found.append(SyntheticSpeaker(name, PIPER_ENGINE, name, partial(_by_piper, voice, number)))
-    return found
+            speakers.append(SyntheticSpeaker(name, PIPER_ENGINE, name, partial(_say_with_piper, voice, number)))
+    return speakers
 
 
 def synthesize_clips(
@@ -102,107 +103,118 @@ def synthesize_clips(
     rng: np.random.Generator,
     voices: Sequence[SyntheticSpeaker],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[SyntheticClip]:
-    """`count` utterances of `texts` in turn, each by a speaker drawn from a drawn engine, at a drawn speed and pitch.
+    """Synthesize `count` utterances, cycling through `texts`, each with a random engine, speaker, speed and pitch.
 
-    Raises UserError for a text of which nothing can be spoken.
+    Raises: UserError for a text that an engine cannot pronounce.
     """
     engines = [[v for v in voices if v.engine == engine] for engine in dict.fromkeys(v.engine for v in voices)]
-    found = []
+    clips = []
     for number in range(count):
-        drawn = engines[rng.integers(len(engines))]
-        speaker = drawn[rng.integers(len(drawn))]
+        speakers = engines[rng.integers(len(engines))]
+        speaker = speakers[rng.integers(len(speakers))]
         text = texts[number % len(texts)]
         waveform = speaker.say(text, rng)
         if len(waveform) < 0.1 * SAMPLE_RATE:
-            raise UserError(
-                f"{speaker.engine} speaks nothing of '{text}'", fix="write the word in letters, as it sounds"
-            )
-        found.append(SyntheticClip(text, speaker.name, waveform))
+            fix = "write the word in letters, as it sounds"
+            raise UserError(f"{speaker.engine} cannot pronounce '{text}'", fix=fix)
+        clips.append(SyntheticClip(text, speaker.name, waveform))
         if progress:
             progress(number + 1, count)
-    return found
+    return clips
 
 
 def make_near_miss_texts(word: str, rng: np.random.Generator, count: int = 60) -> list[str]:
-    """Texts that resemble the word: its parts, its syllables in another order, run-ons, and neighbours of its sounds.
+    """Return texts similar to the word: parts, reordered syllables, parts with another word, and similar sounds.
 
-    What sounds just like the word (one voice gives the same samples) is left out.
+    Texts that are pronounced like the word (the same samples from one voice) are removed.
     """
-    syllables = split_syllables(word)
-    parts = ["".join(syllables[i:j]) for i in range(len(syllables)) for j in range(i + 1, len(syllables) + 1)]
-    found = [part for part in parts if part != "".join(syllables)]
-    found += word.split() if len(word.split()) > 1 else []
-    found += ["".join(syllables[::-1]), "".join(syllables[1:] + syllables[:1])]
-    for filler in _FILLERS[:4]:
-        found += [f"{''.join(syllables[:-1])} {filler}", f"{filler} {''.join(syllables[1:]).strip()}"]
-    neighbours = list(_neighbours(word))
-    order = rng.permutation(len(neighbours))
-    found += [neighbours[i] for i in order[: max(0, count - len(found))]]
-    voice = ("en-us", "max")
-    own = _spoken(word, *voice, 160, 50)
-    distinct = dict.fromkeys(text.strip() for text in found)
-    kept = []
-    for text in distinct:
+    candidates = _combine_syllables(word)
+    similar = list(_replace_letters(word))
+    order = rng.permutation(len(similar))
+    candidates += [similar[i] for i in order[: max(0, count - len(candidates))]]
+    pronounced_word = _synthesize_reference(word)
+    texts = []
+    for text in dict.fromkeys(text.strip() for text in candidates):
         if len(re.sub(r"\W", "", text)) < 2:
             continue
-        waveform = _spoken(text, *voice, 160, 50)
-        if len(waveform) >= 0.1 * SAMPLE_RATE and not (len(waveform) == len(own) and np.array_equal(waveform, own)):
-            kept.append(text)
-    return kept[:count]
+        waveform = _synthesize_reference(text)
+        if len(waveform) >= 0.1 * SAMPLE_RATE and not np.array_equal(waveform, pronounced_word):
+            texts.append(text)
+    return texts[:count]
 
 
 def make_filler_sentences() -> list[str]:
-    """Everyday sentences, for general speech where there is none."""
+    """Return everyday sentences, used as general speech if there are no negatives."""
     return [line for lines in make_sentences().values() for line in lines]
 
 
 def split_syllables(word: str) -> list[str]:
-    """Rough syllables by the vowels as they are spelt, a space with what follows it: hey, ju, ni, per."""
-    pieces: list[str] = []
+    """Split into rough syllables at the vowels, a space belonging to the next syllable: hey, ju, ni, per."""
+    syllables: list[str] = []
     for part in word.casefold().split():
-        found = re.findall(rf"[^{_VOWELS}]*[{_VOWELS}]+(?:[^{_VOWELS}]+(?![{_VOWELS}]|.*[{_VOWELS}]))?", part) or [part]
-        pieces += [(" " if pieces else "") + found[0], *found[1:]]
-    return pieces
+        pieces = re.findall(rf"[^{_VOWELS}]*[{_VOWELS}]+(?:[^{_VOWELS}]+(?![{_VOWELS}]|.*[{_VOWELS}]))?", part) or [
+            part
+        ]
+        syllables += [(" " if syllables else "") + pieces[0], *pieces[1:]]
+    return syllables
 
 
-def _neighbours(word: str) -> Iterator[str]:
-    """The word with one or two of its letters exchanged for neighbouring sounds."""
+def _combine_syllables(word: str) -> list[str]:
+    """Return the word's parts, its syllables in other orders, and parts of it next to another word."""
+    syllables = split_syllables(word)
+    parts = ["".join(syllables[i:j]) for i in range(len(syllables)) for j in range(i + 1, len(syllables) + 1)]
+    texts = [part for part in parts if part != "".join(syllables)]
+    texts += word.split() if len(word.split()) > 1 else []
+    texts += ["".join(syllables[::-1]), "".join(syllables[1:] + syllables[:1])]
+    for filler in _FILLER_WORDS[:4]:
+        texts += [f"{''.join(syllables[:-1])} {filler}", f"{filler} {''.join(syllables[1:]).strip()}"]
+    return texts
+
+
+def _replace_letters(word: str) -> Iterator[str]:
+    """Yield the word with one or two letters replaced by letters of similar sound."""
     letters = word.casefold()
-    places = [i for i, letter in enumerate(letters) if letter in _NEIGHBOURS]
-    single = [(i, other) for i in places for other in _NEIGHBOURS[letters[i]]]
-    if len(places) < 5:  # of a longer word one sound less is how some people say it
-        for i, other in single:
+    positions = [i for i, letter in enumerate(letters) if letter in _SIMILAR_LETTERS]
+    replacements = [(i, other) for i in positions for other in _SIMILAR_LETTERS[letters[i]]]
+    if len(positions) < 5:  # in longer words, one changed sound is within normal variation of pronunciation
+        for i, other in replacements:
             yield letters[:i] + other + letters[i + 1 :]
-    for i, other in single:
-        for j, another in single:
+    for i, other in replacements:
+        for j, another in replacements:
             if j > i + 1:
                 yield letters[:i] + other + letters[i + 1 : j] + another + letters[j + 1 :]
 
 
-def _drawn(voice: str, variant: str, text: str, rng: np.random.Generator) -> np.ndarray:
-    return _spoken(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
+def _synthesize_reference(text: str) -> np.ndarray:
+    voice, variant, rate, pitch = _REFERENCE_VOICE
+    return _synthesize_trimmed(text, voice, variant, rate, pitch)
 
 
-def _by_piper(voice: PiperVoice, speaker: int, text: str, rng: np.random.Generator) -> np.ndarray:
-    """A text by one of a voice's speakers; of a voice with few, as persons of several sizes."""
-    shift = float(rng.uniform(*_SHIFTS)) if voice.speakers < 20 else 1.0
+def _say_with_espeak(voice: str, variant: str, text: str, rng: np.random.Generator) -> np.ndarray:
+    return _synthesize_trimmed(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
+
+
+def _say_with_piper(voice: PiperVoice, speaker: int, text: str, rng: np.random.Generator) -> np.ndarray:
+    """Synthesize with one speaker of a voice; shift the pitch of voices with fewer than 20 speakers."""
+    shift = float(rng.uniform(*_PITCH_SHIFTS)) if voice.speakers < 20 else 1.0
     noise, rhythm, length = rng.uniform(0.4, 1.0), rng.uniform(0.5, 1.1), rng.uniform(0.75, 1.35)
     waveform, rate = voice.speak(text, speaker=speaker, length=length * shift, noise=noise, rhythm=rhythm)
-    return _trimmed(waveform, round(rate * shift / 10) * 10)  # played faster it is higher; the filter stays short
+    # the shift is a change of the assumed rate; rounding it keeps the resampling filter short
+    return _trim_silence(waveform, round(rate * shift / 10) * 10)
 
 
-def _spoken(text: str, voice: str, variant: str, rate: int, pitch: int) -> np.ndarray:
-    return _trimmed(*synthesize_espeak(text, voice=voice, variant=variant, rate=rate, pitch=pitch))
+def _synthesize_trimmed(text: str, voice: str, variant: str, rate: int, pitch: int) -> np.ndarray:
+    return _trim_silence(*synthesize_espeak(text, voice=voice, variant=variant, rate=rate, pitch=pitch))
 
 
-def _trimmed(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """At 16 kHz, 50 ms before its first sound to 150 ms after its last; nothing where there is no sound."""
+def _trim_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
+    """Resample to 16 kHz and cut 50 ms before the first and 150 ms after the last sound; empty if there is none."""
     if not len(waveform):
         return waveform
-    found = resample(torch.from_numpy(waveform), rate, SAMPLE_RATE).numpy()
-    loud = np.flatnonzero(np.abs(found) > 0.02 * np.abs(found).max(initial=0))
+    samples = resample(torch.from_numpy(waveform), rate, SAMPLE_RATE).numpy()
+    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0))
     if not len(loud):
         return np.zeros(0, np.float32)
-    return found[max(0, loud[0] - 800) : loud[-1] + 2400]
+    return samples[max(0, loud[0] - 800) : loud[-1] + 2400]

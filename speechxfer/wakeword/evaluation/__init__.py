@@ -1,0 +1,1 @@
+"""Evaluation of a detector: misses, false alarms per hour, DET curve, report."""

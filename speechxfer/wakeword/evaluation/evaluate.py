@@ -1,9 +1,10 @@
-"""A detector, or another engine's detections, against clips of the word and streams of other speech."""
+"""Evaluate a detector, or another engine's detections, on clips of the word and on streams of other speech."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,10 @@ CLEAN_CONDITION = "as recorded"
 
 @dataclass
 class DetectorReport:
-    """figures: of the clips as recorded and all streams. by: column to value to figures, of the clips alone.
+    """Result of an evaluation.
 
-    clips: id to row. curve: the DET curve's rows, none for another engine's detections.
+    metrics: of the clean clips and all streams. curve: rows of the DET curve, empty for another engine. by: column to
+    value to metrics, of the clips only. clips: id to row.
     """
 
     word: str
@@ -44,33 +46,32 @@ class DetectorReport:
     clips: dict[str, Row] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's keys, `by`, and what was missed and fired on."""
+        """Return the documented keys, `by`, and the missed clips and false alarms."""
+        by = {column: {value: m.to_json() for value, m in groups.items()} for column, groups in self.by.items()}
         return {
             "word": self.word,
             **self.metrics.to_json(),
             "curve": self.curve,
-            "by": {
-                column: {value: found.to_json() for value, found in parts.items()} for column, parts in self.by.items()
-            },
+            "by": by,
             "missed": list(self.metrics.missed),
-            "fired_on": [self._fired(name, event) for name, event in self.metrics.false_alarm_events],
+            "fired_on": [self._describe_false_alarm(name, event) for name, event in self.metrics.false_alarm_events],
         }
 
-    def _fired(self, name: str, event: Event) -> dict[str, Any]:
-        place = self.locate_event(name, event)
-        found: dict[str, Any] = {"stream": name, "time": round(event.time, 3), "score": event.score}
-        if place is not None:
-            found |= {"row": str(place.row["id"]), "time_in_row": round(event.time - place.start, 3)}
-        return found
-
     def locate_event(self, name: str, event: Event) -> PlacedRow | None:
-        """The row of a stream that was playing at an event."""
-        return next((s.find_row(event) for s in self.streams if s.recording.name == name), None)
+        """Return the row of a stream during which, or after which, an event occurred."""
+        return next((stream.find_row(event) for stream in self.streams if stream.recording.name == name), None)
+
+    def _describe_false_alarm(self, name: str, event: Event) -> dict[str, Any]:
+        place = self.locate_event(name, event)
+        entry: dict[str, Any] = {"stream": name, "time": round(event.time, 3), "score": event.score}
+        if place is not None:
+            entry |= {"row": str(place.row["id"]), "time_in_row": round(event.time - place.start, 3)}
+        return entry
 
 
 def evaluate_detector(
     artifact: DetectorArtifact,
-    narrator: Reporter,
+    reporter: Reporter,
     *,
     positives: str | None = None,
     streams: Sequence[str] = (),
@@ -78,36 +79,32 @@ def evaluate_detector(
     trigger: Trigger | None = None,
     seed: int = 0,
 ) -> DetectorReport:
-    """Play clips and streams to a detector. snrs: the clips again, with noise at each of these ratios (dB).
+    """Evaluate a detector on clips and streams.
 
-    Raises UserError for what cannot be read, and where neither clips nor streams are given.
+    snrs: evaluate the clips also with noise at each of these signal-to-noise ratios (dB). trigger: (default: the
+    calibrated one). seed: of the noise.
+    Raises: UserError for audio that cannot be read, or if neither clips nor streams are given.
     """
-    _need_something(positives, streams)
+    _require_input(positives, streams)
     trigger = trigger or artifact.trigger
     scorer = Scorer(artifact.folder / DETECTOR_ONNX_FILE)
     rows = read_positives(positives, artifact.word).rows if positives is not None else []
-    with narrator.progress("clips of the word") as told:
-        clips = score_clips(scorer, rows, condition=CLEAN_CONDITION, progress=told)
-    mixed: list[ScoredRecording] = []
+    with reporter.progress("clips of the word") as progress:
+        clean = score_clips(scorer, rows, condition=CLEAN_CONDITION, progress=progress)
+    noisy: list[ScoredRecording] = []
     for snr in snrs:
-        rng = np.random.default_rng([seed, round(10 * snr) + 1000])
-        mixed += score_clips(scorer, rows, condition=f"noise at {snr:g} dB", mix=_noisy(snr, rng))
-    played = []
-    for name in streams:
-        of_stream = read_rows(name)
-        for note in _other_rates(name, of_stream):
-            narrator.info(note)
-        with narrator.progress("stream") as told:
-            played.append(score_row_stream(scorer, of_stream, name, word=artifact.word, progress=told))
-    evaluation = DetectionEvaluation([*clips, *(stream.recording for stream in played)])
-    every = DetectionEvaluation([*clips, *mixed])
-    by = {column: every.evaluate_by(trigger, column) for column in ("condition", "speaker")} if rows else {}
+        mix = partial(add_noise, snr=snr, rng=np.random.default_rng([seed, round(10 * snr) + 1000]))
+        noisy += score_clips(scorer, rows, condition=f"noise at {snr:g} dB", mix=mix)
+    scored = [_score_stream(scorer, name, artifact.word, reporter) for name in streams]
+    evaluation = DetectionEvaluation([*clean, *(stream.recording for stream in scored)])
+    clips = DetectionEvaluation([*clean, *noisy])
+    by = {column: clips.evaluate_by(trigger, column) for column in ("condition", "speaker")} if rows else {}
     return DetectorReport(
         word=artifact.word,
         metrics=evaluation.evaluate_at(trigger),
         curve=evaluation.make_det_curve(trigger),
-        by={column: parts for column, parts in by.items() if len(parts) > 1},
-        streams=played,
+        by={column: groups for column, groups in by.items() if len(groups) > 1},
+        streams=scored,
         clips={str(row["id"]): row for row in rows},
     )
 
@@ -120,56 +117,70 @@ def evaluate_detection_times(
     streams: Sequence[str] = (),
     tolerance: float = 1.0,
 ) -> DetectorReport:
-    """Count another engine's detections. A clip's times, by its id, are from its own beginning; a stream's, by its
-    name as given, have `GAP_SECONDS` seconds between rows.
+    """Evaluate another engine's detections.
 
-    Raises UserError where `times` names none of the recordings.
+    times: events by the id of a clip, in seconds from the clip's start, or by the name of a stream as given, with
+    `GAP_SECONDS` seconds between its rows.
+    Raises: UserError if `times` names an unknown recording, or if neither clips nor streams are given.
     """
-    _need_something(positives, streams)
-    nothing = Scores(np.zeros(0), 1.0)
+    _require_input(positives, streams)
     rows = read_positives(positives, word).rows if positives is not None else []
-    heard = []
-    for row in rows:
-        length = len(load_waveform(row)) / SAMPLE_RATE
-        heard.append(
-            ScoredRecording(str(row["id"]), nothing, (LabelledWord(0, length),), speaker=str(row.get("speaker") or ""))
-        )
-    played = []
-    for name in streams:
-        placed, at = [], 0.0
-        for row in read_rows(name):
-            length = len(load_waveform(row)) / SAMPLE_RATE
-            placed.append(PlacedRow(row, at, at + length))
-            at += length + GAP_SECONDS
-        hours = sum(p.end - p.start for p in placed) / SECONDS_PER_HOUR
-        played.append(PlayedStream(ScoredRecording(name, nothing, hours=hours), tuple(placed)))
-    recordings = [*heard, *(stream.recording for stream in played)]
-    known = {h.name for h in recordings}
-    strangers = sorted(set(times) - known)
-    if strangers:
-        fix = "name clips by their id and streams as they are given"
-        raise UserError(f"{len(strangers)} recordings are not among those played: {strangers[0]}, ...", fix=fix)
-    found = compute_metrics(recordings, [times.get(h.name, []) for h in recordings], None, tolerance)
-    return DetectorReport(word, found, [], {}, played, {str(row["id"]): row for row in rows})
+    clips = [_label_clip(row) for row in rows]
+    placed_streams = [_place_rows(name) for name in streams]
+    recordings = [*clips, *(stream.recording for stream in placed_streams)]
+    unknown = sorted(set(times) - {recording.name for recording in recordings})
+    if unknown:
+        fix = "name clips by their id, and streams as given to --stream"
+        raise UserError(f"{len(unknown)} recordings are not among the clips and streams: {unknown[0]}, ...", fix=fix)
+    events = [times.get(recording.name, []) for recording in recordings]
+    metrics = compute_metrics(recordings, events, None, tolerance)
+    return DetectorReport(word, metrics, [], {}, placed_streams, {str(row["id"]): row for row in rows})
 
 
-def _other_rates(name: str, rows: Sequence[Row]) -> list[str]:
-    """What is said of a stream at other rates than the detector's: it is resampled, and may lack the upper band."""
+def _score_stream(scorer: Scorer, name: str, word: str, reporter: Reporter) -> PlayedStream:
+    rows = read_rows(name)
+    for note in _describe_other_rates(name, rows):
+        reporter.info(note)
+    with reporter.progress("stream") as progress:
+        return score_row_stream(scorer, rows, name, word=word, progress=progress)
+
+
+def _label_clip(row: Row) -> ScoredRecording:
+    """Return a clip without scores, labelled as a whole."""
+    words = (LabelledWord(0, _measure_seconds(row)),)
+    return ScoredRecording(str(row["id"]), Scores(np.zeros(0), 1.0), words, speaker=str(row.get("speaker") or ""))
+
+
+def _place_rows(name: str) -> PlayedStream:
+    """Return a stream without scores and the position of its rows."""
+    placed, start = [], 0.0
+    for row in read_rows(name):
+        seconds = _measure_seconds(row)
+        placed.append(PlacedRow(row, start, start + seconds))
+        start += seconds + GAP_SECONDS
+    hours = sum(place.end - place.start for place in placed) / SECONDS_PER_HOUR
+    return PlayedStream(ScoredRecording(name, Scores(np.zeros(0), 1.0), hours=hours), tuple(placed))
+
+
+def _measure_seconds(row: Row) -> float:
+    return len(load_waveform(row)) / SAMPLE_RATE
+
+
+def _describe_other_rates(name: str, rows: Sequence[Row]) -> list[str]:
+    """Return a note on each sampling rate other than the detector's; lower rates lack the upper band."""
     rates: set[int] = set()
     for row in rows:
         try:
             rates.add(soundfile.info(str(row["path"])).samplerate)
         except (KeyError, soundfile.LibsndfileError):
-            continue  # inside a table, or of a format that only `load` reads; what cannot be read at all, it names
-    empty = {rate: f"; above {rate / 2000:g} kHz it is empty" if rate < SAMPLE_RATE else "" for rate in rates}
-    return [f"{name}: {rate:,} Hz, resampled to {SAMPLE_RATE:,}{empty[rate]}" for rate in sorted(rates - {SAMPLE_RATE})]
+            continue  # embedded, or not for libsndfile; unreadable audio is reported when it is loaded
+    band = {rate: f"; no content above {rate / 2000:g} kHz" if rate < SAMPLE_RATE else "" for rate in rates}
+    return [
+        f"{name}: {rate:,} Hz, resampled to {SAMPLE_RATE:,} Hz{band[rate]}" for rate in sorted(rates - {SAMPLE_RATE})
+    ]
 
 
-def _noisy(snr: float, rng: np.random.Generator) -> Any:
-    return lambda waveform: add_noise(waveform, snr, rng)
-
-
-def _need_something(positives: str | None, streams: Sequence[str]) -> None:
+def _require_input(positives: str | None, streams: Sequence[str]) -> None:
     if positives is None and not streams:
         fix = "give --positives (clips of the word), --stream (speech without it), or both"
-        raise UserError("there is nothing to evaluate on", fix=fix)
+        raise UserError("nothing to evaluate on", fix=fix)

@@ -1,4 +1,4 @@
-"""Misses against false alarms an hour: over clips and streams, at one threshold and at every threshold (DET curve)."""
+"""Miss rate and false alarms per hour on clips and streams, at one threshold or over all thresholds (DET curve)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ from speechxfer.wakeword.runtime.events import (
 
 NUM_CURVE_POINTS = 200
 SECONDS_PER_HOUR = 3600.0
+_COLUMNS_FIX = "write a CSV with the columns stream,time,score"
 
 
 @dataclass(frozen=True)
 class ScoredRecording:
-    """What a detector made of one recording, and what was in it.
+    """A detector's scores of one recording, and the reference.
 
-    hours: of speech; silence put between utterances does not count. A recording with words and 0 hours (a positive
-    clip) tells of misses only: events beside its words are kept, and enter no rate.
+    hours: of speech, without the silence between utterances. A recording with words and 0 hours (a positive clip) only
+    counts for the miss rate; its other events do not enter the false-alarm rate.
     """
 
     name: str
@@ -53,7 +54,12 @@ class ScoredRecording:
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """Counts at one threshold, and what follows from them. trigger: None where another engine made the events."""
+    """Counts and rates at one threshold.
+
+    trigger: None for events of another engine. delays: in s. missed: names of recordings, one per missed word.
+    false_alarm_events: (name of the recording, event). miss_interval: 95 % interval of the miss rate. over: units of
+    that interval, recordings or speakers.
+    """
 
     trigger: Trigger | None
     words: int
@@ -62,10 +68,10 @@ class DetectionMetrics:
     hours: float
     repeats: int
     delays: tuple[float, ...]
-    missed: tuple[str, ...]  # names of recordings
-    false_alarm_events: tuple[tuple[str, Event], ...]  # false alarms, by recording
+    missed: tuple[str, ...]
+    false_alarm_events: tuple[tuple[str, Event], ...]
     miss_interval: tuple[float, float] | None
-    over: str  # what the interval of misses is over: recordings or speakers
+    over: str
 
     @property
     def miss_rate(self) -> float | None:
@@ -73,19 +79,18 @@ class DetectionMetrics:
 
     @property
     def false_alarms_per_hour(self) -> float | None:
-        """False alarms an hour."""
         return self.false_alarms / self.hours if self.hours else None
 
     @property
     def false_alarm_interval(self) -> tuple[float, float] | None:
-        """Of false alarms an hour, 95 %."""
+        """95 % interval of the false alarms per hour."""
         if not self.hours:
             return None
         low, high = poisson_interval(self.false_alarms)
         return low / self.hours, high / self.hours
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's keys; rates are fractions, what was not measured is null."""
+        """Return the documented keys; rates are fractions, values that were not measured are null."""
         return {
             "positives": self.words,
             "misses": self.misses,
@@ -94,11 +99,11 @@ class DetectionMetrics:
             "hours": self.hours,
             "false_alarms_per_hour": self.false_alarms_per_hour,
             "intervals": {
-                "miss_rate": _listed(self.miss_interval),
-                "false_alarms_per_hour": _listed(self.false_alarm_interval),
+                "miss_rate": _to_list(self.miss_interval),
+                "false_alarms_per_hour": _to_list(self.false_alarm_interval),
                 "over": self.over,
             },
-            "delay_ms": _delay(self.delays),
+            "delay_ms": _summarize_delays(self.delays),
             "repeats": self.repeats,
             "threshold": None if self.trigger is None else self.trigger.threshold,
             "smoothing": None if self.trigger is None else self.trigger.smoothing,
@@ -108,56 +113,54 @@ class DetectionMetrics:
 
 @dataclass
 class DetectionEvaluation:
-    """Recordings heard by one detector, or by one detector a fold, pooled."""
+    """Evaluation of scored recordings, of one detector or pooled over folds. tolerance: see `match_events`."""
 
     recordings: Sequence[ScoredRecording]
     tolerance: float = TOLERANCE_SECONDS
     _smoothed: dict[int, list[ScoredRecording]] = field(default_factory=dict, repr=False)
 
     def evaluate_at(self, trigger: Trigger) -> DetectionMetrics:
-        """Everything at one threshold."""
-        return compute_metrics(
-            self.recordings, [find_events(h.scores, trigger) for h in self.recordings], trigger, self.tolerance
-        )
+        """Return the metrics at one threshold."""
+        events = [find_events(recording.scores, trigger) for recording in self.recordings]
+        return compute_metrics(self.recordings, events, trigger, self.tolerance)
 
     def evaluate_by(self, trigger: Trigger, column: str) -> dict[str, DetectionMetrics]:
-        """`evaluate_at`, for every value of `speaker` or `condition` that a recording has."""
-        values = sorted({getattr(h, column) for h in self.recordings} - {""})
-        parts = {value: [h for h in self.recordings if getattr(h, column) == value] for value in values}
-        return {value: DetectionEvaluation(part, self.tolerance).evaluate_at(trigger) for value, part in parts.items()}
+        """Return the metrics of each value of `speaker` or `condition`."""
+        values = sorted({getattr(recording, column) for recording in self.recordings} - {""})
+        metrics = {}
+        for value in values:
+            group = [recording for recording in self.recordings if getattr(recording, column) == value]
+            metrics[value] = DetectionEvaluation(group, self.tolerance).evaluate_at(trigger)
+        return metrics
 
-    def find_threshold(self, alarms: int, trigger: Trigger) -> float:
-        """The lowest threshold at which the streams have at most `alarms` false alarms, and no lower one has more.
+    def find_threshold(self, max_alarms: int, trigger: Trigger) -> float:
+        """Return the lowest threshold at which it and all higher ones give at most `max_alarms` false alarms.
 
-        Just above the score that fires once too often; 0 where no score does.
+        It is just above the score that causes one more; 0 if no score does.
         """
-        streams = [h for h in self._smooth(trigger.smoothing) if h.hours]
-        plain = replace(trigger, smoothing=1)
-        values = np.unique(np.concatenate([h.scores.values for h in streams] or [np.zeros(0)]))[::-1]
+        streams = [recording for recording in self._smooth(trigger.smoothing) if recording.hours]
+        unsmoothed = replace(trigger, smoothing=1)
+        values = np.unique(np.concatenate([stream.scores.values for stream in streams] or [np.zeros(0)]))[::-1]
         for score in values:
-            at = replace(plain, threshold=float(score))
-            count = sum(
-                len(match_events(find_events(h.scores, at), h.words, self.tolerance).false_alarms) for h in streams
-            )
-            if count > alarms:
+            results = self._match(streams, replace(unsmoothed, threshold=float(score)))
+            if sum(len(result.false_alarms) for result in results) > max_alarms:
                 return float(np.nextafter(score, math.inf))
         return 0.0
 
     def make_det_curve(self, trigger: Trigger, points: int = NUM_CURVE_POINTS) -> list[dict[str, float | int | None]]:
-        """The DET curve: misses and false alarms at thresholds over the scores that matter, from high to low."""
-        heard = self._smooth(trigger.smoothing)
-        peaks = np.concatenate([_peaks(h, trigger) for h in heard] or [np.zeros(0)])
+        """Return the DET curve: misses and false alarms at up to `points` thresholds, from high to low."""
+        recordings = self._smooth(trigger.smoothing)
+        peaks = np.concatenate([_find_peaks(recording, trigger) for recording in recordings] or [np.zeros(0)])
         if not len(peaks):
             return []
-        spread = np.linspace(0, len(peaks) - 1, min(points, len(peaks))).round().astype(int)
+        selected = np.linspace(0, len(peaks) - 1, min(points, len(peaks))).round().astype(int)
+        hours = sum(recording.hours for recording in recordings)
         rows = []
-        for threshold in np.unique(np.sort(peaks)[spread])[::-1]:
-            at = replace(trigger, threshold=float(threshold), smoothing=1)
-            found = [match_events(find_events(h.scores, at), h.words, self.tolerance) for h in heard]
-            words = sum(o.hits + o.misses for o in found)
-            misses = sum(o.misses for o in found)
-            hours = sum(h.hours for h in heard)
-            alarms = sum(len(o.false_alarms) for o, h in zip(found, heard, strict=True) if h.hours)
+        for threshold in np.unique(np.sort(peaks)[selected])[::-1]:
+            results = self._match(recordings, replace(trigger, threshold=float(threshold), smoothing=1))
+            words = sum(result.hits + result.misses for result in results)
+            misses = sum(result.misses for result in results)
+            alarms = sum(len(r.false_alarms) for r, h in zip(results, recordings, strict=True) if h.hours)
             rows.append(
                 {
                     "threshold": float(threshold),
@@ -169,11 +172,14 @@ class DetectionEvaluation:
             )
         return rows
 
+    def _match(self, recordings: Sequence[ScoredRecording], trigger: Trigger) -> list[MatchResult]:
+        return [match_events(find_events(r.scores, trigger), r.words, self.tolerance) for r in recordings]
+
     def _smooth(self, smoothing: int) -> list[ScoredRecording]:
         if smoothing not in self._smoothed:
             self._smoothed[smoothing] = [
-                replace(h, scores=replace(h.scores, values=smooth_scores(h.scores.values, smoothing)))
-                for h in self.recordings
+                replace(r, scores=replace(r.scores, values=smooth_scores(r.scores.values, smoothing)))
+                for r in self.recordings
             ]
         return self._smoothed[smoothing]
 
@@ -184,31 +190,32 @@ def compute_metrics(
     trigger: Trigger | None,
     tolerance: float = TOLERANCE_SECONDS,
 ) -> DetectionMetrics:
-    """Count events, of our detector or of another engine, against what the recordings hold."""
-    outcomes = [match_events(found, h.words, tolerance) for h, found in zip(recordings, events, strict=True)]
-    words = sum(o.hits + o.misses for o in outcomes)
-    misses = sum(o.misses for o in outcomes)
-    interval, over = _miss_interval(recordings, outcomes, misses, words)
-    pairs = list(zip(recordings, outcomes, strict=True))
+    """Return the metrics of each recording's events, which may be another engine's (`trigger`: None)."""
+    results = [match_events(found, r.words, tolerance) for r, found in zip(recordings, events, strict=True)]
+    streams = [(r, result) for r, result in zip(recordings, results, strict=True) if r.hours]
+    words = sum(result.hits + result.misses for result in results)
+    misses = sum(result.misses for result in results)
+    interval, over = _compute_miss_interval(recordings, results, misses, words)
     return DetectionMetrics(
         trigger=trigger,
         words=words,
         misses=misses,
-        false_alarms=sum(len(o.false_alarms) for h, o in pairs if h.hours),
-        hours=sum(h.hours for h in recordings),
-        repeats=sum(len(o.repeats) for o in outcomes),
-        delays=tuple(delay for o in outcomes for delay in o.delays),
-        missed=tuple(h.name for h, o in pairs for _ in o.missed),
-        false_alarm_events=tuple((h.name, event) for h, o in pairs if h.hours for event in o.false_alarms),
+        false_alarms=sum(len(result.false_alarms) for _, result in streams),
+        hours=sum(recording.hours for recording in recordings),
+        repeats=sum(len(result.repeats) for result in results),
+        delays=tuple(delay for result in results for delay in result.delays),
+        missed=tuple(r.name for r, result in zip(recordings, results, strict=True) for _ in result.missed),
+        false_alarm_events=tuple((r.name, event) for r, result in streams for event in result.false_alarms),
         miss_interval=interval,
         over=over,
     )
 
 
 def read_detection_times(path: Path | str) -> dict[str, list[Event]]:
-    """Another engine's detections: a CSV of `held_out_stream`, `time` (seconds) and, where known, `score`: stream to events.
+    """Read another engine's detections from a CSV with the columns stream, time (in s) and optionally score.
 
-    Raises UserError: not there, a column missing, a time that is no number of seconds.
+    Returns: name of the stream to events.
+    Raises: UserError for a missing file or column, or a time that is not a number of seconds.
     """
     where = str(path)
     try:
@@ -216,55 +223,56 @@ def read_detection_times(path: Path | str) -> dict[str, list[Event]]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot be read ({error})", where=where) from None
-    problems = Problems(
-        f"{where}: detections that cannot be used", fix="write a CSV with the columns stream,time,score"
-    )
-    found: dict[str, list[Event]] = {}
+    problems = Problems(f"{where}: invalid detections", fix=_COLUMNS_FIX)
+    events: dict[str, list[Event]] = {}
     for line, row in enumerate(rows, 2):
         try:
             time, score = float(row["time"]), float(row.get("score") or 1.0)
             if not (math.isfinite(time) and math.isfinite(score) and time >= 0):
                 raise ValueError
-            found.setdefault(row["stream"], []).append(Event(time, score))
+            events.setdefault(row["stream"], []).append(Event(time, score))
         except KeyError as error:
-            raise UserError(f"has no column {error}", where=where, fix="write the columns stream,time,score") from None
+            raise UserError(f"no column {error}", where=where, fix=_COLUMNS_FIX) from None
         except (TypeError, ValueError):
             problems.add(f"line {line}: time '{row.get('time')}', score '{row.get('score')}'")
     problems.raise_if_any()
-    return found
+    return events
 
 
-def _peaks(heard: ScoredRecording, trigger: Trigger) -> np.ndarray:
-    """Scores at which something changes: a clip's highest; of a stream the highest in each refractory time."""
-    values = heard.scores.values
+def _find_peaks(recording: ScoredRecording, trigger: Trigger) -> np.ndarray:
+    """Return a clip's highest score, or a stream's highest score in each refractory time."""
+    values = recording.scores.values
     if not len(values):
         return values
-    if not heard.hours:
+    if not recording.hours:
         return values.max(keepdims=True)
-    step = max(1, round(max(trigger.refractory, 0.1) / heard.scores.step))
+    step = max(1, round(max(trigger.refractory, 0.1) / recording.scores.step))
     return np.maximum.reduceat(values, np.arange(0, len(values), step))
 
 
-def _miss_interval(
-    recordings: Sequence[ScoredRecording], outcomes: Sequence[MatchResult], misses: int, words: int
+def _compute_miss_interval(
+    recordings: Sequence[ScoredRecording], results: Sequence[MatchResult], misses: int, words: int
 ) -> tuple[tuple[float, float] | None, str]:
-    """95 %: over speakers by bootstrap where all are known and some but not all words were missed, else binomial."""
+    """Return the 95 % interval of the miss rate, and its units.
+
+    It is a bootstrap over speakers if all are known and some but not all words were missed, else binomial.
+    """
     if not words:
         return None, "recordings"
-    with_words = [(h, o) for h, o in zip(recordings, outcomes, strict=True) if o.hits + o.misses]
-    speakers = [h.speaker for h, _ in with_words]
+    with_words = [(r, result) for r, result in zip(recordings, results, strict=True) if result.hits + result.misses]
+    speakers = [recording.speaker for recording, _ in with_words]
     if 0 < misses < words and all(speakers) and len(set(speakers)) > 1:
-        counts = np.array([(o.misses, o.hits + o.misses) for _, o in with_words], dtype=np.int64)
+        counts = np.array([(r.misses, r.hits + r.misses) for _, r in with_words], dtype=np.int64)
         return bootstrap_rate(sum_by_unit(counts, number_values(speakers)[1])), "speakers"
     return binomial_interval(misses, words), "recordings"
 
 
-def _delay(delays: Sequence[float]) -> dict[str, float] | None:
+def _summarize_delays(delays: Sequence[float]) -> dict[str, float] | None:
     if not delays:
         return None
-    median, late = np.percentile(np.array(delays) * 1000, [50, 95])
-    return {"median": round(float(median), 1), "p95": round(float(late), 1)}
+    median, p95 = np.percentile(np.array(delays) * 1000, [50, 95])
+    return {"median": round(float(median), 1), "p95": round(float(p95), 1)}
 
 
-def _listed(interval: tuple[float, float] | None) -> list[float] | None:
+def _to_list(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else [float(interval[0]), float(interval[1])]

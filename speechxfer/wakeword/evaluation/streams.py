@@ -1,4 +1,4 @@
-"""What a detector is played: clips with silence around them, and utterances one after another, the state kept."""
+"""Run a detector on recordings: clips padded with silence, and utterances concatenated to a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechxfer.data.audio import load_waveform
-from speechxfer.wakeword.data.clips import Row, find_speech_bounds, holds_word, is_same_word
+from speechxfer.progress import ProgressCallback
+from speechxfer.wakeword.data.clips import Row, find_speech_bounds, row_holds_word
 from speechxfer.wakeword.evaluation.metrics import SECONDS_PER_HOUR, ScoredRecording
 from speechxfer.wakeword.runtime.detector import Scorer
 from speechxfer.wakeword.runtime.events import Event, LabelledWord, Scores
@@ -16,13 +17,12 @@ from speechxfer.wakeword.runtime.features import SAMPLE_RATE, compute_mel_energi
 
 LEAD_SECONDS, TAIL_SECONDS = 2.0, 1.0  # s of silence before and after a positive clip
 GAP_SECONDS = 1.0  # s of silence between the utterances of a stream
-MixFunction = Callable[[np.ndarray], np.ndarray]  # a waveform to the same one under other conditions
-PlayProgress = Callable[[int, int], None]
+MixFunction = Callable[[np.ndarray], np.ndarray]  # maps a waveform to the same one under other conditions
 
 
 @dataclass(frozen=True)
 class PlacedRow:
-    """A row of a stream, and the seconds of the stream that it fills."""
+    """A row of a stream, and the seconds of the stream that it covers."""
 
     row: Row
     start: float
@@ -31,28 +31,27 @@ class PlacedRow:
 
 @dataclass(frozen=True)
 class PlayedStream:
-    """A stream as it was heard, and which row was played when."""
+    """A scored stream and the position of each of its rows."""
 
     recording: ScoredRecording
     placed: tuple[PlacedRow, ...]
 
     def find_row(self, event: Event) -> PlacedRow | None:
-        """The row that was playing, or the last one before."""
-        before = [place for place in self.placed if place.start <= event.time]
-        return before[-1] if before else None
+        """Return the row during which, or after which, an event occurred."""
+        earlier = [place for place in self.placed if place.start <= event.time]
+        return earlier[-1] if earlier else None
 
 
 def score_clip(
     scorer: Scorer, waveform: np.ndarray, name: str, *, speaker: str = "", mix: MixFunction | None = None
 ) -> ScoredRecording:
-    """A clip that holds the word once, somewhere: (time,) samples. The word's end is told by the loudness, unmixed."""
+    """Score a clip, (time,) samples, that contains the word once; the word's end is located before `mix`."""
     scorer.reset()
     sound = mix(waveform) if mix else waveform
-    scores = [scorer.push(np.zeros(round(LEAD_SECONDS * SAMPLE_RATE), np.float32)), scorer.push(sound)]
-    scores.append(scorer.push(np.zeros(round(TAIL_SECONDS * SAMPLE_RATE), np.float32)))
+    scores = [scorer.push(_silence(LEAD_SECONDS)), scorer.push(sound), scorer.push(_silence(TAIL_SECONDS))]
     _, end = find_speech_bounds(compute_mel_energies(waveform))
     word = LabelledWord(LEAD_SECONDS, LEAD_SECONDS + len(waveform) / SAMPLE_RATE, LEAD_SECONDS + end / 100)
-    return ScoredRecording(name, _joined(scores), (word,), speaker=speaker)
+    return ScoredRecording(name, _concatenate(scores), (word,), speaker=speaker)
 
 
 def score_clips(
@@ -61,54 +60,58 @@ def score_clips(
     *,
     mix: MixFunction | None = None,
     condition: str = "",
-    progress: PlayProgress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[ScoredRecording]:
-    """Every row as a clip of the word. Raises UserError naming audio that cannot be read."""
-    found = []
+    """Score every row as a clip of the word.
+
+    Raises: UserError naming audio that cannot be read.
+    """
+    recordings = []
     for done, row in enumerate(rows, 1):
-        heard = score_clip(scorer, load_waveform(row), str(row["id"]), speaker=str(row.get("speaker") or ""), mix=mix)
-        found.append(replace(heard, condition=condition))
+        speaker = str(row.get("speaker") or "")
+        recording = score_clip(scorer, load_waveform(row), str(row["id"]), speaker=speaker, mix=mix)
+        recordings.append(replace(recording, condition=condition))
         if progress:
             progress(done, len(rows))
-    return found
+    return recordings
 
 
 def score_row_stream(
-    scorer: Scorer, rows: Sequence[Row], name: str, *, word: str = "", mix: MixFunction | None = None, condition: str = "",
-    progress: PlayProgress | None = None,
-) -> PlayedStream:  # fmt: skip
-    """Rows one after another. A row whose `label` or `text` says `word` is labelled with it."""
+    scorer: Scorer, rows: Sequence[Row], name: str, *, word: str = "", progress: ProgressCallback | None = None
+) -> PlayedStream:
+    """Score rows as one stream. Rows whose `label` or `text` contains `word` are labelled with it."""
     scorer.reset()
     scores: list[Scores] = []
     placed: list[PlacedRow] = []
     time = 0.0
+    gap = _silence(GAP_SECONDS)
     for done, row in enumerate(rows, 1):
         waveform = load_waveform(row)
-        scores.append(scorer.push(mix(waveform) if mix else waveform))
+        scores.append(scorer.push(waveform))
         length = len(waveform) / SAMPLE_RATE
         placed.append(PlacedRow(row, time, time + length))
-        scores.append(scorer.push(np.zeros(round(GAP_SECONDS * SAMPLE_RATE), np.float32)))
-        time += length + round(GAP_SECONDS * SAMPLE_RATE) / SAMPLE_RATE
+        scores.append(scorer.push(gap))
+        time += length + len(gap) / SAMPLE_RATE
         if progress:
             progress(done, len(rows))
     hours = sum(place.end - place.start for place in placed) / SECONDS_PER_HOUR
-    words = tuple(LabelledWord(place.start, place.end) for place in placed if word and _says(place.row, word))
-    return PlayedStream(ScoredRecording(name, _joined(scores), words, hours=hours, condition=condition), tuple(placed))
+    words = tuple(LabelledWord(p.start, p.end) for p in placed if word and row_holds_word(p.row, word))
+    return PlayedStream(ScoredRecording(name, _concatenate(scores), words, hours=hours), tuple(placed))
 
 
 def score_waveforms(scorer: Scorer, waveforms: Iterable[np.ndarray], name: str) -> ScoredRecording:
-    """Waveforms without the word one after another, as `score_row_stream` plays rows."""
+    """Score waveforms without the word as one stream."""
     scorer.reset()
-    samples, scores = 0, [scorer.push(np.zeros(0, np.float32))]
+    num_samples, scores = 0, [scorer.push(np.zeros(0, np.float32))]
     for waveform in waveforms:
-        scores += [scorer.push(waveform), scorer.push(np.zeros(round(GAP_SECONDS * SAMPLE_RATE), np.float32))]
-        samples += len(waveform)
-    return ScoredRecording(name, _joined(scores), hours=samples / SAMPLE_RATE / SECONDS_PER_HOUR)
+        scores += [scorer.push(waveform), scorer.push(_silence(GAP_SECONDS))]
+        num_samples += len(waveform)
+    return ScoredRecording(name, _concatenate(scores), hours=num_samples / SAMPLE_RATE / SECONDS_PER_HOUR)
 
 
-def _says(row: Row, word: str) -> bool:
-    return is_same_word(str(row.get("label") or ""), word) or holds_word(str(row.get("text") or ""), word)
+def _silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
-def _joined(pieces: Sequence[Scores]) -> Scores:
+def _concatenate(pieces: Sequence[Scores]) -> Scores:
     return Scores(np.concatenate([piece.values for piece in pieces]), pieces[0].step, pieces[0].first)

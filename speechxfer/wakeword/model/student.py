@@ -1,7 +1,7 @@
-"""The streaming student: causal depthwise-separable convolutions on log-mel, with every state in the open.
+"""The streaming student network: causal depthwise-separable convolutions on log-mel frames, with explicit states.
 
-(batch, frames, MELS) log-mel at 100 frames a second to one logit every 20 ms. A score needs no audio after its own
-frames, so the latency is the front end's: `FIRST_SCORE_SECONDS` seconds of audio for the first score, `STEP_SECONDS` for each further one.
+Maps (batch, frames, NUM_MELS) log-mel at 100 frames per second to one logit every 20 ms. A score needs no audio after
+its own frames: the first one is available after `FIRST_SCORE_SECONDS`, each further one after `STEP_SECONDS` more.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch.nn import functional as F
 
 from speechxfer.wakeword.runtime.features import HOP_SAMPLES, NUM_MELS, SAMPLE_RATE, WINDOW_SAMPLES
 
-FRAMES_PER_STEP = 2  # log-mel frames to a score
+FRAMES_PER_STEP = 2  # log-mel frames per score
 STEP_SECONDS = FRAMES_PER_STEP * HOP_SAMPLES / SAMPLE_RATE  # s: 0.02
 FIRST_SCORE_SECONDS = (WINDOW_SAMPLES + (FRAMES_PER_STEP - 1) * HOP_SAMPLES) / SAMPLE_RATE  # s: 0.035
-_STEM = 6  # log-mel frames that one step of the first convolution sees
+_STEM_KERNEL = 6  # log-mel frames
 
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """The student's sizes. With these it has 0.15 M parameters and sees 1.8 s."""
+    """Sizes of the student. The defaults give 0.15 M parameters and a receptive field of 1.8 s."""
 
     width: int = 128
     kernel: int = 5
@@ -34,30 +34,33 @@ class StudentConfig:
 
 
 class CausalConv(nn.Module):
-    """A convolution over time, its batch norm and a rectifier; `state` is the input that it needs from before."""
+    """A causal convolution over time, batch norm and ReLU. The state is the input of the previous steps."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, dilation: int = 1, stride: int = 1, groups: int = 1):
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups, bias=False)
         self.norm = nn.BatchNorm1d(outputs)
-        self.before = dilation * (kernel - 1) + 1 - stride  # steps of input kept
+        self.before = dilation * (kernel - 1) + 1 - stride  # input steps in the state
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(batch, inputs, steps) and (batch, inputs, before) to (batch, outputs, steps // stride) and the new state."""
+        """Map (batch, inputs, steps) to (batch, outputs, steps // stride); return it and the next state.
+
+        state: (batch, inputs, before) (default: zeros).
+        """
         if state is None:
             state = inputs.new_zeros(inputs.shape[0], inputs.shape[1], self.before)
         joined = torch.cat([state, inputs], dim=2)
         return F.relu(self.norm(self.conv(joined))), joined[:, :, joined.shape[2] - self.before :]
 
     def fold_batch_norm(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the convolution with its batch norm taken in."""
+        """Return weight and bias of the convolution with the batch norm folded in."""
         mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         scale = self.norm.weight / torch.sqrt(variance + self.norm.eps)
         return self.conv.weight * scale[:, None, None], self.norm.bias - mean * scale
 
 
 class SeparableBlock(nn.Module):
-    """A depthwise and a pointwise convolution around a shortcut."""
+    """A depthwise and a pointwise convolution with a residual connection."""
 
     def __init__(self, width: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -65,53 +68,56 @@ class SeparableBlock(nn.Module):
         self.pointwise = CausalConv(width, width, 1)
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        along, state = self.depthwise(inputs, state)
-        return inputs + self.pointwise(along)[0], state
+        outputs, state = self.depthwise(inputs, state)
+        return inputs + self.pointwise(outputs)[0], state
 
 
 class Student(nn.Module):
-    """Logits of the word, and the frames under them. `average_checkpoints` and `scale`, (MELS,), normalise the log-mel."""
+    """Logits of the word from log-mel frames, which the buffers `mean` and `scale`, (NUM_MELS,), normalise."""
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, shape: StudentConfig | None = None) -> None:
+    def __init__(self, config: StudentConfig | None = None) -> None:
         super().__init__()
-        self.shape = shape or StudentConfig()
+        self.config = config or StudentConfig()
         self.register_buffer("mean", torch.zeros(NUM_MELS))
         self.register_buffer("scale", torch.ones(NUM_MELS))
-        self.stem = CausalConv(NUM_MELS, self.shape.width, _STEM, stride=FRAMES_PER_STEP)
+        self.stem = CausalConv(NUM_MELS, self.config.width, _STEM_KERNEL, stride=FRAMES_PER_STEP)
         self.blocks = nn.ModuleList(
-            SeparableBlock(self.shape.width, self.shape.kernel, d) for d in self.shape.dilations
+            SeparableBlock(self.config.width, self.config.kernel, d) for d in self.config.dilations
         )
-        self.head = nn.Linear(self.shape.width, 1)
+        self.head = nn.Linear(self.config.width, 1)
 
     def encode_frames(self, log_mel: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """(batch, frames, MELS), an even number of frames, to (batch, width, steps) and the states to go on from."""
+        """Map (batch, frames, NUM_MELS), frames even, to (batch, width, steps); return it and the next states."""
         steps = ((log_mel - self.mean) * self.scale).transpose(1, 2)
-        after = []
-        for place, layer in enumerate([self.stem, *self.blocks]):
-            steps, state = layer(steps, None if states is None else states[place])
-            after.append(state)
-        return steps, after
+        next_states = []
+        for index, layer in enumerate([self.stem, *self.blocks]):
+            steps, state = layer(steps, None if states is None else states[index])
+            next_states.append(state)
+        return steps, next_states
 
     def forward(self, log_mel: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """(batch, frames, MELS) to (batch, steps) logits and the states; without states it starts in silence's place.
+        """Map (batch, frames, NUM_MELS) to (batch, steps) logits; return them and the states for the next block.
 
-        A stream starts with states of zeros, which is what an utterance heard alone starts with.
+        states: of the previous block (default: zeros, the start of a stream).
         """
-        steps, after = self.encode_frames(log_mel, states)
-        return self.head(steps.transpose(1, 2))[:, :, 0], after
+        steps, next_states = self.encode_frames(log_mel, states)
+        return self.head(steps.transpose(1, 2))[:, :, 0], next_states
 
     def state_shapes(self) -> list[tuple[int, int]]:
-        """(channels, steps) of each state."""
-        width = self.shape.width
-        return [(NUM_MELS, self.stem.before), *((width, before) for before in self._befores())]
+        """Return (channels, steps) of each state."""
+        width = self.config.width
+        return [(NUM_MELS, self.stem.before), *((width, steps) for steps in self._block_state_steps())]
 
-    def _befores(self) -> list[int]:
+    def _block_state_steps(self) -> list[int]:
         return [cast(SeparableBlock, block).depthwise.before for block in self.blocks]
 
     @property
     def receptive_seconds(self) -> float:
-        """Seconds of audio that one score depends on."""
-        return sum(self._befores()) * STEP_SECONDS + ((_STEM - 1) * HOP_SAMPLES + WINDOW_SAMPLES) / SAMPLE_RATE
+        """Duration in seconds of the audio that one score depends on."""
+        return (
+            sum(self._block_state_steps()) * STEP_SECONDS
+            + ((_STEM_KERNEL - 1) * HOP_SAMPLES + WINDOW_SAMPLES) / SAMPLE_RATE
+        )

@@ -1,0 +1,1 @@
+"""Streaming detection. Imports numpy and onnxruntime, and nothing of speechxfer outside this folder."""

@@ -1,13 +1,15 @@
-"""The one definition of a detection: scores -> smoothing -> threshold -> refractory time -> events -> hits, alarms.
+"""Definition of a detection: scores -> smoothing -> threshold -> refractory time -> events -> hits and false alarms.
 
-Training, calibration, the command line, the tests and the benchmarks all come here, and other engines' events do too.
+Training, calibration, the command line and the benchmarks share this code; events of other engines are matched by the
+same rules.
 
-- A score is smoothed by the mean over itself and the `smoothing - 1` scores before it (over fewer at the beginning).
-- An event is a smoothed score at or above the threshold, at least `refractory` seconds after the event before. A score
-  that stays up therefore fires again and again, as a device would.
-- A word is hit by an event from its start to `tolerance` seconds after its end, both included. An event hits one word
-  at most: as many words are hit as events and words can be paired.
-- An event within a word's time that hits none (the word is hit already) is a repeat. Every other one is a false alarm.
+- A score is smoothed by the mean over itself and the `smoothing - 1` preceding scores (fewer at the start).
+- An event is a smoothed score at or above the threshold, at least `refractory` seconds after the previous event.
+  A score that stays high therefore fires repeatedly, as on a device.
+- An event hits a word from the word's start to `tolerance` seconds after its end, both inclusive. An event hits at most
+  one word; events and words are paired so that the number of words hit is maximal.
+- An event within a word's time that hits no word (because the word is already hit) is a repeat. Every other event is
+  a false alarm.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-TOLERANCE_SECONDS = 1.0  # s after a word's end in which an event still belongs to it
-_SLACK = 1e-9  # s, of times that are sums
+TOLERANCE_SECONDS = 1.0  # s after a word's end in which an event still hits it
+_EPSILON = 1e-9  # s, rounding error of times that are sums
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """How scores become events. threshold: of the smoothed score; smoothing: scores; refractory: seconds."""
+    """Parameters that turn scores into events.
+
+    threshold: minimum smoothed score. smoothing: number of scores averaged. refractory: seconds between events.
+    """
 
     threshold: float
     smoothing: int = 1
@@ -33,20 +38,20 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one stream. values: (steps,) float; a value is known `first + index * step` seconds into the stream."""
+    """Scores of one stream. values: (steps,) float; score `i` is available `first + i * step` s into the stream."""
 
     values: np.ndarray
     step: float
     first: float = 0.0
 
     def times(self) -> np.ndarray:
-        """(steps,) seconds at which each score is known."""
+        """Return (steps,) seconds at which each score is available."""
         return self.first + self.step * np.arange(len(self.values))
 
 
 @dataclass(frozen=True)
 class Event:
-    """A detection. time: seconds into the stream; score: the smoothed score that fired."""
+    """A detection. time: seconds into the stream. score: the smoothed score."""
 
     time: float
     score: float = 1.0
@@ -54,9 +59,10 @@ class Event:
 
 @dataclass(frozen=True)
 class LabelledWord:
-    """A labelled word, in seconds of its stream. `end` is where it ends for the delay, `until` where a label reaches.
+    """A reference word, in seconds of its stream.
 
-    A clip known only to hold the word somewhere is labelled as a whole, and may know better where the word ends.
+    until: end of the label, used for matching. end: end of the word itself, used for the delay (None: unknown). The two
+    differ for a clip that is labelled as a whole.
     """
 
     start: float
@@ -66,7 +72,7 @@ class LabelledWord:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """One stream's events against its words. delays: seconds from a hit word's end to its event, where it is known."""
+    """Events of one stream matched with its words. delays: seconds from a hit word's end to its event, where known."""
 
     hits: int
     misses: int
@@ -77,7 +83,7 @@ class MatchResult:
 
 
 class EventFinder:
-    """`Trigger` over scores that come in pieces; pieces of any size give the events of the whole."""
+    """Streaming `find_events`: blocks of any size give the same events as the whole stream."""
 
     def __init__(self, trigger: Trigger) -> None:
         self.trigger = trigger
@@ -85,33 +91,65 @@ class EventFinder:
         self._last = -np.inf  # time of the last event
 
     def push(self, scores: Scores) -> list[Event]:
-        """The events among the next scores of the stream; `scores.first` goes on where the last piece ended."""
-        smoothed, self._before = _smooth(np.asarray(scores.values, np.float64), self._before, self.trigger.smoothing)
+        """Return the events in the next scores of the stream; `scores.first` continues the previous block's times."""
+        smoothed, self._before = _smooth_block(
+            np.asarray(scores.values, np.float64), self._before, self.trigger.smoothing
+        )
         above = np.flatnonzero(smoothed >= self.trigger.threshold)
-        found = []
-        place = 0
-        while place < len(above):
-            time = scores.first + scores.step * above[place]
-            if time - self._last >= self.trigger.refractory - _SLACK:
-                found.append(Event(float(time), float(smoothed[above[place]])))
+        events = []
+        index = 0
+        while index < len(above):
+            time = scores.first + scores.step * above[index]
+            if time - self._last >= self.trigger.refractory - _EPSILON:
+                events.append(Event(float(time), float(smoothed[above[index]])))
                 self._last = time
-            until = (self._last + self.trigger.refractory - scores.first - _SLACK) / scores.step
-            place = max(place + 1, int(np.searchsorted(above, until)))
-        return found
+            until = (self._last + self.trigger.refractory - scores.first - _EPSILON) / scores.step
+            index = max(index + 1, int(np.searchsorted(above, until)))
+        return events
 
 
 def find_events(scores: Scores, trigger: Trigger) -> list[Event]:
-    """The events of one stream, in order of time."""
+    """Return the events of one stream in order of time."""
     return EventFinder(trigger).push(scores)
 
 
 def smooth_scores(values: np.ndarray, smoothing: int) -> np.ndarray:
-    """(steps,) trailing means over `smoothing` scores, over fewer at the beginning."""
-    return _smooth(np.asarray(values, np.float64), np.zeros(0), smoothing)[0]
+    """Return (steps,) trailing means over `smoothing` scores (fewer at the start)."""
+    return _smooth_block(np.asarray(values, np.float64), np.zeros(0), smoothing)[0]
 
 
-def _smooth(values: np.ndarray, before: np.ndarray, smoothing: int) -> tuple[np.ndarray, np.ndarray]:
-    """Trailing means of `values`, and the scores that the next piece needs before its own."""
+def match_events(
+    events: Iterable[Event], words: Sequence[LabelledWord], tolerance: float = TOLERANCE_SECONDS
+) -> MatchResult:
+    """Pair the events of one stream with its words so that as many words as possible are hit."""
+    ordered = sorted(words, key=lambda word: word.start)
+    open_words: list[tuple[float, int]] = []  # heap of (latest matching time, index) of words started and not yet hit
+    latest = -np.inf  # latest matching time of any word started so far
+    hits, false_alarms, repeats, delays = set(), [], [], []
+    next_word = 0
+    for event in sorted(events, key=lambda event: event.time):
+        while next_word < len(ordered) and ordered[next_word].start <= event.time + _EPSILON:
+            deadline = ordered[next_word].until + tolerance
+            heapq.heappush(open_words, (deadline, next_word))
+            latest = max(latest, deadline)
+            next_word += 1
+        while open_words and open_words[0][0] < event.time - _EPSILON:
+            heapq.heappop(open_words)
+        if open_words:  # the word with the earliest deadline: no other pairing hits more words
+            _, index = heapq.heappop(open_words)
+            hits.add(index)
+            if (end := ordered[index].end) is not None:
+                delays.append(event.time - end)
+        elif event.time <= latest + _EPSILON:
+            repeats.append(event)
+        else:
+            false_alarms.append(event)
+    missed = tuple(word for index, word in enumerate(ordered) if index not in hits)
+    return MatchResult(len(hits), len(missed), tuple(false_alarms), tuple(repeats), tuple(delays), missed)
+
+
+def _smooth_block(values: np.ndarray, before: np.ndarray, smoothing: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the trailing means of `values`, and the scores to pass as `before` with the next block."""
     if smoothing <= 1 or not len(values):
         return values, before
     joined = np.concatenate([before, values])
@@ -119,33 +157,3 @@ def _smooth(values: np.ndarray, before: np.ndarray, smoothing: int) -> tuple[np.
     windows = np.lib.stride_tricks.sliding_window_view(padded, smoothing).sum(axis=1)
     counts = np.minimum(np.arange(1, len(joined) + 1), smoothing)
     return (windows / counts)[len(before) :], joined[max(0, len(joined) - smoothing + 1) :]
-
-
-def match_events(
-    events: Iterable[Event], words: Sequence[LabelledWord], tolerance: float = TOLERANCE_SECONDS
-) -> MatchResult:
-    """Pair the events of one stream with its words; as many words are hit as can be."""
-    ordered = sorted(words, key=lambda word: word.start)
-    open_words: list[tuple[float, int]] = []  # (last moment, place in `ordered`) of those begun and not hit
-    reach = -np.inf  # the last moment of any word begun so far
-    hits, alarms, repeats, delays = set(), [], [], []
-    following = 0
-    for event in sorted(events, key=lambda event: event.time):
-        while following < len(ordered) and ordered[following].start <= event.time + _SLACK:
-            last = ordered[following].until + tolerance
-            heapq.heappush(open_words, (last, following))
-            reach = max(reach, last)
-            following += 1
-        while open_words and open_words[0][0] < event.time - _SLACK:
-            heapq.heappop(open_words)
-        if open_words:  # the word whose time ends first: no pairing hits more words
-            _, place = heapq.heappop(open_words)
-            hits.add(place)
-            if (end := ordered[place].end) is not None:
-                delays.append(event.time - end)
-        elif event.time <= reach + _SLACK:
-            repeats.append(event)
-        else:
-            alarms.append(event)
-    missed = tuple(word for place, word in enumerate(ordered) if place not in hits)
-    return MatchResult(len(hits), len(missed), tuple(alarms), tuple(repeats), tuple(delays), missed)

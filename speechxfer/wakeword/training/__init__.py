@@ -1,0 +1,1 @@
+"""Training of a detector: loop, hard-negative mining, calibration."""

@@ -1,17 +1,17 @@
-"""Threshold, smoothing and refractory time together, from streams that training never heard, with what they prove.
+"""Calibration: choose threshold, smoothing and refractory time on held-out clips and streams.
 
-A rate of false alarms is claimed when its 95 % upper bound (Poisson) is below it. The bound holds although the
-threshold is chosen on the same hours: the rate above the k+1 highest of independent peaks is Gamma(k + 1) distributed
-over the hours, which gives the bound of k alarms at a threshold fixed before. Where the streams are too short for the
-target, the threshold stands where nothing that was heard fires, in training or out of it, clean or among noise and
-voices, and some way above.
+A false-alarm rate is claimed only if its one-sided 95 % upper bound (Poisson) is below the target. The bound is valid
+although the threshold is chosen on the same hours: the rate above the k+1 highest of independent peaks follows
+Gamma(k + 1) over the hours, which gives the same bound as k alarms at a threshold fixed in advance. If the streams are
+too short for the target, the threshold is set a margin above the highest score on any negative audio (training,
+held-out, clean, noisy or with babble).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,16 @@ from speechxfer.wakeword.runtime.events import Trigger, smooth_scores
 
 SMOOTHING_GRID = (1, 3, 5, 8, 12)  # scores: 20 to 240 ms
 REFRACTORY_GRID = (1.0, 2.0)  # s
-THRESHOLD_MARGIN = 0.15  # of the way, in logits, from the loudest negative to the median positive
+THRESHOLD_MARGIN = 0.15  # share of the distance, in logits, from the highest negative to the median positive
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The trigger and its evidence.
+    """A calibrated trigger and the evidence for it.
 
-    kind: of the held-out streams, real or synthetic. hours, alarms: what was heard there. bound: the false alarms an
-    hour that are refuted at 95 % by it, None without any stream. supported: whether `bound` is within the target.
-    hours_needed: of stream without an alarm to support the target. misses, positives: of held-out clips.
+    target: false alarms per hour. kind: of the held-out streams, real or synthetic. hours, false_alarms: on them.
+    bound: 95 % upper bound of the false alarms per hour (None without streams). supported: whether `bound` is within
+    the target. hours_needed: hours without a false alarm that would support it. positives, misses: on held-out clips.
     """
 
     trigger: Trigger
@@ -46,82 +46,94 @@ class Calibration:
     misses: int
 
     def to_json(self) -> dict[str, Any]:
-        """As the manifest holds it: the trigger's three values beside the evidence."""
-        values = asdict(self)
-        values["alarms"] = values.pop("false_alarms")
-        return {**values.pop("trigger"), **values}
+        """Return the manifest's entry: the trigger's parameters and the evidence."""
+        return {
+            "threshold": self.trigger.threshold,
+            "smoothing": self.trigger.smoothing,
+            "refractory": self.trigger.refractory,
+            "target": self.target,
+            "kind": self.kind,
+            "hours": self.hours,
+            "alarms": self.false_alarms,
+            "bound": self.bound,
+            "supported": self.supported,
+            "hours_needed": self.hours_needed,
+            "positives": self.positives,
+            "misses": self.misses,
+        }
 
     def describe(self) -> str:
-        """What the evidence supports, in words."""
-        needs = f"{self.hours_needed:.0f} h without an alarm"
+        """Return a sentence or two on what the evidence supports."""
+        needed = f"To confirm {self.target:g}/h, test on {self.hours_needed:.0f} h of speech."
         if self.bound is None:
-            return f"no stream was held out, so no rate is claimed; {self.target:g}/h needs {needs}"
+            return f"No speech was held out, so the false-alarm rate is unknown. {needed}"
         alarms = "1 false alarm" if self.false_alarms == 1 else f"{self.false_alarms} false alarms"
-        heard = f"{alarms} in {self.hours:.2f} h of held-out {self.kind} speech: at most {self.bound:.2g}/h (95 %)"
+        counted = f"{alarms} in {self.hours:.2f} h of held-out {self.kind} speech"
         if self.supported:
-            return f"{heard}; the target of {self.target:g}/h is supported"
-        return f"{heard}; {self.target:g}/h needs {needs}"
+            return f"{counted}: at most {self.bound:.2g}/h (95 % bound), within the target of {self.target:g}/h."
+        return f"{counted}. That is too little audio: the true rate could be up to {self.bound:.2g}/h. {needed}"
 
 
 def calibrate(
     clips: Sequence[ScoredRecording],
     held_out: Sequence[ScoredRecording],
-    silent: Sequence[ScoredRecording],
+    negatives: Sequence[ScoredRecording],
     target: float,
     kind: str,
 ) -> Calibration:
-    """Choose on held-out clips and streams; `silent` are others, which no threshold without evidence may fire on.
+    """Choose the trigger with the fewest misses among those that meet the target.
 
-    Of all settings that keep the target (or, without the hours for it, stay silent) the one with the fewest misses is
-    taken, among equals the one that parts positives from negatives the farthest.
+    Ties prefer the larger distance between positives and negatives. clips, held_out: held-out clips of the word and
+    streams without it. negatives: further audio, on which a trigger that the held-out hours cannot support must not
+    fire. target: false alarms per hour. kind: of the streams, real or synthetic.
     """
-    hours = sum(h.hours for h in held_out)
-    allowed = _max_false_alarms(hours, target)
+    hours = sum(recording.hours for recording in held_out)
+    max_alarms = _max_false_alarms(hours, target)
     evaluation = DetectionEvaluation([*clips, *held_out])
     best: tuple[tuple[float, ...], Trigger] | None = None
     for smoothing in SMOOTHING_GRID:
-        loudest = max((_highest(h, smoothing) for h in (*held_out, *silent)), default=0.0)
-        middle = float(np.median([_highest(h, smoothing) for h in clips])) if clips else 1.0
-        low, high = _logit(loudest), _logit(middle)
+        highest = max((_highest_score(recording, smoothing) for recording in (*held_out, *negatives)), default=0.0)
+        median = float(np.median([_highest_score(clip, smoothing) for clip in clips])) if clips else 1.0
+        distance = _logit(median) - _logit(highest)
         for refractory in REFRACTORY_GRID:
-            trigger = Trigger(0.0, smoothing, refractory)
-            if allowed is None:
-                threshold = choose_fallback_threshold(loudest, middle)
+            if max_alarms is None:
+                threshold = choose_fallback_threshold(highest, median)
             else:
-                threshold = max(evaluation.find_threshold(allowed, trigger), 0.01)
+                threshold = max(evaluation.find_threshold(max_alarms, Trigger(0.0, smoothing, refractory)), 0.01)
             trigger = Trigger(threshold, smoothing, refractory)
-            found = evaluation.evaluate_at(trigger)
-            rank = (found.misses, -(high - low), found.repeats, refractory)
+            metrics = evaluation.evaluate_at(trigger)
+            rank = (metrics.misses, -distance, metrics.repeats, refractory)
             if best is None or rank < best[0]:
                 best = rank, trigger
     assert best is not None
-    figures = evaluation.evaluate_at(best[1])
-    bound = poisson_upper(figures.false_alarms) / hours if hours else None
+    metrics = evaluation.evaluate_at(best[1])
+    bound = poisson_upper(metrics.false_alarms) / hours if hours else None
     return Calibration(
         trigger=best[1],
         target=target,
         kind=kind,
         hours=hours,
-        false_alarms=figures.false_alarms,
+        false_alarms=metrics.false_alarms,
         bound=bound,
         supported=bound is not None and bound <= target,
         hours_needed=compute_hours_needed(target),
-        positives=figures.words,
-        misses=figures.misses,
+        positives=metrics.words,
+        misses=metrics.misses,
     )
 
 
-def choose_fallback_threshold(loudest: float, middle: float) -> float:
-    """The threshold without evidence: above the loudest negative, by `THRESHOLD_MARGIN` of the way to the middle positive.
+def choose_fallback_threshold(highest: float, median: float) -> float:
+    """Return a threshold above `highest` by `THRESHOLD_MARGIN` of the distance to `median`, or of 1 if that is larger.
 
-    Both are smoothed scores, and the way is in logits; where it is shorter than 1, by `THRESHOLD_MARGIN` of 1.
+    highest: smoothed score of any negative. median: highest smoothed score of the median positive. The distance is in
+    logits.
     """
-    low, high = _logit(loudest), _logit(middle)
-    return _probability(low + THRESHOLD_MARGIN * max(high - low, 1.0))
+    low, high = _logit(highest), _logit(median)
+    return _sigmoid(low + THRESHOLD_MARGIN * max(high - low, 1.0))
 
 
 def _max_false_alarms(hours: float, target: float) -> int | None:
-    """The most alarms in `hours` that still refute a rate above `target`; None where not even silence does."""
+    """Return the largest number of alarms in `hours` whose bound is within the target; None if none is."""
     if not hours or poisson_upper(0) / hours > target:
         return None
     alarms = 0
@@ -130,14 +142,14 @@ def _max_false_alarms(hours: float, target: float) -> int | None:
     return alarms
 
 
-def _highest(heard: ScoredRecording, smoothing: int) -> float:
-    return float(smooth_scores(heard.scores.values, smoothing).max(initial=0.0))
+def _highest_score(recording: ScoredRecording, smoothing: int) -> float:
+    return float(smooth_scores(recording.scores.values, smoothing).max(initial=0.0))
 
 
 def _logit(probability: float) -> float:
-    kept = min(max(probability, 1e-12), 1 - 1e-12)
-    return math.log(kept / (1 - kept))
+    clipped = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(clipped / (1 - clipped))
 
 
-def _probability(logit: float) -> float:
+def _sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))

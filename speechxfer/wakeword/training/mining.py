@@ -1,8 +1,9 @@
-"""Between rounds of training: what the student fires on is listened to, and whether the target holds is counted.
+"""Hard-negative mining between training rounds: contaminated negatives, and false alarms on validation speech.
 
-The negatives are in three parts, by speakers (by files where those are not named): what is trained on and mined; what
-`ValidationStream` plays, by which mining ends; what calibration plays. `ValidationStream`'s threshold comes from training's own sounds, by
-calibration's rule for few hours, so that calibration's streams decide nothing before they are played.
+The negatives are split by speaker (by file if speakers are unknown) into training negatives, which are mined;
+validation negatives (`ValidationStream`), which decide when mining stops; and calibration negatives. The validation
+threshold is derived from the training data, by the calibration's rule for short streams, so that the calibration
+streams do not influence any decision before the calibration.
 """
 
 from __future__ import annotations
@@ -28,42 +29,43 @@ from speechxfer.wakeword.settings import WakeWordSettings
 from speechxfer.wakeword.training.calibration import choose_fallback_threshold
 from speechxfer.wakeword.training.loop import MINING_SMOOTHING, compute_logits, compute_probabilities
 
-_REFRACTORY = 2.0  # s, with which `ValidationStream` counts
-_SUSPECTS = 20  # negatives that are listened to at once
-_SILENT = -30.0  # a logit
+_REFRACTORY = 2.0  # s, on validation speech
+_MAX_TRANSCRIBED = 20  # negatives transcribed at once
+_MIN_LOGIT = -30.0
 _WHISPER = "whisper-tiny.en"
 
 
 class ContaminationFilter:
-    """Negatives on which the student fires as on the word itself: do they say it?
+    """Finds negatives that contain the word, among those on which the student fires as on the word itself.
 
-    Those whose text is known do not. Of the others those in which Whisper hears it are dropped and listed; where
-    Whisper is not installed, all are listed as ones to listen to.
+    Negatives with a text are trusted. The others are transcribed with Whisper and dropped if the transcript contains
+    the word; if Whisper is not installed, they are only listed. dropped, unsure: names of both.
     """
 
-    def __init__(self, word: str, narrator: Reporter) -> None:
-        self.word, self.narrator = word, narrator
+    def __init__(self, word: str, reporter: Reporter) -> None:
+        self.word, self.reporter = word, reporter
         self.dropped: list[str] = []
         self.unsure: list[str] = []
         self._whisper: Any = None
 
-    def find_contaminated(self, rows: Sequence[Row], highest: Sequence[float], bar: float) -> list[int]:
-        """Places of the rows in which Whisper hears the word, of those above the bar without a text; lists are kept."""
-        order = [int(i) for i in np.argsort(highest)[::-1][:_SUSPECTS] if highest[i] > bar]
-        order = [i for i in order if not rows[i].get("text")]
-        said = []
-        for place, text in zip(order, self._transcribed([rows[i] for i in order]) if order else [], strict=True):
-            name = str(rows[place]["audio"])
-            if text is not None and holds_word(text, self.word):
-                said.append(place)
+    def find_contaminated(self, rows: Sequence[Row], highest: Sequence[float], min_logit: float) -> list[int]:
+        """Return the indices of contaminated rows among those without a text and with a logit above `min_logit`."""
+        ranked = [int(i) for i in np.argsort(highest)[::-1][:_MAX_TRANSCRIBED] if highest[i] > min_logit]
+        suspects = [i for i in ranked if not rows[i].get("text")]
+        transcripts = self._transcribe([rows[i] for i in suspects]) if suspects else []
+        contaminated = []
+        for index, transcript in zip(suspects, transcripts, strict=True):
+            name = str(rows[index]["audio"])
+            if transcript is not None and holds_word(transcript, self.word):
+                contaminated.append(index)
                 if name not in self.dropped:
                     self.dropped.append(name)
-                    self.narrator.info(f"left out of the negatives, for Whisper hears the word: {name}")
+                    self.reporter.info(f"Ignored a negative in which Whisper recognised the wake word: {name}")
             elif name not in self.unsure:
                 self.unsure.append(name)
-        return said
+        return contaminated
 
-    def _transcribed(self, rows: Sequence[Row]) -> list[str | None]:
+    def _transcribe(self, rows: Sequence[Row]) -> list[str | None]:
         from speechxfer.data.audio import load_waveform
         from speechxfer.models.loading import load as load_model
 
@@ -71,131 +73,134 @@ class ContaminationFilter:
             self._whisper = self._whisper or load_model(_WHISPER, device="cpu")
         except MissingExtraError:
             return [None] * len(rows)
-        return [self._whisper.answer([load_waveform(row)])[0] for row in rows]
+        return [self._whisper.predict([load_waveform(row)])[0] for row in rows]
 
 
 class ValidationStream:
-    """Negatives that neither training nor calibration hears, one after another with silence between."""
+    """Validation negatives, concatenated with silence between them. target: false alarms per hour."""
 
-    def __init__(self, sounds: Sequence[RecordedClip], target: float) -> None:
+    def __init__(self, clips: Sequence[RecordedClip], target: float) -> None:
         self.target = target
-        self.replace_sounds(sounds)
+        self.replace_clips(clips)
 
-    def replace_sounds(self, sounds: Sequence[RecordedClip]) -> None:
-        """Play these from now on."""
-        self.sounds = list(sounds)
+    def replace_clips(self, clips: Sequence[RecordedClip]) -> None:
+        """Use these clips from now on."""
+        self.clips = list(clips)
         silence = np.zeros(round(GAP_SECONDS * SAMPLE_RATE), np.float32)
-        pieces = [piece for sound in self.sounds for piece in (sound.waveform, silence)]
+        pieces = [piece for clip in self.clips for piece in (clip.waveform, silence)]
         self._energies = compute_mel_energies(np.concatenate(pieces)) if pieces else np.zeros((0, NUM_MELS), np.float32)
-        self._ends = np.cumsum([(len(sound.waveform) + len(silence)) / SAMPLE_RATE for sound in self.sounds]).tolist()
-        self.hours = sum(len(sound.waveform) for sound in self.sounds) / SAMPLE_RATE / SECONDS_PER_HOUR
+        self._ends = np.cumsum([(len(clip.waveform) + len(silence)) / SAMPLE_RATE for clip in self.clips]).tolist()
+        self.hours = sum(len(clip.waveform) for clip in self.clips) / SAMPLE_RATE / SECONDS_PER_HOUR
 
     @property
     def max_false_alarms(self) -> int:
-        """The alarms that the target makes of these hours, rounded down: none where they are few."""
+        """Number of false alarms in these hours at the target rate, rounded down."""
         return int(self.target * self.hours + 1e-9)
 
     def find_false_alarms(self, student: Student, threshold: float) -> list[int]:
-        """The place of the sound that was playing, for every false alarm."""
-        scores = Scores(
-            compute_probabilities(compute_logits(student, self._energies)), STEP_SECONDS, FIRST_SCORE_SECONDS
-        )
+        """Return, for every false alarm, the index of the clip in which it occurred."""
+        probabilities = compute_probabilities(compute_logits(student, self._energies))
+        scores = Scores(probabilities, STEP_SECONDS, FIRST_SCORE_SECONDS)
         events = find_events(scores, Trigger(threshold, MINING_SMOOTHING, _REFRACTORY))
-        return [min(bisect_right(self._ends, event.time), len(self.sounds) - 1) for event in events]
+        return [min(bisect_right(self._ends, event.time), len(self.clips) - 1) for event in events]
 
     def count_false_alarms(self, scorer: Scorer, trigger: Trigger) -> int:
-        """False alarms of the finished detector."""
-        return (
-            DetectionEvaluation([score_waveforms(scorer, [s.waveform for s in self.sounds], "check")])
-            .evaluate_at(trigger)
-            .false_alarms
-        )
+        """Return the number of false alarms of the finished detector."""
+        recording = score_waveforms(scorer, [clip.waveform for clip in self.clips], "check")
+        return DetectionEvaluation([recording]).evaluate_at(trigger).false_alarms
 
 
 class MiningLoop:
-    """What `train` asks after every round: does the target hold? Drops what says the word, and keeps every count."""
+    """Callback after each training round: drops contaminated negatives, counts false alarms, records the round."""
 
-    def __init__(self, settings: WakeWordSettings, gathered: PreparedData, narrator: Reporter) -> None:
-        self.gathered, self.narrator = gathered, narrator
-        self.planned, self.most = settings.mining_rounds, settings.mining_rounds + settings.extra_rounds
-        self.suspects = ContaminationFilter(settings.word, narrator)
-        self.check = ValidationStream(gathered.validation, settings.false_alarms_per_hour)
+    def __init__(self, settings: WakeWordSettings, data: PreparedData, reporter: Reporter) -> None:
+        self.data, self.reporter = data, reporter
+        self.max_rounds = settings.mining_rounds + settings.extra_rounds
+        self.contamination = ContaminationFilter(settings.word, reporter)
+        self.validation = ValidationStream(data.validation, settings.false_alarms_per_hour)
         self.rounds: list[dict[str, Any]] = []
 
-    def __call__(self, student: Student, material: TrainingMixer, logits: np.ndarray) -> bool:
-        """logits: (steps,) of `material.negatives`, changed in place where a negative turns out to say the word."""
-        bar, middle = self._positives(student)
-        found: dict[str, Any] = {"round": len(self.rounds) + 1}
-        found["negatives_like_the_median_positive"] = self._drop(material, logits, bar)
-        loudest = float(smooth_scores(compute_probabilities(logits), MINING_SMOOTHING).max(initial=0.0))
-        found |= self._count(student, choose_fallback_threshold(loudest, middle))
-        self.rounds.append(found)
+    def __call__(self, student: Student, mixer: TrainingMixer, logits: np.ndarray) -> bool:
+        """Evaluate a round and return whether the target is met.
+
+        logits: (steps,) of `mixer.negatives`. Both are silenced in place where a negative contains the word.
+        """
+        median_logit, median_score = self._median_positive(student)
+        result: dict[str, Any] = {"round": len(self.rounds) + 1}
+        result["negatives_like_the_median_positive"] = self._drop_negatives(mixer, logits, median_logit)
+        highest = float(smooth_scores(compute_probabilities(logits), MINING_SMOOTHING).max(initial=0.0))
+        result |= self._validate(student, choose_fallback_threshold(highest, median_score))
+        self.rounds.append(result)
         return self.target_met
 
     @property
     def target_met(self) -> bool:
-        """Whether the last round kept the target. Without anything to count on, it is taken for kept."""
-        return not self.check.sounds or bool(self.rounds and self.rounds[-1]["alarms"] <= self.check.max_false_alarms)
+        """Whether the last round met the target; true without validation speech."""
+        met = bool(self.rounds and self.rounds[-1]["alarms"] <= self.validation.max_false_alarms)
+        return not self.validation.clips or met
 
     def drop_contaminated(self, student: Student) -> list[RecordedClip]:
-        """Calibration's negatives less those that hold the word."""
-        stream = self.gathered.held_out_stream
-        if self.gathered.kind != "real":
+        """Return the calibration negatives without those that contain the word."""
+        stream = self.data.held_out_stream
+        if self.data.kind != "real":
             return stream
         highest = [
-            float(compute_logits(student, compute_mel_energies(s.waveform)).max(initial=_SILENT)) for s in stream
+            float(compute_logits(student, compute_mel_energies(clip.waveform)).max(initial=_MIN_LOGIT))
+            for clip in stream
         ]
-        said = set(self.suspects.find_contaminated([s.row for s in stream], highest, self._positives(student)[0]))
-        return [sound for place, sound in enumerate(stream) if place not in said]
+        min_logit = self._median_positive(student)[0]
+        contaminated = set(self.contamination.find_contaminated([clip.row for clip in stream], highest, min_logit))
+        return [clip for index, clip in enumerate(stream) if index not in contaminated]
 
     def to_json(self, scorer: Scorer, trigger: Trigger) -> dict[str, Any]:
-        """For the manifest: every round's hours and alarms, why there was no further one, and the end's alarms."""
+        """Return the manifest's entry: all rounds, the reason for stopping, and the finished detector's alarms."""
+        alarms = self.validation.count_false_alarms(scorer, trigger) if self.validation.clips else None
         return {
-            "heard": "negatives that neither training nor calibration hears; threshold by training's own sounds",
-            "hours": round(self.check.hours, 4),
-            "alarms_allowed": self.check.max_false_alarms,
+            "heard": "negatives used neither in training nor in calibration; threshold from the training data",
+            "hours": round(self.validation.hours, 4),
+            "alarms_allowed": self.validation.max_false_alarms,
             "rounds": self.rounds,
-            "stopped": self._stopped(),
-            "alarms_at_the_calibrated_threshold": self.check.count_false_alarms(scorer, trigger)
-            if self.check.sounds
-            else None,
+            "stopped": self._stop_reason(),
+            "alarms_at_the_calibrated_threshold": alarms,
         }
 
-    def _stopped(self) -> str:
-        if not self.check.sounds:
-            return "after the planned rounds: there were no negatives to check by"
+    def _stop_reason(self) -> str:
+        if not self.validation.clips:
+            return "planned rounds done, no validation speech"
         if self.target_met:
-            return "the target held"
-        return "after the most rounds" if len(self.rounds) >= self.most else "for time"
+            return "target met"
+        return "maximum number of rounds" if len(self.rounds) >= self.max_rounds else "time limit"
 
-    def _drop(self, material: TrainingMixer, logits: np.ndarray, bar: float) -> int:
-        """Silence the negatives that say the word; how many negatives are as loud as the median positive."""
-        highest = [max(_highest(logits, *span) for span in spans) for spans in self.gathered.spans]
-        rows = self.gathered.rows if self.gathered.kind == "real" else []
-        for place in self.suspects.find_contaminated(rows, highest[: len(rows)], bar):
-            for start, length in self.gathered.spans[place]:
-                material.negatives[start : start + length] = 0
-                logits[start // FRAMES_PER_STEP : (start + length) // FRAMES_PER_STEP] = _SILENT
-        return int(np.sum(np.array(highest) > bar))
+    def _drop_negatives(self, mixer: TrainingMixer, logits: np.ndarray, min_logit: float) -> int:
+        """Silence contaminated training negatives; return how many negatives score above `min_logit`."""
+        highest = [max(_highest_logit(logits, *span) for span in spans) for spans in self.data.spans]
+        rows = self.data.rows if self.data.kind == "real" else []
+        for index in self.contamination.find_contaminated(rows, highest[: len(rows)], min_logit):
+            for start, length in self.data.spans[index]:
+                mixer.negatives[start : start + length] = 0
+                logits[start // FRAMES_PER_STEP : (start + length) // FRAMES_PER_STEP] = _MIN_LOGIT
+        return int(np.sum(np.array(highest) > min_logit))
 
-    def _count(self, student: Student, threshold: float) -> dict[str, Any]:
-        """Hours and alarms of the check; what says the word is no alarm, and is not played again."""
-        fired = self.check.find_false_alarms(student, threshold)
-        places = sorted(set(fired))
-        if places and self.gathered.kind == "real":
-            rows = [self.check.sounds[place].row for place in places]
-            said = {places[i] for i in self.suspects.find_contaminated(rows, [0.0] * len(rows), _SILENT)}
-            fired = [place for place in fired if place not in said]
-            if said:
-                self.check.replace_sounds([sound for place, sound in enumerate(self.check.sounds) if place not in said])
-        return {"threshold": threshold, "hours": round(self.check.hours, 4), "alarms": len(fired)}
+    def _validate(self, student: Student, threshold: float) -> dict[str, Any]:
+        """Count false alarms on the validation stream, after removing clips in which the word was recognised."""
+        alarms = self.validation.find_false_alarms(student, threshold)
+        indices = sorted(set(alarms))
+        if indices and self.data.kind == "real":
+            rows = [self.validation.clips[index].row for index in indices]
+            found = self.contamination.find_contaminated(rows, [0.0] * len(rows), _MIN_LOGIT)
+            contaminated = {indices[i] for i in found}
+            alarms = [index for index in alarms if index not in contaminated]
+            if contaminated:
+                clips = [clip for index, clip in enumerate(self.validation.clips) if index not in contaminated]
+                self.validation.replace_clips(clips)
+        return {"threshold": threshold, "hours": round(self.validation.hours, 4), "alarms": len(alarms)}
 
-    def _positives(self, student: Student) -> tuple[float, float]:
-        """Of the median positive of training: its highest logit, and its highest smoothed score."""
-        heard = [compute_logits(student, clip.energies) for clip in self.gathered.mixer.positives[::7]]
-        smoothed = [smooth_scores(compute_probabilities(logits), MINING_SMOOTHING).max(initial=0.0) for logits in heard]
-        return float(np.median([logits.max(initial=_SILENT) for logits in heard])), float(np.median(smoothed))
+    def _median_positive(self, student: Student) -> tuple[float, float]:
+        """Return the medians over training positives of the highest logit and of the highest smoothed score."""
+        logits = [compute_logits(student, clip.energies) for clip in self.data.mixer.positives[::7]]
+        scores = [smooth_scores(compute_probabilities(values), MINING_SMOOTHING).max(initial=0.0) for values in logits]
+        return float(np.median([values.max(initial=_MIN_LOGIT) for values in logits])), float(np.median(scores))
 
 
-def _highest(logits: np.ndarray, start: int, length: int) -> float:
-    return float(logits[start // FRAMES_PER_STEP : (start + length) // FRAMES_PER_STEP].max(initial=_SILENT))
+def _highest_logit(logits: np.ndarray, start: int, length: int) -> float:
+    return float(logits[start // FRAMES_PER_STEP : (start + length) // FRAMES_PER_STEP].max(initial=_MIN_LOGIT))

@@ -1,7 +1,8 @@
-"""Positives and negatives from folders, lists and tables, and who is held out."""
+"""Positives and negatives from folders, lists and tables, held-out speakers, and speech bounds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ import pytest
 from speechxfer.errors import UserError
 from speechxfer.wakeword.data.clips import (
     check_clips,
+    find_speech_bounds,
     holds_word,
     is_same_word,
-    load_energies,
     read_positives,
     read_rows,
     split_by_word,
     split_held_out,
 )
+from speechxfer.wakeword.runtime.features import compute_mel_energies
+
+Clip = Callable[..., np.ndarray]
 
 
 def test_a_folder_a_list_and_a_file(tunes: Path, tmp_path: Path) -> None:
@@ -26,7 +30,6 @@ def test_a_folder_a_list_and_a_file(tunes: Path, tmp_path: Path) -> None:
     listed = tunes / "some.txt"
     listed.write_text("test_words/003.wav\n\ntest_words/001.wav\n")
     assert [row["path"] for row in read_rows(listed)] == [rows[3]["path"], rows[1]["path"]]
-    assert load_energies(rows[0]).shape[1] == 40
     assert len(read_rows(tunes / "test_words" / "000.wav")) == 1
 
 
@@ -36,7 +39,7 @@ def test_of_a_table_only_the_words_rows_are_positives(tmp_path: Path) -> None:
     found = read_positives(table, "hey juniper")
     assert [r["audio"] for r in found.rows] == ["a.wav", "c.wav"]
     assert [r["audio"] for r in found.other_words] == ["b.wav"]
-    with pytest.raises(UserError, match="no row has the label 'alexa'; its labels are Hey Juniper"):
+    with pytest.raises(UserError, match="no row has the label 'alexa'; the labels are Hey Juniper"):
         read_positives(table, "alexa")
 
 
@@ -80,3 +83,15 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match="list is empty"):
         read_rows(tmp_path / "empty.txt")
+
+
+def test_the_words_place_is_found_by_its_loudness(clip: Clip) -> None:
+    start, end = find_speech_bounds(compute_mel_energies(clip("word", 3, lead=0.8, tail=0.7)))
+    assert pytest.approx(start / 100, abs=0.06) == 0.8
+    assert len(clip("word", 3, 0.8, 0.7)) / 16_000 - 0.7 == pytest.approx(end / 100, abs=0.06)
+
+
+def test_a_clip_without_pauses_is_all_word() -> None:
+    noise = compute_mel_energies(np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.1)
+    assert find_speech_bounds(noise) == (0, len(noise))
+    assert find_speech_bounds(np.zeros((0, 40), np.float32)) == (0, 0)

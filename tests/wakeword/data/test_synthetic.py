@@ -1,4 +1,4 @@
-"""Synthetic speech of a word and of what resembles it."""
+"""Synthetic speech of a word and of similar texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from speechxfer.errors import UserError
 from speechxfer.wakeword.data.synthetic import (
     ESPEAK_ENGINE,
     PIPER_ENGINE,
-    _spoken,
+    _synthesize_trimmed,
     list_speakers,
     make_near_miss_texts,
     split_syllables,
@@ -37,11 +37,11 @@ def test_what_resembles_the_word_is_not_the_word() -> None:
 
 
 def test_what_sounds_the_same_is_left_out() -> None:
-    """A k in place of a hard c is the same sound, so it is no near miss."""
-    own = _spoken("cat", "en-us", "max", 160, 50)
-    assert np.array_equal(own, _spoken("kat", "en-us", "max", 160, 50))
+    """A k in place of a hard c is the same sound, so it is not a near miss."""
+    own = _synthesize_trimmed("cat", "en-us", "max", 160, 50)
+    assert np.array_equal(own, _synthesize_trimmed("kat", "en-us", "max", 160, 50))
     assert all(
-        not np.array_equal(own, _spoken(t, "en-us", "max", 160, 50))
+        not np.array_equal(own, _synthesize_trimmed(t, "en-us", "max", 160, 50))
         for t in make_near_miss_texts("cat", np.random.default_rng(0))
     )
 
@@ -56,8 +56,8 @@ def test_many_voices_and_the_same_seed_the_same_speech() -> None:
     assert len({len(s.waveform) for s in one}) > 3  # speeds
 
 
-def test_a_word_of_which_nothing_can_be_spoken() -> None:
-    with pytest.raises(UserError, match="speaks nothing"):
+def test_a_word_of_which_nothing_can_be_synthesize_trimmed() -> None:
+    with pytest.raises(UserError, match="cannot pronounce"):
         synthesize_clips(["--"], 1, np.random.default_rng(0), list_speakers(voices="none"))
 
 

@@ -1,4 +1,4 @@
-"""The teacher's windows, its cross-fitted answers, and a student that learns from them."""
+"""The teacher's windows, its cross-fitted probabilities, and a student that learns from them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_windows_hold_the_word_whole_and_say_whose_they_are(pool: WindowPool) ->
 
 
 def test_a_loud_word_is_nowhere_cut(clip: Clip) -> None:
-    """Two beeps stand for a word: each window that holds the word holds both."""
+    """Two beeps stand for a word: each window with the word contains both."""
     wave = (1e-4 * np.random.default_rng(0).standard_normal(48_000)).astype(np.float32)
     wave[20_000:22_000] = wave[24_000:26_000] = 0.5 * np.sin(np.arange(2_000) / 3)
     pool = WindowPool(True)
@@ -77,7 +77,7 @@ def test_a_pool_that_is_not_wanted_holds_nothing(clip: Clip) -> None:
 
 
 def test_a_window_is_never_judged_by_a_head_that_heard_its_recording() -> None:
-    """Labels that only memory can give: two windows of a recording are equal, and labels are drawn by recording."""
+    """Random labels per recording, which only a head that memorised the recording can predict."""
     rng = np.random.default_rng(0)
     recordings = np.repeat(np.arange(90), 4)
     labels = rng.random(90) < 0.5
@@ -92,15 +92,15 @@ def test_a_window_is_never_judged_by_a_head_that_heard_its_recording() -> None:
 def test_lessons_of_a_frozen_encoder(pool: WindowPool, encoder: Path) -> None:
     told: list[tuple[int, int]] = []
     lessons, facts = make_soft_targets(str(encoder), pool, counts=COUNTS, progress=lambda *at: told.append(at))
-    assert lessons.energies.shape == (30, WINDOW_FRAMES, 40) and lessons.answers.shape == (30,)
-    assert ((lessons.answers > 0) & (lessons.answers < 1)).all() and told[-1] == (30, 30)
+    assert lessons.energies.shape == (30, WINDOW_FRAMES, 40) and lessons.probabilities.shape == (30,)
+    assert ((lessons.probabilities > 0) & (lessons.probabilities < 1)).all() and told[-1] == (30, 30)
     assert facts["windows"] == 30 and 0 <= facts["errors"] <= 1
     energies, answers = lessons.sample_windows(5, np.random.default_rng(0))
     assert energies.shape == (5, WINDOW_FRAMES, 40) and energies.dtype == np.float32 and answers.shape == (5,)
 
 
 def test_the_student_takes_over_what_the_teacher_says(clip: Clip) -> None:
-    """The labels know nothing of tunes; a teacher that says yes to them is believed, and so is one that says no."""
+    """The labels do not cover tunes: the student follows a teacher that accepts them, and one that rejects them."""
     rng = np.random.default_rng(0)
     tunes = np.stack([compute_mel_energies(clip("word", i, 0.9, 1.2))[:WINDOW_FRAMES] for i in range(8)])
     hisses = 0.3 * rng.random((8, WINDOW_FRAMES, 40)).astype(np.float32)
@@ -111,7 +111,7 @@ def test_the_student_takes_over_what_the_teacher_says(clip: Clip) -> None:
 
     def gap(yes: float) -> float:
         lessons = SoftTargets(np.concatenate([tunes, hisses]), np.repeat(np.float32([yes, 1 - yes]), 8))
-        student = train_student(material, plan, shape=StudentConfig(width=16, dilations=(1, 2)), lessons=lessons)
+        student = train_student(material, plan, config=StudentConfig(width=16, dilations=(1, 2)), soft_targets=lessons)
         return float(compute_logits(student, heard[0]).max() - compute_logits(student, heard[1]).max())
 
     assert gap(1.0) > 0 > gap(0.0)
@@ -119,7 +119,7 @@ def test_the_student_takes_over_what_the_teacher_says(clip: Clip) -> None:
 
 def test_the_manifest_names_the_teacher(small: Any, encoder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("speechxfer.wakeword.model.teacher.WINDOW_COUNTS", COUNTS)
-    settings = small(tmp_path / "d", steps=2, extra=0, teacher=str(encoder))
+    settings = small(tmp_path / "d", steps=2, extra_rounds=0, teacher=str(encoder))
     manifest = train_detector(settings, Reporter(quiet=True))
     found = manifest["model"]["encoder"]
     assert found["encoder"] == encoder.name and found["role"] == "teacher"

@@ -1,4 +1,4 @@
-"""The evaluator's events and pairing, against counts made by hand."""
+"""Events and their matching with words, against counts made by hand."""
 
 from __future__ import annotations
 

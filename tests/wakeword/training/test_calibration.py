@@ -1,4 +1,4 @@
-"""What is chosen and what is claimed, with few hours and with many."""
+"""The chosen trigger and the claimed rate, for few and for many hours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_too_few_hours_give_a_bound_and_a_silent_threshold() -> None:
     found = calibrate(CLIPS, [stream([0.4], 3.0)], [stream([0.5], 9.0)], 0.1, "real")
     assert not found.supported and found.false_alarms == 0
     assert found.bound == pytest.approx(0.9986, abs=1e-3)
-    assert found.compute_hours_needed == pytest.approx(29.96, abs=0.01)
+    assert found.hours_needed == pytest.approx(29.96, abs=0.01)
     assert found.trigger.threshold > 0.5  # training's own negatives are silent too, with a margin
     assert "needs 30 h" in found.describe() and "at most 1/h" in found.describe()
 
