@@ -31,7 +31,7 @@ def test_enough_hours_support_the_target() -> None:
     found = calibrate(CLIPS, held, [], 0.1, "real")
     assert found.supported and found.false_alarms == 1 and found.bound == pytest.approx(4.744 / 50, abs=1e-3)
     assert found.misses == 0  # the threshold lies just above 0.5
-    assert "supported" in found.describe()
+    assert "at most 0.095/h (95 % bound), within the target of 0.1/h" in found.describe()
     assert DetectionEvaluation(held).evaluate_at(found.trigger).false_alarms == 1
 
 
@@ -41,13 +41,13 @@ def test_too_few_hours_give_a_bound_and_a_silent_threshold() -> None:
     assert found.bound == pytest.approx(0.9986, abs=1e-3)
     assert found.hours_needed == pytest.approx(29.96, abs=0.01)
     assert found.trigger.threshold > 0.5  # training's own negatives are silent too, with a margin
-    assert "needs 30 h" in found.describe() and "at most 1/h" in found.describe()
+    assert "test on 30 h of speech" in found.describe() and "up to 1/h" in found.describe()
 
 
 def test_without_streams_nothing_is_claimed() -> None:
     found = calibrate(CLIPS, [], [], 0.1, "real")
     assert found.bound is None and not found.supported and found.hours == 0
-    assert "no rate is claimed" in found.describe()
+    assert "the false-alarm rate is unknown" in found.describe()
     assert 0 < found.trigger.threshold < 1
 
 
