@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ KEYS_ONLY: dict[str, dict[str, str]] = {
         "parts.*.from": "words: how a part was made",
         "candidates.*.name": "words; their order is compared",
         "files": "sizes; the files themselves are compared",
+        "command": "words, of batch_invariance.py",
     },
     "transcription": {"speed": "the clock and the memory", "provenance": "versions, fingerprints, options"},
     "score": {"versions": "of packages"},
@@ -59,6 +61,19 @@ KEYS_ONLY: dict[str, dict[str, str]] = {
 SENTENCES = {"warnings", "advice", "failures"}
 
 
+@dataclass(frozen=True)
+class File:
+    """A file of one side. work: that side's folder as it was when it was run, which some files name."""
+
+    path: Path
+    work: str
+
+    @property
+    def text(self) -> str:
+        """The file's text, without the name of the side's folder."""
+        return self.path.read_text(encoding="utf-8", errors="surrogateescape").replace(self.work, "WORK")
+
+
 def compare(old: Path, new: Path) -> dict[str, Any]:
     """Return, for every case, how many files are equal and what differs; `equal` where nothing does."""
     stated = {side: _facts(side) for side in (old, new)}
@@ -73,7 +88,8 @@ def compare(old: Path, new: Path) -> dict[str, Any]:
     for name in names:
         failed = [f"{side}: {stated[side]['cases'].get(name, {'failed': 'was not run'})['failed']}" for side in stated]
         failed = [text for text in failed if not text.endswith(": None")]
-        cases[name] = {"failed": failed, **_case(name, old / name, new / name, keys)}
+        sides = [File(side / name, stated[side]["work"]) for side in (old, new)]
+        cases[name] = {"failed": failed, **_case(name, *sides, keys)}
     for found in cases.values():
         found["is_equal"] = not (found["failed"] or found["different"])
     return {
@@ -92,11 +108,11 @@ def _facts(side: Path) -> dict[str, Any]:
     return json.loads((side / FACTS).read_text(encoding="utf-8"))
 
 
-def _case(name: str, old: Path, new: Path, keys: Keys) -> dict[str, Any]:
+def _case(name: str, old: File, new: File, keys: Keys) -> dict[str, Any]:
     """Compare every file of a case; a file of the old side is found under its new name where `files` has one."""
     found: dict[str, Any] = {"files": 0, "equal": 0, "weights": 0, "left_out": 0, "different": {}, "remarks": {}}
-    pairs = {_component(keys["files"], path, "/"): path for path in _files(old)}
-    there = set(_files(new))
+    pairs = {_component(keys["files"], path, "/"): path for path in _files(old.path)}
+    there = set(_files(new.path))
     for target in sorted(pairs.keys() | there):
         if any(fnmatch(target, pattern) for pattern in LEFT_OUT):
             found["left_out"] += 1
@@ -105,7 +121,8 @@ def _case(name: str, old: Path, new: Path, keys: Keys) -> dict[str, Any]:
         if target not in pairs or target not in there:
             found["different"][target] = [f"only on the {'new' if target in there else 'old'} side"]
             continue
-        differences, remark = _file(name, target, old / pairs[target], new / target, keys)
+        both = (File(old.path / pairs[target], old.work), File(new.path / target, new.work))
+        differences, remark = _file(name, target, *both, keys)
         if Path(target).suffix in _WEIGHTS:
             found["weights"] += 1
         if remark:
@@ -128,24 +145,24 @@ def _component(names: Mapping[str, str], text: str, mark: str) -> str:
     return text
 
 
-def _file(case: str, name: str, old: Path, new: Path, keys: Keys) -> tuple[list[str], str]:
+def _file(case: str, name: str, old: File, new: File, keys: Keys) -> tuple[list[str], str]:
     """Return what differs between two files, and a remark where they are equal in another way than by their bytes."""
-    if sha256(old) == sha256(new):
+    if sha256(old.path) == sha256(new.path):
         return [], ""
     suffix = Path(name).suffix
     if suffix in _WEIGHTS:
-        differences = _WEIGHTS[suffix](old, new, lambda tensor: _component(keys["tensors"], tensor, "."))
+        differences = _WEIGHTS[suffix](old.path, new.path, lambda tensor: _component(keys["tensors"], tensor, "."))
         return differences, "" if differences else "other bytes, the same tensors"
     if suffix == ".yaml":
-        pair = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (old, new)]
+        pair = [yaml.safe_load(file.text) for file in (old, new)]
         schema = "wakeword" if case == "wakeword" else "recipe"
         return list(_unlike(*pair, _renaming(keys[schema], ""), [], keys["values"])), ""
     if suffix == ".jsonl":
-        lines = [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (old, new)]
+        lines = [[json.loads(line) for line in file.text.split("\n") if line] for file in (old, new)]
         return list(_unlike(*lines, _renaming(keys["transcript"], "*."), [], keys["values"])), ""
     if suffix == ".json":
         return list(_json(_kind(case, name), old, new, keys)), ""
-    return ["other bytes"], ""
+    return [] if old.text == new.text else ["other text"], ""
 
 
 def _kind(case: str, name: str) -> str:
@@ -160,8 +177,8 @@ def _kind(case: str, name: str) -> str:
     return "transcription" if file in ("table.json", "long.json") else "report"
 
 
-def _json(kind: str, old: Path, new: Path, keys: Keys) -> Iterator[str]:
-    pair = [json.loads(path.read_text(encoding="utf-8")) for path in (old, new)]
+def _json(kind: str, old: File, new: File, keys: Keys) -> Iterator[str]:
+    pair = [json.loads(file.text) for file in (old, new)]
     renaming = _renaming(keys[kind], "")
     for at in ("provenance.recipe.",) if kind == "report" else ():
         renaming += _renaming(keys["recipe"], at)

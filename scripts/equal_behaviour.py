@@ -45,8 +45,9 @@ def commit_of(tree: Path) -> str:
 
 
 def facts_of(given: argparse.Namespace, inputs: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
-    """Return what a side was run with; `compare` asks that it be the same, but for the commit and the keys."""
+    """Return what a side was run with; `compare` asks that machine, versions, threads and inputs be the same."""
     return {
+        "work": str(given.work),
         "commit": commit_of(given.tree),
         "keys": keys,
         "machine": {"processor": _processor(), "system": platform.platform()},
