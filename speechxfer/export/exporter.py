@@ -146,7 +146,7 @@ def _check_exportable(model: SpeechModel, to: str, name: str) -> None:
 
 
 def _collect_warnings(model: SpeechModel, to: str) -> list[str]:
-    """List the parts of the model that the format does not have."""
+    """List the features of the model that the export does not have."""
     warnings = []
     if model.encoder.pad_silence and to != "onnx":
         seconds = f"{model.encoder.pad_silence:g} s"

@@ -1,4 +1,4 @@
-"""Encoder, head and decoding in one: a recogniser or classifier that loads, answers and saves."""
+"""Recognisers and classifiers: encoder, head and decoding, loaded from and saved to one folder."""
 
 from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
 from speechxfer.models.decoding_options import DecodingOptions

@@ -82,7 +82,7 @@ def open_classifier(folder: Path, settings: ModelSettings) -> Classifier:
 def build_classifier(folder: Path, settings: ModelSettings, head: HeadConfig, texts: list[str]) -> Classifier:
     """Build the folder's encoder with a new classification head over the labels in `texts`.
 
-    The head of a folder that has exactly these labels is kept if its pooling is the one that `head` sets.
+    The head of a folder that has exactly these labels is kept if its pooling is that of `head`.
     """
     labels = sorted(set(texts))
     if len(labels) < 2:

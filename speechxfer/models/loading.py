@@ -221,7 +221,7 @@ def _refuse_mms_language(folder: Path) -> None:
     """Refuse a language for an MMS checkpoint: each language has its own file, and only the main file is read."""
     if getattr(load_config(folder), "adapter_attn_dim", None) is not None and not (folder / SETTINGS_FILE).is_file():
         raise UserError(
-            "the language of an MMS checkpoint cannot be chosen; the one that it is set to is used",
+            "the language of an MMS checkpoint cannot be chosen here",
             where=str(folder),
             fix="set it with transformers' load_adapter and set_target_lang, save_pretrained it, and name that folder",
         )

@@ -1,4 +1,4 @@
-"""An exported folder opened by the libraries it is for, and compared with ours on utterances."""
+"""Exported folders, opened by the libraries that they are for and compared with the original."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from speechxfer.errors import UserError
 from speechxfer.export import export_model
 from speechxfer.models import load
 
-SAFE = {".json", ".safetensors", ".bin"}  # .bin: CTranslate2's own layout, checked below
+SAFE = {".json", ".safetensors", ".bin"}  # .bin: CTranslate2's format, checked below
 
 
 def padded_greedy(folder: Path, waveform: np.ndarray) -> str:
@@ -26,7 +26,7 @@ def padded_greedy(folder: Path, waveform: np.ndarray) -> str:
 
 
 # -- transformers ----------------------------------------------------------------------------------------------------
-def test_the_pipeline_of_plain_transformers_says_the_same(whisper, utterances, tmp_path):
+def test_the_pipeline_of_transformers_gives_the_same_text(whisper, utterances, tmp_path):
     from transformers import pipeline
 
     made = export_model(whisper, "transformers", tmp_path / "out", check=utterances)
@@ -34,14 +34,14 @@ def test_the_pipeline_of_plain_transformers_says_the_same(whisper, utterances, t
     said = pipeline("automatic-speech-recognition", str(made.output), device="cpu")
     for row in utterances:
         waveform = audio.load_waveform(row)
-        # 64 positions in this model; the pipeline's own limit is meant for Whisper's 448
+        # this model has 64 positions; the pipeline's own limit is for 448
         there = said({"raw": waveform, "sampling_rate": 16_000}, generate_kwargs={"max_new_tokens": 24})
         here = padded_greedy(whisper, waveform)
         assert here and here.startswith(there["text"].strip()[:8])
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "joint"])
-def test_only_what_transformers_knows_is_written(kind, whisper, tmp_path, save_untrained):
+def test_only_files_that_transformers_knows_are_written(kind, whisper, tmp_path, save_untrained):
     saved = save_untrained("saved", whisper, {"kind": kind})
     made = export_model(saved, "transformers", tmp_path / "out")
     names = set(made.files)
@@ -56,7 +56,7 @@ def test_only_what_transformers_knows_is_written(kind, whisper, tmp_path, save_u
     ]
 
 
-def test_beams_and_language_go_with_it(make_whisper, tmp_path):
+def test_beam_size_and_language_are_exported(make_whisper, tmp_path):
     from transformers import GenerationConfig, WhisperTokenizer
 
     many = make_whisper(seconds=2, multilingual=True)
@@ -64,7 +64,7 @@ def test_beams_and_language_go_with_it(make_whisper, tmp_path):
     stated = GenerationConfig.from_pretrained(tmp_path / "out")
     assert (stated.language, stated.task, stated.num_beams) == ("de", "transcribe", 1)
     tokenizer = WhisperTokenizer.from_pretrained(tmp_path / "out")
-    padded = tokenizer.pad([{"input_ids": [3, 4]}, {"input_ids": [5]}])  # what a collator does to train it further
+    padded = tokenizer.pad([{"input_ids": [3, 4]}, {"input_ids": [5]}])  # as a data collator does
     assert padded["input_ids"] == [[3, 4], [5, tokenizer.eos_token_id]]
     saved = load(many, device="cpu", language="zh")
     saved.settings.beam_size, saved.settings.length_penalty = 3, 0.0
@@ -74,7 +74,7 @@ def test_beams_and_language_go_with_it(make_whisper, tmp_path):
     export_model(tmp_path / "saved", "transformers", tmp_path / "again")
     stated = GenerationConfig.from_pretrained(tmp_path / "again")
     assert (stated.language, stated.num_beams, stated.length_penalty) == ("zh", 3, 0.0)
-    saved.settings.beam_size = 1  # a greedy one has no such thing, and transformers refuses to write it
+    saved.settings.beam_size = 1  # transformers refuses to save it for greedy decoding
     saved.save(tmp_path / "greedy")
     assert GenerationConfig.from_pretrained(tmp_path / "greedy").length_penalty in (None, 1.0)
 
@@ -106,8 +106,8 @@ def test_a_classifier_with_mean_pooling(make_encoder, utterances, tmp_path):
 def test_faster_whisper_opens_it(whisper, in_ctranslate2, utterances):
     faster_whisper = pytest.importorskip("faster_whisper")
     opened = faster_whisper.WhisperModel(str(in_ctranslate2), device="cpu", local_files_only=True)
-    assert opened.feature_extractor.mel_filters.shape[0] == 20  # this model's, from preprocessor_config.json
-    opened.max_length = 64  # Whisper's own is 448
+    assert opened.feature_extractor.mel_filters.shape[0] == 20  # from this model's preprocessor_config.json
+    opened.max_length = 64  # 448 in published checkpoints
     segments, _ = opened.transcribe(
         audio.load_waveform(utterances[0]),
         language="en",
@@ -121,7 +121,7 @@ def test_faster_whisper_opens_it(whisper, in_ctranslate2, utterances):
 
 
 @pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])
-def test_every_precision_is_proven(quantization, whisper, utterances, tmp_path):
+def test_every_precision_passes_the_check(quantization, whisper, utterances, tmp_path):
     pytest.importorskip("ctranslate2")
     made = export_model(whisper, "ctranslate2", tmp_path / "out", quantization=quantization, check=utterances)
     assert made.parity.utterances == 3
@@ -136,7 +136,7 @@ def test_every_precision_is_proven(quantization, whisper, utterances, tmp_path):
     }
 
 
-def test_our_own_reader_takes_it_back_without_loss(whisper, tmp_path, monkeypatch):
+def test_our_reader_converts_it_back_without_loss(whisper, tmp_path, monkeypatch):
     pytest.importorskip("ctranslate2")
     from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
@@ -146,7 +146,7 @@ def test_our_own_reader_takes_it_back_without_loss(whisper, tmp_path, monkeypatc
         64,
         1,
         1,
-    )  # as wide as published ones
+    )  # the width of published heads
     network = WhisperForConditionalGeneration(config)
     network.save_pretrained(tmp_path / "wide")
     WhisperProcessor.from_pretrained(whisper).save_pretrained(tmp_path / "wide")
@@ -156,14 +156,14 @@ def test_our_own_reader_takes_it_back_without_loss(whisper, tmp_path, monkeypatc
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
-def test_architectures_of_our_own_are_refused_with_what_to_do(whisper, tmp_path, save_untrained):
+def test_architectures_of_our_own_are_refused(whisper, tmp_path, save_untrained):
     ctc = save_untrained("ctc", whisper, {"kind": "ctc"})
     with pytest.raises(UserError, match=r"(?s)ctc: a CTC head on Whisper's encoder.*head.kind=seq2seq"):
         export_model(ctc, "transformers", tmp_path / "out")
     attentive = save_untrained("attentive", whisper, {"kind": "classify", "pooling": "attentive"})
     with pytest.raises(UserError, match=r"(?s)attentive pooling.*head.pooling=mean"):
         export_model(attentive, "transformers", tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["attentive", "ctc"]  # nothing left behind
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["attentive", "ctc"]  # no temporary files
 
 
 def test_faster_whisper_runs_whisper_only(make_encoder, tmp_path):
@@ -180,12 +180,12 @@ def test_faster_whisper_runs_whisper_only(make_encoder, tmp_path):
         ("ctranslate2", "int9", "did you mean 'int8'"),
     ],
 )
-def test_unknown_forms_and_precisions(to, quantization, message, whisper, tmp_path):
+def test_unknown_formats_and_precisions(to, quantization, message, whisper, tmp_path):
     with pytest.raises(UserError, match=message):
         export_model(whisper, to, tmp_path / "out", quantization=quantization)
 
 
-def test_without_the_extra_it_says_which(whisper, tmp_path, monkeypatch):
+def test_a_missing_extra_is_named(whisper, tmp_path, monkeypatch):
     monkeypatch.setattr("speechxfer.export.exporter.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"(?s)ctranslate2.*speechxfer\[export\]"):
         export_model(whisper, "ctranslate2", tmp_path / "out")

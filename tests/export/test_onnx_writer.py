@@ -1,4 +1,4 @@
-"""A CTC or classification model as an ONNX graph, run by ONNX Runtime beside ours and beside plain transformers."""
+"""ONNX graphs of CTC and classification models, compared with the original and with transformers."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from speechxfer.export import export_model
 from speechxfer.models import load
 
 onnxruntime = pytest.importorskip("onnxruntime")
-LENGTHS = (150, 1_700, 16_000, 47_777)  # samples: under one frame, and over what was traced
+LENGTHS = (150, 1_700, 16_000, 47_777)  # samples: shorter than a frame, and longer than the traced example
 WHISPER_LONGEST = 2 * 16_000
 
 
 def waveform(samples: int) -> np.ndarray:
-    """A rising tone with harmonics over hardly any noise: quiet bins beside loud ones, as in speech."""
+    """A rising tone with harmonics and little noise: it has loud and quiet frequencies, as speech does."""
     time = np.arange(samples) / 16_000
     tone = sum(np.sin(2 * np.pi * k * (150 * time + 40 * time**2)) / k for k in range(1, 12))
     noise = np.random.default_rng(samples).standard_normal(samples)
     return (0.1 * tone + 1e-4 * noise).astype(np.float32)
 
 
-def ran(folder: Path, samples: np.ndarray) -> np.ndarray:
+def run_graph(folder: Path, samples: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     return session.run(["log_probs"], {"samples": samples[None]})[0]
 
 
-def ours(folder: Path, samples: np.ndarray) -> np.ndarray:
+def compute_log_probs(folder: Path, samples: np.ndarray) -> np.ndarray:
     model = load(folder, device="cpu")
     if model.kind == "ctc":
         return model.infer([samples], lambda frames: model.compute_emissions(frames).log_probs).numpy()
     return model.infer([samples], lambda frames: model.compute_scores(frames).log_softmax(-1)).numpy()
 
 
-def same(folder: Path, made: Path, lengths=LENGTHS) -> None:
+def assert_same(folder: Path, made: Path, lengths=LENGTHS) -> None:
     for samples in lengths:
-        here, there = ours(folder, waveform(samples)), ran(made, waveform(samples))
+        here, there = compute_log_probs(folder, waveform(samples)), run_graph(made, waveform(samples))
         assert here.shape == there.shape
         assert np.abs(np.exp(here) - np.exp(there)).max() < 5e-5
 
@@ -58,11 +58,11 @@ def same(folder: Path, made: Path, lengths=LENGTHS) -> None:
     ],
     ids=lambda head: "-".join(str(value) for value in head.values()),
 )
-def test_a_head_on_whisper_unpadded_and_in_its_silence(head, tiny_whisper, tmp_path, save_untrained):
+def test_a_head_on_whisper_unpadded_and_with_silence(head, tiny_whisper, tmp_path, save_untrained):
     folder = save_untrained("saved", tiny_whisper, head, scale=20)
     made = export_model(folder, "onnx", tmp_path / "out")
     assert made.warnings == [] and set(made.files) == {"model.onnx", "manifest.json"}
-    # the last three leave less room, or none, for the silence
+    # the last three leave less space, or none, for the silence
     lengths = [
         150,
         1_700,
@@ -72,7 +72,7 @@ def test_a_head_on_whisper_unpadded_and_in_its_silence(head, tiny_whisper, tmp_p
         WHISPER_LONGEST - 1,
         WHISPER_LONGEST,
     ]
-    same(folder, made.output, lengths)
+    assert_same(folder, made.output, lengths)
 
 
 def test_whisper_padded_where_the_model_is(tiny_whisper, tmp_path, save_untrained):
@@ -81,19 +81,19 @@ def test_whisper_padded_where_the_model_is(tiny_whisper, tmp_path, save_untraine
     stated = json.loads(settings.read_text())
     settings.write_text(json.dumps(stated | {"pad_to_30s": True, "silence": 0.0}))
     made = export_model(folder, "onnx", tmp_path / "out")
-    assert ran(made.output, waveform(5_000)).shape[1] == 100  # two seconds are this model's thirty
-    same(folder, made.output, [150, 9_999, WHISPER_LONGEST])
+    assert run_graph(made.output, waveform(5_000)).shape[1] == 100  # this model pads to two seconds
+    assert_same(folder, made.output, [150, 9_999, WHISPER_LONGEST])
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "wavlm", "data2vec", "conformer"])
-def test_every_family_that_hears_the_waveform(family, make_encoder, tmp_path):
+def test_every_family_that_takes_the_waveform(family, make_encoder, tmp_path):
     folder = make_encoder(family, words="one two six")
-    same(folder, export_model(folder, "onnx", tmp_path / "ctc").output)
+    assert_same(folder, export_model(folder, "onnx", tmp_path / "ctc").output)
     folder = make_encoder(family, labels=["one", "two"])
-    same(folder, export_model(folder, "onnx", tmp_path / "labels").output)
+    assert_same(folder, export_model(folder, "onnx", tmp_path / "labels").output)
 
 
-def test_plain_transformers_agrees(make_encoder, tmp_path):
+def test_transformers_agrees(make_encoder, tmp_path):
     from transformers import AutoFeatureExtractor, AutoModelForCTC
 
     folder = make_encoder("wav2vec2", words="one two six")
@@ -102,15 +102,15 @@ def test_plain_transformers_agrees(make_encoder, tmp_path):
     given = extractor(waveform(12_345), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         there = network(**given).logits.log_softmax(-1).numpy()
-    assert np.abs(ran(made.output, waveform(12_345)) - there).max() < 1e-4
+    assert np.abs(run_graph(made.output, waveform(12_345)) - there).max() < 1e-4
 
 
-def test_the_manifest_is_all_that_reading_it_needs(make_encoder, tmp_path):
+def test_the_manifest_is_enough_to_decode_the_output(make_encoder, tmp_path):
     folder = make_encoder("wav2vec2", words="one two six")
     made = export_model(folder, "onnx", tmp_path / "out")
     stated = json.loads((made.output / "manifest.json").read_text())
     assert stated["input"] == {"name": "samples", "shape": [1, "time"], "type": "float32", "sample_rate": 16_000}
-    places = ran(made.output, waveform(16_000))[0].argmax(-1)
+    places = run_graph(made.output, waveform(16_000))[0].argmax(-1)
     changed = [place for k, place in enumerate(places) if k == 0 or place != places[k - 1]]
     text = "".join(stated["symbols"][place] or "" for place in changed)
     model = load(folder, device="cpu")
@@ -119,7 +119,7 @@ def test_the_manifest_is_all_that_reading_it_needs(make_encoder, tmp_path):
     assert json.loads((labels / "manifest.json").read_text())["labels"] == ["one", "two"]
 
 
-def test_whisper_s_manifest_says_how_much_it_holds(tiny_whisper, tmp_path, save_untrained):
+def test_whisper_s_manifest_has_its_maximum_length(tiny_whisper, tmp_path, save_untrained):
     made = export_model(save_untrained("saved", tiny_whisper, {"kind": "ctc"}, scale=20), "onnx", tmp_path / "out")
     stated = json.loads((made.output / "manifest.json").read_text())
     assert stated["longest_seconds"] == 2.0
@@ -127,7 +127,7 @@ def test_whisper_s_manifest_says_how_much_it_holds(tiny_whisper, tmp_path, save_
 
 
 # -- proof -------------------------------------------------------------------------------------------------------------
-def test_it_is_proven_on_utterances(tiny_whisper, corpus_table, tmp_path, save_untrained):
+def test_it_passes_the_check_on_utterances(tiny_whisper, corpus_table, tmp_path, save_untrained):
     folder = save_untrained("saved", tiny_whisper, {"kind": "ctc", "lstm_layers": 1}, scale=20)
     made = export_model(folder, "onnx", tmp_path / "out", check=read(corpus_table))
     assert made.parity.passed and made.parity.largest < 1e-4 and made.parity.frames is None
@@ -143,8 +143,8 @@ def test_int8_is_smaller_and_near(tiny_whisper, corpus_table, tmp_path, save_unt
     assert small.parity.passed and small.parity.largest > 0
 
 
-def test_a_graph_of_more_than_one_file_is_one_and_its_weights(tiny_whisper, tmp_path, monkeypatch, save_untrained):
-    """Over 2 GB torch writes a file for every tensor: here too, by onnx."""
+def test_a_large_graph_has_one_file_of_weights(tiny_whisper, tmp_path, monkeypatch, save_untrained):
+    """torch writes one file per tensor for models over 2 GB; here onnx does the same for a small one."""
     import onnx
 
     from speechxfer.export import onnx_writer
@@ -159,26 +159,26 @@ def test_a_graph_of_more_than_one_file_is_one_and_its_weights(tiny_whisper, tmp_
     folder = save_untrained("saved", tiny_whisper, {"kind": "ctc"}, scale=20)
     made = export_model(folder, "onnx", tmp_path / "out")
     assert set(made.files) == {"model.onnx", "model.onnx.data", "manifest.json"}
-    same(folder, made.output, [9_999])
+    assert_same(folder, made.output, [9_999])
     small = export_model(folder, "onnx", tmp_path / "out", quantization="int8", overwrite=True)
     assert set(small.files) == {"model.onnx", "model.onnx.data", "manifest.json"}
-    apart = np.exp(ran(small.output, waveform(9_999))) - np.exp(ours(folder, waveform(9_999)))
+    apart = np.exp(run_graph(small.output, waveform(9_999))) - np.exp(compute_log_probs(folder, waveform(9_999)))
     assert np.abs(apart).mean() < 0.01
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
-def test_whisper_s_own_decoder_is_refused_with_what_to_do(tiny_whisper, tmp_path):
+def test_whisper_s_decoder_is_refused(tiny_whisper, tmp_path):
     with pytest.raises(UserError, match=r"(?s)this one uses Whisper.s decoder.*--to ctranslate2"):
         export_model(tiny_whisper, "onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_filter_bank_that_is_not_in_the_graph_is_refused(make_encoder, tmp_path):
+def test_an_unsupported_filter_bank_is_refused(make_encoder, tmp_path):
     with pytest.raises(UserError, match=r"(?s)filter bank of wav2vec2-bert.*--to transformers"):
         export_model(make_encoder("bert", words="one"), "onnx", tmp_path / "out")
 
 
-def test_a_conformer_s_table_of_positions_bounds_its_graph(tmp_path):
+def test_a_conformer_s_position_table_limits_its_graph(tmp_path):
     from transformers import (
         Wav2Vec2ConformerConfig,
         Wav2Vec2ConformerForSequenceClassification,
@@ -192,14 +192,14 @@ def test_a_conformer_s_table_of_positions_bounds_its_graph(tmp_path):
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "saved")
     made = export_model(tmp_path / "saved", "onnx", tmp_path / "out")
     longest = round(json.loads((made.output / "manifest.json").read_text())["longest_seconds"] * 16_000)
-    same(tmp_path / "saved", made.output, [longest])
+    assert_same(tmp_path / "saved", made.output, [longest])
     soundfile.write(tmp_path / "long.wav", waveform(longest + 320), 16_000)
     (tmp_path / "long.csv").write_text("audio,text\nlong.wav,one\n")
     with pytest.raises(UserError, match=r"utterance of 1\.2 s is longer than the graph's limit of 1\.2 s"):
         export_model(tmp_path / "saved", "onnx", tmp_path / "checked", check=read(tmp_path / "long.csv"))
 
 
-def test_a_detector_s_folder_is_not_taken_for_a_graph(make_encoder, tmp_path):
+def test_a_detector_s_folder_is_not_replaced(make_encoder, tmp_path):
     detector = tmp_path / "detector"
     detector.mkdir()
     for name in ("model.onnx", "model.safetensors"):
@@ -210,7 +210,7 @@ def test_a_detector_s_folder_is_not_taken_for_a_graph(make_encoder, tmp_path):
     assert (detector / "model.onnx").read_bytes() == b"its own"
 
 
-def test_a_beam_search_stays_behind_and_is_told(make_encoder, tmp_path):
+def test_a_beam_search_that_is_not_exported_is_a_warning(make_encoder, tmp_path):
     pytest.importorskip("ctc_beam_decoder")
     model = load(make_encoder("wav2vec2", words="one two six"), device="cpu")
     model.settings.beam_size = 5

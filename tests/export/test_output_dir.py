@@ -1,4 +1,4 @@
-"""Where an export may be written, and what becomes of what lies there."""
+"""Output folders of exports: atomic, and without loss of other files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_model_is_replaced_only_when_asked(source, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
-def test_a_failure_leaves_what_was_there(source, tmp_path):
+def test_a_failure_keeps_the_old_folder(source, tmp_path):
     write(tmp_path / "out", source)
     (tmp_path / "out/config.json").write_text("old")
     with pytest.raises(RuntimeError), atomic_output_dir(tmp_path / "out", source, overwrite=True) as scratch:
@@ -53,7 +53,7 @@ def test_a_failure_leaves_what_was_there(source, tmp_path):
 
 
 @pytest.mark.parametrize("held", ["notes.md", "recipe.yaml", "vocab.json"])
-def test_what_is_no_model_is_never_replaced(held, source, tmp_path):
+def test_other_files_are_never_replaced(held, source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / held).write_text("mine")
     with pytest.raises(UserError, match=f"contains other files .*{held}"):
@@ -61,7 +61,7 @@ def test_what_is_no_model_is_never_replaced(held, source, tmp_path):
     assert (tmp_path / "out" / held).read_text() == "mine"
 
 
-def test_nor_a_run_the_model_itself_or_a_file(source, tmp_path):
+def test_a_run_the_model_itself_and_a_file_are_never_replaced(source, tmp_path):
     for output in (source, source.parent, tmp_path):
         with pytest.raises(UserError, match="contains the model that is exported"):
             write(output, source, overwrite=True)

@@ -46,7 +46,7 @@ def test_the_same_model_passes_on_utterances_spread_over_the_table(tiny_whisper,
 
 
 def test_differences_are_those_of_the_distributions(make_encoder, utterances, tmp_path, monkeypatch):
-    """By hand: half the sum of absolute differences, (0.2 + 0.2) / 2 in one of two frames."""
+    """Half the sum of absolute differences: (0.2 + 0.2) / 2 in one of two frames."""
     folder = make_encoder("wav2vec2", words="one")
     ours, theirs = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]), torch.tensor([[[0.5, 0.5], [0.7, 0.3]]])
 

@@ -30,7 +30,7 @@ HEADS = [
 @pytest.mark.parametrize(
     ("family", "head"), HEADS, ids=lambda value: value if isinstance(value, str) else "-".join(value.values())
 )
-def test_opened_by_us_it_gives_the_same_answers(
+def test_a_saved_model_opens_with_the_same_predictions(
     save_untrained, make_encoder, tiny_whisper, spoken, family, head, pad_to_30s
 ):
     checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
@@ -38,17 +38,17 @@ def test_opened_by_us_it_gives_the_same_answers(
     again = load(folder, device="cpu")
     assert again.settings == model.settings
     waveforms = [spoken("one", 0, 0.5), spoken("six", 3, 1.4), spoken("two", 2, 0.9)]
-    answers = model.predict(waveforms)
-    assert again.predict(waveforms) == answers
-    assert any(answers)
+    predictions = model.predict(waveforms)
+    assert again.predict(waveforms) == predictions
+    assert any(predictions)
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
     stored = json.loads((folder / "speechxfer.json").read_text())
     assert stored["base"] == str(checkpoint) and stored["kind"] == head["kind"] and stored["pad_to_30s"] is pad_to_30s
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "joint", "ctc"])
-def test_weights_may_be_read_by_whoever_may_read_the_rest(save_untrained, tiny_whisper, kind):
-    """safetensors writes for the user alone: a model in a shared folder would open for nobody else."""
+def test_weights_have_the_permissions_of_the_other_files(save_untrained, tiny_whisper, kind):
+    """safetensors writes files for the owner only, so nobody else could open a model in a shared folder."""
     _, folder = save_untrained(tiny_whisper, kind=kind)
     modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
     assert len(set(modes.values())) == 1, modes

@@ -33,7 +33,7 @@ def model(two_second_whisper: Path) -> SpeechModel:
     return load(two_second_whisper, device="cpu")
 
 
-def test_long_and_short_together_in_batches_that_are_bounded(
+def test_long_and_short_files_share_bounded_batches(
     model: SpeechModel, long_file: Path, corpus_table: Path, monkeypatch: pytest.MonkeyPatch, record_batches: Any
 ) -> None:
     alone = {name: transcribe(model, name)[0].text for name in (str(long_file), str(corpus_table.parent / "0-six.wav"))}
@@ -44,9 +44,7 @@ def test_long_and_short_together_in_batches_that_are_bounded(
     assert all(max(batch) * len(batch) <= 4.0 * RATE for batch in batches)
     assert any(len(batch) > 1 for batch in batches)
     batches.clear()
-    found = transcribe(
-        model, named, decoding=DecodingOptions(batch_seconds=4.0)
-    )  # padded: what counts is two seconds each
+    found = transcribe(model, named, decoding=DecodingOptions(batch_seconds=4.0))  # padded: two seconds each
     assert max(len(batch) for batch in batches) == 2
     assert [(one.audio, one.text) for one in found] == [(name, alone[name]) for name in named]
 
@@ -65,17 +63,17 @@ def test_memory_does_not_grow_with_the_file(
         tracemalloc.stop()
         assert found.text.split() == ["word"] * len(found.segments)
         assert len(found.segments) >= 5 * times_as_long
-    assert peaks[60] < 1.5 * peaks[3] < 60 * len(piece)  # the long one's samples alone are four times this
+    assert peaks[60] < 1.5 * peaks[3] < 60 * len(piece)  # the long file's samples alone take four times as much
 
 
-def test_a_bad_file_is_named_and_the_others_are_heard(
+def test_a_bad_file_is_reported_and_the_others_are_transcribed(
     model: SpeechModel, corpus_table: Path, long_file: Path, tmp_path: Path
 ) -> None:
     whole = [str(corpus_table.parent / f"0-{word}.wav") for word in ("one", "two")]
     (tmp_path / "text.wav").write_text("I am a transcript")
     soundfile.write(tmp_path / "cut.flac", np.tile(soundfile.read(long_file)[0], 8), RATE)
     data = (tmp_path / "cut.flac").read_bytes()
-    (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])  # what is before the damage is answered first
+    (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])  # segments before the damage are predicted first
     named = ["gone.wav", whole[0], str(tmp_path / "cut.flac"), str(tmp_path / "text.wav"), whole[1]]
     bad: list[UnreadableAudio] = []
     found = transcribe(model, named, decoding=DecodingOptions(batch_seconds=4.0), on_bad=bad.append)
@@ -84,11 +82,11 @@ def test_a_bad_file_is_named_and_the_others_are_heard(
     assert [one.audio for one in bad] == ["gone.wav", *named[2:4]]
     assert str(bad[0]) == "gone.wav: no such file or folder"
     assert "cut.flac: is truncated or damaged" in str(bad[1]) and "text.wav: is text, not audio" in str(bad[2])
-    with pytest.raises(UserError, match=r"text.wav: is text"):  # its own, not the next one's
+    with pytest.raises(UserError, match=r"text.wav: is text"):  # not the error of the next file
         transcribe(model, [named[1], named[3], named[2]])
 
 
-def test_an_interrupt_keeps_what_was_answered(
+def test_an_interrupt_yields_the_transcripts_so_far(
     model: SpeechModel, corpus_table: Path, long_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = transcribe(model, long_file)[0]
@@ -112,7 +110,7 @@ def test_an_interrupt_keeps_what_was_answered(
     assert kept[1].to_json()["complete"] is False and "complete" not in kept[0].to_json()
 
 
-def test_progress_ends_at_all_the_seconds_there_are(
+def test_progress_ends_at_the_total_duration(
     model: SpeechModel,
     few_rows: Path,
     long_file: Path,
@@ -121,17 +119,17 @@ def test_progress_ends_at_all_the_seconds_there_are(
     record_batches: Any,
 ) -> None:
     record_batches(model, lambda waveforms: ["word" for _ in waveforms])
-    told: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     (tmp_path / "text.wav").write_text("no audio")
     named = [few_rows, long_file, tmp_path / "text.wav"]
     transcribe(
         model,
         named,
         decoding=DecodingOptions(batch_seconds=2.0),
-        progress=lambda done, of: told.append((done, of)),
+        progress=lambda done, of: steps.append((done, of)),
         on_bad=print,
     )
     seconds = sum(map(audio.measure_duration, read(few_rows))) + soundfile.info(long_file).duration
-    assert {of for _, of in told} == {round(seconds)}
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1][0] == round(seconds) and told[0][0] < 5
+    assert {of for _, of in steps} == {round(seconds)}
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert steps[-1][0] == round(seconds) and steps[0][0] < 5

@@ -17,7 +17,7 @@ from speechxfer.models import (
 )
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
-SAVED_TEXTS = ["one", "two", "six one"]  # of `save_untrained`
+SAVED_TEXTS = ["one", "two", "six one"]  # those of `save_untrained`
 
 
 MEAN = {"kind": "classify", "pooling": "mean"}
@@ -68,12 +68,12 @@ def test_attentive_pooling_by_the_auto_class(
 
 
 @torch.no_grad()
-def test_attentive_pooling_leaves_padding_out_there_too(
+def test_attentive_pooling_in_transformers_ignores_padding(
     save_untrained, make_encoder, spoken, waveform, open_strictly, compute_frames
 ):
     model, folder = save_untrained(
         make_encoder("bert"), kind="classify", pooling="attentive"
-    )  # whose stock forward masks well
+    )  # whose own forward masks padding
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     batch = [waveform, spoken("one", 0, 0.5)]
     inputs = extractor(batch, sampling_rate=16_000, return_tensors="pt", padding=True, return_attention_mask=True)
@@ -90,18 +90,18 @@ def test_a_classifier_of_the_same_labels_keeps_its_head(
     again = build(folder, head, [*TEXTS, *TEXTS])
     assert again.labels == earlier.labels == sorted(TEXTS)
     assert have_equal_weights(again.network.classifier, earlier.network.classifier)
-    renamed = build(folder, head, ["no", "yes", "maybe"])  # as many labels, and others
+    renamed = build(folder, head, ["no", "yes", "maybe"])  # the same number of other labels
     assert renamed.labels == ["maybe", "no", "yes"]
     assert not renamed.network.classifier.weight.detach().equal(earlier.network.classifier.weight.detach())
     assert build(folder, head, ["no", "yes"]).network.classifier.weight.shape[0] == 2
 
 
-def test_one_label_is_no_choice(tiny_whisper, build):
+def test_a_single_label_is_refused(tiny_whisper, build):
     with pytest.raises(UserError, match="at least two labels"):
         build(tiny_whisper, MEAN, ["one", "one"])
 
 
-def test_layers_summed_by_weights_are_not_run_as_if_they_were_not(make_encoder, tmp_path, build):
+def test_a_weighted_sum_of_layers_is_refused(make_encoder, tmp_path, build):
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
     checkpoint = make_encoder("wav2vec2", labels=TEXTS)
@@ -110,6 +110,6 @@ def test_layers_summed_by_weights_are_not_run_as_if_they_were_not(make_encoder, 
     AutoFeatureExtractor.from_pretrained(checkpoint).save_pretrained(tmp_path / "summed")
     with pytest.raises(UserError, match="weighted sum of layers"):
         load(tmp_path / "summed", device="cpu")
-    model = build(tmp_path / "summed", MEAN)  # its encoder is as good as any
+    model = build(tmp_path / "summed", MEAN)  # the encoder itself is supported
     assert not model.network.config.use_weighted_layer_sum
     assert not model.network.classifier.weight.detach().equal(network.classifier.weight.detach())

@@ -34,7 +34,7 @@ needs_beam_search = pytest.mark.skipif(
 
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
-SAVED_TEXTS = ["one", "two", "six one"]  # of `save_untrained`
+SAVED_TEXTS = ["one", "two", "six one"]  # those of `save_untrained`
 
 
 CTC = {"kind": "ctc"}
@@ -51,7 +51,7 @@ def test_ctc_heads(save_untrained, make_encoder, waveform, family, open_strictly
     mine = model.compute_emissions(compute_frames(model, waveform)).log_probs
     torch.testing.assert_close(logits.log_softmax(-1), mine, atol=1e-4, rtol=0)
     words = AutoProcessor.from_pretrained(folder).batch_decode(logits.argmax(-1))
-    # we never write the unknown symbol
+    # our decoding leaves out the unknown symbol
     assert [" ".join(text.replace("<unk>", "").split()) for text in words] == model.predict([waveform])
 
 
@@ -70,9 +70,7 @@ def test_ctc_on_whisper_by_the_auto_class(
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.vocabulary
 
 
-def test_lstm_layers_are_for_whispers_frames_and_see_an_utterance_alone(
-    save_untrained, make_encoder, tiny_whisper, spoken
-):
+def test_lstm_layers_are_for_whisper_only_and_ignore_padding(save_untrained, make_encoder, tiny_whisper, spoken):
     model, _ = save_untrained(tiny_whisper, kind="ctc", lstm_layers=1)
     assert sum(name.startswith("context.") for name, _ in model.network.named_parameters()) == 8  # both directions
     assert {id(p) for module in model.head for p in module.parameters()} >= {
@@ -88,7 +86,7 @@ def test_lstm_layers_are_for_whispers_frames_and_see_an_utterance_alone(
 
 
 @torch.no_grad()
-def test_a_new_heads_frames_are_standardised_and_stay_so_in_the_saved_model(
+def test_frames_of_a_new_head_are_standardised_also_after_saving(
     save_untrained, make_encoder, tiny_whisper, spoken, tmp_path
 ):
     said = [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
@@ -108,7 +106,7 @@ def test_a_new_heads_frames_are_standardised_and_stay_so_in_the_saved_model(
 
 
 @pytest.mark.parametrize("family", ["whisper", "wav2vec2"])
-def test_its_own_vocabulary_goes_on_and_a_new_one_starts_anew(
+def test_its_own_vocabulary_keeps_its_head_and_a_new_one_gets_a_new_head(
     save_perturbed, make_encoder, tiny_whisper, family, build, have_equal_weights
 ):
     earlier, folder = save_perturbed(tiny_whisper if family == "whisper" else make_encoder(family), CTC)
@@ -119,14 +117,14 @@ def test_its_own_vocabulary_goes_on_and_a_new_one_starts_anew(
         own.encode_target("oz")
     other = build(folder, CTC, ["abcdefghi"])
     assert len(other.vocabulary) == len(earlier.vocabulary) + 1
-    same_size = build(folder, CTC, ["abcdefgh"])  # as many symbols, and others
+    same_size = build(folder, CTC, ["abcdefgh"])  # the same number of other symbols
     assert len(same_size.vocabulary) == len(earlier.vocabulary)
     for anew in (other, same_size):
         assert not anew.network.lm_head.weight.detach()[3:5].equal(earlier.network.lm_head.weight.detach()[3:5])
         assert not anew.network.lm_head.bias.detach().any()
 
 
-def test_a_checkpoint_without_letters_has_none_of_its_own(tiny_whisper, make_encoder, build):
+def test_a_checkpoint_without_ctc_head_has_no_vocabulary_of_its_own(tiny_whisper, make_encoder, build):
     for checkpoint in (tiny_whisper, make_encoder("wav2vec2")):
         with pytest.raises(UserError, match="no CTC head of its own") as caught:
             build(checkpoint, OWN)
@@ -140,7 +138,7 @@ def test_a_published_ctc_checkpoint_in_capitals(make_encoder, build):
 
 
 def test_a_ctc_head_wider_than_its_vocabulary(make_encoder):
-    """As hub checkpoints have whose vocabulary was padded to a round number: such a place writes nothing."""
+    """Hub checkpoints may pad the output layer to a round number; the extra outputs write nothing."""
     model = load(make_encoder("wav2vec2", words="one two"), device="cpu")
     places = [model.vocabulary[character] for character in "one"]
     assert model.decode_ids([places[0], 1_000, *places[1:]]) == "one"
@@ -148,7 +146,7 @@ def test_a_ctc_head_wider_than_its_vocabulary(make_encoder):
 
 @needs_beam_search
 def test_a_tokenizer_that_is_wider_than_its_head(make_encoder, tmp_path, corpus_table):
-    """transformers' own gives every tokenizer a beginning and an end, after the last symbol of the vocabulary."""
+    """transformers adds start and end symbols to every tokenizer, after the last symbol of the vocabulary."""
     ctc = make_encoder("wav2vec2", words="one two six")
     shutil.copytree(ctc, tmp_path / "wide")
     Wav2Vec2CTCTokenizer(str(tmp_path / "wide" / "vocab.json")).save_pretrained(tmp_path / "wide")

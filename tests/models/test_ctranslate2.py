@@ -1,4 +1,4 @@
-"""An exported model in CTranslate2 against the same model in torch: settings, texts, batches, and what it refuses."""
+"""An exported model in CTranslate2 compared with the same model in torch: settings, texts, batches, errors."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def model(folder: Path) -> CTranslate2Recogniser:
     return opened
 
 
-def filled(waveform: np.ndarray) -> np.ndarray:
-    """With silence up to the next half second."""
+def pad_to_bucket(waveform: np.ndarray) -> np.ndarray:
+    """Pad with silence to the next half second."""
     return np.pad(waveform, (0, -len(waveform) % 8_000))
 
 
 # -- the same texts --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("beams", "length_penalty"), [(1, 1.0), (4, 1.0), (4, 0.0)])
 @pytest.mark.parametrize("padded", [False, True])
-def test_it_says_what_the_model_in_torch_says(model, in_torch, words, beams, length_penalty, padded, monkeypatch):
+def test_texts_are_those_of_the_model_in_torch(model, in_torch, words, beams, length_penalty, padded, monkeypatch):
     for either in (model, in_torch):
         monkeypatch.setattr(either.settings, "length_penalty", length_penalty)
     with (
@@ -70,8 +70,8 @@ def test_it_says_what_the_model_in_torch_says(model, in_torch, words, beams, len
         override_decoding(in_torch, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
     ):
         said = model.predict(words)
-        assert said == in_torch.predict([filled(word) for word in words])
-        whole = [word for word in words if len(word) % BUCKET_SAMPLES == 0]  # nothing is filled there
+        assert said == in_torch.predict([pad_to_bucket(word) for word in words])
+        whole = [word for word in words if len(word) % BUCKET_SAMPLES == 0]  # these get no padding
         assert len(whole) == 3 and [said[place] for place in (0, 2, 4)] == in_torch.predict(whole)
     assert padded or len({*said}) >= 4  # it was taught unpadded
 
@@ -85,17 +85,17 @@ def test_rescoring_weighs_the_words(model, words):
     assert lengths == sorted(lengths) and lengths[0] < lengths[2]
 
 
-def test_silence_is_put_around_as_it_was_saved(taught, in_torch, words, tmp_path):
+def test_silence_is_added_as_saved(taught, in_torch, words, tmp_path):
     quiet = Path(shutil.copytree(taught, tmp_path / "quiet"))
     ModelSettings(kind="seq2seq", pad_silence=0.15).write(quiet)
     fast_one = load(export_model(quiet, "ctranslate2", tmp_path / "out").output, device="cpu")
     around = [np.pad(word, 2_400) for word in words]
-    assert fast_one.predict(words) == in_torch.predict([filled(word) for word in around])
+    assert fast_one.predict(words) == in_torch.predict([pad_to_bucket(word) for word in around])
     assert fast_one.encoder.compute_padded_seconds(0.8) == 1.5  # 0.8 s and 0.3 s of silence
 
 
-def test_a_decoder_that_never_ends_is_stopped_by_the_utterance_s_length(make_whisper, words, tmp_path):
-    """The untaught model says one token for ever; 24 tokens and twelve a second are the most, the end among them."""
+def test_a_decoder_that_never_ends_stops_at_the_utterance_s_token_limit(make_whisper, words, tmp_path):
+    """The untrained model repeats one token; the limit is 24 tokens plus twelve per second, the end token included."""
     untaught = make_whisper(seconds=2)
     slow = load(untaught, device="cpu")
     quick = load(export_model(untaught, "ctranslate2", tmp_path / "out").output, device="cpu")
@@ -104,7 +104,7 @@ def test_a_decoder_that_never_ends_is_stopped_by_the_utterance_s_length(make_whi
         override_decoding(slow, DecodingOptions(pad_to_30s=False)),
     ):
         said = quick.predict(words)
-        assert said == slow.predict([filled(word) for word in words])
+        assert said == slow.predict([pad_to_bucket(word) for word in words])
     assert len(said[0]) < len(said[-1])
 
 
@@ -117,16 +117,16 @@ def test_suppressed_tokens_are_the_model_s(taught, words, tmp_path):
     (copied / "generation_config.json").write_text(json.dumps(stated))
     quick = load(export_model(copied, "ctranslate2", tmp_path / "out").output, device="cpu")
     said = quick.predict(words)
-    assert said == load(copied, device="cpu").predict([filled(word) for word in words])
+    assert said == load(copied, device="cpu").predict([pad_to_bucket(word) for word in words])
     assert said[0] != slow.predict(words[:1])[0]
 
 
 @pytest.mark.parametrize("quantization", ["int8", "float16"])
 def test_other_precisions_run_too(taught, in_torch, words, quantization, tmp_path, capfd):
     opened = load(export_model(taught, "ctranslate2", tmp_path / "out", quantization=quantization).output, device="cpu")
-    said, truth = opened.predict(words), in_torch.predict([filled(word) for word in words])
+    said, truth = opened.predict(words), in_torch.predict([pad_to_bucket(word) for word in words])
     assert sum(one == other for one, other in zip(said, truth, strict=True)) >= (4 if quantization == "int8" else 5)
-    assert "compute type" not in capfd.readouterr().err  # CTranslate2 warns where it must widen float16 unasked
+    assert "compute type" not in capfd.readouterr().err  # CTranslate2 warns if it has to convert float16 by itself
 
 
 def test_a_multilingual_model_keeps_its_language(make_whisper, words, tmp_path):
@@ -175,7 +175,7 @@ def test_loops_are_found(tokens, stretch):
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_no_loop_is_said_and_nothing_else_is_changed(make_whisper, words, beams, tmp_path):
+def test_loops_are_removed_and_other_texts_unchanged(make_whisper, words, beams, tmp_path):
     looping, heard = 0, []
     for seed in range(3):
         out = export_model(make_whisper(seconds=2, seed=seed), "ctranslate2", tmp_path / f"{seed}").output
@@ -210,7 +210,7 @@ def test_the_batch_does_not_matter(model, corpus_table, monkeypatch):
     assert len({*whole}) > 2
 
 
-def test_an_utterance_is_filled_by_its_own_length(model):
+def test_an_utterance_is_padded_by_its_own_length(model):
     ears = model.encoder
     assert [ears.round_up_samples(samples) for samples in (0, 1, 8_000, 8_001, 31_999, 32_000)] == [
         8_000, 8_000, 8_000, 16_000, 32_000, 32_000,
@@ -221,7 +221,7 @@ def test_an_utterance_is_filled_by_its_own_length(model):
         model.predict([np.zeros(40_000, np.float32)])
 
 
-def test_workers_begin_before_they_are_asked(model, words):
+def test_workers_start_before_results_are_read(model, words):
     begun = [model.submit([word]) for word in words]
     assert model.num_inflight == torch.get_num_threads()
     assert [said() for said in reversed(begun)][::-1] == [[text] for text in model.predict(words)]
@@ -271,7 +271,7 @@ def test_its_limits_and_fingerprint_need_no_conversion(folder, taught, tmp_path,
 
 @pytest.fixture
 def wide(make_whisper, tmp_path, monkeypatch) -> Path:
-    """Exported, with heads as wide as published ones, which our reader of CTranslate2 takes for granted."""
+    """An export with attention heads of the published width, which our reader of CTranslate2 files assumes."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
     monkeypatch.setenv("SPEECHXFER_CACHE", str(tmp_path / "cache"))
@@ -327,7 +327,7 @@ def test_weights_cut_short(folder, keep, tmp_path):
         load(copied, device="cpu")
 
 
-def test_what_it_cannot_do_is_the_user_s_message(model, words, corpus_table, tmp_path):
+def test_unsupported_operations_raise_user_errors(model, words, corpus_table, tmp_path):
     for asked in (
         lambda: model.encode_target("one"),
         lambda: model.head,
@@ -343,7 +343,7 @@ def test_what_it_cannot_do_is_the_user_s_message(model, words, corpus_table, tmp
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------
-def test_evaluate_and_transcribe_reach_it(folder, taught, corpus_table, tmp_path, monkeypatch):
+def test_evaluate_and_transcribe_use_it(folder, taught, corpus_table, tmp_path, monkeypatch):
     from speechxfer.cli import main
 
     def run(*words: str) -> None:
@@ -366,7 +366,7 @@ def test_evaluate_and_transcribe_reach_it(folder, taught, corpus_table, tmp_path
     assert not (tmp_path / "cache").exists()  # no conversion
 
 
-def test_long_audio_is_cut_and_answered(folder, spoken: Callable[..., np.ndarray], tmp_path):
+def test_long_audio_is_cut_and_transcribed(folder, spoken: Callable[..., np.ndarray], tmp_path):
     pause = np.zeros(RATE // 2, np.float32)
     parts = [part for k in range(6) for part in (spoken("one", k, 0.7), pause)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
@@ -383,7 +383,7 @@ def test_an_export_is_exported_and_adapted_as_it_was_adapted(wide, tmp_path):
     assert "0.1 s of silence" in again.warnings[0]
     opened = load(resolve_transformers_dir(str(wide)), device="cpu")
     assert isinstance(opened, WhisperRecogniser) and opened.settings == stated
-    (wide / SETTINGS_FILE).unlink()  # another program's
+    (wide / SETTINGS_FILE).unlink()  # as written by another program
     assert load(resolve_transformers_dir(str(wide)), device="cpu").settings == ModelSettings(
         kind="seq2seq", pad_to_30s=True
     )

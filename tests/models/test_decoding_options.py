@@ -46,7 +46,7 @@ def search_alone(model, table, lm, search) -> list[str]:
     return [found[0].text for found in BeamSearch(model.labels, lm, search).search_rows(rows)]
 
 
-def test_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
+def test_hot_words_and_a_language_model_for_one_call(ctc, corpus_table, arpa):
     model = load(ctc, device="cpu")
     before = model.settings.model_dump()
     plain = [one.text for one in transcribe(model, corpus_table)]
@@ -87,7 +87,7 @@ def test_saved_weights_are_kept(ctc, arpa):
         ({"hot_words": ["one"], "beam_size": 1}, "needs a beam search"),
     ],
 )
-def test_what_cannot_be_used_is_said_and_nothing_is_changed(ctc, asked, message):
+def test_unusable_options_are_errors_and_change_nothing(ctc, asked, message):
     model = load(ctc, device="cpu")
     before = model.settings.model_dump()
     with pytest.raises(UserError, match=message), override_decoding(model, DecodingOptions(**asked)):
@@ -95,7 +95,7 @@ def test_what_cannot_be_used_is_said_and_nothing_is_changed(ctc, asked, message)
     assert model.settings.model_dump() == before and model.lm is None
 
 
-def test_the_commands_take_them(ctc, tiny_whisper, corpus_table, arpa, tmp_path):
+def test_the_commands_have_these_options(ctc, tiny_whisper, corpus_table, arpa, tmp_path):
     def run(command: str, *words: object, code: int = 0) -> str:
         done = CliRunner().invoke(build_app(), [command, *map(str, words), "--device", "cpu"])
         assert done.exit_code == code, done.output
@@ -118,7 +118,7 @@ def test_the_commands_take_them(ctc, tiny_whisper, corpus_table, arpa, tmp_path)
     assert "needs a model with a CTC head" in run("transcribe", tiny_whisper, corpus_table, "--hot-word", "two", code=2)
 
 
-def test_beams_act_and_the_model_is_left_as_it_was(two_second_whisper, few_rows):
+def test_the_beam_size_applies_to_one_call(two_second_whisper, few_rows):
     model = load(two_second_whisper, device="cpu")
     greedy = transcribe(model, few_rows)
     wide = transcribe(model, few_rows, decoding=DecodingOptions(beam_size=4, pad_to_30s=False))

@@ -30,27 +30,27 @@ from speechxfer.models.transcribe import transcribe
     most=st.floats(0.5, 100),
     seed=st.integers(0, 9),
 )
-def test_batches_hold_no_more_than_they_may(seconds, most, seed):
+def test_batches_are_as_large_as_allowed(seconds, most, seed):
     order = np.random.default_rng(seed).permutation(len(seconds)).tolist()
     batches = list(batch_by_seconds(order, seconds, most))
     assert [index for batch in batches for index in batch] == order
     for batch in batches:
         assert len(batch) == 1 or max(seconds[i] for i in batch) * len(batch) <= most
-    for batch, following in itertools.pairwise(batches):  # and no fewer than they could
+    for batch, following in itertools.pairwise(batches):  # and as many as possible
         assert max(seconds[i] for i in [*batch, following[0]]) * (len(batch) + 1) > most
 
 
-def test_answers_stand_in_the_tables_order_whatever_the_batches(corpus_table, make_encoder):
+def test_results_are_in_the_table_s_order_for_all_batch_sizes(corpus_table, make_encoder):
     model, rows, done = load(make_encoder("wav2vec2", words="one two"), device="cpu"), read(corpus_table), []
     model.network.train()
     whole = predict_all(model, rows, batch_seconds=100, progress=lambda *step: done.append(step))
-    assert model.network.training  # it is given back as it was
+    assert model.network.training  # restored
     assert done[-1] == (18, 18)
     assert predict_all(model, rows, batch_seconds=0.1) == whole
     shuffled = rows.shuffle(seed=3)
     by_name = dict(zip(rows["id"], whole, strict=True))
     assert predict_all(model, shuffled, batch_seconds=2) == [by_name[name] for name in shuffled["id"]]
-    assert len({*whole}) > 9  # the random head says another thing to each
+    assert len({*whole}) > 9  # the random head gives many different texts
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Whisper with a CTC head beside it: the losses' sum, what is saved, and who opens it."""
+"""Whisper with an additional CTC head: the combined loss, saving and loading, hypotheses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def frames_of(model: JointRecogniser, waveforms: list[np.ndarray]) -> Frames:
         return model.encoder(model.encoder.prepare(waveforms))
 
 
-def test_the_loss_is_the_two_by_their_weight(tiny_whisper, waveforms):
+def test_the_loss_is_the_weighted_sum_of_both(tiny_whisper, waveforms):
     model = joint(tiny_whisper, ctc_weight=0.25, lstm_layers=1)
     frames = frames_of(model, waveforms)
     tokens = [model.encode_target("Six, one"), model.encode_target("two")]
@@ -57,7 +57,7 @@ def test_the_loss_is_the_two_by_their_weight(tiny_whisper, waveforms):
     )
 
 
-def test_saved_it_opens_again_and_in_plain_transformers(tiny_whisper, waveforms, tmp_path):
+def test_a_saved_model_opens_here_and_in_transformers(tiny_whisper, waveforms, tmp_path):
     model = joint(tiny_whisper, lstm_layers=2)
     model.settings.rescoring = {"ctc": 0.4, "word": 0.1, "risk": 0.2}
     model.save(tmp_path / "saved")
@@ -73,14 +73,14 @@ def test_saved_it_opens_again_and_in_plain_transformers(tiny_whisper, waveforms,
     torch.testing.assert_close(dict(network.state_dict()), dict(model.whisper.state_dict()))
 
 
-def test_a_lost_head_is_said(tiny_whisper, tmp_path):
+def test_a_missing_ctc_head_is_an_error(tiny_whisper, tmp_path):
     joint(tiny_whisper).save(tmp_path / "saved")
     (tmp_path / "saved" / CTC_HEAD_FILE).unlink()
     with pytest.raises(UserError, match="CTC head"):
         load(tmp_path / "saved", device="cpu")
 
 
-def test_hypotheses_are_scored_as_the_losses_score(tiny_whisper, waveforms):
+def test_hypothesis_scores_are_those_of_the_losses(tiny_whisper, waveforms):
     model = joint(tiny_whisper, lstm_layers=1)
     frames = frames_of(model, waveforms)
     found = model.list_hypotheses(frames)

@@ -48,7 +48,7 @@ def test_damaged_settings(copy_folder, tiny_whisper, file, content, words):
 
 
 def test_a_tokenizer_left_behind(copy_folder, tiny_whisper):
-    """transformers would open it with an empty one, and answer with nothing."""
+    """transformers would open it with an empty tokenizer, and every text would be empty."""
     folder = copy_folder(tiny_whisper)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
@@ -57,11 +57,11 @@ def test_a_tokenizer_left_behind(copy_folder, tiny_whisper):
         get_input_limits(folder)
 
 
-def test_an_encoder_alone_cannot_answer(make_encoder):
+def test_an_encoder_alone_cannot_predict(make_encoder):
     assert "has no head to predict with" in get_refusal(make_encoder("wav2vec2"))
 
 
-def test_a_device_that_is_not_here(monkeypatch):
+def test_a_device_that_does_not_exist(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
@@ -73,9 +73,9 @@ def test_a_device_that_is_not_here(monkeypatch):
 def test_limits_of_whisper(make_whisper):
     limits = get_input_limits(make_whisper())
     assert limits.max_seconds == 30.0
-    # 64 places: the longest prompt is 4 tokens, and the end takes one
+    # 64 positions, minus at most 4 prompt tokens and the end token
     assert limits.max_tokens == 59 and limits.count_tokens is not None
-    # "Ġone" is one token of the tiny tokenizer, and so is each letter of a word it lacks
+    # "Ġone" is one token of the tiny tokenizer; unknown words are spelled in letters
     assert limits.count_tokens("one two") == 2 and limits.count_tokens("xyz") == 4
     model = load(make_whisper(), device="cpu")
     assert len(model.encode_target("one " * 59)) == 60
@@ -91,11 +91,11 @@ def test_limits_of_a_vocabulary(make_encoder):
     assert get_input_limits(own, head=HeadConfig(kind="ctc", vocabulary="own")).characters == limits.characters
     assert (
         get_input_limits(own, head=HeadConfig(kind="ctc")).characters is None
-    )  # a new head writes what the texts hold
+    )  # a new head gets the characters of the texts
     assert get_input_limits(make_encoder("wav2vec2"), head=HeadConfig(kind="classify")).frames_per_second is None
 
 
-def test_a_language_of_mms_is_not_silently_another(copy_folder, make_encoder):
+def test_a_language_of_mms_is_refused(copy_folder, make_encoder):
     folder = copy_folder(make_encoder("wav2vec2", words="one two"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"adapter_attn_dim": 8}))

@@ -31,14 +31,14 @@ def get_refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_weights_cut_short(copy_folder, tiny_whisper):
+def test_truncated_weights(copy_folder, tiny_whisper):
     folder = copy_folder(tiny_whisper)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert "its weights cannot be read" in get_refusal(folder) and "copy or download it again" in get_refusal(folder)
 
 
-def test_weights_in_part(copy_folder, tiny_whisper):
+def test_missing_weights(copy_folder, tiny_whisper):
     folder = copy_folder(tiny_whisper)
     weights = load_file(folder / "model.safetensors")
     del weights["model.encoder.layers.1.fc1.weight"]
@@ -46,14 +46,14 @@ def test_weights_in_part(copy_folder, tiny_whisper):
     assert "weights are missing: model.encoder.layers.1.fc1.weight" in get_refusal(folder)
 
 
-def test_a_vocabulary_left_behind(copy_folder, make_encoder):
+def test_a_missing_vocabulary(copy_folder, make_encoder):
     folder = copy_folder(make_encoder("wav2vec2", words="one two"))
     for name in ("vocab.json", "tokenizer_config.json"):
         (folder / name).unlink()
     assert "tokenizer" in get_refusal(folder)
 
 
-def test_a_vocabulary_of_another_shape(copy_folder, make_encoder):
+def test_a_vocabulary_of_the_wrong_type(copy_folder, make_encoder):
     folder = copy_folder(make_encoder("wav2vec2", words="one two"))
     (folder / "vocab.json").write_text("[]")
     assert "its tokenizer or feature extractor cannot be read" in get_refusal(folder)
@@ -61,7 +61,9 @@ def test_a_vocabulary_of_another_shape(copy_folder, make_encoder):
 
 @pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
 @pytest.mark.parametrize("first", [SEQ2SEQ, CTC, MEAN, ATTENTIVE], ids=get_head_name)
-def test_on_whisper(save_perturbed, tiny_whisper, spoken, first, then, build, have_equal_weights):
+def test_the_encoder_of_a_whisper_model_under_a_new_head(
+    save_perturbed, tiny_whisper, spoken, first, then, build, have_equal_weights
+):
     earlier, folder = save_perturbed(tiny_whisper, first)
     model = build(folder, then)
     assert have_equal_weights(earlier.encoder.module, model.encoder.module)
@@ -74,7 +76,9 @@ def test_on_whisper(save_perturbed, tiny_whisper, spoken, first, then, build, ha
 @pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
 @pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
 @pytest.mark.parametrize("family", ["hubert", "bert"])
-def test_on_the_other_families(save_perturbed, make_encoder, spoken, family, first, then, build, have_equal_weights):
+def test_the_encoder_of_other_families_under_a_new_head(
+    save_perturbed, make_encoder, spoken, family, first, then, build, have_equal_weights
+):
     earlier, folder = save_perturbed(make_encoder(family), first)
     model = build(folder, then)
     assert have_equal_weights(earlier.encoder.module, model.encoder.module)
@@ -82,7 +86,7 @@ def test_on_the_other_families(save_perturbed, make_encoder, spoken, family, fir
 
 
 @pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
-def test_a_decoder_that_is_gone_is_not_asked_for(save_perturbed, tiny_whisper, first, build):
+def test_a_model_without_decoder_cannot_become_seq2seq(save_perturbed, tiny_whisper, first, build):
     _, folder = save_perturbed(tiny_whisper, first)
     for ask in (
         lambda: build(folder, SEQ2SEQ),

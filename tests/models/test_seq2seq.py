@@ -28,7 +28,7 @@ def test_whisper_with_its_decoder(save_untrained, make_whisper, waveform, multil
     features = processor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
     said = {"language": "de", "task": "transcribe"} if multilingual else {}
     truth = network.generate(features, max_new_tokens=47, **said)
-    model.settings.no_loops = False  # random weights say little else
+    model.settings.no_loops = False  # random weights produce loops only
     with model.use_padding():
         mine = model.predict([waveform])
         states = compute_frames(model, waveform).states
@@ -36,8 +36,8 @@ def test_whisper_with_its_decoder(save_untrained, make_whisper, waveform, multil
     torch.testing.assert_close(network.model.encoder(features).last_hidden_state, states, atol=1e-4, rtol=0)
 
 
-def test_a_checkpoint_whose_config_samples_or_stops_early_is_saved(tiny_whisper, tmp_path):
-    """transformers writes no generation config with what its way of decoding does not use."""
+def test_a_checkpoint_with_sampling_options_is_saved(tiny_whisper, tmp_path):
+    """transformers refuses to save options that the decoding method does not use."""
     from transformers import GenerationConfig
 
     model = load(tiny_whisper, device="cpu")
@@ -51,18 +51,18 @@ def test_a_checkpoint_whose_config_samples_or_stops_early_is_saved(tiny_whisper,
         stated.early_stopping, stated.temperature = True, 0.6
 
 
-def test_a_saved_language_needs_no_telling(make_whisper, tmp_path):
+def test_the_language_is_saved(make_whisper, tmp_path):
     load(make_whisper(seconds=2, multilingual=True), device="cpu", language="de").save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved/speechxfer.json").read_text())["language"] == "de"
     assert load(tmp_path / "saved", device="cpu").prompt == load(tmp_path / "saved", device="cpu", language="de").prompt
     assert load(tmp_path / "saved", device="cpu", language="en").prompt != load(tmp_path / "saved", device="cpu").prompt
 
 
-def test_a_multilingual_checkpoint_that_does_not_say_so(make_whisper, copy_folder, monkeypatch):
-    """Early fine-tunings have no generation_config.json; the vocabulary tells the English-only ones (OpenAI's rule)."""
+def test_a_multilingual_checkpoint_without_generation_config(make_whisper, copy_folder, monkeypatch):
+    """Early fine-tunings have no generation_config.json; the vocabulary size tells English-only models apart."""
     folder = copy_folder(make_whisper(seconds=2, multilingual=True))
     (folder / "generation_config.json").unlink()
-    load(folder, device="cpu")  # a small vocabulary
+    load(folder, device="cpu")  # its vocabulary is that of an English-only model
     monkeypatch.setattr(seq2seq, "MULTILINGUAL_VOCABULARY_SIZE", 10)
     with pytest.raises(UserError, match=r"multilingual and needs a language"):
         load(folder, device="cpu")
@@ -71,7 +71,7 @@ def test_a_multilingual_checkpoint_that_does_not_say_so(make_whisper, copy_folde
 
 def test_a_text_that_is_too_long_for_the_decoder(tiny_whisper):
     model = load(tiny_whisper, device="cpu")
-    words = model.whisper.config.max_target_positions - len(model.prompt) - 1  # a token each, and the end token
+    words = model.whisper.config.max_target_positions - len(model.prompt) - 1  # one token each
     assert len(model.encode_target("one " * words)) == words + 1
     with pytest.raises(UserError, match=f"{words + 2} tokens exceeds the decoder's limit of {words + 1}: one one"):
         model.encode_target("one " * (words + 1))

@@ -1,4 +1,4 @@
-"""transcribe: the model's own answers whatever the batch, long files joined from their cuts, bad files, interrupts."""
+"""Transcription: predictions independent of the batch, long files, silence, table columns, classifiers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def model(two_second_whisper: Path) -> SpeechModel:
 
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("batch_seconds", [0.5, 120.0])
-def test_answers_are_those_of_evaluate(model: SpeechModel, few_rows: Path, padded: bool, batch_seconds: float) -> None:
+def test_texts_are_those_of_predict_all(model: SpeechModel, few_rows: Path, padded: bool, batch_seconds: float) -> None:
     rows = read(few_rows)
     with model.use_padding(padded):
         expected = predict_all(model, rows)
     found = transcribe(model, few_rows, decoding=DecodingOptions(pad_to_30s=padded, batch_seconds=batch_seconds))
     assert [one.text for one in found] == expected
-    assert len(set(expected)) > 3, "the random model says the same of everything, so this test would see nothing"
+    assert len(set(expected)) > 3, "the random model predicts one text only, so this test would prove nothing"
     assert [one.id for one in found] == rows["id"]
     assert [one.seconds for one in found] == [round(audio.measure_duration(row), 3) for row in rows]
     assert all(one.whole and one.complete and len(one.segments) == 1 for one in found)
@@ -58,7 +58,9 @@ def test_a_model_saved_unpadded_runs_unpadded(model: SpeechModel, few_rows: Path
     assert said["adapted"] == said["untouched, unpadded"] != said["untouched"]
 
 
-def test_a_row_carries_its_reference_and_its_columns(model: SpeechModel, corpus_table: Path, tmp_path: Path) -> None:
+def test_a_transcript_has_the_row_s_reference_and_columns(
+    model: SpeechModel, corpus_table: Path, tmp_path: Path
+) -> None:
     first = transcribe(model, corpus_table)[0]
     assert first.to_json() == {
         "id": "0-one",
@@ -70,19 +72,19 @@ def test_a_row_carries_its_reference_and_its_columns(model: SpeechModel, corpus_
         "label": "one",
         "split": "train",
     }
-    table = tmp_path / "again.csv"  # what was written before, heard again; an empty text is no reference
+    table = tmp_path / "again.csv"  # an earlier output as input; an empty text is not a reference
     table.write_text(f"audio,text,hypothesis,segments\n{corpus_table.parent}/0-one.wav,,old words,[]\n")
     (again,) = transcribe(model, table)
     assert set(again.to_json()) == {"id", "audio", "hypothesis"} and again.text == first.text
 
 
 @pytest.mark.parametrize("padded", [True, False])
-def test_a_long_file_is_its_cuts(model: SpeechModel, long_file: Path, padded: bool) -> None:
+def test_a_long_file_is_cut_into_segments(model: SpeechModel, long_file: Path, padded: bool) -> None:
     (found,) = transcribe(model, str(long_file), decoding=DecodingOptions(pad_to_30s=padded))
     row = {"audio": "x", "path": str(long_file)}
     expected = list(segment_audio(row, max_seconds=2 * 28 / 30, max_single_seconds=2.0))
     with model.use_padding(padded):
-        texts = [model.predict([cut.waveform])[0] for cut in expected]  # each alone, so whatever the batch
+        texts = [model.predict([cut.waveform])[0] for cut in expected]  # each alone
     assert found.segments == [
         TranscriptSegment(round(cut.start, 3), round(cut.end, 3), text)
         for cut, text in zip(expected, texts, strict=True)
@@ -90,7 +92,7 @@ def test_a_long_file_is_its_cuts(model: SpeechModel, long_file: Path, padded: bo
     assert len(set(texts)) > 3 and found.text == " ".join(filter(None, texts))
     assert not found.whole and found.complete
     assert found.seconds == pytest.approx(soundfile.info(long_file).duration, abs=0.001)
-    assert 8 < sum(segment.end - segment.start for segment in found.segments) < 10.5  # six seconds were nothing
+    assert 8 < sum(segment.end - segment.start for segment in found.segments) < 10.5  # six seconds are silence
     assert found.to_json()["segments"][0] == {"start": 0.0, "end": found.segments[0].end, "text": texts[0]}
 
 
@@ -116,22 +118,24 @@ def recipe(name: Path, kind: str) -> Any:
     )
 
 
-def test_silence_has_no_words_but_may_have_a_label(model: SpeechModel, tiny_whisper: Path, tmp_path: Path) -> None:
+def test_silence_has_no_text_but_may_have_a_label(model: SpeechModel, tiny_whisper: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "muted.wav", np.zeros(2 * RATE), RATE)
-    (heard,) = transcribe(model, tmp_path / "muted.wav")
-    assert heard.text == "" and heard.segments == [] and heard.complete and heard.seconds == 2.0
-    (heard,) = transcribe(build_trainable(recipe(tiny_whisper, "classify"), ["one", "two"]), tmp_path / "muted.wav")
-    assert heard.text
+    (transcript,) = transcribe(model, tmp_path / "muted.wav")
+    assert transcript.text == "" and transcript.segments == [] and transcript.complete and transcript.seconds == 2.0
+    (transcript,) = transcribe(
+        build_trainable(recipe(tiny_whisper, "classify"), ["one", "two"]), tmp_path / "muted.wav"
+    )
+    assert transcript.text
 
 
-def test_faint_speech_in_a_long_file_is_heard(model: SpeechModel, long_file: Path, tmp_path: Path) -> None:
+def test_faint_speech_in_a_long_file_is_transcribed(model: SpeechModel, long_file: Path, tmp_path: Path) -> None:
     samples, rate = soundfile.read(long_file)
     soundfile.write(tmp_path / "faint.wav", 0.0009 * samples / np.abs(samples).max(), rate, subtype="FLOAT")
-    (heard,) = transcribe(model, tmp_path / "faint.wav")
-    assert heard.segments
+    (transcript,) = transcribe(model, tmp_path / "faint.wav")
+    assert transcript.segments
 
 
-def test_a_classifier_answers_labels(tiny_whisper: Path, few_rows: Path, long_file: Path) -> None:
+def test_a_classifier_predicts_labels(tiny_whisper: Path, few_rows: Path, long_file: Path) -> None:
     torch.manual_seed(0)
     classifier = build_trainable(recipe(tiny_whisper, "classify"), ["one", "two", "six"])
     found = transcribe(classifier, [str(few_rows), str(long_file)])

@@ -1,4 +1,4 @@
-"""Transcripts that do not match their audio come first, by emissions made by hand and through the command."""
+"""Transcripts that do not match their audio come first: with emissions made by hand, and in the command."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from speechxfer.models import load, transcript_check
 from speechxfer.shapes import Emissions
 
 
-def saying(text: str, vocabulary: dict[str, int]) -> Emissions:
-    """Three frames a symbol (two of it, one blank), nearly sure."""
+def make_emissions(text: str, vocabulary: dict[str, int]) -> Emissions:
+    """Three frames per symbol (two of it, one blank), with high probability."""
     rows = torch.full((3 * len(text), len(vocabulary)), 0.01)
     for k, symbol in enumerate(text):
         rows[3 * k : 3 * k + 2, vocabulary["|" if symbol == " " else symbol]] = 1.0
@@ -31,12 +31,12 @@ def ctc(make_encoder):
     return make_encoder("wav2vec2", words="one two six")
 
 
-def test_the_wrong_transcript_comes_first_and_is_doubted(ctc, corpus_table, monkeypatch):
+def test_wrong_transcripts_come_first_and_are_suspicious(ctc, corpus_table, monkeypatch):
     model, utterances = load(ctc, device="cpu"), read(corpus_table)
     spoken = list(utterances["text"])
-    spoken[7] = "six one"  # the table says two
-    spoken[11] = "s"  # and here six, which does not fit into three frames twice over
-    said = [saying(text, model.vocabulary) for text in spoken]
+    spoken[7] = "six one"  # the table has "two"
+    spoken[11] = "s"  # the table has "six", which does not fit into two frames
+    said = [make_emissions(text, model.vocabulary) for text in spoken]
     said[11] = Emissions(said[11].log_probs[:, :2], torch.tensor([2]))
     monkeypatch.setattr(transcript_check, "predict_all", lambda *_, **__: said)
     found = transcript_check.score_transcripts(model, utterances)
@@ -46,15 +46,15 @@ def test_the_wrong_transcript_comes_first_and_is_doubted(ctc, corpus_table, monk
     right = found[2]
     assert right.log_prob_gap == 0.0 and right.hypothesis == utterances[right.index]["text"]
     (word,) = right.words
-    stride = 320 / 16_000  # the convolutions' strides together
-    assert word.start == 0.0 and word.end == pytest.approx(8 * stride)  # three letters, the last blank apart
+    stride = 320 / 16_000  # product of the convolutions' strides
+    assert word.start == 0.0 and word.end == pytest.approx(8 * stride)  # three letters, without the last blank
 
 
-def test_whispers_decoder_says_how_likely_it_had_written_the_text(tiny_whisper, corpus_table):
+def test_the_gap_of_whisper_s_decoder_is_that_of_its_losses(tiny_whisper, corpus_table):
     model, utterances = load(tiny_whisper, device="cpu"), read(corpus_table)
     found = {one.index: one for one in transcript_check.score_transcripts(model, utterances, batch_seconds=100)}
     assert sorted(found) == list(range(18))
-    for index in (0, 7, 17):  # each alone, by the loss that trains
+    for index in (0, 7, 17):  # each alone, by the training loss
         row, one = utterances[index], found[index]
         assert one.id == row["id"] and one.words == []
         own, text = [*model.encode_text(row["text"])], model.predict([load_audio(row)])[0]
@@ -77,8 +77,8 @@ def test_whispers_decoder_says_how_likely_it_had_written_the_text(tiny_whisper, 
     )
 
 
-def test_a_script_of_many_tokens_is_heard_to_its_end(tiny_whisper, corpus_table):
-    """By the rules that the model answers by, of which one follows from the tokens that a word takes."""
+def test_a_script_with_many_tokens_per_word_is_decoded_to_its_end(tiny_whisper, corpus_table):
+    """The token limit follows from the tokens per word, as in prediction."""
     model, utterances = load(tiny_whisper, device="cpu"), read(corpus_table).select([0, 7, 17])
     model.settings.no_loops = True
     short = [
@@ -93,7 +93,7 @@ def test_a_script_of_many_tokens_is_heard_to_its_end(tiny_whisper, corpus_table)
     assert found == [model.predict([load_audio(row)])[0] for row in utterances] != short
 
 
-def test_check_lists_them_and_a_classifier_cannot(ctc, make_encoder, corpus_table, tmp_path):
+def test_check_lists_the_scores_and_refuses_a_classifier(ctc, make_encoder, corpus_table, tmp_path):
     def run(*words: str):
         return CliRunner().invoke(build_app(), ["check", str(corpus_table), *words])
 

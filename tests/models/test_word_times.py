@@ -1,4 +1,4 @@
-"""Words in time: by emissions made by hand, in transcripts of short and of long files, beside Whisper's own decoder."""
+"""Word times: with emissions made by hand, in transcripts of short and long files, and with Whisper's decoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from speechxfer.models.transcript_check import score_transcripts
 from speechxfer.models.word_times import predict_with_times, time_words
 from speechxfer.shapes import Emissions
 
-STRIDE = 0.02  # s a frame of Whisper's encoder
+STRIDE = 0.02  # seconds per frame of Whisper's encoder
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def ctc(make_encoder):
     return make_encoder("wav2vec2", words="one two six")
 
 
-def saying(model, text: str) -> Emissions:
-    """Two frames a symbol and one of the blank after it, each of probability 0.9."""
+def make_emissions(model, text: str) -> Emissions:
+    """Two frames per symbol and one of the blank after it, each with probability 0.9."""
     count = len(model.labels)
     rows = torch.full((3 * len(text), count), 0.1 / (count - 1))
     for place, symbol in enumerate(text):
@@ -47,19 +47,19 @@ def saying(model, text: str) -> Emissions:
     return Emissions(rows.log()[None], torch.tensor([len(rows)]))
 
 
-def test_words_are_found_as_they_are_written(joint):
-    (found,) = time_words(joint, saying(joint, "six one"), ["Six, 1 one."])
-    assert [word.text for word in found] == ["Six,", "one."]  # of a figure the head can write nothing
+def test_words_are_spelled_as_in_the_text(joint):
+    (found,) = time_words(joint, make_emissions(joint, "six one"), ["Six, 1 one."])
+    assert [word.text for word in found] == ["Six,", "one."]  # the head cannot write figures
     assert [word.start for word in found] == pytest.approx([0.0, 12 * STRIDE])
     assert [word.end for word in found] == pytest.approx([8 * STRIDE, 20 * STRIDE])
     assert all(word.confidence == pytest.approx(0.9, abs=1e-5) for word in found)
 
 
-def test_a_word_of_which_the_normaliser_makes_two_is_one(joint):
+def test_a_word_that_the_normaliser_splits_stays_one_word(joint):
     joint.encode_known = lambda text: [
         joint.vocabulary["|" if c == " " else c] for c in text.replace("sixty", "six one")
     ]
-    (found,) = time_words(joint, saying(joint, "two six one one"), ["two sixty one"])
+    (found,) = time_words(joint, make_emissions(joint, "two six one one"), ["two sixty one"])
     assert [word.text for word in found] == ["two", "sixty", "one"]
     assert (found[1].start, found[1].end) == pytest.approx((12 * STRIDE, 32 * STRIDE))
 
@@ -67,29 +67,33 @@ def test_a_word_of_which_the_normaliser_makes_two_is_one(joint):
 @pytest.mark.parametrize(
     ("text", "said"), [("one 7—two six", "one two six"), ("3-one two (4) six", "one two six"), ("six-5 two", "six two")]
 )
-def test_what_cannot_be_written_takes_no_other_word_s_time(joint, text, said):
-    """A normaliser that parts "7—two" leaves a space before what the head can write."""
+def test_words_outside_the_vocabulary_do_not_shift_other_words(joint, text, said):
+    """A normaliser that splits "7—two" leaves a space before the characters that the head can write."""
     joint.encode_known = lambda text: [
         joint.vocabulary["|" if c in " —-" else c] for c in text if c in " —-" or c in joint.vocabulary
     ]
-    (found,) = time_words(joint, saying(joint, said), [text])
+    (found,) = time_words(joint, make_emissions(joint, said), [text])
     starts = [3 * place * STRIDE for place, c in enumerate(said) if place == 0 or said[place - 1] == " "]
     assert [word.start for word in found] == pytest.approx(starts) and len(found) == len(said.split())
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_a_frame_lasts_as_long_padded(joint, padded):
+def test_times_do_not_depend_on_padding(joint, padded):
     with joint.use_padding(padded):
-        (found,) = time_words(joint, saying(joint, "six one"), ["six one"])
+        (found,) = time_words(joint, make_emissions(joint, "six one"), ["six one"])
     assert [word.start for word in found] == pytest.approx([0.0, 12 * STRIDE])
 
 
-def test_what_does_not_fit_has_no_words(joint):
-    assert time_words(joint, saying(joint, "on"), ["two two two"]) == [[]]
-    assert time_words(joint, saying(joint, "on"), [""]) == time_words(joint, saying(joint, "on"), ["7, 8!"]) == [[]]
+def test_a_text_that_does_not_fit_has_no_words(joint):
+    assert time_words(joint, make_emissions(joint, "on"), ["two two two"]) == [[]]
+    assert (
+        time_words(joint, make_emissions(joint, "on"), [""])
+        == time_words(joint, make_emissions(joint, "on"), ["7, 8!"])
+        == [[]]
+    )
 
 
-def test_the_answers_are_the_model_s_own_in_any_batch(joint, ctc, spoken):
+def test_texts_are_the_model_s_own_in_any_batch(joint, ctc, spoken):
     waveforms = [spoken("two", 1, 1.3), spoken("one", 2, 0.6), spoken("six", 0, 0.9)]
     for model in (joint, load(ctc, device="cpu")):
         found = predict_with_times(model, waveforms)
@@ -106,7 +110,7 @@ def test_the_answers_are_the_model_s_own_in_any_batch(joint, ctc, spoken):
                 assert [word.text for word in words] == text.split() != []
 
 
-def test_in_a_long_file_the_times_are_those_of_the_file(ctc, spoken, tmp_path):
+def test_times_in_a_long_file_are_relative_to_the_file(ctc, spoken, tmp_path):
     gap = np.zeros(8_000, np.float32)
     speech = [piece for k in range(12) for piece in (spoken(("one", "two", "six")[k % 3], k % 5, 0.5), gap)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(speech), 16_000)
@@ -121,7 +125,7 @@ def test_in_a_long_file_the_times_are_those_of_the_file(ctc, spoken, tmp_path):
     assert plain.text == one.text and "words" not in plain.to_json()["segments"][0]
 
 
-def test_the_command_writes_them(ctc, tiny_whisper, corpus_table, tmp_path):
+def test_the_command_writes_word_times(ctc, tiny_whisper, corpus_table, tmp_path):
     def run(*words: object, code: int = 0) -> str:
         done = CliRunner().invoke(build_app(), ["transcribe", *map(str, words), "--words", "--device", "cpu"])
         assert done.exit_code == code, done.output
@@ -139,6 +143,6 @@ def test_the_command_writes_them(ctc, tiny_whisper, corpus_table, tmp_path):
         next(iter_transcripts(load(tiny_whisper, device="cpu"), [read(corpus_table)], DecodingOptions(words=True)))
 
 
-def test_a_joint_model_places_the_words_that_its_decoder_is_asked_about(joint, corpus_table):
+def test_a_joint_model_times_the_words_of_the_transcript(joint, corpus_table):
     found = score_transcripts(joint, read(corpus_table))
     assert all([word.text for word in one.words] == [read(corpus_table)["text"][one.index]] for one in found)
