@@ -39,6 +39,13 @@ def run_texts(references: list[str], hypotheses: list[str], *options: str) -> li
     return [found[f"s-{i}"] for i in range(len(references))]
 
 
+def read_golden(name: str) -> tuple[list[str], list[str], list[list[int]]]:
+    """References, hypotheses and sclite's counts of a golden file."""
+    rows = map(json.loads, (GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
+    references, hypotheses, counts = zip(*rows, strict=True)
+    return list(references), list(hypotheses), list(counts)
+
+
 def plain_pairs(count: int, seed: int) -> tuple[list[str], list[str]]:
     """Random vocabularies of 1 to 50 words, repeats, empties, up to 80 words."""
     rng = random.Random(seed)

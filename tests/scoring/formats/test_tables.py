@@ -1,0 +1,106 @@
+"""CSV, TSV and JSONL: column names of this toolkit, of Hugging Face and of NeMo; mistakes by line."""
+
+import json
+
+import pytest
+
+from speechxfer.errors import UserError
+from speechxfer.scoring.formats.tables import read_csv, read_jsonl, read_tsv
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(content):
+        path = tmp_path / "t"
+        rows = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
+        path.write_text(rows, encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_csv(write):
+    path = write('id,text,client_id,accent,duration\n1,"a, b",s,uk,1.5\n2,,t,us,\n')
+    found = read_csv(path, "reference")
+    assert found.column == "text" and found.format == "csv"
+    assert [(u.id, u.text, u.speaker, u.line, u.absent) for u in found.utterances] == [
+        ("1", "a, b", "s", 2, False),
+        ("2", "", "t", 3, False),
+    ]
+    assert found.utterances[0].columns == {"client_id": "s", "accent": "uk", "duration": "1.5"}
+
+
+def test_semicolons_and_quotes_of_a_tsv(write):
+    assert read_csv(write("id;text\n1;a, b\n"), "reference").utterances[0].text == "a, b"
+    assert read_tsv(write('id\ttext\n1\t"a\n'), "reference").utterances[0].text == '"a'
+
+
+@pytest.mark.parametrize("name", ["hypothesis", "hyp", "pred_text", "prediction"])
+def test_the_side_chooses_the_column(write, name):
+    path = write([{"id": 1, "text": "ref", name: "hyp"}])
+    left, right = (read_jsonl(path, side).utterances[0] for side in ("reference", "hypothesis"))
+    assert (left.text, left.other) == ("ref", "hyp") and (right.text, right.other) == ("hyp", "ref")
+
+
+def test_null_is_absent_and_empty_is_not(write):
+    path = write([{"id": 1, "hyp": None}, {"id": 2, "hyp": ""}, {"id": 3, "hyp": 7}])
+    assert [(u.text, u.absent) for u in read_jsonl(path, "hypothesis").utterances] == [
+        ("", True),
+        ("", False),
+        ("7", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"audio": "x.wav"}, "x.wav"),
+        ({"audio": {"path": "x.wav", "array": [0]}}, "x.wav"),
+        ({"audio": "x.wav", "start": "0.50", "end": 1}, "x.wav#0.5-1"),
+        ({"audio": "x.wav", "start": ".5", "end": None}, "x.wav#0.5-"),
+        ({"audio": "x.wav", "start": None, "end": "2.0"}, "x.wav#0-2"),
+        ({"audio_filepath": "x.wav", "offset": 1.5, "duration": 2}, "x.wav#1.5-3.5"),
+        ({"audio_filepath": "x.wav", "offset": "1.50", "duration": "2.0"}, "x.wav#1.5-3.5"),
+        ({"audio_filepath": "x.wav", "offset": 3, "end": "9.0"}, "x.wav#3-9"),
+        ({"audio": "x.wav", "start": "soon", "end": 1}, "x.wav#soon-1"),
+    ],
+)
+def test_audio_names_an_utterance_without_an_id(write, row, name):
+    (found,) = read_jsonl(write([{**row, "text": "a"}]), "reference").utterances
+    assert found.id == found.audio == name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,id,text\n1,1,a\n", "two columns are named 'id'"),
+        ("id,text\n1,a,b\n", "line 2: 3 values for 2 columns"),
+        ('id,text\n1,"a\n', "not valid CSV"),
+        ("id,words\n1,a\n", "no column for the reference"),
+        ("id,hypothesis\n1,a\n", "or swap the two files"),
+        ("text,x\na,b\n", "no 'id' or 'audio' column"),
+        ("id,text\n ,a\n", "line 2: no id"),
+        ("id,text\n", "no utterances"),
+        ("", "no utterances"),
+    ],
+)
+def test_mistakes_in_a_csv(write, content, message):
+    with pytest.raises(UserError, match=message):
+        read_csv(write(content), "reference")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]\n", "line 1: a list instead of an object"),
+        ("{}x\n", "line 1: Extra data"),
+        ("[" * 100_000 + "\n", "line 1: nested too deeply"),
+        ('{"id": "\\ud800", "text": "a"}\n', "line 1: an unpaired surrogate"),
+        ([{"id": 1, "text": ["a"]}], r"line 1 \(1\): 'text' is a list, not a text"),
+        ([{"id": 1, "text": True}], r"line 1 \(1\): 'text' is a bool, not a text"),
+        ([{"id": 1, "text": None}], r"line 1 \(1\): no 'text'"),
+    ],
+)
+def test_mistakes_in_json_lines(write, content, message):
+    with pytest.raises(UserError, match=message):
+        read_jsonl(write(content), "reference")
