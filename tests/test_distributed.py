@@ -22,14 +22,14 @@ from types import SimpleNamespace
 
 import torch
 
-from speechxfer import processes
-from speechxfer.adaptation import trainer
+from speechxfer import distributed
+from speechxfer.adaptation.training import trainer
 from speechxfer.adaptation.training.batching import TrainingDataset
 from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.stages import train_stages
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config import load_recipe
-from speechxfer.data.augment import Augment
+from speechxfer.data.augment import WaveformAugmenter
 from speechxfer.data.reader import read
 from speechxfer.models import build_trainable
 from speechxfer.report.progress import Reporter
@@ -52,25 +52,26 @@ def dev(*_):
     return measured[-1]
 
 output.mkdir(exist_ok=True)
-material = SimpleNamespace(measure="WER", sample_train_probe=lambda seed: part)
-judge = SimpleNamespace(recipe=recipe, narrator=Reporter(quiet=True), material=material, dev=dev)
-utterances = TrainingDataset(part, [model.encode_target(text) for text in part["text"]], Augment(recipe.augment), 0)
-trainee = StagedModule(model, recipe.augment)
+splits = SimpleNamespace(metric="WER", sample_train_probe=lambda seed: part)
+evaluator = SimpleNamespace(recipe=recipe, reporter=Reporter(quiet=True), splits=splits, evaluate_dev=dev)
+targets = [model.encode_target(text) for text in part["text"]]
+dataset = TrainingDataset(part, targets, WaveformAugmenter(recipe.augment), 0)
+staged = StagedModule(model, recipe.augment)
 keep, kept = trainer.save_epoch_weights, []
 trainer.save_epoch_weights = lambda *paths: kept.append(paths) or keep(*paths)
-entries = train_stages(trainee, utterances, judge, RunDir(output), resume=False)
-(output / f"entries-{processes.rank()}.json").write_text(json.dumps([entries, measured, len(kept)]))
-processes.end()
+entries = train_stages(staged, dataset, evaluator, RunDir(output), resume=False)
+(output / f"entries-{distributed.get_rank()}.json").write_text(json.dumps([entries, measured, len(kept)]))
+distributed.destroy_processes()
 """
 
-# every process measures one model: its answers, and how many utterances it heard itself
+# every process evaluates one model: the predictions, and how many utterances it processed itself
 MEASURING = """
 import json, sys
 from pathlib import Path
 
-from speechxfer import processes
+from speechxfer import distributed
 from speechxfer.adaptation.predictions import evaluate_split
-from speechxfer.config.recipe import Scoring
+from speechxfer.config.recipe import ScoringConfig
 from speechxfer.data.reader import read
 from speechxfer.models import load
 
@@ -78,10 +79,11 @@ model, table, output = load(sys.argv[1], device="cpu"), sys.argv[2], Path(sys.ar
 distributed.init_processes("cpu")
 answer, heard = model.predict, []
 model.predict = lambda waveforms: heard.extend(waveforms) or answer(waveforms)
-found = evaluate_split(model, read(table), Scoring(), batch_seconds=2, shared=True)
+found = evaluate_split(model, read(table), ScoringConfig(), batch_seconds=2, shared=True)
 told = {"said": found.hypotheses, "heard": len(heard), "score": found.score.to_json()}
-(output / f"{processes.count()}-{processes.rank()}.json").write_text(json.dumps(told))
-processes.end()
+name = f"{distributed.get_world_size()}-{distributed.get_rank()}.json"
+(output / name).write_text(json.dumps(told))
+distributed.destroy_processes()
 """
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
@@ -167,7 +169,12 @@ def test_two_processes_measure_in_shares_what_one_does(tiny_whisper, corpus_tabl
 def test_adapt_and_evaluate_under_torchrun(tiny_whisper, corpus_table, tmp_path):
     output, table = tmp_path / "run", f"data.train={corpus_table}"
     recipe = ["accent-best", table, f"encoder.name={tiny_whisper}", f"output={output}", "device=cpu"]
-    recipe += ["stages.0.epochs=2", "candidates.means=[2]", "candidates.pretrained_share=[0.5]", "decoding.beam_size=2"]
+    recipe += [
+        "stages.0.epochs=2",
+        "candidates.average_last=[2]",
+        "candidates.pretrained_share=[0.5]",
+        "decoding.beam_size=2",
+    ]
     recipe += ["stages.0.batch_seconds=2", "decoding.batch_seconds=2", "precision=float32"]
     start([*TORCHRUN, "-m", "speechxfer"], "adapt", *recipe, "--learning-curve", "--quiet")
     report = json.loads((output / "report.json").read_text())

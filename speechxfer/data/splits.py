@@ -58,19 +58,8 @@ def make_splits(
     asked = {"dev": dev, "test": test}
     other_data = {name: read(_check_exists(how, name), need=need) for name, how in asked.items() if _is_data(how)}
     assignment = _Assignment(whole, {name: f"DATA {asked[name]}" for name in other_data})
-    for name, how in asked.items():
-        if name not in other_data and how != "auto":
-            assignment.assign(name, _select_rows(whole, how, train, f"data.{name}"), how)
-    if set(assignment.rows.get("dev", [])) & set(assignment.rows.get("test", [])):
-        raise UserError(f"'{dev}' and '{test}' take the same rows", where="data.dev and data.test")
-
-    auto = [name for name in ("test", "dev") if name not in other_data and name not in assignment.rows]
-    if auto and split == "auto" and "split" in whole.column_names:
-        assignment.assign_by_column(auto)
-    left = [name for name in auto if name not in assignment.rows]
-    if left:
-        assignment.draw(left, group, seed)
-
+    assignment.assign_named({name: how for name, how in asked.items() if name not in other_data}, train)
+    assignment.assign_auto([name for name in ("test", "dev") if name not in other_data], group, split, seed)
     chosen = {
         name: other_data[name] if name in other_data else whole.select(sorted(assignment.rows[name])) for name in asked
     }
@@ -102,6 +91,24 @@ class _Assignment:
         self.rows[name], self.origins[name] = rows, origin
         taken = set(rows)
         self.free = [row for row in self.free if row not in taken]
+
+    def assign_named(self, asked: dict[str, str], train: str) -> None:
+        """Assign the rows of splits given as `COLUMN=VALUE[,VALUE]`. Raises UserError if two take the same rows."""
+        for name, how in asked.items():
+            if how != "auto":
+                self.assign(name, _select_rows(self.whole, how, train, f"data.{name}"), how)
+        if set(self.rows.get("dev", [])) & set(self.rows.get("test", [])):
+            problem = f"'{asked['dev']}' and '{asked['test']}' take the same rows"
+            raise UserError(problem, where="data.dev and data.test")
+
+    def assign_auto(self, names: list[str], group: str, split: Literal["auto", "ignore"], seed: int) -> None:
+        """Assign the rows of the splits that have none: by the `split` column, then by drawing."""
+        auto = [name for name in names if name not in self.rows]
+        if auto and split == "auto" and "split" in self.whole.column_names:
+            self.assign_by_column(auto)
+        left = [name for name in auto if name not in self.rows]
+        if left:
+            self.draw(left, group, seed)
 
     def assign_by_column(self, names: list[str]) -> None:
         """Assign the rows that the `split` column gives to `names`; free keeps the train rows and those without one."""

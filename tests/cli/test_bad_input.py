@@ -84,9 +84,9 @@ NOT_DATA: dict[str, tuple[Made, str]] = {
     "ragged": (written("t.csv", "audio,text\na.wav,bad,cab\n"), "line 2 has 3 cells, the header has 2"),
     "cut JSON": (written("t.jsonl", '{"audio": "a.wav", "te'), "line 1: "),
     "UTF-16": (lambda folder: utf16(folder), "is UTF-16, not UTF-8"),
-    "pickle": (pickled_table, "is not DATA ('.pkl' is no table)"),
-    "empty folder": (lambda folder: folder, "holds no metadata.csv, no wav.scp"),
-    "piped": (piped, "entry 1 (u1) is a piped command, which is never run"),
+    "pickle": (pickled_table, "is not DATA ('.pkl' is not a table)"),
+    "empty folder": (lambda folder: folder, "it has no metadata.csv, no wav.scp"),
+    "piped": (piped, "entry 1 (u1) is a piped command, which is never executed"),
     "damaged parquet": (written("t.parquet", "PAR1 no more"), "is not readable parquet"),
     "wrong seconds": (written("t.csv", "audio,text,start,end\na.wav,bad,0,soon\n"), "row 1: end is 'soon'"),
 }
@@ -118,7 +118,7 @@ def test_a_hub_that_cannot_be_reached(run, whisper: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     code, _, err = run(*words_for(command, Path("hub:owner/name"), whisper))
     assert code == 2
-    one_message(err, "hub:owner/name: the hub does not give it (no route to the hub)")
+    one_message(err, "hub:owner/name: cannot be downloaded from the hub (no route to the hub)")
 
 
 # -- rows that cannot be used --------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_duplicate_ids(run, whisper: Path, spoken: Path, command: str) -> None:
     spoken.write_text(spoken.read_text() + "audio/2.wav,cab,0001,south\n")
     code, out, err = run(*words_for(command, spoken, whisper))
     if command == "check":
-        assert code == 1 and "error    row 7 (audio/2.wav): its id stands in row 3 too" in out
+        assert code == 1 and "error    row 7 (audio/2.wav): duplicate id, also in row 3" in out
     else:
         assert code == 2
         one_message(err, "'audio/2.wav' in rows 3, 7")
@@ -328,7 +328,7 @@ def test_a_broken_torchaudio(whisper: Path, spoken: Path, tmp_path: Path, comman
         timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    one_message(done.stderr, "torchaudio cannot be imported beside this torch: torch 2")
+    one_message(done.stderr, "torchaudio cannot be imported with this torch: torch 2")
     assert ", torchaudio 2" in done.stderr
     assert ("libcudart.so.13" if command == "check" else "different CUDA versions.)") in done.stderr
     assert "pip install --force-reinstall 'torch" in done.stderr and " 'torchaudio" in done.stderr
@@ -361,7 +361,7 @@ def test_whoever_imports_a_broken_torchaudio(
     monkeypatch.setattr("speechxfer.data.reader.decode_frames", imports)
     code, _, err = run("check", spoken)
     assert code == 2
-    one_message(err, "torchaudio cannot be imported beside this torch")
+    one_message(err, "torchaudio cannot be imported with this torch")
 
 
 # -- what is not the user's mistake --------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -42,5 +45,37 @@ def corpus(tmp_path: Path, write_tone: Callable[..., Path]) -> Callable[..., Pat
             lines.append(",".join([*cells, *(column(number) for column in columns.values())]))
         (tmp_path / name).write_text("\n".join(lines) + "\n")
         return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def write_hub_dataset(write_tone: Callable[..., Path]) -> Callable[[Path], Path]:
+    """write_hub_dataset(folder): what `push_to_hub` uploads: parquet by split, embedded audio, labels as numbers."""
+
+    def make(folder: Path) -> Path:
+        features = datasets.Features(
+            {
+                "audio": datasets.Audio(decode=False),
+                "transcription": datasets.Value("string"),
+                "speaker_id": datasets.Value("int64"),
+                "label": datasets.ClassLabel(names=["no", "yes"]),
+            }
+        )
+        (folder / "data").mkdir(parents=True)
+        for part, hertz in (("train", 220), ("test", 440)):
+            columns = {
+                "audio": [
+                    {"bytes": write_tone(folder / "x.wav", 0.5, hertz=hertz + n).read_bytes(), "path": f"{n}.wav"}
+                    for n in range(3)
+                ],
+                "transcription": [None, f"{part} 1", f"{part} 2"],
+                "speaker_id": [0, 1, 2],
+                "label": [0, 1, 0],
+            }
+            table = pa.table(columns, schema=features.arrow_schema)
+            pq.write_table(table, folder / f"data/{part}-00000-of-00001.parquet")
+        (folder / "x.wav").unlink()
+        return folder
 
     return make

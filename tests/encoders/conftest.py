@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from speechxfer.encoders import SpeechEncoder, wrap_encoder
+from speechxfer.shapes import SAMPLE_RATE
 
 Options = dict[str, Any]
 SIZE: Options = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -140,6 +141,53 @@ class Small:
         generator = generator or np.random.default_rng(samples)
         swell = 0.2 + np.sin(np.linspace(0, 3, samples)) ** 2
         return (0.1 * swell * generator.standard_normal(samples) + 0.02 * swell).astype(np.float32)
+
+    def frames_alone(self, waveforms: list[np.ndarray], encoder: SpeechEncoder | None = None) -> list[torch.Tensor]:
+        """Each utterance's (frames, dim) at batch 1."""
+        encoder = encoder or self.encoder
+        with torch.no_grad():
+            return [encoder(encoder.prepare([waveform])).states[0] for waveform in waveforms]
+
+    def difference_in_a_batch(self, waveforms: list[np.ndarray]) -> float:
+        """The largest difference of a valid frame between batch 1 and one batch of all."""
+        alone = self.frames_alone(waveforms)
+        with torch.no_grad():
+            batch = self.encoder(self.encoder.prepare(waveforms))
+        assert batch.lengths.tolist() == [len(states) for states in alone]
+        return max(float((a - b[: len(a)]).abs().max()) for a, b in zip(alone, batch.states, strict=True))
+
+    def stock_frames(self, waveform: np.ndarray) -> torch.Tensor:
+        """transformers' own preprocessing and forward, one utterance, (frames, dim)."""
+        with torch.no_grad():
+            options = {"sampling_rate": SAMPLE_RATE, "return_tensors": "pt"}
+            if self.name == "bert-adapter":  # else a padded step, which stock transformers' adapter reads
+                options["pad_to_multiple_of"] = None
+            inputs = self.extractor(waveform, **options)
+            if self.name == "whisper":
+                return self.model.model.encoder(inputs.input_features).last_hidden_state[0]
+            if self.name.startswith("bert"):
+                valid = self.model._get_feat_extract_output_lengths(inputs.attention_mask.sum())
+                return self.model(**inputs).last_hidden_state[0, : int(valid)]
+            return self.model(inputs.input_values).last_hidden_state[0]
+
+    def remove_dropout(self) -> None:
+        """So that train mode can be compared."""
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            for name in ("dropout", "activation_dropout"):  # dropout that is a number, not a module
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+
+    def list_modules(self) -> list[nn.Module]:
+        """All that the encoder names, bottom to top."""
+        encoder = self.encoder
+        return [
+            *encoder.feature_extractor,
+            *encoder.get_embedding_modules(),
+            *encoder.layers,
+            *encoder.get_output_modules(),
+        ]
 
 
 def randomise(model: nn.Module) -> None:

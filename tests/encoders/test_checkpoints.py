@@ -316,9 +316,8 @@ def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
         raise LocalEntryNotFoundError("cannot reach the hub\nand a second line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    with pytest.raises(
-        UserError, match=r"hub:owner/name: cannot be downloaded from the hub \(.*cannot reach the hub\)"
-    ):
+    message = r"hub:owner/name: cannot be downloaded from the hub \(.*cannot reach the hub\)"
+    with pytest.raises(UserError, match=message):
         resolve_transformers_dir("hub:owner/name")
 
 
