@@ -1,4 +1,4 @@
-"""Do two systems differ? python scripts/compare.py REF BEFORE AFTER. For more, `speechxfer score`."""
+"""Test whether two systems differ: python scripts/compare.py REF BEFORE AFTER. `speechxfer score` has more options."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from speechxfer.scoring.pairing import read_pairs
 
 
 def main(reference: str, *hypotheses: str) -> None:
+    """Print the WER of both systems and their difference."""
     systems = read_pairs(Path(reference), list(map(Path, hypotheses)))[-2:]
     before, after = (score(s.references, s.hypotheses, ids=s.ids, speakers=s.speakers) for s in systems)
     print(before.summary(), after.summary(), compare_scores(before, after).summary(), sep="\n")

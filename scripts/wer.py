@@ -1,4 +1,4 @@
-"""The WER of a file of hypotheses: python scripts/wer.py REF HYP. For more, `speechxfer score`."""
+"""Compute the WER of a hypothesis file: python scripts/wer.py REF HYP. `speechxfer score` has more options."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from speechxfer.scoring.pairing import read_pairs
 
 
 def main(reference: str, hypothesis: str) -> None:
+    """Print the WER and the warnings."""
     pairs = read_pairs(Path(reference), [Path(hypothesis)])[-1]
     result = score(pairs.references, pairs.hypotheses, ids=pairs.ids, speakers=pairs.speakers)
     print(result.summary(), *(f"warning: {text}" for text in (*pairs.notes, *result.warnings)), sep="\n")

@@ -1,27 +1,27 @@
-"""Two trn files of made-up words: 10 words an utterance, about 16 % errors, 125 speakers."""
+"""Makes two trn files of random words: 10 words per utterance, about 16 % errors, 125 speakers."""
 
 import random
 from pathlib import Path
 
 
 def write(folder: Path, utterances: int, seed: int = 0) -> tuple[Path, Path]:
-    """The reference and the hypothesis, written line by line."""
+    """Write the reference and the hypothesis line by line, and return their paths."""
     rng = random.Random(seed)
     vocabulary = [f"w{i}" for i in range(3000)]
     paths = folder / f"ref{utterances}.trn", folder / f"hyp{utterances}.trn"
     with paths[0].open("w", encoding="utf-8") as reference, paths[1].open("w", encoding="utf-8") as hypothesis:
         for i in range(utterances):
             text = rng.choices(vocabulary, k=10)
-            said = []
+            hypothesis_words = []
             for word in text:
                 kind = rng.random()
                 if kind >= 0.12:
-                    said.append(word)
+                    hypothesis_words.append(word)
                 elif kind < 0.08:
-                    said.append(rng.choice(vocabulary))
+                    hypothesis_words.append(rng.choice(vocabulary))
                 if rng.random() < 0.04:
-                    said.append(rng.choice(vocabulary))
+                    hypothesis_words.append(rng.choice(vocabulary))
             name = f"(s{i % 125:03}-{i:07})"
             reference.write(f"{' '.join(text)} {name}\n")
-            hypothesis.write(f"{' '.join(said)} {name}\n")
+            hypothesis.write(f"{' '.join(hypothesis_words)} {name}\n")
     return paths

@@ -1,9 +1,9 @@
-"""How often does a 95 % interval hold the true WER of new speakers? A simulation with speakers that differ.
+"""Simulate how often a 95 % interval contains the true WER of new speakers.
 
 python scripts/bench/coverage.py [--repeats 2000] [--json recipes/results/bench-coverage.json]
 
-Each speaker's error probability is drawn from a beta distribution of mean 0.2 and standard deviation 0.1; each
-utterance has 5 to 15 words. The truth is the mean over speakers, 0.2. Every repeat draws a whole new corpus and makes
+Each speaker's error probability is drawn from a beta distribution with mean 0.2 and standard deviation 0.1; each
+utterance has 5 to 15 words. The true WER is the mean over speakers, 0.2. Each repetition draws a new corpus and makes
 both intervals with the functions that `speechxfer score` uses.
 """
 
@@ -25,12 +25,12 @@ CORPORA = {
     "30 of 20": (30, 20),
     "12 of 20": (12, 20),
 }
-MEAN, DEVIATION = 0.2, 0.1
-DRAWS = 2_000
+MEAN, DEVIATION = 0.2, 0.1  # of the speakers' error probabilities
+NUM_RESAMPLES = 2_000
 
 
-def corpus(speakers: int, utterances: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(speakers x utterances, 2) errors and words; the speaker's number of each utterance."""
+def make_corpus(speakers: int, utterances: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a corpus: (speakers x utterances, 2) errors and words, and the speaker's number of each utterance."""
     strength = MEAN * (1 - MEAN) / DEVIATION**2 - 1
     rates = rng.beta(MEAN * strength, (1 - MEAN) * strength, size=speakers)
     words = rng.integers(5, 16, size=(speakers, utterances))
@@ -39,42 +39,46 @@ def corpus(speakers: int, utterances: int, rng: np.random.Generator) -> tuple[np
     return rows, np.repeat(np.arange(speakers), utterances)
 
 
-def coverage(speakers: int, utterances: int, repeats: int) -> dict[str, float]:
+def measure_coverage(speakers: int, utterances: int, repeats: int) -> dict[str, float]:
+    """Return the share of intervals that contain the true WER, and their mean width, by resampling unit."""
     rng = np.random.default_rng(speakers)
-    held = {"speakers": 0, "utterances": 0}
+    covered = {"speakers": 0, "utterances": 0}
     width = {"speakers": 0.0, "utterances": 0.0}
     for repeat in range(repeats):
-        rows, codes = corpus(speakers, utterances, rng)
+        rows, codes = make_corpus(speakers, utterances, rng)
         sums = sum_by_unit(rows, codes)
         by_speaker = (
-            jackknife_t(sums) if speakers < MIN_BOOTSTRAP_UNITS else bootstrap_rate(sums, draws=DRAWS, seed=repeat)
+            jackknife_t(sums)
+            if speakers < MIN_BOOTSTRAP_UNITS
+            else bootstrap_rate(sums, draws=NUM_RESAMPLES, seed=repeat)
         )
-        by_utterance = bootstrap_rate(rows.astype(np.float64), draws=DRAWS, seed=repeat)
+        by_utterance = bootstrap_rate(rows.astype(np.float64), draws=NUM_RESAMPLES, seed=repeat)
         for name, (low, high) in (("speakers", by_speaker), ("utterances", by_utterance)):
-            held[name] += low <= MEAN <= high
+            covered[name] += low <= MEAN <= high
             width[name] += high - low
     return {
-        "over_speakers": held["speakers"] / repeats,
-        "over_utterances": held["utterances"] / repeats,
+        "over_speakers": covered["speakers"] / repeats,
+        "over_utterances": covered["utterances"] / repeats,
         "width_over_speakers": round(width["speakers"] / repeats, 4),
         "width_over_utterances": round(width["utterances"] / repeats, 4),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the simulation and write its report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2000, help="corpora drawn; default %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--repeats", type=int, default=2000, help="number of corpora drawn (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
     given = parser.parse_args(arguments)
     started = time.perf_counter()
-    found = {name: coverage(*size, given.repeats) for name, size in CORPORA.items()}
+    found = {name: measure_coverage(*size, given.repeats) for name, size in CORPORA.items()}
     document = {
         "command": "python scripts/bench/coverage.py",
         "what": "share of corpora whose 95 % interval holds the true WER of new speakers",
         "machine": machine(),
         "versions": versions("numpy"),
         "repeats": given.repeats,
-        "draws": DRAWS,
+        "draws": NUM_RESAMPLES,
         "truth": {"mean": MEAN, "deviation_between_speakers": DEVIATION},
         "coverage": found,
         "seconds": round(time.perf_counter() - started, 1),
