@@ -1,8 +1,8 @@
-"""Time and memory of adapting: python scripts/bench/adapt.py [TABLE] [--json recipes/results/bench-adapt.json]
+"""Time and memory of `adapt`: python scripts/bench/adapt.py [TABLE] [--json recipes/results/bench-adapt.json]
 
-`speechxfer adapt accent-whisper`, one epoch, greedy, on 170 utterances spread evenly over a table, which it parts by
-speaker itself. Each repeat is a process of its own, so its peak memory is that of everything `adapt` does: the
-untouched model scored, training, and the adapted model scored as it is and padded to 30 s.
+Runs `speechxfer adapt accent-whisper` for one epoch with greedy decoding, on 170 utterances that are evenly spread over
+a table and split by speaker. Each repeat is a process of its own, so its peak memory includes everything that `adapt`
+does: scoring the zero-shot model, training, and scoring the adapted model with and without padding to 30 s.
 """
 
 from __future__ import annotations
@@ -22,36 +22,39 @@ from _processes import adapted
 RECIPE = "accent-whisper"
 SETTINGS = ("stages.0.epochs=1", "decoding.kind=greedy")
 STEPS = ("whole process", "total", "training")
-# what any run reads from disk first, and the weights' conversion, which happens once: untimed
-WARM_UP = (
-    "import sys\nimport speechxfer.adaptation.run\nfrom speechxfer.encoders.checkpoints import find\nfind(sys.argv[1])"
-)
+# imports, and the conversion of the weights, which happens once; not timed
+WARM_UP = """
+import sys
+import speechxfer.adaptation.run
+from speechxfer.encoders.checkpoints import resolve_transformers_dir
+resolve_transformers_dir(sys.argv[1])
+"""
 
 
-def small_table(table: Path, utterances: int, target: Path) -> None:
-    """Write `utterances` rows of a CSV table, evenly spread, with audio paths that hold anywhere."""
+def write_subset(table: Path, utterances: int, target: Path) -> None:
+    """Write `utterances` evenly spread rows of a CSV table, with absolute audio paths."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if len(rows) < utterances:
-        sys.exit(f"{table}: {len(rows)} rows, and {utterances} are wanted\n  fix: say --utterances {len(rows)}")
-    chosen = [rows[place * len(rows) // utterances] for place in range(utterances)]
-    for row in chosen:
+        sys.exit(f"{table}: has {len(rows)} rows, {utterances} are needed\n  fix: set --utterances {len(rows)}")
+    selected = [rows[index * len(rows) // utterances] for index in range(utterances)]
+    for row in selected:
         row["audio"] = str((table.parent / row["audio"]).resolve())
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows(chosen)
+        writer.writerows(selected)
 
 
-def adapt(table: Path, output: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """One run: wall seconds and peak memory of its process, and what its report says."""
+def measure_adapt(table: Path, output: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """Run `adapt` once: wall seconds and peak memory of the process, and figures of its report."""
     report, wall, memory = adapted(RECIPE, [f"data.train={table}", *settings], output)
     return {
         "whole process": wall,
         "total": report["speed"]["total_seconds"],  # without Python's start and imports
         "training": report["speed"]["training_seconds"],
         "peak_memory_mb": memory,
-        "parts": {name: stated["utterances"] for name, stated in report["parts"].items()},
+        "splits": {name: split["utterances"] for name, split in report["splits"].items()},
         "trained_parameters": [stage["trained_parameters"] for stage in report["stages"]],
         "device": report["speed"]["device"],
     }
@@ -60,17 +63,17 @@ def adapt(table: Path, output: Path, settings: Sequence[str]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
-    parser.add_argument("--utterances", type=int, default=170, help="of all three parts together; default %(default)s")
+    parser.add_argument("--utterances", type=int, default=170, help="of all three splits together; default %(default)s")
     parser.add_argument("--model", default="whisper-tiny.en", help="the recipe's encoder; default %(default)s")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="passed on to adapt")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="passed to adapt")
     given = parser.parse_args(arguments)
     table = corpus_table(given.table, "speechocean762/train.csv")
     settings = [f"encoder.name={given.model}", *SETTINGS, *given.set]
     subprocess.run([sys.executable, "-c", WARM_UP, given.model], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / "train.csv"
-        small_table(table, given.utterances, small)
-        runs = [adapt(small, Path(folder) / f"run-{number}", settings) for number in range(given.repeats)]
+        subset = Path(folder) / "train.csv"
+        write_subset(table, given.utterances, subset)
+        runs = [measure_adapt(subset, Path(folder) / f"run-{number}", settings) for number in range(given.repeats)]
     write(
         {
             "command": "python scripts/bench/adapt.py",
@@ -80,11 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "corpus": f"{given.utterances} utterances of {named(table)}",
             "model": Path(given.model).name,
             "threads": int(os.environ.get("OMP_NUM_THREADS") or cores()),
-            "parts": runs[0]["parts"],
+            "splits": runs[0]["splits"],
             "trained_parameters": runs[0]["trained_parameters"],
             "device": runs[0]["device"],
-            "seconds": {name: spread([one[name] for one in runs], 1) for name in STEPS},
-            "peak_memory_mb": spread([one["peak_memory_mb"] for one in runs], None),
+            "seconds": {name: spread([measured[name] for measured in runs], 1) for name in STEPS},
+            "peak_memory_mb": spread([measured["peak_memory_mb"] for measured in runs], None),
         },
         given.json,
     )

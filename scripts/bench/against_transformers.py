@@ -1,15 +1,16 @@
-"""Fine-tuning, against transformers' usual scripts: python scripts/bench/against_transformers.py [TABLE] [--until-dev]
+"""Fine-tuning, compared with transformers' example scripts: scripts/bench/against_transformers.py [TABLE] [--until-dev]
 
-Seconds an epoch and peak memory on the same utterances, for Whisper with its decoder (`_fine_tuning.whisper` against
-the recipe accent-whisper), and for a CTC head on a random wav2vec2 of `CTC_SHAPE` (`_fine_tuning.ctc` against ours):
-the same threads, as many batches an epoch on both sides. Ours runs once in float32 without augmentation, as theirs
-does, and once as the recipe says, in bfloat16 where the processor is made for it; wav2vec2 also with the output of its
-frozen convolutions kept (`cache.features`), in float32 and in bfloat16. An epoch is its training steps alone; theirs
-has Whisper's features made beforehand, ours makes them as it goes; what is kept is made before the epoch, in seconds
-stated apart. Every turn is a process; one batch goes before, uncounted.
+Measures seconds per epoch and peak memory on the same utterances, for Whisper with its decoder
+(`_fine_tuning.train_whisper` and the recipe accent-whisper) and for a CTC head on a random wav2vec2 of `CTC_SHAPE`
+(`_fine_tuning.train_ctc` and ours), with the same threads and the same number of batches per epoch. Our side runs in
+float32 without augmentation, like theirs, and with the recipe's settings, in bfloat16 if the CPU supports it; wav2vec2
+also with cached outputs of the frozen convolutions (`cache.features`), in float32 and in bfloat16. An epoch is its
+training steps only. Their side prepares Whisper's features beforehand, ours during the epoch; cached features are made
+before the epoch, and their seconds are reported separately. Every measurement is a process; one batch runs first as a
+warm-up.
 
-`--until-dev`, apart: one run of each with a measure on dev after every epoch, greedy, under one normaliser; wall time
-from the first line to theirs' best, and to the epoch in which ours is as good. Both with the recipe's peak rate.
+`--until-dev` is a separate comparison: one run of each side with dev scores after every epoch (greedy, same
+normaliser), and the wall time until the best dev WER of theirs and until ours is as good. Both use the recipe's lr.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from _measuring import cores, corpus_table, machine, named, options, run, spread
 from _processes import measured, say
 
 OURS, RECIPES, THEIRS = "speechxfer", "speechxfer, as the recipe says", "transformers"
-KEPT, KEPT_IN_BFLOAT16 = "speechxfer, convolutions kept", "speechxfer, convolutions kept, bfloat16"
-SIDES = {"whisper": (OURS, RECIPES, THEIRS), "ctc": (OURS, KEPT, KEPT_IN_BFLOAT16, THEIRS)}
+CACHED, CACHED_BFLOAT16 = "speechxfer, convolutions kept", "speechxfer, convolutions kept, bfloat16"
+SIDES = {"whisper": (OURS, RECIPES, THEIRS), "ctc": (OURS, CACHED, CACHED_BFLOAT16, THEIRS)}
 RECIPE = "accent-whisper"
-CTC_SHAPE = {  # half of wav2vec2-base's width and depth behind its own feature encoder
+CTC_SHAPE = {  # half of wav2vec2-base's width and depth, with its feature encoder
     "hidden_size": 384,
     "num_hidden_layers": 6,
     "num_attention_heads": 6,
     "intermediate_size": 1536,
-    "feat_extract_norm": "layer",  # as the checkpoints that are fine-tuned most (XLSR, MMS)
+    "feat_extract_norm": "layer",  # as in the most popular checkpoints (XLSR, MMS)
     "do_stable_layer_norm": True,
     "conv_bias": True,
     "apply_spec_augment": False,
@@ -47,48 +48,54 @@ CTC_LR = 3e-4
 
 
 # -- the sides, each in a process of its own -------------------------------------------------------------------------
-def material(given: argparse.Namespace) -> tuple[Any, Any]:
-    """Training and dev utterances, evenly spread over those of the table; texts as the recipe teaches them."""
+def load_splits(given: argparse.Namespace) -> tuple[Any, Any]:
+    """Load evenly spread training and dev utterances of the table, with the recipe's target texts."""
     from speechxfer.data.splits import make_splits
     from speechxfer.text.normalise import get_normaliser
 
-    found = make_splits(str(given.table), "auto", "auto", group="speaker", split="auto", seed=0)
-    spell = get_normaliser("default") if given.kind == "ctc" else str.lower
+    splits = make_splits(str(given.table), "auto", "auto", group="speaker", split="auto", seed=0)
+    normalise = get_normaliser("default") if given.kind == "ctc" else str.lower
 
-    def some(rows: Any, count: int) -> Any:
+    def sample(rows: Any, count: int) -> Any:
         count = min(count, len(rows))
-        chosen = rows.select([place * len(rows) // count for place in range(count)])
-        return chosen.map(lambda row: {"text": spell(row["text"])})
+        selected = rows.select([index * len(rows) // count for index in range(count)])
+        return selected.map(lambda row: {"text": normalise(row["text"])})
 
-    return some(found.train, given.utterances), some(found.dev, given.dev)
+    return sample(splits.train, given.utterances), sample(splits.dev, given.dev)
 
 
-def dev_score(dev: Any) -> Any:
-    """The error rate of transcripts of the dev part."""
+def make_scorer(dev: Any) -> Any:
+    """Return a function that computes the WER of transcripts of the dev split."""
     from speechxfer.config.recipe import ScoringConfig
-    from speechxfer.scoring import score
+    from speechxfer.scoring import ScoringOptions, score
 
-    return lambda said: score(list(dev["text"]), list(said), normaliser=ScoringConfig().normaliser).wer
+    options = ScoringOptions(normaliser=ScoringConfig().normaliser)
+    return lambda texts: score(list(dev["text"]), list(texts), options=options).wer
 
 
-def theirs(given: argparse.Namespace) -> Any:
-    from _fine_tuning import ctc, whisper
+def train_theirs(given: argparse.Namespace) -> Any:
+    """Train with transformers' script."""
+    from _fine_tuning import TrainingOptions, train_ctc, train_whisper
 
-    train, dev = material(given)
+    train, dev = load_splits(given)
     with tempfile.TemporaryDirectory(dir=given.folder) as work:
-        shared = {"epochs": given.epochs, "batch": given.batch, "work": Path(work)}
         if given.kind == "ctc":
-            return ctc(given.folder / "ctc", train, lr=CTC_LR, **shared)
-        until = {"dev": dev, "score": dev_score(dev)} if given.until_dev else {}
-        return whisper(checkpoint(given.model), train, lr=recipe_of(given).stages[0].lr, **shared, **until)
+            options = TrainingOptions(epochs=given.epochs, batch=given.batch, lr=CTC_LR, work=Path(work))
+            return train_ctc(given.folder / "ctc", train, options)
+        lr = make_recipe(given).stages[0].lr
+        options = TrainingOptions(epochs=given.epochs, batch=given.batch, lr=lr, work=Path(work))
+        evaluation = {"dev": dev, "score": make_scorer(dev)} if given.until_dev else {}
+        return train_whisper(locate_checkpoint(given.model), train, options, **evaluation)
 
 
-def ours(given: argparse.Namespace) -> Any:
-    """The stage of the recipe through `train_stage`, as `adapt` trains it."""
-    from _fine_tuning import Epochs
+def train_ours(given: argparse.Namespace) -> Any:
+    """Train the recipe's stage with `train_stage`, as `adapt` does."""
+    from _fine_tuning import EpochTimer
 
     from speechxfer.adaptation.cache.feature_cache import cache_features, count_augmented_copies
+    from speechxfer.adaptation.run_dir import RunDir
     from speechxfer.adaptation.training.batching import TrainingDataset
+    from speechxfer.adaptation.training.context import StageContext
     from speechxfer.adaptation.training.staged_module import StagedModule
     from speechxfer.adaptation.training.trainer import train_stage
     from speechxfer.data import audio
@@ -96,44 +103,38 @@ def ours(given: argparse.Namespace) -> Any:
     from speechxfer.models import build_trainable, predict_all
     from speechxfer.report.progress import Reporter
 
-    spent = Epochs()
-    train, dev = material(given)
-    seconds = [audio.measure_duration(row) for row in train]
-    recipe = recipe_of(given)
+    timer = EpochTimer()
+    train, dev = load_splits(given)
+    durations = [audio.measure_duration(row) for row in train]
+    recipe = make_recipe(given)
     stage = recipe.stages[0]
     stage.epochs = given.epochs
-    stage.batch_seconds = batch_seconds(seconds, math.ceil(len(train) / given.batch))
+    stage.batch_seconds = find_batch_seconds(durations, math.ceil(len(train) / given.batch))
     model = build_trainable(recipe, list(train["text"]))
-    trainee = StagedModule(model, recipe.augment)
-    trainee.apply_stage(stage)
-    score = dev_score(dev)
+    staged = StagedModule(model, recipe.augment)
+    staged.apply_stage(stage)
+    score = make_scorer(dev)
     targets = [model.encode_target(text) for text in train["text"]]
-    augment = WaveformAugmenter(recipe.augment, longest=model.encoder.max_samples)
-    utterances = TrainingDataset(train, targets, augment, recipe.seed)
-    utterances.copies = count_augmented_copies(recipe.cache, trainee.split)
+    augment = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
+    dataset = TrainingDataset(train, targets, augment, recipe.seed)
+    dataset.copies = count_augmented_copies(recipe.cache, staged.split)
     with tempfile.TemporaryDirectory() as work:
-        began = time.perf_counter()
-        drawn = cache_features(stage, trainee.split, model, utterances, seconds, recipe, Reporter(quiet=True), "kept")
-        spent.beforehand = time.perf_counter() - began
+        reporter, run_dir = Reporter(quiet=True), RunDir(Path(work))
+        context = StageContext(0, stage, staged, dataset, durations, recipe, reporter, run_dir)
+        start = time.perf_counter()
+        cached = cache_features(context)
+        timer.preparation_seconds = time.perf_counter() - start
         train_stage(
-            trainee,
-            stage,
-            drawn,
-            seconds,
+            context,
+            cached,
             measure=lambda: score(predict_all(model, dev)) if given.until_dev else 1.0,
-            folder=Path(work) / "checkpoints",
-            logs=Path(work) / "logs",
-            seed=recipe.seed,
-            resume=False,
-            callbacks=[spent],
-            say=lambda words: None,
-            precision=recipe.precision,
+            callbacks=[timer],
         )
-    return spent
+    return timer
 
 
-def recipe_of(given: argparse.Namespace) -> Any:
-    """accent-whisper, or its like for CTC: all but the feature extractor trained, as their script does."""
+def make_recipe(given: argparse.Namespace) -> Any:
+    """Load accent-whisper, or make a CTC recipe that trains all but the feature extractor, as their script does."""
     from speechxfer.config import load_recipe
 
     encoder = {"name": str(given.folder / "ctc" if given.kind == "ctc" else given.model)}
@@ -145,7 +146,7 @@ def recipe_of(given: argparse.Namespace) -> Any:
                 "head": {"kind": "ctc", "vocabulary": "own"},
                 "stages": stages,
                 "device": "cpu",
-                "precision": "auto" if given.side == KEPT_IN_BFLOAT16 else "float32",
+                "precision": "auto" if given.side == CACHED_BFLOAT16 else "float32",
                 "cache": {"use": "never" if given.side == OURS else "always", "features": True},
             }
         )
@@ -155,32 +156,32 @@ def recipe_of(given: argparse.Namespace) -> Any:
     return recipe
 
 
-def batch_seconds(seconds: Sequence[float], count: int) -> float:
-    """So many seconds a batch that an epoch has `count` batches, as theirs has."""
+def find_batch_seconds(durations: Sequence[float], count: int) -> float:
+    """Find the seconds per batch with which an epoch has `count` batches, as many as theirs."""
     from speechxfer.adaptation.training.batching import DurationBatchSampler
 
-    low, high = max(seconds), sum(seconds) + max(seconds) * len(seconds)
+    low, high = max(durations), sum(durations) + max(durations) * len(durations)
     for _ in range(30):
         middle = (low + high) / 2
-        made = len(DurationBatchSampler(seconds, most=middle, epochs=1, seed=0))
-        low, high = (middle, high) if made > count else (low, middle)
+        batches = len(DurationBatchSampler(durations, max_seconds=middle, epochs=1, seed=0))
+        low, high = (middle, high) if batches > count else (low, middle)
     return high
 
 
-def checkpoint(model: str) -> Path:
+def locate_checkpoint(model: str) -> Path:
     from speechxfer.encoders.checkpoints import resolve_transformers_dir
 
     return resolve_transformers_dir(model)
 
 
 def make_ctc(folder: Path, texts: Sequence[str]) -> None:
-    """A wav2vec2 of random weights with a CTC head over the texts' characters, as transformers saves it."""
+    """Save a wav2vec2 with random weights and a CTC head over the texts' characters."""
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
     folder.mkdir(parents=True)
     symbols = ["<pad>", "|", "<unk>", *sorted({c for text in texts for c in text} - {" "})]
-    (folder / "vocab.json").write_text(json.dumps({symbol: place for place, symbol in enumerate(symbols)}))
+    (folder / "vocab.json").write_text(json.dumps({symbol: index for index, symbol in enumerate(symbols)}))
     tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), bos_token=None, eos_token=None, pad_token="<pad>")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
@@ -189,89 +190,90 @@ def make_ctc(folder: Path, texts: Sequence[str]) -> None:
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
 
 
-def one_turn(given: argparse.Namespace) -> None:
-    """Train, and write what it took. An epoch that is timed has a batch before it; a whole run starts cold."""
+def run_side(given: argparse.Namespace) -> None:
+    """Train and write the measurements. A warm-up batch precedes a timed epoch, but not a run with `--until-dev`."""
     import torch
 
     torch.set_num_threads(given.threads)
 
     def train(utterances: int) -> Any:
-        with tempfile.TemporaryDirectory(dir=given.folder) as kept:
-            os.environ["SPEECHXFER_FRAMES"] = kept
-            asked = argparse.Namespace(**{**vars(given), "utterances": utterances})
-            return theirs(asked) if given.side == THEIRS else ours(asked)
+        with tempfile.TemporaryDirectory(dir=given.folder) as frames_dir:
+            os.environ["SPEECHXFER_FRAMES"] = frames_dir
+            options = argparse.Namespace(**{**vars(given), "utterances": utterances})
+            return train_theirs(options) if given.side == THEIRS else train_ours(options)
 
     if not given.until_dev:
         train(given.batch)
-    spent = train(given.utterances)
-    result = {"beforehand": spent.beforehand, "epochs": spent.seconds, "measured": spent.measured}
+    timer = train(given.utterances)
+    result = {"beforehand": timer.preparation_seconds, "epochs": timer.seconds, "measured": timer.evaluations}
     given.result.write_text(json.dumps(result), encoding="utf-8")
 
 
-# -- the bench -------------------------------------------------------------------------------------------------------
-def turn(given: argparse.Namespace, kind: str, side: str, **changed: Any) -> dict[str, Any]:
-    asked = {"utterances": given.utterances, "epochs": 1, "dev": 1, **changed}
+# -- the benchmark ---------------------------------------------------------------------------------------------------
+def run_process(given: argparse.Namespace, kind: str, side: str, **changed: Any) -> dict[str, Any]:
+    """Run a side in a process of its own, and return its measurements."""
+    options = {"utterances": given.utterances, "epochs": 1, "dev": 1, **changed}
     words = [str(Path(__file__).resolve()), str(given.table), "--kind", kind, "--side", side, "--model", given.model]
     words += ["--folder", str(given.folder), "--batch", str(given.batch), "--threads", str(given.threads)]
-    words += [word for name, value in asked.items() if name != "until_dev" for word in (f"--{name}", str(value))]
-    return measured(words + ["--until-dev"] * ("until_dev" in asked), given.threads)
+    words += [word for name, value in options.items() if name != "until_dev" for word in (f"--{name}", str(value))]
+    return measured(words + ["--until-dev"] * ("until_dev" in options), given.threads)
 
 
-def epochs(given: argparse.Namespace) -> dict[str, Any]:
-    """Every side in turn, `given.repeats` times: seconds of the epoch, memory, and theirs over ours."""
+def measure_epochs(given: argparse.Namespace) -> dict[str, Any]:
+    """Run all sides alternately, `given.repeats` times: seconds per epoch, memory, and theirs over ours."""
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {
         (kind, side): [] for kind in given.kinds for side in SIDES[kind]
     }
-    began = time.perf_counter()
+    start = time.perf_counter()
     for number in range(given.repeats):
         for kind, side in runs:
-            runs[kind, side].append(turn(given, kind, side))
+            runs[kind, side].append(run_process(given, kind, side))
             say(f"repeat {number + 1}, {kind}, {side}: {runs[kind, side][-1]['epochs'][-1]:.1f} s an epoch")
         if number == 0:
-            say(f"about {(time.perf_counter() - began) * (given.repeats - 1) / 60:.0f} minutes are left")
-    found: dict[str, Any] = {kind: {} for kind in given.kinds}
-    for (kind, side), turns in runs.items():
-        found[kind][side] = {
-            "seconds_an_epoch": spread([one["epochs"][-1] for one in turns], 2),
-            "seconds_beforehand": spread([one["beforehand"] for one in turns], 2),
-            "peak_memory_mb": spread([one["peak_memory_mb"] for one in turns], None),
+            say(f"about {(time.perf_counter() - start) * (given.repeats - 1) / 60:.0f} minutes left")
+    results: dict[str, Any] = {kind: {} for kind in given.kinds}
+    for (kind, side), repeats in runs.items():
+        results[kind][side] = {
+            "seconds_an_epoch": spread([repeat["epochs"][-1] for repeat in repeats], 2),
+            "seconds_beforehand": spread([repeat["beforehand"] for repeat in repeats], 2),
+            "peak_memory_mb": spread([repeat["peak_memory_mb"] for repeat in repeats], None),
         }
         if side != THEIRS:
-            pairs = zip(turns, runs[kind, THEIRS], strict=True)
-            ratios = [them["epochs"][-1] / us["epochs"][-1] for us, them in pairs]
-            found[kind][side]["times_as_fast"] = spread(ratios, 2)
-    return found
+            pairs = zip(repeats, runs[kind, THEIRS], strict=True)
+            ratios = [theirs["epochs"][-1] / ours["epochs"][-1] for ours, theirs in pairs]
+            results[kind][side]["times_as_fast"] = spread(ratios, 2)
+    return results
 
 
-def until_dev(given: argparse.Namespace) -> dict[str, Any]:
-    """One run of each: the wall time of theirs' best dev WER, and that at which ours is as good."""
+def measure_time_to_dev(given: argparse.Namespace) -> dict[str, Any]:
+    """Run each side once: wall time until the best dev WER of theirs, and until ours is as good."""
     changed = {"epochs": given.epochs, "dev": given.dev, "until_dev": True}
-    found: dict[str, Any] = {}
+    runs: dict[str, Any] = {}
     for side in (RECIPES, THEIRS):
-        found[side] = turn(given, "whisper", side, **changed)["measured"]
-        best = min(found[side], key=lambda one: one["dev"])
+        runs[side] = run_process(given, "whisper", side, **changed)["measured"]
+        best = min(runs[side], key=lambda epoch: epoch["dev"])
         say(f"{side}: best dev WER {best['dev']:.1%} after {best['seconds']:.0f} s")
-    best = min(found[THEIRS], key=lambda one: one["dev"])
-    reached = next((one for one in found[RECIPES] if one["dev"] <= best["dev"]), None)
+    best = min(runs[THEIRS], key=lambda epoch: epoch["dev"])
+    reached = next((epoch for epoch in runs[RECIPES] if epoch["dev"] <= best["dev"]), None)
     return {
         "dev_utterances": given.dev,
-        "runs": found,
+        "runs": runs,
         "their_best": best,
         "ours_as_good": reached,
         "times_as_fast": None if reached is None else round(best["seconds"] / reached["seconds"], 2),
     }
 
 
-def smoke(given: argparse.Namespace) -> None:
-    """Every turn there will be, on a few utterances: what is going to fail fails now."""
-    began = time.perf_counter()
+def run_smoke_test(given: argparse.Namespace) -> None:
+    """Run every measurement on a few utterances, so that errors appear early."""
+    start = time.perf_counter()
     for kind in given.kinds:
         for side in SIDES[kind]:
-            turn(given, kind, side, utterances=4, epochs=1)
+            run_process(given, kind, side, utterances=4, epochs=1)
     if given.until_dev:
         for side in (RECIPES, THEIRS):
-            turn(given, "whisper", side, utterances=4, epochs=1, dev=2, until_dev=True)
-    say(f"every side runs ({time.perf_counter() - began:.0f} s)")
+            run_process(given, "whisper", side, utterances=4, epochs=1, dev=2, until_dev=True)
+    say(f"smoke test of all sides passed ({time.perf_counter() - start:.0f} s)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -279,15 +281,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train-part.csv"
     )
-    parser.add_argument("--utterances", type=int, default=200, help="trained on; default %(default)s")
-    parser.add_argument("--batch", type=int, default=16, help="their utterances a batch; default %(default)s")
-    parser.add_argument("--kinds", nargs="+", choices=list(SIDES), default=list(SIDES), help="what is compared")
+    parser.add_argument("--utterances", type=int, default=200, help="of the training set; default %(default)s")
+    parser.add_argument("--batch", type=int, default=16, help="utterances per batch of their side; default %(default)s")
+    parser.add_argument("--kinds", nargs="+", choices=list(SIDES), default=list(SIDES), help="models to compare")
     parser.add_argument("--model", default="whisper-tiny.en", help="a Whisper; default %(default)s")
-    parser.add_argument("--until-dev", action="store_true", help="the second comparison in place of the first")
-    parser.add_argument("--epochs", type=int, default=6, help="with --until-dev; default %(default)s")
+    parser.add_argument("--until-dev", action="store_true", help="run the second comparison instead of the first")
+    parser.add_argument("--epochs", type=int, default=6, help="of --until-dev; default %(default)s")
     parser.add_argument("--dev", type=int, default=100, help="dev utterances, with --until-dev; default %(default)s")
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores")
-    # one turn, in a process of its own
+    # a single measurement, in a process of its own
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -295,25 +297,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     given.table = corpus_table(given.table, "speechocean762/train-part.csv")
     if given.side:
-        one_turn(given)
+        run_side(given)
         return
     if given.until_dev:
         given.kinds = ["whisper"]
     with tempfile.TemporaryDirectory() as folder:
         given.folder, given.kind = Path(folder), "ctc"
-        train, _ = material(given)
+        train, _ = load_splits(given)
         if "ctc" in given.kinds:
-            every, _ = material(argparse.Namespace(**{**vars(given), "utterances": sys.maxsize}))
-            make_ctc(given.folder / "ctc", every["text"])
-        checkpoint(given.model)  # converted once, before anything is timed
-        smoke(given)
-        found = {"until_dev": until_dev(given)} if given.until_dev else {"training": epochs(given)}
-    told = ["--until-dev"] if given.until_dev else []
+            full, _ = load_splits(argparse.Namespace(**{**vars(given), "utterances": sys.maxsize}))
+            make_ctc(given.folder / "ctc", full["text"])
+        locate_checkpoint(given.model)  # converts it, before anything is timed
+        run_smoke_test(given)
+        results = {"until_dev": measure_time_to_dev(given)} if given.until_dev else {"training": measure_epochs(given)}
+    options_used = ["--until-dev"] if given.until_dev else []
     if not given.until_dev and given.kinds != list(SIDES):
-        told = ["--kinds", *given.kinds]
+        options_used = ["--kinds", *given.kinds]
     write(
         {
-            "command": " ".join(["python scripts/bench/against_transformers.py", *told]),
+            "command": " ".join(["python scripts/bench/against_transformers.py", *options_used]),
             "machine": machine(),
             "versions": versions("torch", "transformers", "accelerate", "numpy"),
             "corpus": f"{len(train)} training utterances of {named(given.table)}",
@@ -322,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "threads": given.threads,
             "batch": given.batch,
             "target": 5,
-            **found,
+            **results,
         },
         given.json,
     )

@@ -1,10 +1,10 @@
 """Training on a GPU: python scripts/bench/gpu.py [TABLE] [--json recipes/results/bench-gpu.json]
 
-Seconds an epoch, peak memory and utilisation, in bf16 where the GPU has it, of Whisper tiny.en with its own decoder and
-jointly with a CTC head on a table, and of a CTC head on a random model of wav2vec2-large's size on utterances of 15 s:
-the head alone and the head with the upper six layers, from kept frames and without, and all but the feature extractor.
-Epochs after a first one that is not counted; data loading is part of them, scoring and saving are not. What is kept is
-encoded before, in seconds stated apart. Without a GPU it says so and writes nothing.
+Measures seconds per epoch, peak memory and utilisation, in bfloat16 if the GPU supports it. On a table: Whisper tiny.en
+with its decoder, and jointly with a CTC head. On utterances of 15 s: a CTC head on a random model of wav2vec2-large's
+size, training the head alone and the head with the upper six layers, each with and without cached frames, and all but
+the feature extractor. The first epoch is not counted; epochs include data loading, but not scoring and saving. Cached
+frames are encoded beforehand, and their seconds are reported separately. Without a GPU nothing is measured or written.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from _measuring import corpus_table, machine, named, options, run, spread, versi
 from transformers import TrainerCallback, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from speechxfer.adaptation.cache.feature_cache import cache_features
-from speechxfer.adaptation.predictions import get_peak_memory_mb
+from speechxfer.adaptation.provenance import get_peak_memory_mb
+from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
 from speechxfer.adaptation.training.trainer import train_stage, uses_bfloat16
 from speechxfer.config import load_recipe
@@ -38,7 +41,7 @@ from speechxfer.models import build_trainable
 from speechxfer.report.progress import Reporter
 from speechxfer.shapes import SAMPLE_RATE
 
-LARGE = {  # facebook/wav2vec2-large-lv60's sizes
+LARGE = {  # the sizes of facebook/wav2vec2-large-lv60
     "hidden_size": 1024,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
@@ -51,13 +54,13 @@ TINY_EN = {
     "head": {"kind": "seq2seq"},
     "stages": [{"train": "all", "epochs": 1, "lr": 1e-4, "batch_seconds": 80}],
 }
-JOINT = TINY_EN | {"head": {"kind": "joint", "recurrent": 1}}
-STAGES: dict[str, Any] = {"the head": "head", "head and upper six layers": ["head", "top-6"]}  # kept, and not
-SAMPLED = 0.2  # s between two looks at the GPU
+JOINT = TINY_EN | {"head": {"kind": "joint", "lstm_layers": 1}}
+STAGES: dict[str, Any] = {"the head": "head", "head and upper six layers": ["head", "top-6"]}  # with and without cache
+SAMPLING_SECONDS = 0.2  # between two measurements of the GPU's utilisation
 
 
-def ctc(train: str | list[str]) -> dict[str, Any]:
-    """A CTC head, and a stage that trains this."""
+def make_ctc_recipe(train: str | list[str]) -> dict[str, Any]:
+    """Make a recipe with a CTC head and one stage that trains `train`."""
     return {
         "head": {"kind": "ctc"},
         "stages": [{"train": train, "epochs": 1, "lr": 1e-4, "batch_seconds": 120}],
@@ -65,16 +68,16 @@ def ctc(train: str | list[str]) -> dict[str, Any]:
     }
 
 
-def random_wav2vec2(folder: Path, sizes: dict[str, Any]) -> Path:
-    """A wav2vec2 of random weights, as transformers saves it."""
+def save_random_wav2vec2(folder: Path, sizes: dict[str, Any]) -> Path:
+    """Save a wav2vec2 with random weights."""
     torch.manual_seed(0)
     Wav2Vec2Model(Wav2Vec2Config(**sizes)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
     return folder
 
 
-def noise_table(folder: Path, utterances: int, seconds: float) -> Path:
-    """Utterances of noise with random letters for text, ten a second: what they hold changes no time."""
+def write_noise_table(folder: Path, utterances: int, seconds: float) -> Path:
+    """Write utterances of noise with random letters as text, ten per second; the content does not change the time."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
@@ -89,120 +92,125 @@ def noise_table(folder: Path, utterances: int, seconds: float) -> Path:
     return folder / "train.csv"
 
 
-class _Epochs(TrainerCallback):
-    """Wall seconds of each epoch's training; how busy the GPU was in them, per cent, with nvidia-ml-py installed."""
+class _RecordingReporter(Reporter):
+    """Keeps what training logs instead of printing it."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def info(self, words: Any = "") -> None:
+        self.lines.append(str(words))
+
+
+class _EpochTimer(TrainerCallback):
+    """Measures the wall seconds of each epoch, and the GPU's utilisation in per cent if nvidia-ml-py is installed."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self.busy: list[int] = []
+        self.utilisation: list[int] = []
         self._training = threading.Event()
         if torch.cuda.is_available() and importlib.util.find_spec("pynvml"):
-            threading.Thread(target=self._look, daemon=True).start()
+            threading.Thread(target=self._sample_utilisation, daemon=True).start()
 
-    def _look(self) -> None:
+    def _sample_utilisation(self) -> None:
         while True:
             self._training.wait()
-            self.busy.append(torch.cuda.utilization())
-            time.sleep(SAMPLED)
+            self.utilisation.append(torch.cuda.utilization())
+            time.sleep(SAMPLING_SECONDS)
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        self._began = time.perf_counter()
-        if self.seconds:  # the first is not counted
+        self._epoch_start = time.perf_counter()
+        if self.seconds:  # the first epoch is not counted
             self._training.set()
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._training.clear()
-        self.seconds.append(time.perf_counter() - self._began)
+        self.seconds.append(time.perf_counter() - self._epoch_start)
 
 
-def epochs(
-    encoder: str | Path, table: Path, plan: dict[str, Any], repeats: int, device: str, *, kept: bool = False
+def measure_epochs(
+    encoder: str | Path, table: Path, values: dict[str, Any], repeats: int, device: str, *, cached: bool = False
 ) -> dict[str, Any]:
-    """Train `repeats` epochs and one before them; seconds an epoch, peak memory, and what was trained on what.
+    """Train `repeats` epochs after a first one: seconds per epoch, peak memory, and sizes of model and data.
 
-    kept: what the stage leaves frozen is encoded before.
+    cached: encode the frozen frames beforehand.
     """
-    recipe = load_recipe({**plan, "data": {"train": str(table)}, "encoder": {"name": str(encoder)}, "device": device})
+    recipe = load_recipe({**values, "data": {"train": str(table)}, "encoder": {"name": str(encoder)}, "device": device})
     stage = recipe.stages[0]
     stage.epochs = repeats + 1
     rows = read(table)
     texts = [text.lower() for text in rows["text"]]
     model = build_trainable(recipe, texts)
-    trainee = StagedModule(model, recipe.augment)
-    trainee.apply_stage(stage)
+    staged = StagedModule(model, recipe.augment)
+    staged.apply_stage(stage)
     precision = "auto" if device == "cuda" else "float32"
-    spent = _Epochs()
-    said: list[str] = []
+    recipe = recipe.model_copy(update={"precision": precision})
+    timer = _EpochTimer()
+    reporter = _RecordingReporter()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     lengths = [audio.measure_duration(row) for row in rows]
     targets = [model.encode_target(text) for text in texts]
-    drawn: Any = TrainingDataset(rows, targets, WaveformAugmenter(recipe.augment), recipe.seed)
+    dataset: Any = TrainingDataset(rows, targets, WaveformAugmenter(recipe.augment), recipe.seed)
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        if kept:
+        context = StageContext(0, stage, staged, dataset, lengths, recipe, reporter, RunDir(Path(folder)))
+        start = time.perf_counter()
+        if cached:
             os.environ["SPEECHXFER_FRAMES"] = f"{folder}/frames"
-            drawn = cache_features(stage, trainee.split, model, drawn, lengths, recipe, Reporter(quiet=True), "kept")
-        beforehand = time.perf_counter() - began
-        train_stage(
-            trainee,
-            stage,
-            drawn,
-            lengths,
-            measure=lambda: 1.0,  # nothing is scored here
-            folder=Path(folder) / "checkpoints",
-            logs=Path(folder) / "logs",
-            seed=recipe.seed,
-            resume=False,
-            callbacks=[spent],
-            say=said.append,
-            precision=precision,
-        )
+            dataset = cache_features(replace(context, reporter=Reporter(quiet=True)))
+        encoding_seconds = time.perf_counter() - start
+        train_stage(context, dataset, measure=lambda: 1.0, callbacks=[timer])  # nothing is scored
     counts = count_parameters(model).values()
     return {
-        "seconds_an_epoch": spread(spent.seconds[-repeats:], 2),
-        "seconds_beforehand": round(beforehand, 2) if kept else None,
-        "utilisation": round(sum(spent.busy) / len(spent.busy)) if spent.busy else None,
+        "seconds_an_epoch": spread(timer.seconds[-repeats:], 2),
+        "seconds_beforehand": round(encoding_seconds, 2) if cached else None,
+        "utilisation": round(sum(timer.utilisation) / len(timer.utilisation)) if timer.utilisation else None,
         "peak_memory_mb": get_peak_memory_mb(model.device),
         "audio_seconds": round(sum(lengths), 1),
         "utterances": len(rows),
         "batch_seconds": stage.batch_seconds,
         "parameters": {kind: sum(count[kind] for count in counts) for kind in ("trained", "frozen")},
         "precision": "bf16" if uses_bfloat16(precision, device) else "float32",
-        "remarks": said,
+        "remarks": reporter.lines,
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/train.csv")
-    parser.add_argument("--utterances", type=int, default=240, help="of 15 s, for the large model; default %(default)s")
+    parser.add_argument(
+        "--utterances", type=int, default=240, help="of the large model, 15 s each; default %(default)s"
+    )
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        print("no GPU here: not measured")
+        print("no GPU found, nothing measured")
         return
     table = corpus_table(given.table, "speechocean762/train.csv")
     with tempfile.TemporaryDirectory() as folder:
-        large = random_wav2vec2(Path(folder) / "large", LARGE)
-        noise = noise_table(Path(folder) / "noise", given.utterances, 15)
-        found = {
-            "whisper-tiny.en": epochs("whisper-tiny.en", table, TINY_EN, given.repeats, "cuda"),
-            "whisper-tiny.en, joint": epochs("whisper-tiny.en", table, JOINT, given.repeats, "cuda"),
-            "wav2vec2-large's size": epochs(large, noise, ctc(["head", "encoder"]), given.repeats, "cuda"),
+        large = save_random_wav2vec2(Path(folder) / "large", LARGE)
+        noise = write_noise_table(Path(folder) / "noise", given.utterances, 15)
+        results = {
+            "whisper-tiny.en": measure_epochs("whisper-tiny.en", table, TINY_EN, given.repeats, "cuda"),
+            "whisper-tiny.en, joint": measure_epochs("whisper-tiny.en", table, JOINT, given.repeats, "cuda"),
+            "wav2vec2-large's size": measure_epochs(
+                large, noise, make_ctc_recipe(["head", "encoder"]), given.repeats, "cuda"
+            ),
         }
         for name, train in STAGES.items():
-            for kept in (True, False):
-                title = f"wav2vec2-large's size, {name}, {'from kept frames' if kept else 'encoded again'}"
-                found[title] = epochs(large, noise, ctc(train), given.repeats, "cuda", kept=kept)
+            for cached in (True, False):
+                title = f"wav2vec2-large's size, {name}, {'from kept frames' if cached else 'encoded again'}"
+                values = make_ctc_recipe(train)
+                results[title] = measure_epochs(large, noise, values, given.repeats, "cuda", cached=cached)
     write(
         {
             "command": "python scripts/bench/gpu.py",
             "machine": f"{torch.cuda.get_device_name()}, {machine()}",
             "versions": versions("torch", "transformers", "accelerate"),
             "corpus": {"whisper": named(table), "wav2vec2-large's size": "noise, utterances of 15 s"},
-            "training": found,
+            "training": results,
         },
         given.json,
     )

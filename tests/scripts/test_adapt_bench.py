@@ -1,4 +1,4 @@
-"""The bench of `adapt` in small, and the table that it makes."""
+"""The benchmarks of `adapt` and of the methods on a tiny model, and the tables of their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_it_measures_a_process_of_its_own(script, tiny_whisper, corpus_table, tm
     words = ["--utterances", "18", "--repeats", "1", "--model", str(tiny_whisper), "--json", str(target)]
     script("bench/adapt.py").main([str(corpus_table), *words, "--set", "device=cpu", "stages.0.batch_seconds=2"])
     found = json.loads(target.read_text())
-    assert found["parts"] == {"train": 9, "dev": 3, "test": 6}  # by the table's own split
+    assert found["splits"] == {"train": 9, "dev": 3, "test": 6}  # by the table's own split
     assert found["what"].startswith("speechxfer adapt accent-whisper stages.0.epochs=1 decoding.kind=greedy")
     steps = found["seconds"]
     assert 0 < steps["training"]["low"] < steps["total"]["low"] < steps["whole process"]["low"]
@@ -29,7 +29,7 @@ def test_it_measures_a_process_of_its_own(script, tiny_whisper, corpus_table, tm
 
 def test_a_run_that_fails_is_told_with_its_words(script, corpus_table, tmp_path):
     with pytest.raises(SystemExit, match=r"(?s)ended with 2:.*unknown key 'no_such'"):
-        script("bench/adapt.py").adapt(corpus_table, tmp_path / "run", ["no_such=1"])
+        script("bench/adapt.py").measure_adapt(corpus_table, tmp_path / "run", ["no_such=1"])
 
 
 def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper, corpus_table, tmp_path, capfd):
@@ -57,9 +57,9 @@ def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper,
     wanted = sum(row["split"] == "train" and row["speaker"] in chosen for row in rows)
     assert head["train_utterances"] == wanted < 9 and found["every"] == 2
     assert found["missing"] == ["LoRA", "staged", "joint"]
-    bench.main([*words, "--json", str(target), "--set", "no_such=1"])  # nothing runs again
+    bench.main([*words, "--json", str(target), "--set", "no_such=1"])  # no run is repeated
     assert json.loads(target.read_text()) == found
-    shutil.rmtree(tmp_path / "work")  # nor with the file alone
+    shutil.rmtree(tmp_path / "work")  # the file alone is enough
     bench.main([*words, "--json", str(target), "--set", "no_such=1"])
     assert json.loads(target.read_text()) == found
     results = script("tables.py").Results(tmp_path)
@@ -75,10 +75,10 @@ def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper,
 
 def test_rows_are_spread_evenly_and_their_audio_is_found_from_anywhere(script, corpus_table, tmp_path):
     bench = script("bench/adapt.py")
-    bench.small_table(corpus_table, 6, tmp_path / "small.csv")
+    bench.write_subset(corpus_table, 6, tmp_path / "small.csv")
     with (tmp_path / "small.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["speaker"] for row in rows] == ["s0", "s1", "s2", "s3", "s4", "s5"]
     assert [row["audio"] for row in rows] == [str(corpus_table.parent / f"{voice}-one.wav") for voice in range(6)]
-    with pytest.raises(SystemExit, match="18 rows, and 19 are wanted"):
-        bench.small_table(corpus_table, 19, tmp_path / "large.csv")
+    with pytest.raises(SystemExit, match="has 18 rows, 19 are needed"):
+        bench.write_subset(corpus_table, 19, tmp_path / "large.csv")

@@ -1,4 +1,4 @@
-"""The bench against faster-whisper in small: every side answers every utterance, in the table's order."""
+"""The benchmark against faster-whisper on a tiny model: every side transcribes every utterance, in order."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_both_ways_of_faster_whisper_say_the_same(script, whisper, corpus_table,
     from speechxfer.export import export_model
 
     bench = script("bench/against_faster_whisper.py")
-    monkeypatch.setattr(bench, "_most_tokens", lambda waveforms: 12)  # this model's 64 positions are fewer than theirs
+    monkeypatch.setattr(bench, "_max_tokens", lambda waveforms: 12)  # this model has 64 positions only
     folder = export_model(whisper, "ctranslate2", tmp_path / "out").output
     rows = read(corpus_table).select([0, 5, 10, 15, 17])
-    by_pipeline, by_generate = bench.pipeline(folder, options())(rows), bench.direct(folder, options())(rows)
+    by_pipeline, by_generate = bench.make_pipeline(folder, options())(rows), bench.make_direct(folder, options())(rows)
     assert all(by_generate) and by_pipeline == by_generate
-    one_by_one = [bench.direct(folder, options())(rows.select([place]))[0] for place in range(len(rows))]
-    assert one_by_one == by_generate  # whatever the batch, in the table's order
+    one_by_one = [bench.make_direct(folder, options())(rows.select([place]))[0] for place in range(len(rows))]
+    assert one_by_one == by_generate  # independent of the batch, in the table's order
 
 
 def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, corpus_table, tmp_path):
@@ -45,8 +45,10 @@ def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, cor
     stated.max_new_tokens, stated.max_length = 12, None  # this model has 64 positions, and the pipeline asks for 256
     stated.save_pretrained(folder)
     rows = read(corpus_table).select([0, 5, 17])
-    said = bench.plain(folder, options())(rows)
-    assert said == [bench.plain(folder, options())(rows.select([place]))[0] for place in range(3)] and any(said)
+    said = bench.make_transformers(folder, options())(rows)
+    assert said == [bench.make_transformers(folder, options())(rows.select([place]))[0] for place in range(3)] and any(
+        said
+    )
 
 
 def test_our_sides_run_the_same_model_in_two_engines(script, whisper, corpus_table, tmp_path):
@@ -59,8 +61,11 @@ def test_our_sides_run_the_same_model_in_two_engines(script, whisper, corpus_tab
     unpadded.settings.pad_to_30s = False
     unpadded.save(tmp_path / "saved")
     folder = export_model(tmp_path / "saved", "ctranslate2", tmp_path / "out").output
-    rows = read(corpus_table).select([0, 3])  # 0.4 s, and 0.5 s, which no engine fills
-    quick, slow = bench.ours(folder, options())(rows), bench.ours(tmp_path / "saved", options())(rows)
+    rows = read(corpus_table).select([0, 3])  # 0.4 s, and 0.5 s, which no engine pads
+    quick, slow = (
+        bench.make_speechxfer(folder, options())(rows),
+        bench.make_speechxfer(tmp_path / "saved", options())(rows),
+    )
     assert all(quick) and quick[1] == slow[1]
 
 
@@ -69,7 +74,7 @@ def test_the_quicker_of_their_ways_is_the_one_compared_with(script):
     runs = {side: [{"seconds": 9.0}] * 3 for side in bench.SIDES}
     runs[bench.OURS] = [{"seconds": seconds} for seconds in (1.0, 2.0, 1.0)]
     runs["faster-whisper int8, zero-shot, direct"] = [{"seconds": seconds} for seconds in (4.0, 6.0, 5.0)]
-    found = bench._ratio(runs, "zero-shot")
+    found = bench._compute_speed_ratio(runs, "zero-shot")
     assert found["against"] == "faster-whisper int8, zero-shot, direct"
     assert (found["low"], found["median"], found["high"]) == (3.0, 4.0, 5.0)
 
@@ -90,7 +95,7 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
 ):
     bench = script("bench/against_faster_whisper.py")
     asked = []
-    monkeypatch.setattr(bench, "one_turn", asked.append)
+    monkeypatch.setattr(bench, "run_side", asked.append)
 
     def measured(words, threads):
         bench.main([*words[1:], "--result", str(tmp_path / "result.json")])

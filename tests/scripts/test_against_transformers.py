@@ -1,4 +1,4 @@
-"""The bench against transformers' fine-tuning scripts in small: both sides train, in as many batches."""
+"""The benchmark against transformers' fine-tuning scripts on tiny models: both sides train, in as many batches."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def given(tiny_whisper, corpus_table, tmp_path, monkeypatch):
 def sides(bench, given, kind):
     given.kind = kind
     for given.side in bench.SIDES[kind]:
-        yield given.side, (bench.theirs if given.side == bench.THEIRS else bench.ours)(given)
+        yield given.side, (bench.train_theirs if given.side == bench.THEIRS else bench.train_ours)(given)
 
 
 def test_every_side_trains_whisper_and_measures_dev(script, given):
     bench = script("bench/against_transformers.py")
     given.until_dev = True
-    for side, spent in sides(bench, given, "whisper"):
-        assert len(spent.seconds) == 2 and all(seconds > 0 for seconds in spent.seconds), side
-        assert [one["epoch"] for one in spent.measured] == [1, 2], side
-        assert 0 < spent.measured[0]["seconds"] < spent.measured[1]["seconds"], side
-        assert all(one["dev"] >= 0.5 for one in spent.measured), side  # random weights know nothing
+    for side, timer in sides(bench, given, "whisper"):
+        assert len(timer.seconds) == 2 and all(seconds > 0 for seconds in timer.seconds), side
+        assert [one["epoch"] for one in timer.evaluations] == [1, 2], side
+        assert 0 < timer.evaluations[0]["seconds"] < timer.evaluations[1]["seconds"], side
+        assert all(one["dev"] >= 0.5 for one in timer.evaluations), side  # random weights
 
 
 def test_every_side_trains_a_ctc_head(script, given, monkeypatch):
     bench = script("bench/against_transformers.py")
     monkeypatch.setattr(bench, "CTC_SHAPE", TINY)
     given.kind = "ctc"
-    train, dev = bench.material(given)
+    train, dev = bench.load_splits(given)
     assert (len(train), len(dev)) == (8, 2) and set(train["speaker"]) == {"s0", "s1", "s2"}
     bench.make_ctc(given.folder / "ctc", train["text"])
-    for side, spent in sides(bench, given, "ctc"):
-        assert len(spent.seconds) == 2 and all(seconds > 0 for seconds in spent.seconds), side
-        assert spent.beforehand > 0, side
-    assert sum(1 for _ in Path(os.environ["SPEECHXFER_FRAMES"]).iterdir()) == 1  # the two that keep keep the same
+    for side, timer in sides(bench, given, "ctc"):
+        assert len(timer.seconds) == 2 and all(seconds > 0 for seconds in timer.seconds), side
+        assert timer.preparation_seconds > 0, side
+    assert sum(1 for _ in Path(os.environ["SPEECHXFER_FRAMES"]).iterdir()) == 1  # both cached sides use the same cache
 
 
 def test_an_epoch_has_as_many_batches_as_theirs(script):
@@ -58,7 +58,7 @@ def test_an_epoch_has_as_many_batches_as_theirs(script):
     bench = script("bench/against_transformers.py")
     seconds = [1.0 + 0.37 * (place % 11) for place in range(50)]
     for batch in (4, 16, 50):
-        most = bench.batch_seconds(seconds, math.ceil(50 / batch))
+        most = bench.find_batch_seconds(seconds, math.ceil(50 / batch))
         assert len(DurationBatchSampler(seconds, max_seconds=most, epochs=1, seed=0)) == math.ceil(50 / batch)
 
 
@@ -68,12 +68,12 @@ def test_times_until_their_best(script, given, monkeypatch):
         bench.RECIPES: [{"seconds": 10.0, "dev": 0.5}, {"seconds": 20.0, "dev": 0.3}, {"seconds": 30.0, "dev": 0.2}],
         bench.THEIRS: [{"seconds": 100.0, "dev": 0.3}, {"seconds": 200.0, "dev": 0.4}],
     }
-    monkeypatch.setattr(bench, "turn", lambda given, kind, side, **changed: {"measured": runs[side]})
-    found = bench.until_dev(given)
+    monkeypatch.setattr(bench, "run_process", lambda given, kind, side, **changed: {"measured": runs[side]})
+    found = bench.measure_time_to_dev(given)
     assert found["their_best"] == {"seconds": 100.0, "dev": 0.3} and found["ours_as_good"]["seconds"] == 20.0
     assert found["times_as_fast"] == 5.0
     runs[bench.THEIRS][1]["dev"] = 0.1
-    found = bench.until_dev(given)
+    found = bench.measure_time_to_dev(given)
     assert found["ours_as_good"] is None and found["times_as_fast"] is None
 
 
@@ -83,7 +83,7 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
     bench = script("bench/against_transformers.py")
     asked: list[argparse.Namespace] = []
     monkeypatch.setattr(bench, "CTC_SHAPE", TINY)
-    monkeypatch.setattr(bench, "one_turn", asked.append)
+    monkeypatch.setattr(bench, "run_side", asked.append)
 
     def measured(words, threads):
         bench.main([*words[1:], "--result", str(tmp_path / "result.json")])
@@ -108,7 +108,7 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
     asked.clear()
     bench.main([*words, "--until-dev", "--epochs", "3", "--dev", "2", "--json", str(tmp_path / "out.json")])
     found = json.loads((tmp_path / "out.json").read_text())
-    (row,) = script("_peers.py").until_dev(found)
+    (row,) = script("_peers.py").time_to_dev(found)
     assert row[1] == "0.1 min (40.0 %)" and row[2].endswith("0.5 min: 5.0 times as fast, one run")
     assert found["until_dev"]["times_as_fast"] == 5.0 and "training" not in found
     assert [(one.side, one.epochs, one.dev, one.until_dev) for one in asked[-2:]] == [

@@ -1,4 +1,4 @@
-"""The cache's bench in small: all sides train the same head on the same utterances."""
+"""The benchmark of the frame cache on a tiny model: all sides train the same head on the same utterances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def test_it_runs_in_small(script, tiny_whisper, corpus_table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # so that what the bench sets is taken back
+    monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # restores it after the test
     target = tmp_path / "cache.json"
     words = ["--every", "3", "--repeats", "2", "--threads", "1", "--batch-seconds", "4"]
     script("bench/cache.py").main([str(corpus_table), "--model", str(tiny_whisper), *words, "--json", str(target)])

@@ -1,4 +1,4 @@
-"""The GPU bench: silent where there is none; its pieces at tiny size on the CPU."""
+"""The GPU benchmark: no output without a GPU; its functions at tiny size on the CPU."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SMALL = {
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_it_says_so_and_writes_nothing(script, tmp_path, capsys):
     script("bench/gpu.py").main(["--json", str(tmp_path / "gpu.json")])
-    assert capsys.readouterr().out == "no GPU here: not measured\n"
+    assert capsys.readouterr().out == "no GPU found, nothing measured\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_epochs_of_a_decoder_of_its_own(script, tiny_whisper, corpus_table):
     bench = script("bench/gpu.py")
-    found = bench.epochs(tiny_whisper, corpus_table, bench.TINY_EN, 2, "cpu")
+    found = bench.measure_epochs(tiny_whisper, corpus_table, bench.TINY_EN, 2, "cpu")
     assert found["seconds_an_epoch"]["repeats"] == 2 and found["seconds_an_epoch"]["low"] > 0
     assert found["utterances"] == 18 and found["precision"] == "float32"
     assert found["parameters"]["trained"] > found["parameters"]["frozen"] > 0
@@ -35,12 +35,15 @@ def test_epochs_of_a_decoder_of_its_own(script, tiny_whisper, corpus_table):
 
 
 def test_epochs_of_a_random_wav2vec2_on_noise(script, tmp_path, monkeypatch):
-    monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # so that what the bench sets is taken back
+    monkeypatch.setenv("SPEECHXFER_FRAMES", "")  # restores it after the test
     bench = script("bench/gpu.py")
-    large = bench.random_wav2vec2(tmp_path / "model", bench.LARGE | SMALL)
-    table = bench.noise_table(tmp_path / "noise", 3, 1.5)
-    found = bench.epochs(large, table, bench.ctc(["head", "encoder"]), 1, "cpu")
-    again, kept = (bench.epochs(large, table, bench.ctc("head"), 1, "cpu", kept=kept) for kept in (False, True))
+    large = bench.save_random_wav2vec2(tmp_path / "model", bench.LARGE | SMALL)
+    table = bench.write_noise_table(tmp_path / "noise", 3, 1.5)
+    found = bench.measure_epochs(large, table, bench.make_ctc_recipe(["head", "encoder"]), 1, "cpu")
+    again, kept = (
+        bench.measure_epochs(large, table, bench.make_ctc_recipe("head"), 1, "cpu", cached=cached)
+        for cached in (False, True)
+    )
     assert again["seconds_beforehand"] is None and kept["seconds_beforehand"] > 0
     assert kept["parameters"] == again["parameters"] and kept["parameters"]["trained"] < found["parameters"]["trained"]
     assert found["audio_seconds"] == 4.5
