@@ -1,4 +1,4 @@
-"""MODEL and DATA as a user names them become an `DetectionEvaluation`: what `speechxfer evaluate` and its Python form share."""
+"""Evaluation of any MODEL on any DATA: shared by `speechxfer evaluate` and its Python form."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Literal
 
 from datasets import Dataset
 
-from speechxfer.adaptation.predictions import Evaluation, evaluate_split, fingerprint_dataset
+from speechxfer.adaptation.predictions import Evaluation, evaluate_split
+from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
 from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
 from speechxfer.models.decoding_options import DecodingOptions, override_decoding
-from speechxfer.models.inference import BatchProgress
+from speechxfer.progress import ProgressCallback
 
 
 @dataclass
 class EvaluationSet:
-    """Rows that can be scored. reference: the column scored against; skipped: bad rows left out by choice."""
+    """Rows that can be scored. reference: the column scored against. skipped: number of invalid rows skipped."""
 
     utterances: Dataset
     reference: str
@@ -43,7 +44,7 @@ def evaluate(
     decoding: DecodingOptions | None = None,
     device: str = "auto",
     skip_bad: bool = False,
-    progress: BatchProgress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Transcribe (or classify) DATA with MODEL and score it.
 
@@ -81,10 +82,14 @@ def prepare_evaluation_set(
     skip_bad: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> EvaluationSet:
-    """The rows of DATA `where` that `model` can answer and be scored on.
+    """Check the rows of DATA `where` and return those that `model` can be scored on.
 
-    named: the MODEL, from which its limits are read. Raises UserError naming every bad row, unless they are to be
-    skipped, and when no row is left.
+    Args:
+        named: the MODEL, from which its input limits are read.
+        progress: called with the number of rows done.
+
+    Raises:
+        UserError: if there is no reference column or no valid row; names every invalid row unless `skip_bad` is set.
     """
     reference = "text"
     if model.kind == "classify" and "label" in utterances.column_names:
@@ -94,24 +99,26 @@ def prepare_evaluation_set(
         raise UserError(
             f"has no column '{wanted}' to score against",
             where=where,
-            fix=f"add '{wanted}', or use `speechxfer transcribe`, which needs none",
+            fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
-    bad = find_invalid_rows(utterances, text=reference, limits=_input_limits(model, named, language), progress=progress)
+    invalid = find_invalid_rows(
+        utterances, text=reference, limits=_input_limits(model, named, language), progress=progress
+    )
     warnings = []
-    if bad and not skip_bad:
-        problems = Problems(f"{where}: some utterances cannot be used", fix="mend them, or leave them out: --skip-bad")
-        for row in bad:
+    if invalid and not skip_bad:
+        problems = Problems(f"{where}: some utterances cannot be used", fix="fix them, or skip them with --skip-bad")
+        for row in invalid:
             problems.add(f"row {row.index + 1}, {row}")
         problems.raise_if_any()
-    if bad:
-        gone = {row.index for row in bad}
-        utterances = utterances.select([index for index in range(len(utterances)) if index not in gone])
-        warnings.append(f"{len(bad)} bad rows were left out: {', '.join(str(row) for row in bad[:5])}")
+    if invalid:
+        dropped = {row.index for row in invalid}
+        utterances = utterances.select([index for index in range(len(utterances)) if index not in dropped])
+        warnings.append(f"{len(invalid)} invalid rows were skipped: {', '.join(str(row) for row in invalid[:5])}")
         if not len(utterances):
-            raise UserError("no usable row is left", where=where)
+            raise UserError("has no valid row", where=where)
     if "split" in utterances.column_names and len(splits := sorted({str(v) for v in utterances["split"]})) > 1:
-        warnings.append(f"every row is scored, of the splits {', '.join(splits)}")
-    return EvaluationSet(utterances, reference, len(bad), warnings)
+        warnings.append(f"all rows are scored, from the splits {', '.join(splits)}")
+    return EvaluationSet(utterances, reference, len(invalid), warnings)
 
 
 def evaluate_set(
@@ -120,7 +127,7 @@ def evaluate_set(
     scoring: ScoringConfig,
     decoding: DecodingOptions | None = None,
     *,
-    progress: BatchProgress | None = None,
+    progress: ProgressCallback | None = None,
     shared: bool = False,
 ) -> Evaluation:
     """Evaluate `model` on a prepared evaluation set, run as saved except for `decoding`.

@@ -1,4 +1,4 @@
-"""The run folder: one place for everything a run writes, never half a model, never someone else's files."""
+"""The run directory: layout, locking, resume rules, atomic writes; files of others are never overwritten."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from safetensors import SafetensorError
 
+from speechxfer.atomic import write_text_atomically
 from speechxfer.config import Recipe, dump_recipe
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel
+from speechxfer.report.run_report import RunReport
 
 RECIPE_FILE, REPORT_FILE, HTML_FILE, MODEL_DIR = "recipe.yaml", "report.json", "report.html", "model"
 BEFORE_FILE, AFTER_FILE, CHECKPOINTS_DIR, LOGS_DIR = "before.jsonl", "after.jsonl", "checkpoints", "logs"
-SUBSETS_DIR = "learning-curve"  # only where one was asked for
-# as they are removed: first what says that the run is finished, last what says that the folder is a run's
+SUBSETS_DIR = "learning-curve"  # only with a learning curve
+# in the order of removal: report.json marks a run as finished, recipe.yaml marks a directory as a run's
 RUN_FILES = (
     REPORT_FILE,
     HTML_FILE,
@@ -35,19 +36,17 @@ RUN_FILES = (
     SUBSETS_DIR,
     RECIPE_FILE,
 )
-SOURCES_FILE = (
-    "sources.json"  # in checkpoints/: fingerprints of the data and the checkpoint that the run was begun with
-)
+SOURCES_FILE = "sources.json"  # in checkpoints/: fingerprints of the data and of the pretrained checkpoint
 
 
 class RunDir:
-    """Paths of a run, and the rules for using a folder that is not empty."""
+    """Paths of a run, and the rules for using a directory that is not empty."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.model, self.checkpoints, self.logs = path / MODEL_DIR, path / CHECKPOINTS_DIR, path / LOGS_DIR
         self.before, self.after, self.html = path / BEFORE_FILE, path / AFTER_FILE, path / HTML_FILE
-        self._held: int | None = None  # the descriptor by which `open` holds the folder
+        self._lock: int | None = None  # file descriptor of the lock that `open` takes
 
     @property
     def is_started(self) -> bool:
@@ -58,158 +57,177 @@ class RunDir:
         return self.is_started and (self.path / REPORT_FILE).is_file()
 
     def validate(self, recipe: Recipe, *, resume: bool) -> None:
-        """Raise UserError rather than lose or mix anyone's work. Writes nothing."""
+        """Check that the run may use this directory. Writes nothing.
+
+        Raises:
+            UserError: if files would be lost or two runs mixed.
+        """
         if self.path.exists() and not self.path.is_dir():
-            raise UserError("output is a file", where=str(self.path), fix="name a folder")
-        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        if held and not self.is_started:
+            raise UserError("output is a file", where=str(self.path), fix="set output to a folder")
+        entries = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        if entries and not self.is_started:
             raise UserError(
-                f"output holds files of something else ({', '.join(held[:4])})",
+                f"output holds files that are not a run's ({', '.join(entries[:4])})",
                 where=str(self.path),
-                fix="say output=DIR with a new folder",
+                fix="set output=DIR to a new folder",
             )
         if self.is_started and resume:
-            self._same_recipe(recipe)
+            self._check_same_recipe(recipe)
         elif self.is_started and not recipe.overwrite:
             state = "a finished run" if self.is_finished else "an unfinished run"
             raise UserError(
-                f"{state} lies there",
+                f"{state} already exists",
                 where=str(self.path),
-                fix="--resume goes on with it, overwrite=true replaces it, output=DIR writes elsewhere",
+                fix="use --resume to continue it, overwrite=true to replace it, or output=DIR to write elsewhere",
             )
         elif self.is_started:
-            self._keeps_what_it_starts_from(recipe)
+            self._check_sources_kept(recipe)
 
     def check_writable(self) -> None:
-        """Raise UserError where `open` could not write; what is tried is taken away again."""
-        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
-        with translate_os_errors(self.path), _make_dirs(), tempfile.TemporaryDirectory(dir=there):
+        """Raise UserError if `open` could not write; nothing is left behind."""
+        existing = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        with translate_os_errors(self.path), _make_dirs(), tempfile.TemporaryDirectory(dir=existing):
             pass
 
     def open(self, recipe: Recipe, sources: Mapping[str, str], *, resume: bool) -> None:
-        """Make the folder, or take it up again, as `check` allows, and hold it until `close`.
+        """Create the directory or resume the run in it, and lock it until `close`.
 
-        sources: fingerprints by the recipe's key (`data.train`), which must be those that a resumed run was begun with.
-        `--resume` goes before `overwrite`. Raises UserError where another process holds the folder.
+        Args:
+            sources: fingerprints by recipe key (e.g. `data.train`); a resumed run must have been started with the same.
+            resume: takes precedence over `overwrite`.
+
+        Raises:
+            UserError: as `validate`, and if another process works in this directory.
         """
         self.validate(recipe, resume=resume)
         with translate_os_errors(self.path):
             with _make_dirs():
                 self.path.mkdir(parents=True, exist_ok=True)
-            self._hold()
-            self.validate(recipe, resume=resume)  # whoever held it may have begun, or ended, a run meanwhile
+            self._acquire_lock()
+            self.validate(recipe, resume=resume)  # again: the process that held the lock may have written
             if self.is_started and resume:
-                self._same_sources(sources)
+                self._check_same_sources(sources)
             elif self.is_started:
                 for name in RUN_FILES:
                     _remove(self.path / name)
             self.checkpoints.mkdir(exist_ok=True)
-            write_atomically(self.path / RECIPE_FILE, dump_recipe(recipe))
-            write_atomically(self.checkpoints / SOURCES_FILE, json.dumps(dict(sources), indent=2) + "\n")
+            write_text_atomically(self.path / RECIPE_FILE, dump_recipe(recipe))
+            write_text_atomically(self.checkpoints / SOURCES_FILE, json.dumps(dict(sources), indent=2) + "\n")
 
     def close(self) -> None:
-        """Let go of the folder; without effect where it is not held."""
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        """Release the lock (no-op if not held)."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
-    def _hold(self) -> None:
-        """Two processes that train in one folder remove each other's checkpoints. A killed one holds it no longer."""
-        held = os.open(self.path, os.O_RDONLY)
+    def _acquire_lock(self) -> None:
+        """Lock the directory; the system releases the lock of a killed process."""
+        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(held)
+            os.close(descriptor)
             raise UserError(
-                "another process is working in this run",
+                "another process is working in this run directory",
                 where=str(self.path),
-                fix="wait for it or stop it, or say output=DIR with a new folder",
+                fix="wait for it or stop it, or set output=DIR to a new folder",
             ) from None
-        except OSError:  # a file system that knows no locks
-            os.close(held)
+        except OSError:  # the file system does not support locks
+            os.close(descriptor)
         else:
-            self._held = held
+            self._lock = descriptor
 
     def make_subset_dir(self, name: str) -> RunDir:
-        """Where the same recipe is trained on a portion of the training part: checkpoints and logs only."""
+        """Return the directory for training on a subset: checkpoints and logs only."""
         return RunDir(self.path / SUBSETS_DIR / name)
 
-    def _same_recipe(self, recipe: Recipe) -> None:
-        """A run is resumed with the recipe it was begun with; only where it runs and lies may differ."""
+    def _check_same_recipe(self, recipe: Recipe) -> None:
+        """Check that a resumed run has the same recipe, except for device and output."""
         path = self.path / RECIPE_FILE
         try:
-            # checked, so that a key which the program had not when the run was begun has its default
+            # validated, so that keys that are newer than the run have their defaults
             stored = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump()
-            now = recipe.model_dump()
-            free = ("output", "overwrite", "device")
-            changed = [key for key in now if key not in free and now[key] != stored[key]]
+            given = recipe.model_dump()
+            ignored = ("output", "overwrite", "device")
+            changed = [key for key in given if key not in ignored and given[key] != stored[key]]
         except (OSError, ValueError, yaml.YAMLError):  # a ValidationError is a ValueError
-            fix = "say overwrite=true in place of --resume to begin anew"
+            fix = "use overwrite=true instead of --resume to start again"
             raise UserError("not readable as a run's recipe", where=str(path), fix=fix) from None
         if changed:
             raise UserError(
-                f"the run there was begun with other values under {', '.join(changed)}",
+                f"the run was started with different values of {', '.join(changed)}",
                 where=str(path),
-                fix="resume with the same values, or say overwrite=true in place of --resume",
+                fix="resume with the same values, or use overwrite=true instead of --resume",
             )
 
-    def _same_sources(self, sources: Mapping[str, str]) -> None:
-        """A stage's epochs are comparable, and its batches the same, only on the same utterances."""
+    def _check_same_sources(self, sources: Mapping[str, str]) -> None:
+        """Check that a resumed run has the same data and checkpoint: epochs of a stage are comparable only then."""
         path = self.checkpoints / SOURCES_FILE
         try:
-            begun = json.loads(path.read_text(encoding="utf-8"))
-            changed = [key for key, found in sources.items() if begun[key] != found]
-        except (OSError, ValueError, LookupError, TypeError):  # stopped before it was written, or damaged
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            changed = [key for key, found in sources.items() if stored[key] != found]
+        except (OSError, ValueError, LookupError, TypeError):  # not written yet, or damaged
             return
         if changed:
             raise UserError(
-                f"the run there was begun with another content of {', '.join(changed)}",
+                f"the run was started with different content of {', '.join(changed)}",
                 where=str(self.path),
-                fix="put back what it was begun with, or say overwrite=true in place of --resume",
+                fix="restore the content, or use overwrite=true instead of --resume",
             )
 
-    def _keeps_what_it_starts_from(self, recipe: Recipe) -> None:
+    def _check_sources_kept(self, recipe: Recipe) -> None:
+        """Check that overwriting the run does not remove a model or table that it starts from."""
         data, here = recipe.data, self.path.resolve()
         sources = {"encoder.name": recipe.encoder.name, "decoding.lm": recipe.decoding.lm}
-        sources |= {f"data.{name}": getattr(data, name) for name in ("train", "dev", "test", "other")}
+        sources |= {f"data.{name}": getattr(data, name) for name in ("train", "dev", "test", "retention")}
         removed = [here / name for name in RUN_FILES]
         for key, source in sources.items():
             place = Path(source).resolve() if source and Path(source).exists() else None
             if place and (place == here or any(place.is_relative_to(one) for one in removed)):
-                problem = f"overwrite=true would remove what this run starts from: {source}"
-                raise UserError(problem, where=key, fix="say output=DIR with a new folder")
+                problem = f"overwrite=true would remove an input of this run: {source}"
+                raise UserError(problem, where=key, fix="set output=DIR to a new folder")
 
     def count_checkpoint_bytes(self) -> int:
-        """What `checkpoints/` takes on disk; weights that have two names there count once."""
+        """Return the size of `checkpoints/` in bytes; hard links count once."""
         files = {path.stat().st_ino: path.stat().st_size for path in self.checkpoints.rglob("*") if path.is_file()}
         return sum(files.values())
 
     def save_model(self, model: SpeechModel) -> None:
-        """Write `model/` beside and move it into place, so that there is never half of one."""
+        """Write `model/` atomically: to a temporary directory that is then renamed."""
         scratch = self.path / ".model.part"
         _remove(scratch)
         with translate_os_errors(self.path):
             try:
                 model.save(scratch)
             except BaseException:
-                _remove(scratch)  # whoever must make room should not find half a model in the way
+                _remove(scratch)  # a full disk should not keep a partial model
                 raise
             _remove(self.model)
             scratch.rename(self.model)
 
-    def write_report(self, report: dict[str, Any]) -> None:
-        """Last of all: `report.json` says that the run is finished."""
+    def write_report(self, report: RunReport) -> None:
+        """Write `report.json`, which marks the run as finished: call it last."""
         with translate_os_errors(self.path):
-            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            write_atomically(self.path / REPORT_FILE, text)
+            text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            write_text_atomically(self.path / REPORT_FILE, text)
 
-    def read_report(self) -> dict[str, Any]:
-        return json.loads((self.path / REPORT_FILE).read_text(encoding="utf-8"))
+    def read_report(self) -> RunReport:
+        """Read `report.json`.
+
+        Raises:
+            UserError: if it is not a report of this version.
+        """
+        path = self.path / REPORT_FILE
+        try:
+            return RunReport.read(path)
+        except ValueError:  # JSON and validation errors
+            fix = "use overwrite=true instead of --resume to run again"
+            raise UserError("not readable as a run's report", where=str(path), fix=fix) from None
 
 
 @contextmanager
 def translate_os_errors(where: Path) -> Iterator[None]:
-    """A disk that fills, or a folder that cannot be written, becomes a UserError; what was saved before stays."""
+    """Turn a full disk or a read-only directory into a UserError; earlier checkpoints are kept."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -218,30 +236,23 @@ def translate_os_errors(where: Path) -> Iterator[None]:
         if full or "No space left" in words or "PytorchStreamWriter failed" in words:
             free = shutil.disk_usage(where if where.exists() else where.parent).free
             raise UserError(
-                f"the disk is full ({free / 1e6:.0f} MB free); the last whole checkpoint is kept",
+                f"the disk is full ({free / 1e6:.0f} MB free); the last complete checkpoint is kept",
                 where=str(where),
-                fix="make room and say --resume",
+                fix="free disk space and use --resume",
             ) from None
         refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
         if isinstance(error, OSError) and (refused or error.errno == errno.EROFS):
-            raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="say output=DIR") from None
+            raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="set output=DIR") from None
         raise
 
 
 @contextmanager
 def _make_dirs() -> Iterator[None]:
-    """A place where nobody may make folders, as /proc is, says that they are not found."""
+    """Report a place where no directory can be created (e.g. /proc says "not found") as a permission error."""
     try:
         yield
     except FileNotFoundError as error:
         raise PermissionError(error.errno, error.strerror) from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Beside and then into place: who is stopped in between leaves the old file."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _remove(path: Path) -> None:

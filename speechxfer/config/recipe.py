@@ -218,8 +218,8 @@ class Recipe(Section):
         if self.decoding.beam_size == 1:
             raise ValueError("decoding.beam_size: 1 is decoding.kind=greedy; a beam is 2 or more")
         if not self.decoding.beam_size:
-            beams = CTC_BEAM_SIZE if self.head.kind == "ctc" else DECODER_BEAM_SIZE
-            self.decoding = self.decoding.model_copy(update={"beams": beams})
+            beam_size = CTC_BEAM_SIZE if self.head.kind == "ctc" else DECODER_BEAM_SIZE
+            self.decoding = self.decoding.model_copy(update={"beam_size": beam_size})
         if (self.head.kind, self.decoding.kind) != ("ctc", "beam"):
             for key in ("lm", "hot_words"):
                 if getattr(self.decoding, key):

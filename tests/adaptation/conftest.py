@@ -104,7 +104,7 @@ def won(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
     output = tmp_path_factory.mktemp("runs") / "deep" / "won"
     recipe = load_recipe(recipe_values, [*LEARNS, f"output={output}", "scoring.by=[accent, speaker]"])
-    return adapt(recipe, name="won", narrator=Watcher())
+    return adapt(recipe, name="won", reporter=Watcher())
 
 
 @pytest.fixture(scope="session")
@@ -115,4 +115,4 @@ def lost(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 
     narrator = Watcher()
     recipe = load_recipe(recipe_values, ["stages.0.lr=100", f"output={tmp_path_factory.mktemp('runs') / 'lost'}"])
-    return adapt(recipe, name="lost", narrator=narrator), narrator
+    return adapt(recipe, name="lost", reporter=narrator), narrator

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from speechxfer.adaptation.diagnostics import diagnose_head_not_learning, make_advice
+from speechxfer.adaptation import diagnostics
+from speechxfer.adaptation.diagnostics import diagnose_head_not_learning
+from speechxfer.report.run_report import AdviceEntry, RunReport
+
+# what a report always has, and no rule reads
+OTHERS = {"before": None, "metric": "WER", "normaliser": "default", "splits": {}, "speed": {}}
+
+
+def make_advice(found: dict[str, Any]) -> list[AdviceEntry]:
+    return diagnostics.make_advice(RunReport.model_validate(OTHERS | found))
 
 
 def score(wer: float, words: int, **others: Any) -> dict[str, Any]:
@@ -22,11 +31,11 @@ def report(**changes: Any) -> dict[str, Any]:
     stage = {"train": ["all"], "epochs": 8, "lr": 1e-4, "encoder_lr": None, "decoder_lr": 1e-5}
     recipe = {"stages": [stage], "head": {"kind": "seq2seq", "vocabulary": "from-train"}}
     found = {
-        "kept": "stage 0",
-        "candidates": [{"name": "untouched", "dev": 0.4}, {"name": "stage 0", "dev": 0.2}],
+        "selected": "stage 0",
+        "candidates": [{"name": "zero-shot", "dev": 0.4}, {"name": "stage 0", "dev": 0.2}],
         "stages": stages(["all"], [0.3, 0.25, 0.21, 0.204, 0.202, 0.2, 0.201, 0.202]),
-        "dev": score(0.2, 10_000, empty=0, interval=[0.17, 0.23], against_untouched={"interval": [-0.23, -0.17]}),
-        "seen": score(0.15, 1_000),
+        "dev": score(0.2, 10_000, empty=0, interval=[0.17, 0.23], against_zero_shot={"interval": [-0.23, -0.17]}),
+        "train_probe": score(0.15, 1_000),
         "after": score(0.2, 1_000, by={"accent": {"north": score(0.18, 500), "south": score(0.22, 500)}}),
         "provenance": {"recipe": recipe | {"candidates": {"pretrained_share": [0.1, 0.2, 0.3]}}},
     }
@@ -49,7 +58,7 @@ def test_nothing_to_say():
 
 def test_numbers_that_were_not_kept_say_nothing():
     bare = report()
-    for name in ("dev", "seen"):
+    for name in ("dev", "train_probe"):
         del bare[name]
     bare["after"].pop("by")
     assert make_advice(bare) == []
@@ -61,7 +70,7 @@ def test_numbers_that_were_not_kept_say_nothing():
 def test_a_model_that_writes_nothing():
     silent = report(dev=score(0.99, 1_000, empty=180) | {"utterances": 200})
     what, evidence = the_only(silent)
-    assert "ends its answers at once" in what and "180 of dev's 200" in evidence
+    assert "ends its output at once" in what and "180 of 200 dev" in evidence
     silent["provenance"]["recipe"]["head"]["kind"] = "ctc"
     assert "collapsed to blanks" in the_only(silent)[0]
     silent["dev"]["empty"] = 99
@@ -69,13 +78,13 @@ def test_a_model_that_writes_nothing():
 
 
 @pytest.mark.parametrize(
-    "train, words", [(["head", "encoder"], "train the head alone first"), (["head"], "nothing in the frozen frames")]
+    "train, words", [(["head", "encoder"], "train the head alone first"), (["head"], "nothing from the frozen frames")]
 )
 def test_a_new_ctc_head_that_learns_nothing(train, words):
     stuck = report(stages=stages(train, [1.0, 0.977, 0.995, 0.956]), dev=score(0.956, 1_000, empty=3))
     stuck["provenance"]["recipe"]["head"]["kind"] = "ctc"
     what, evidence = the_only(stuck)
-    assert words in what and evidence == "dev 95.6% at best, in 4 epochs"
+    assert words in what and evidence == "best dev 95.6% in 4 epochs"
     # it can be told before the stage has ended, and not too early; a head that has begun to learn is left alone
     assert diagnose_head_not_learning(train, [1.0, 0.977]) is None
     assert words in (diagnose_head_not_learning(train, [1.0, 0.977, 0.995]) or "")
@@ -91,12 +100,12 @@ def test_a_new_ctc_head_that_learns_nothing(train, words):
 
 def test_a_head_alone_far_behind():
     alone = stages(["head"], [0.8, 0.8])
-    behind = report(stages=alone, kept="stage 0")
+    behind = report(stages=alone, selected="stage 0")
     what, evidence = the_only(behind)
-    assert "unfreeze more" in what and "80.0%" in evidence and "40.0% of the untouched model" in evidence
+    assert "unfreeze more" in what and "80.0%" in evidence and "40.0% with the zero-shot model" in evidence
     rescued = report(stages=alone + stages(["all"], [0.25, 0.2, 0.2]))
     what, evidence = the_only(rescued)
-    assert "leave the epochs to the stages" in what and "20.0% of stage 1" in evidence
+    assert "spend the epochs on the stages" in what and "20.0% with stage 1" in evidence
     # nothing to compare with; not far behind; a decoder that trains with the encoder
     nothing = [{"name": "stage 0", "dev": 0.8}]
     assert make_advice(report(stages=alone, candidates=nothing, dev=score(0.8, 10_000, empty=0))) == []
@@ -126,11 +135,11 @@ def test_overfitting():
 
 
 def test_known_by_heart():
-    still = {"stages": stages(["all"], [0.3, 0.2, 0.2, 0.199]), "seen": score(0.02, 1_000)}
+    still = {"stages": stages(["all"], [0.3, 0.2, 0.2, 0.199]), "train_probe": score(0.02, 1_000)}
     what, evidence = the_only(report(**still))
-    assert what.startswith("more data") and "2.0% on utterances it trained on" in evidence and "20.0%" in evidence
-    assert make_advice(report(**still | {"seen": score(0.12, 1_000)})) == []
-    assert make_advice(report(**still | {"seen": {"wer": None}})) == []
+    assert what.startswith("more data") and "2.0% on training utterances" in evidence and "20.0%" in evidence
+    assert make_advice(report(**still | {"train_probe": score(0.12, 1_000)})) == []
+    assert make_advice(report(**still | {"train_probe": {"wer": None}})) == []
     improving = stages(["all"], [0.3, 0.25, 0.205, 0.2])
     assert make_advice(report(**still | {"stages": improving})) == []
     # a learning curve knows better
@@ -150,7 +159,7 @@ def test_known_by_heart():
 )
 def test_a_decoder_as_fast_as_its_encoder_is_slowed_first(stage, advised):
     """Where what was trained on is known by heart; a CTC head alone has no decoder."""
-    heart = report(seen=score(0.02, 1_000))
+    heart = report(train_probe=score(0.02, 1_000))
     heart["provenance"]["recipe"]["stages"][0] |= stage
     assert the_only(heart)[0].startswith(advised)
     heart["provenance"]["recipe"]["head"] = {"kind": "ctc", "vocabulary": "own"}
@@ -159,17 +168,18 @@ def test_a_decoder_as_fast_as_its_encoder_is_slowed_first(stage, advised):
 
 def test_too_small_an_encoder():
     """Every layer trained, to the end, and what was trained on is heard no better than dev."""
-    what, why = the_only(report(seen=score(0.195, 1_000)))
+    what, why = the_only(report(train_probe=score(0.195, 1_000)))
     assert what.startswith("a larger encoder") and why == (
-        "19.5% on utterances it trained on, 20.0% on dev; its last 4 epochs gave 0.4%, and 0.8% may be chance"
+        "19.5% on training utterances, 20.0% on dev; the last 4 epochs improved dev by 0.4%; differences up to 0.8% may be noise"
     )
     for train, devs in ((["head"], [0.2, 0.2, 0.2, 0.2]), (["all"], [0.4, 0.3, 0.25, 0.2])):
-        found = make_advice(report(seen=score(0.195, 1_000), stages=stages(train, devs)))
+        found = make_advice(report(train_probe=score(0.195, 1_000), stages=stages(train, devs)))
         assert not any("larger encoder" in advice.action for advice in found)
 
 
 @pytest.mark.parametrize(
-    ("half", "words"), [(0.25, "is the next step"), (0.203, "not the next step"), (0.17, "half of the data did better")]
+    ("half", "words"),
+    [(0.25, "doubling it helped"), (0.203, "not the next step"), (0.17, "half of the data gave a better model")],
 )
 def test_the_learning_curve(half, words):
     hours = {0.25: (0.4, 0.3), 0.5: (0.8, half), 1.0: (1.6, 0.2)}
@@ -178,19 +188,19 @@ def test_the_learning_curve(half, words):
     assert words in what
     assert f"30.0% from 0.4 h, {half:.1%} from 0.8 h, 20.0% from 1.6 h" in evidence
     few_words = report(learning_curve=curve, dev=score(0.2, 100, empty=0))
-    assert "a larger dev part" in the_only(few_words)[0]  # whatever the figures
+    assert "a larger dev split" in the_only(few_words)[0]  # whatever the figures
 
 
 def test_the_highest_share_of_untouched_weights():
-    names = [f"stage 0, {share}0% untouched" for share in (1, 2, 3)]
+    names = [f"stage 0, {share}0% pretrained" for share in (1, 2, 3)]
     devs = dict(zip(names, (0.19, 0.18, 0.15), strict=True))
     mixed = [*report()["candidates"], *({"name": name, "dev": dev} for name, dev in devs.items())]
     wide = score(0.2, 10_000, empty=0, interval=[0.18, 0.22])  # narrower than the candidates lie apart
-    what, evidence = the_only(report(candidates=mixed, kept=names[2], dev=wide))
+    what, evidence = the_only(report(candidates=mixed, selected=names[2], dev=wide))
     assert "candidates.pretrained_share=[0.1, 0.2, 0.3, 0.4, 0.5]" in what and "15.0% with 30%" in evidence
-    assert make_advice(report(candidates=mixed, kept=names[1], dev=wide)) == []
-    enough = report(candidates=mixed, kept="stage 0, 90% untouched", dev=wide)
-    enough["provenance"]["recipe"]["candidates"]["untouched"] = [0.5, 0.9]
+    assert make_advice(report(candidates=mixed, selected=names[1], dev=wide)) == []
+    enough = report(candidates=mixed, selected="stage 0, 90% pretrained", dev=wide)
+    enough["provenance"]["recipe"]["candidates"]["zero-shot"] = [0.5, 0.9]
     assert make_advice(enough) == []
 
 
@@ -208,43 +218,46 @@ def test_one_group_far_above_the_rest():
         assert make_advice(report(after=after | {"by": {"accent": groups | {"south": harmless}}})) == []
 
 
-def test_the_untouched_model_was_kept():
+def test_the_zero_shot_model_was_selected():
     devs = [0.5, 0.48, 0.45]
-    candidates = [{"name": "untouched", "dev": 0.4}, {"name": "stage 0", "dev": 0.45}]
-    apart = score(0.45, 10_000, empty=0, against_untouched={"interval": [0.03, 0.07]})
-    lost = report(stages=stages(["all"], devs), candidates=candidates, kept="untouched", dev=apart)
+    candidates = [{"name": "zero-shot", "dev": 0.4}, {"name": "stage 0", "dev": 0.45}]
+    apart = score(0.45, 10_000, empty=0, against_zero_shot={"interval": [0.03, 0.07]})
+    lost = report(stages=stages(["all"], devs), candidates=candidates, selected="zero-shot", dev=apart)
     what, evidence = the_only(lost)
     assert "more epochs (stages.0.epochs)" in what and "decoder" not in what and "lower rate" not in what
-    assert "40.0% untouched, 45.0% stage 0" in evidence
+    assert "40.0% zero-shot, 45.0% stage 0" in evidence
     lost["stages"] = stages(["all"], [0.46, 0.45, 0.453])
     lost["provenance"]["recipe"]["head"]["kind"] = "ctc"
     what, _ = the_only(lost)
-    assert "a lower rate (stages.0.lr)" in what and "head.kind=seq2seq" in what and "more epochs" not in what
+    assert "a lower learning rate (stages.0.lr)" in what and "head.kind=seq2seq" in what and "more epochs" not in what
 
 
 def test_a_dev_part_that_cannot_decide():
-    unsure = score(0.2, 1_000, empty=0, against_untouched={"interval": [-0.03, 0.01]})
+    unsure = score(0.2, 1_000, empty=0, against_zero_shot={"interval": [-0.03, 0.01]})
     what, evidence = the_only(report(dev=unsure))
-    assert "cannot tell the trained model from the untouched" in what
-    assert "-3.0 to +1.0 points" in evidence and "1,000 words in 200 utterances" in evidence
+    assert "does not separate it from zero-shot" in what
+    assert "-3.0 to +1.0 points" in evidence and "1,000 dev words in 200 utterances" in evidence
     near = [*report()["candidates"], {"name": "stage 0, mean of its last 2 epochs", "dev": 0.21}]
     what, evidence = the_only(report(candidates=near))
-    assert "choose among the candidates more surely" in what and "1.0 points" in evidence and "6.0 wide" in evidence
+    assert "would separate the candidates better" in what and "1.0 points" in evidence and "6.0 wide" in evidence
     far = [*report()["candidates"], {"name": "stage 0, mean of its last 2 epochs", "dev": 0.3}]
     assert make_advice(report(candidates=far)) == []
 
 
 def test_a_run_says_what_it_found(lost, won):
     run, _ = lost
-    assert run.report["advice"] == [vars(advice) for advice in make_advice(run.report)]
-    assert "nothing beat the untouched model" in run.report["advice"][0]["what"] or run.report["dev"]["empty"]
-    page = (run.folder.path / "report.html").read_text(encoding="utf-8")
-    assert "What to do next" in page and run.report["advice"][0]["evidence"].split("'")[0] in page
+    assert run.report.to_json()["advice"] == [vars(advice) for advice in make_advice(run.report)]
+    assert (
+        "no candidate was better than zero-shot" in run.report.to_json()["advice"][0]["what"]
+        or run.report.to_json()["dev"]["empty"]
+    )
+    page = (run.run_dir.path / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Advice</h2>" in page and run.report.to_json()["advice"][0]["evidence"].split("'")[0] in page
     for one in (run, won):
-        written = json.loads((one.folder.path / "report.json").read_text())
-        assert {"dev", "seen"} <= set(written)
-        assert written["dev"]["utterances"] == 3 and written["seen"]["utterances"] == 9
+        written = json.loads((one.run_dir.path / "report.json").read_text())
+        assert {"dev", "train_probe"} <= set(written)
+        assert written["dev"]["utterances"] == 3 and written["train_probe"]["utterances"] == 9
     # the weights that were chosen, once more
-    assert won.report["dev"]["wer"] == won.report["stages"][0]["dev"]
-    change = won.report["dev"]["against_untouched"]["difference"]
-    assert change == pytest.approx(won.report["dev"]["wer"] - won.report["candidates"][0]["dev"])
+    assert won.report.to_json()["dev"]["wer"] == won.report.to_json()["stages"][0]["dev"]
+    change = won.report.to_json()["dev"]["against_zero_shot"]["difference"]
+    assert change == pytest.approx(won.report.to_json()["dev"]["wer"] - won.report.to_json()["candidates"][0]["dev"])

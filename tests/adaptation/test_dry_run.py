@@ -23,7 +23,7 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
     planned = estimate_run(recipe)
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
-    run = adapt(recipe, narrator=Reporter(quiet=True))
+    run = adapt(recipe, reporter=Reporter(quiet=True))
     taken = [
         max(int(path.name.partition("-")[2]) for path in (tmp_path / f"run/checkpoints/stage-{k}").glob("checkpoint-*"))
         for k in (0, 1)
@@ -31,7 +31,7 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
     assert [stage["steps"] for stage in planned["stages"]] == taken
     assert planned["steps"] == sum(taken)
     assert [s["trained_parameters"] for s in planned["stages"]] == [
-        s["trained_parameters"] for s in run.report["stages"]
+        s["trained_parameters"] for s in run.report.to_json()["stages"]
     ]
     assert planned["minutes"] >= 0 and planned["disk_mb"] >= 0 and planned["hours"]["train"] > 0
     assert f"in all  {sum(taken)} steps, about {planned['minutes']:.3g} min on cpu" in said
@@ -39,8 +39,8 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
 
 def test_the_disk_that_it_tells_holds_the_run(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
     recipe = tiny_recipe()
-    told = estimate_run(recipe, narrator=Reporter(quiet=True))
-    adapt(recipe, narrator=Reporter(quiet=True))
+    told = estimate_run(recipe, reporter=Reporter(quiet=True))
+    adapt(recipe, reporter=Reporter(quiet=True))
     run = tmp_path / "run"
     heavy = [path for name in ("model.safetensors", "optimizer.pt") for path in run.rglob(name)]
     heavy = [path for path in heavy if path.parent.name != "rejected"]  # a trained model that lost: seldom there
@@ -58,34 +58,34 @@ def test_the_frames_that_it_tells_are_the_frames_that_are_kept(
     told = estimate_run(recipe)
     assert not (tmp_path / "frames").exists()
     assert f"MB in {tmp_path / 'frames'}" in capsys.readouterr().out
-    adapt(recipe, narrator=Reporter(quiet=True))
+    adapt(recipe, reporter=Reporter(quiet=True))
     (store,) = list_stores()
     assert store.utterances == 2 * 9 + 3  # both copies of the training part, and the dev part as it was heard
     assert told["cache_mb"] == pytest.approx(store.megabytes * 18 / 21, rel=0.25)
     elsewhere = ("stages.0.train=head", f"output={tmp_path / 'other'}")
     # four copies in two epochs: each would be read once
-    assert estimate_run(tiny_recipe(*elsewhere), narrator=Reporter(quiet=True))["cache_mb"] == 0
+    assert estimate_run(tiny_recipe(*elsewhere), reporter=Reporter(quiet=True))["cache_mb"] == 0
     with pytest.raises(UserError, match="are allowed"):
-        estimate_run(tiny_recipe(*elsewhere, "cache.use=always", "cache.max_gb=1e-5"), narrator=Reporter(quiet=True))
+        estimate_run(tiny_recipe(*elsewhere, "cache.use=always", "cache.max_gb=1e-5"), reporter=Reporter(quiet=True))
 
 
 def test_what_adapt_refuses_is_refused(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file"):
-        estimate_run(tiny_recipe(f"data.train={tmp_path}/none.csv"), narrator=Reporter(quiet=True))
+        estimate_run(tiny_recipe(f"data.train={tmp_path}/none.csv"), reporter=Reporter(quiet=True))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.doc").write_text("mine")
     with pytest.raises(UserError, match=r"thesis\.doc"):
-        estimate_run(tiny_recipe(), narrator=Reporter(quiet=True))
+        estimate_run(tiny_recipe(), reporter=Reporter(quiet=True))
 
 
 def test_a_folder_that_nobody_can_make_is_told_before_training(tiny_recipe: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match=r"^/proc/run: cannot be written"):
-        estimate_run(tiny_recipe("output=/proc/run"), narrator=Reporter(quiet=True))
+        estimate_run(tiny_recipe("output=/proc/run"), reporter=Reporter(quiet=True))
     with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
-        estimate_run(tiny_recipe(f"output={__file__}/run"), narrator=Reporter(quiet=True))
+        estimate_run(tiny_recipe(f"output={__file__}/run"), reporter=Reporter(quiet=True))
 
 
 def test_a_disk_too_small_is_told(tiny_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechxfer.adaptation.dry_run.shutil.disk_usage", lambda _: type("Usage", (), {"free": -1})())
     with pytest.raises(UserError, match=r"would not fit on the disk"):
-        estimate_run(tiny_recipe(), narrator=Reporter(quiet=True))
+        estimate_run(tiny_recipe(), reporter=Reporter(quiet=True))

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
 from speechxfer.adaptation.training.trainer import train_stage
 from speechxfer.config import load_recipe
@@ -19,6 +21,7 @@ from speechxfer.config.recipe import StageConfig
 from speechxfer.data.augment import WaveformAugmenter
 from speechxfer.data.reader import read
 from speechxfer.models import build_trainable
+from speechxfer.report.progress import Reporter
 
 STAGES = {"head": ["head"], "top": ["head", "top-1"], "encoder": ["encoder"], "all": ["all"]}
 # what may change in each stage, by the names that transformers gives; each family has two layers
@@ -54,6 +57,12 @@ def trainee_for(checkpoint: Path, kind: str, **augment: Any) -> StagedModule:
     return StagedModule(build_trainable(recipe, ["one", "two", "six"]), recipe.augment)
 
 
+def make_context(trainee: StagedModule, stage: StageConfig, dataset: TrainingDataset, folder: Path) -> StageContext:
+    recipe = load_recipe({"stages": [stage.model_dump()]})
+    durations = [0.9] * len(dataset)
+    return StageContext(0, stage, trainee, dataset, durations, recipe, Reporter(quiet=True), RunDir(folder))
+
+
 @pytest.fixture
 def train(corpus_table: Path, tmp_path: Path) -> Callable[[StagedModule, list[str]], None]:
     """train(trainee, parts): two real epochs of a stage, masks in time and over channels included."""
@@ -64,19 +73,9 @@ def train(corpus_table: Path, tmp_path: Path) -> Callable[[StagedModule, list[st
         stage = StageConfig(train=parts, epochs=2, lr=1e-2, batch_seconds=2.5, weight_decay=0.1)
         trainee.apply_stage(stage)
         errors = iter([0.9, 0.8])
-        train_stage(
-            trainee,
-            stage,
-            TrainingDataset(rows, targets, WaveformAugmenter(trainee.augment), 0),
-            [0.9] * len(rows),
-            measure=lambda: next(errors),
-            folder=tmp_path / "checkpoints",
-            logs=tmp_path / "logs",
-            seed=0,
-            resume=False,
-            callbacks=[],
-            say=lambda _: None,
-        )
+        dataset = TrainingDataset(rows, targets, WaveformAugmenter(trainee.augment), 0)
+        context = make_context(trainee, stage, dataset, tmp_path)
+        train_stage(context, dataset, measure=lambda: next(errors))
 
     return run
 
@@ -169,15 +168,16 @@ def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, spoken
 def rates_of(trainee: StagedModule, stage: StageConfig, table: Path, folder: Path) -> dict[str, tuple[float, float]]:
     """Name to the rate and the weight decay that the optimiser has for it."""
     from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler
-    from speechxfer.adaptation.training.trainer import StageTrainer, _training_arguments
+    from speechxfer.adaptation.training.trainer import StageTrainer, make_training_arguments
 
     trainee.apply_stage(stage)
+    dataset = TrainingDataset(read(table).select(range(2)), [[1], [1]], WaveformAugmenter(trainee.augment), 0)
     trainer = StageTrainer(
         model=trainee,
-        args=_training_arguments(stage, trainee, folder, 1, 1, 0, "float32"),
-        utterances=TrainingDataset(read(table).select(range(2)), [[1], [1]], WaveformAugmenter(trainee.augment), 0),
+        args=make_training_arguments(make_context(trainee, stage, dataset, folder), 1, 1),
+        dataset=dataset,
         data_collator=BatchCollator(trainee.model),
-        batches=DurationBatchSampler([1, 1], most=9, epochs=1, seed=0),
+        batches=DurationBatchSampler([1, 1], max_seconds=9, epochs=1, seed=0),
         measure=lambda: 0.0,
     )
     assert np.isclose(trainer.args.learning_rate, stage.lr)

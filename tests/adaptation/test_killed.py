@@ -37,9 +37,9 @@ def die() -> None:
 def uninterrupted(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     output = tmp_path_factory.mktemp("whole") / "run"
     before, os.environ["SPEECHXFER_FRAMES"] = os.environ["SPEECHXFER_FRAMES"], str(output.parent / "frames")
-    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Reporter(quiet=True))
+    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), reporter=Reporter(quiet=True))
     os.environ["SPEECHXFER_FRAMES"] = before
-    assert [stage["cached"] for stage in run.report["stages"]] == [True, True]
+    assert [stage["cached"] for stage in run.report.to_json()["stages"]] == [True, True]
     return run
 
 
@@ -67,8 +67,8 @@ def killed(recipe_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def resumed(recipe: Any, truth: Any, same_weights: Callable[[Path, Path], bool]) -> None:
-    run = adapt(recipe, resume=True, narrator=Reporter(quiet=True))
-    for number, (mine, theirs) in enumerate(zip(run.report["stages"], truth.report["stages"], strict=True)):
+    run = adapt(recipe, resume=True, reporter=Reporter(quiet=True))
+    for number, (mine, theirs) in enumerate(zip(run.report.to_json()["stages"], truth.report["stages"], strict=True)):
         assert [mine[key] for key in ("epochs", "best", "dev", "cached")] == [
             theirs[key] for key in ("epochs", "best", "dev", "cached")
         ]
@@ -76,8 +76,8 @@ def resumed(recipe: Any, truth: Any, same_weights: Callable[[Path, Path], bool])
         steps = [sorted(path.name for path in place.glob("checkpoint-*")) for place in places]
         assert steps[0] == steps[1]
         assert all(same_weights(places[0] / name, places[1] / name) for name in steps[0])
-    assert same_weights(run.run_dir.model, truth.folder.model)
-    assert run.run_dir.after.read_text() == truth.folder.after.read_text()
+    assert same_weights(run.run_dir.model, truth.run_dir.model)
+    assert run.run_dir.after.read_text() == truth.run_dir.after.read_text()
 
 
 def test_while_frames_are_encoded(uninterrupted, killed, watcher, same_weights):

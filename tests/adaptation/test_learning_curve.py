@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from datasets import Dataset
 from rich.console import Console
+from speechxfer.cli._telling import tell_next
 
 from speechxfer.adaptation.dry_run import estimate_run
 from speechxfer.adaptation.learning_curve import make_subsets
 from speechxfer.adaptation.run import adapt
 from speechxfer.adaptation.selection.evaluator import Evaluator
-from speechxfer.cli._telling import tell_next
 from speechxfer.data import audio
 from speechxfer.data.reader import read
 from speechxfer.errors import UserError
@@ -100,15 +100,15 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
 
     monkeypatch.setattr(Evaluator, "_evaluate", note)
     narrator = watcher()
-    run = adapt(recipe, learning_curve=True, narrator=narrator)
-    curve = run.report["learning_curve"]
+    run = adapt(recipe, learning_curve=True, reporter=narrator)
+    curve = run.report.to_json()["learning_curve"]
     assert [point["share"] for point in curve] == [0.25, 0.5, 1.0]
     assert [point["utterances"] for point in curve] == [3, 6, 12]  # of one, two and four speakers
     rows = [row for row in read(recipe.data.train) if row["speaker"] not in ("s4", "s5")]
     assert curve[2]["hours"] == pytest.approx(sum(audio.measure_duration(row) for row in rows) / 3600)
     assert 0 < curve[0]["hours"] < curve[1]["hours"] < curve[2]["hours"]
-    assert curve[2]["dev"] == min(candidate["dev"] for candidate in run.report["candidates"])
-    assert narrator.heard("learning curve, 25% of the training part: 3 utterances")
+    assert curve[2]["dev"] == min(candidate["dev"] for candidate in run.report.to_json()["candidates"])
+    assert narrator.heard("learning curve, 25% of the training split: 3 utterances")
     # the test part is heard by the whole part's model alone
     assert [title for title, who in heard if "s5" in who] == ["adapted, test"]
     # light: what was measured, and curves for TensorBoard
@@ -117,33 +117,33 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
         assert {path.name for path in place.iterdir()} == {"point.json", "logs"}
         assert json.loads((place / "point.json").read_text()) == point
     page = run.run_dir.html.read_text(encoding="utf-8")
-    assert "What more speech brings" in page and page.count('<th scope="row">') >= 3
+    assert "<h2>Learning curve</h2>" in page and page.count('<th scope="row">') >= 3
     screen = Reporter()
     screen.console = Console(file=io.StringIO(), width=200)
     tell_next(run, screen)
     told = screen.console.file.getvalue()
     assert "25% of train" in told and "dev error rate %" in told
-    assert all(f"next    {advice['what']}" in told for advice in run.report["advice"])
+    assert all(f"next    {advice['what']}" in told for advice in run.report.to_json()["advice"])
 
 
 def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
-    plain = adapt(recipe.model_copy(update={"output": str(tmp_path / "plain")}), narrator=quiet)
-    assert "learning_curve" not in plain.report and not (plain.run_dir.path / "learning-curve").exists()
-    curved = adapt(recipe, learning_curve=True, narrator=quiet)
+    plain = adapt(recipe.model_copy(update={"output": str(tmp_path / "plain")}), reporter=quiet)
+    assert plain.report.learning_curve is None and not (plain.run_dir.path / "learning-curve").exists()
+    curved = adapt(recipe, learning_curve=True, reporter=quiet)
     assert same_weights(plain.run_dir.model, curved.run_dir.model)
     assert plain.run_dir.after.read_text() == curved.run_dir.after.read_text()
     # a finished run gets its curve, and trains nothing of its own again
     late = adapt(
-        recipe.model_copy(update={"output": str(tmp_path / "plain")}), resume=True, learning_curve=True, narrator=quiet
+        recipe.model_copy(update={"output": str(tmp_path / "plain")}), resume=True, learning_curve=True, reporter=quiet
     )
-    assert late.report["learning_curve"] == curved.report["learning_curve"]
-    assert late.report["stages"] == plain.report["stages"]
+    assert late.report.learning_curve == curved.report.learning_curve
+    assert late.report["stages"] == plain.report.to_json()["stages"]
 
 
 def test_it_is_taken_up_where_it_stopped(recipe, quiet, watcher, ctrl_c, tmp_path):
     truth = adapt(
-        recipe.model_copy(update={"output": str(tmp_path / "truth")}), learning_curve=True, narrator=quiet
-    ).report["learning_curve"]
+        recipe.model_copy(update={"output": str(tmp_path / "truth")}), learning_curve=True, reporter=quiet
+    ).report.learning_curve
     seen: list[str] = []
 
     def stop() -> None:
@@ -152,31 +152,31 @@ def test_it_is_taken_up_where_it_stopped(recipe, quiet, watcher, ctrl_c, tmp_pat
             ctrl_c()
 
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, learning_curve=True, narrator=watcher({("stage 0 (head)", 2): stop}))
+        adapt(recipe, learning_curve=True, reporter=watcher({("stage 0 (head)", 2): stop}))
     place = tmp_path / "run" / "learning-curve"
     assert (place / "25" / "point.json").is_file() and (place / "50" / "checkpoints").is_dir()
     narrator = watcher()
-    run = adapt(recipe, resume=True, learning_curve=True, narrator=narrator)
-    assert narrator.heard("learning curve, 25% of the training part: done before")
-    assert run.report["learning_curve"] == truth
+    run = adapt(recipe, resume=True, learning_curve=True, reporter=narrator)
+    assert narrator.heard("learning curve, 25% of the training split: already done")
+    assert run.report.to_json()["learning_curve"] == truth
     # a finished run with its curve is finished
     narrator = watcher()
-    assert adapt(recipe, resume=True, learning_curve=True, narrator=narrator).report == run.report
-    assert narrator.heard("nothing is left to do")
+    assert adapt(recipe, resume=True, learning_curve=True, reporter=narrator).report == run.report
+    assert narrator.heard("nothing to do")
     # and another run in its place has none
-    again = adapt(recipe.model_copy(update={"overwrite": True}), narrator=quiet)
-    assert "learning_curve" not in again.report and not place.exists()
+    again = adapt(recipe.model_copy(update={"overwrite": True}), reporter=quiet)
+    assert again.report.learning_curve is None and not place.exists()
 
 
 def test_a_dry_run_counts_it(recipe, watcher, tmp_path):
-    plain, narrator = estimate_run(recipe, narrator=watcher()), watcher()
-    planned = estimate_run(recipe, learning_curve=True, narrator=narrator)
+    plain, narrator = estimate_run(recipe, reporter=watcher()), watcher()
+    planned = estimate_run(recipe, learning_curve=True, reporter=narrator)
     quarter, half = planned["learning_curve"]
     assert planned["steps"] == plain["steps"] + quarter["steps"] + half["steps"]
     assert planned["disk_mb"] > plain["disk_mb"] and "learning_curve" not in plain
     assert narrator.heard(f"25% of train: 3 utterances, {quarter['steps']} steps")
     assert 0 <= quarter["seconds"] <= half["seconds"]
-    run = adapt(recipe, learning_curve=True, narrator=Reporter(quiet=True))
+    run = adapt(recipe, learning_curve=True, reporter=Reporter(quiet=True))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     taken = 0

@@ -38,21 +38,21 @@ def memory(monkeypatch):
 def test_the_batch_is_halved_and_said(small, watcher, memory):
     sizes = memory(lambda count: count == 1)
     narrator = watcher()
-    run = adapt(small("stages.0.batch_seconds=5"), narrator=narrator)
-    assert narrator.heard("out of GPU memory: from here on 2.5 s of audio a batch, 2 batches a step")
+    run = adapt(small("stages.0.batch_seconds=5"), reporter=narrator)
+    assert narrator.heard("out of GPU memory: continuing with 2.5 s of audio per batch, 2 batches per step")
     assert sum(sizes[1:]) == 2 * 9  # two epochs of nine utterances
     assert len(sizes[1:]) >= 2 * 3  # of 5.8 s, so three batches at least
-    assert len(run.report["stages"][0]["epochs"]) == 2
+    assert len(run.report.to_json()["stages"][0]["epochs"]) == 2
 
 
 def test_the_stage_starts_anew_from_its_start(small, watcher, memory, same_weights, tmp_path):
     """As if the smaller batches had been asked for: what the failed attempt had learnt, and saved, is gone."""
     sizes = memory(lambda count: count == 3)  # in the second epoch, after a checkpoint
     narrator = watcher()
-    halved = adapt(small("stages.0.batch_seconds=5"), narrator=narrator)
+    halved = adapt(small("stages.0.batch_seconds=5"), reporter=narrator)
     assert narrator.heard("epoch 1, ") and narrator.heard("out of GPU memory") and sum(sizes[:2]) == 9
     asked = small("stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}")
-    truth = adapt(asked, narrator=watcher())
+    truth = adapt(asked, reporter=watcher())
     found = [
         sorted(path.name for path in (run.run_dir.checkpoints / "stage-0").glob("checkpoint-*"))
         for run in (halved, truth)
@@ -66,23 +66,23 @@ def test_a_resumed_run_keeps_the_smaller_batches(small, watcher, ctrl_c, memory,
     sizes = memory(lambda count: count == 1)
     recipe = small("stages.0.batch_seconds=5")
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({("stage 0 (all)", 1): ctrl_c}))
+        adapt(recipe, reporter=watcher({("stage 0 (all)", 1): ctrl_c}))
     stored = json.loads((Path(str(recipe.output)) / "checkpoints/stage-0/batches.json").read_text())
     assert stored == {"batch_seconds": 2.5, "gradient_accumulation": 2}
     before = len(sizes)
-    resumed = adapt(recipe, resume=True, narrator=watcher())
+    resumed = adapt(recipe, resume=True, reporter=watcher())
     assert len(sizes) - before >= 3 + 1  # the rest of the first epoch, and the second
     asked = small("stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}")
-    name = resumed.report["stages"][0]["best"]
-    truth = adapt(asked, narrator=watcher())
-    assert truth.report["stages"][0]["best"] == name
+    name = resumed.report.to_json()["stages"][0]["best"]
+    truth = adapt(asked, reporter=watcher())
+    assert truth.report.to_json()["stages"][0]["best"] == name
     assert same_weights(resumed.run_dir.checkpoints / "stage-0" / name, truth.run_dir.checkpoints / "stage-0" / name)
 
 
 def test_memory_that_never_suffices_is_one_message(small, quiet, memory):
     sizes = memory(lambda _: True)
     with pytest.raises(UserError, match="out of GPU memory with the smallest batch") as caught:
-        adapt(small("stages.0.batch_seconds=9"), narrator=quiet)
+        adapt(small("stages.0.batch_seconds=9"), reporter=quiet)
     assert "CUDA out of memory" in str(caught.value)
     assert len(sizes) == 3  # 9, 4.5 and 2.25 s
 
@@ -96,12 +96,12 @@ def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, mo
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
         return real(model, waveforms)
 
-    truth = adapt(small(), narrator=watcher())
+    truth = adapt(small(), reporter=watcher())
     monkeypatch.setattr(SpeechModel, "predict", cramped)
     narrator = watcher()
-    run = adapt(small("overwrite=true"), narrator=narrator)
-    assert not narrator.heard("from here on")
-    assert [c["dev"] for c in run.report["candidates"]] == [c["dev"] for c in truth.report["candidates"]]
+    run = adapt(small("overwrite=true"), reporter=narrator)
+    assert not narrator.heard("continuing with")
+    assert [c["dev"] for c in run.report.to_json()["candidates"]] == [c["dev"] for c in truth.report["candidates"]]
 
 
 def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, monkeypatch):
@@ -110,7 +110,7 @@ def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, 
 
     monkeypatch.setattr(SpeechModel, "predict", never)
     with pytest.raises(UserError, match=r"out of GPU memory with one utterance of 0\.\d s") as caught:
-        adapt(small(), narrator=quiet)
+        adapt(small(), reporter=quiet)
     assert "device cpu" in str(caught.value)
 
 
@@ -125,7 +125,7 @@ def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch, t
 
     monkeypatch.setattr(feature_cache, "encode_to_split", cramped)
     with pytest.raises(UserError, match="out of GPU memory") as caught:
-        adapt(recipe, narrator=quiet)
+        adapt(recipe, reporter=quiet)
     assert "decoding.batch_seconds" in str(caught.value)
 
 
@@ -135,4 +135,4 @@ def test_another_error_is_not_taken_for_it(small, quiet, monkeypatch):
 
     monkeypatch.setattr(StagedModule, "forward", fail)
     with pytest.raises(ZeroDivisionError):
-        adapt(small(), narrator=quiet)
+        adapt(small(), reporter=quiet)

@@ -40,7 +40,7 @@ def uninterrupted(recipe_values, tmp_path_factory):
     from speechxfer.report.progress import Reporter
 
     output = tmp_path_factory.mktemp("whole") / "run"
-    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), narrator=Reporter(quiet=True))
+    run = adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), reporter=Reporter(quiet=True))
     steps = max(int(path.name.partition("-")[2]) for path in (output / "checkpoints/stage-0").glob("checkpoint-*")) // 2
     assert steps >= 3
     return run, steps
@@ -56,15 +56,17 @@ def recipe(recipe_values, tmp_path):
 def equal(run, truth, same_weights) -> bool:
     """Both stages' last checkpoints and best epochs, the answers, and the log of epochs."""
     for number in (0, 1):
-        mine, theirs = (one.folder.checkpoints / f"stage-{number}" for one in (run, truth))
+        mine, theirs = (one.run_dir.checkpoints / f"stage-{number}" for one in (run, truth))
         assert find_last_valid_checkpoint(mine) is not None
         assert Path(str(find_last_valid_checkpoint(mine))).name == Path(str(find_last_valid_checkpoint(theirs))).name
         if not same_weights(Path(str(find_last_valid_checkpoint(mine))), Path(str(find_last_valid_checkpoint(theirs)))):
             return False
         keys = ("epochs", "best", "dev")
-        assert [run.report["stages"][number][k] for k in keys] == [truth.report["stages"][number][k] for k in keys]
-    assert same_weights(run.folder.model, truth.folder.model)
-    return run.folder.after.read_text() == truth.folder.after.read_text()
+        assert [run.report.to_json()["stages"][number][k] for k in keys] == [
+            truth.report["stages"][number][k] for k in keys
+        ]
+    assert same_weights(run.run_dir.model, truth.run_dir.model)
+    return run.run_dir.after.read_text() == truth.run_dir.after.read_text()
 
 
 @pytest.mark.parametrize(
@@ -83,39 +85,39 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
     step = (epochs + 1) * each if steps == -1 else epochs * each + steps
     narrator = watcher({(title, step): ctrl_c})
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=narrator)
+        adapt(recipe, reporter=narrator)
     assert narrator.heard(f"interrupted at step {step} of ")
     place = Path(str(recipe.output)) / "checkpoints" / ("stage-0" if title == FIRST else "stage-1")
     assert Path(str(find_last_valid_checkpoint(place))).name == f"checkpoint-{step}"
     assert not (Path(str(recipe.output)) / "report.json").exists()
-    with pytest.raises(UserError, match="an unfinished run lies there"):
-        adapt(recipe, narrator=quiet)
+    with pytest.raises(UserError, match="an unfinished run already exists"):
+        adapt(recipe, reporter=quiet)
     torch.manual_seed(99)
-    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+    assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
 def test_a_stage_of_half_an_epoch_ends_once(tiny_recipe, watcher, quiet, tmp_path):
     """Killed after its last checkpoint and before it is called done: nothing is left to train."""
     recipe = tiny_recipe("stages.0.epochs=1.5")
-    truth = adapt(recipe, narrator=quiet)
+    truth = adapt(recipe, reporter=quiet)
     folder = truth.run_dir
     for path in (folder.path / "report.json", folder.checkpoints / "stage-0" / "stage_done.json"):
         path.unlink()
     steps = find_last_valid_checkpoint(folder.checkpoints / "stage-0")
-    again = adapt(recipe, resume=True, narrator=quiet)
-    assert [one["epoch"] for one in again.report["stages"][0]["epochs"]] == [1.0, 1.5]
+    again = adapt(recipe, resume=True, reporter=quiet)
+    assert [one["epoch"] for one in again.report.to_json()["stages"][0]["epochs"]] == [1.0, 1.5]
     assert find_last_valid_checkpoint(folder.checkpoints / "stage-0") == steps
     assert again.after.to_json() == truth.after.to_json()
 
 
 def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher, quiet, ctrl_c):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(FIRST, 2): ctrl_c}))
+        adapt(recipe, reporter=watcher({(FIRST, 2): ctrl_c}))
     checkpoint = Path(str(find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints" / "stage-0")))
     took = json.loads((checkpoint / "seconds.json").read_text())
     assert 0 < took < 900
     (checkpoint / "seconds.json").write_text("1000.5")
-    report = adapt(recipe, resume=True, narrator=quiet).report
+    report = adapt(recipe, resume=True, reporter=quiet).report.to_json()
     assert 1000.5 < report["stages"][0]["seconds"] < 1900 and report["stages"][1]["seconds"] < 900
     assert report["speed"]["total_seconds"] > report["speed"]["training_seconds"] > 1000.5
 
@@ -134,9 +136,9 @@ def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
 
     narrator = watcher({(FIRST, 2): ctrl_c_for_all})
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=narrator)
+        adapt(recipe, reporter=narrator)
     assert narrator.heard("interrupted at step 2 of ")
-    assert equal(adapt(recipe, resume=True, narrator=quiet), uninterrupted[0], same_weights)
+    assert equal(adapt(recipe, resume=True, reporter=quiet), uninterrupted[0], same_weights)
 
 
 def test_ctrl_c_twice_stops_at_once(recipe, watcher, quiet, ctrl_c):
@@ -145,13 +147,13 @@ def test_ctrl_c_twice_stops_at_once(recipe, watcher, quiet, ctrl_c):
         ctrl_c()
 
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(FIRST, 1): twice}))
+        adapt(recipe, reporter=watcher({(FIRST, 1): twice}))
     assert find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0") is None
 
 
 def test_ctrl_c_while_dev_is_measured_waits_for_the_measure(recipe, watcher, ctrl_c, uninterrupted):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(f"{FIRST}, dev", 3): ctrl_c}))
+        adapt(recipe, reporter=watcher({(f"{FIRST}, dev", 3): ctrl_c}))
     checkpoint = find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0")
     state = json.loads((Path(str(checkpoint)) / "trainer_state.json").read_text())
     assert state["global_step"] == uninterrupted[1]
@@ -165,8 +167,8 @@ def test_a_crash_loses_no_more_than_the_epoch(uninterrupted, recipe, watcher, qu
         raise RuntimeError("the power went")
 
     with pytest.raises(RuntimeError, match="the power went"):
-        adapt(recipe, narrator=watcher({(FIRST, each + 1): crash}))
-    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+        adapt(recipe, reporter=watcher({(FIRST, each + 1): crash}))
+    assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
 def test_a_run_that_was_moved_goes_on_where_it_lies(
@@ -174,10 +176,10 @@ def test_a_run_that_was_moved_goes_on_where_it_lies(
 ):
     truth, each = uninterrupted
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(SECOND, each + 1): ctrl_c}))
+        adapt(recipe, reporter=watcher({(SECOND, each + 1): ctrl_c}))
     shutil.move(str(recipe.output), tmp_path / "moved")
     recipe.output = str(tmp_path / "moved")
-    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+    assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
     assert not (tmp_path / "run").exists()
 
 
@@ -185,34 +187,34 @@ def test_overwrite_does_not_throw_away_what_resume_asks_for(recipe, watcher, qui
     """The words that began a run, typed again with --resume."""
     recipe.overwrite = True
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(SECOND, 1): ctrl_c}))
+        adapt(recipe, reporter=watcher({(SECOND, 1): ctrl_c}))
     narrator = watcher()
-    adapt(recipe, resume=True, narrator=narrator)
-    assert narrator.heard(f"{FIRST}: done before")
+    adapt(recipe, resume=True, reporter=narrator)
+    assert narrator.heard(f"{FIRST}: already done")
 
 
 def test_resume_with_other_values_is_refused(recipe, watcher, ctrl_c):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(FIRST, 1): ctrl_c}))
+        adapt(recipe, reporter=watcher({(FIRST, 1): ctrl_c}))
     recipe.stages[0].lr = 1.0
-    with pytest.raises(UserError, match="begun with other values under stages"):
-        adapt(recipe, resume=True, narrator=watcher())
+    with pytest.raises(UserError, match="started with different values of stages"):
+        adapt(recipe, resume=True, reporter=watcher())
 
 
 def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, watcher, ctrl_c):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(FIRST, 1): ctrl_c}))
+        adapt(recipe, reporter=watcher({(FIRST, 1): ctrl_c}))
     stored = Path(recipe.output) / "recipe.yaml"
     values = yaml.safe_load(stored.read_text())
     del values["decoding"]["length_penalty"], values["lora"]
     stored.write_text(yaml.safe_dump(values))
     narrator = watcher()
-    adapt(recipe, resume=True, narrator=narrator)
-    assert not narrator.heard("this one begins")
+    adapt(recipe, resume=True, reporter=narrator)
+    assert not narrator.heard("starting a new one")
     stored.write_text("stages: 7")
     Path(recipe.output, "report.json").unlink()
     with pytest.raises(UserError, match="not readable as a run's recipe"):
-        adapt(recipe, resume=True, narrator=watcher())
+        adapt(recipe, resume=True, reporter=watcher())
 
 
 def test_patience_counts_the_epochs_before_the_interruption(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
@@ -220,9 +222,9 @@ def test_patience_counts_the_epochs_before_the_interruption(tiny_recipe, watcher
     errors = iter([0.9, 0.5, 0.6, 0.9, 0.7, 0.1, 0.1])  # the untouched model is measured again on resuming
     monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(errors))
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({("stage 0 (all)", 2): ctrl_c}))
-    run = adapt(recipe, resume=True, narrator=quiet)
-    assert [epoch["dev"] for epoch in run.report["stages"][0]["epochs"]] == [0.5, 0.6, 0.7]
+        adapt(recipe, reporter=watcher({("stage 0 (all)", 2): ctrl_c}))
+    run = adapt(recipe, resume=True, reporter=quiet)
+    assert [epoch["dev"] for epoch in run.report.to_json()["stages"][0]["epochs"]] == [0.5, 0.6, 0.7]
 
 
 def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
@@ -230,10 +232,10 @@ def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(tiny_recipe, wa
     errors = iter([0.9, 0.5, 0.6, 0.9, 0.1, 0.1])
     monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(errors))
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({("stage 0 (all)", 2): ctrl_c}))
-    run = adapt(recipe, resume=True, narrator=quiet)
-    assert [epoch["dev"] for epoch in run.report["stages"][0]["epochs"]] == [0.5, 0.6]
-    assert run.report["stages"][0]["best"] == "checkpoint-1" and run.report["kept"] == "stage 0"
+        adapt(recipe, reporter=watcher({("stage 0 (all)", 2): ctrl_c}))
+    run = adapt(recipe, resume=True, reporter=quiet)
+    assert [epoch["dev"] for epoch in run.report.to_json()["stages"][0]["epochs"]] == [0.5, 0.6]
+    assert run.report.to_json()["stages"][0]["best"] == "checkpoint-1" and run.report.to_json()["selected"] == "stage 0"
 
 
 @pytest.mark.parametrize(
@@ -255,12 +257,12 @@ def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_we
 
     monkeypatch.setattr(checkpoints_module, "save_model", save)
     with pytest.raises(UserError, match="the disk is full") as caught:
-        adapt(recipe, narrator=quiet)
+        adapt(recipe, reporter=quiet)
     assert "--resume" in str(caught.value) and str(recipe.output) in str(caught.value)
     place = Path(str(recipe.output)) / "checkpoints/stage-0"
     assert (place / f"checkpoint-{2 * each}" / "model.safetensors").read_bytes() == b"half"
     assert Path(str(find_last_valid_checkpoint(place))).name == f"checkpoint-{each}"
-    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+    assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
@@ -269,17 +271,17 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(
 ):
     truth, each = uninterrupted
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(FIRST, each + 1): ctrl_c}))
+        adapt(recipe, reporter=watcher({(FIRST, each + 1): ctrl_c}))
     newest = Path(str(recipe.output)) / f"checkpoints/stage-0/checkpoint-{each + 1}"
     os.truncate(newest / file, (newest / file).stat().st_size // 2)
-    assert equal(adapt(recipe, resume=True, narrator=quiet), truth, same_weights)
+    assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
 def test_nothing_to_resume_is_said(recipe, watcher, ctrl_c):
     told = watcher({(FIRST, 1): ctrl_c})
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, resume=True, narrator=told)
-    assert told.heard("holds no run to go on with")
+        adapt(recipe, resume=True, reporter=told)
+    assert told.heard("holds no run to resume")
 
 
 def test_a_disk_that_fills_while_the_model_is_saved(uninterrupted, recipe, quiet, same_weights, monkeypatch):
@@ -291,10 +293,10 @@ def test_a_disk_that_fills_while_the_model_is_saved(uninterrupted, recipe, quiet
     with monkeypatch.context() as patch:
         patch.setattr(SpeechModel, "save", fail)
         with pytest.raises(UserError, match="the disk is full"):
-            adapt(recipe, narrator=quiet)
+            adapt(recipe, reporter=quiet)
     run = Path(str(recipe.output))
     assert not (run / "model").exists() and not (run / ".model.part").exists() and not (run / "report.json").exists()
-    assert equal(adapt(recipe, resume=True, narrator=quiet), uninterrupted[0], same_weights)
+    assert equal(adapt(recipe, resume=True, reporter=quiet), uninterrupted[0], same_weights)
 
 
 def test_a_folder_that_cannot_be_written(recipe, quiet, monkeypatch):
@@ -303,4 +305,4 @@ def test_a_folder_that_cannot_be_written(recipe, quiet, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
-        adapt(recipe, narrator=quiet)
+        adapt(recipe, reporter=quiet)

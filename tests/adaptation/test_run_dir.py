@@ -23,14 +23,14 @@ def state(folder: Path) -> dict[Path, int]:
 
 
 def test_a_run_that_starts_from_what_it_would_replace_is_refused(tiny_recipe, quiet, tmp_path):
-    output = adapt(tiny_recipe("stages.0.epochs=1"), narrator=quiet).run_dir.path
+    output = adapt(tiny_recipe("stages.0.epochs=1"), reporter=quiet).run_dir.path
     before = state(output)
     for source in (output, output / "model"):
         with pytest.raises(UserError, match="would remove what this run starts from") as caught:
-            adapt(tiny_recipe(f"encoder.name={source}", "overwrite=true"), narrator=quiet)
+            adapt(tiny_recipe(f"encoder.name={source}", "overwrite=true"), reporter=quiet)
         assert "encoder.name" in str(caught.value) and "output=DIR" in str(caught.value)
     with pytest.raises(UserError, match=r"data\.test: overwrite=true would remove"):
-        adapt(tiny_recipe(f"data.test={output / 'after.jsonl'}", "overwrite=true"), narrator=quiet)
+        adapt(tiny_recipe(f"data.test={output / 'after.jsonl'}", "overwrite=true"), reporter=quiet)
     assert state(output) == before
 
 
@@ -56,7 +56,7 @@ def test_a_run_is_resumed_on_what_it_was_begun_with(
         recipe_values, [f"data.train={table}", f"encoder.name={encoder}", f"output={tmp_path / 'run'}"]
     )
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, narrator=watcher({(FIRST, 2): ctrl_c}))
+        adapt(recipe, reporter=watcher({(FIRST, 2): ctrl_c}))
     written({changed: " more"})
     if changed == "encoder.name":
         from safetensors.torch import load_file, save_file
@@ -65,15 +65,15 @@ def test_a_run_is_resumed_on_what_it_was_begun_with(
         weights["model.encoder.layer_norm.weight"] += 0.5
         save_file(weights, encoder / "model.safetensors", metadata={"format": "pt"})
     before = state(tmp_path / "run")
-    with pytest.raises(UserError, match=f"begun with another content of {changed}\n") as caught:
-        adapt(recipe, resume=True, narrator=quiet)
+    with pytest.raises(UserError, match=f"started with different content of {changed}\n") as caught:
+        adapt(recipe, resume=True, reporter=quiet)
     assert "overwrite=true" in str(caught.value)
     assert state(tmp_path / "run") == before
 
 
 def _second(values: dict, overrides: list[str], resume: bool, said: multiprocessing.Queue) -> None:
     try:
-        adapt(load_recipe(values, overrides), resume=resume, narrator=Reporter(quiet=True))
+        adapt(load_recipe(values, overrides), resume=resume, reporter=Reporter(quiet=True))
         said.put("trained")
     except UserError as error:
         said.put(str(error))
@@ -95,23 +95,23 @@ def test_a_run_that_is_being_trained_is_left_alone(recipe_values, watcher, tmp_p
         process.join()
 
     recipe = load_recipe(recipe_values, [f"output={tmp_path / 'run'}"])
-    run = adapt(recipe, narrator=watcher({(FIRST, 2): another}))
+    run = adapt(recipe, reporter=watcher({(FIRST, 2): another}))
     assert len(heard) == 1 and "another process is working in this run" in heard[0]
     assert run.run_dir.is_finished
-    adapt(load_recipe(recipe_values, overrides), resume=resume, narrator=Reporter(quiet=True))  # and then it is free
+    adapt(load_recipe(recipe_values, overrides), resume=resume, reporter=Reporter(quiet=True))  # and then it is free
 
 
 def test_a_folder_that_is_half_removed_is_still_a_run_to_replace(tiny_recipe, quiet, tmp_path, monkeypatch):
-    adapt(tiny_recipe("stages.0.epochs=1"), narrator=quiet)
+    adapt(tiny_recipe("stages.0.epochs=1"), reporter=quiet)
 
     def killed(path: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        adapt(tiny_recipe("stages.0.epochs=1", "overwrite=true"), narrator=quiet)
+        adapt(tiny_recipe("stages.0.epochs=1", "overwrite=true"), reporter=quiet)
     monkeypatch.undo()
     folder = RunDir(tmp_path / "run")
     assert folder.is_started and not folder.is_finished
     assert (RUN_FILES[0], RUN_FILES[-1]) == ("report.json", "recipe.yaml")
-    assert adapt(tiny_recipe("stages.0.epochs=1", "overwrite=true"), narrator=quiet).run_dir.is_finished
+    assert adapt(tiny_recipe("stages.0.epochs=1", "overwrite=true"), reporter=quiet).run_dir.is_finished

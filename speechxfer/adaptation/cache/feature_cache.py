@@ -1,8 +1,8 @@
-"""What a stage leaves frozen is computed once: the training part's hidden states, encoded, kept, and read by epochs.
+"""Feature cache: hidden states of the frozen layers, computed once, kept on disk and read by every epoch.
 
-Training reads the same numbers with the store and without it: a copy of an utterance is augmented in one way, whoever
-encodes it (`batches.TrainingDataset`), and SpecAugment acts above. Batches that are padded to 30 s for use in plain
-transformers are drawn anew in every epoch, so they are encoded as they come.
+Training reads the same numbers with and without the cache: an augmented copy of an utterance is the same whichever
+process encodes it (`batching.TrainingDataset`), and SpecAugment acts above the split. Batches padded to 30 s for use in
+plain transformers differ in every epoch and are therefore not cached.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,237 +21,245 @@ from torch.utils.data import Dataset
 
 from speechxfer import distributed
 from speechxfer.adaptation.training.batching import Sample, SampleIndex, TrainingDataset, make_dataloader
-from speechxfer.config import Recipe
-from speechxfer.config.recipe import CacheConfig, StageConfig
+from speechxfer.adaptation.training.context import StageContext
+from speechxfer.config.recipe import CacheConfig
 from speechxfer.encoders.base import FEATURE_OUTPUT
 from speechxfer.encoders.frame_store import FrameStore, get_frames_dir, make_utterance_key
 from speechxfer.errors import UserError, summarize_out_of_memory
 from speechxfer.models import SpeechModel, batch_by_seconds
-from speechxfer.models.inference import BatchProgress
-from speechxfer.report.progress import Reporter
+from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE, Frames, Hidden, Inputs
 
-MIN_READS_PER_ENCODING = 1.5  # times that each state must be read for each that has yet to be encoded
-RESERVED_DISK_BYTES = 1 << 30  # of the disk, for checkpoints and for others
+MIN_READS_PER_ENCODING = 1.5  # reads per state to be encoded from which the cache is worthwhile
+RESERVED_DISK_BYTES = 1 << 30  # of the disk, for checkpoints and other programs
 _PROBE_SECONDS = 2.0
 
 
 class CachedDataset(Dataset):
-    """As the utterances, but with hidden states, (frames, dim), in place of waveforms."""
+    """A `TrainingDataset` with hidden states, (frames, dim), in place of waveforms."""
 
-    def __init__(self, utterances: TrainingDataset, model: SpeechModel, store: FrameStore) -> None:
-        self.utterances, self.model, self.store = utterances, model, store
+    def __init__(self, dataset: TrainingDataset, model: SpeechModel, store: FrameStore) -> None:
+        self.dataset, self.model, self.store = dataset, model, store
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.dataset)
 
-    def __getitem__(self, draw: SampleIndex) -> Sample:
-        if draw.padded:
-            return self.utterances[draw]
-        copy = self.utterances.copy_index(draw.epoch)
+    def __getitem__(self, index: SampleIndex) -> Sample:
+        if index.padded:
+            return self.dataset[index]
+        copy = self.dataset.copy_index(index.epoch)
         try:
-            states = self.store.read(self.utterances.cache_key(draw.row, copy))
-        except KeyError:  # another process made room: encoded once more, and not lost
-            self.model.network.eval()  # until the step that this batch is for begins
-            inputs = self.model.encoder.prepare([self.utterances.load_waveform(draw.row, copy)])
+            states = self.store.read(self.dataset.cache_key(index.row, copy))
+        except KeyError:  # removed by another process that needed room: encode it again
+            self.model.network.eval()  # until the training step of this batch
+            inputs = self.model.encoder.prepare([self.dataset.load_waveform(index.row, copy)])
             states = encode_to_split(self.model, inputs, self.store.layer).states[0].cpu()
-        return states, self.utterances.targets[draw.row], False
+        return states, self.dataset.targets[index.row], False
 
 
 class CacheEstimate(NamedTuple):
-    """What keeping a stage's frozen frames would take, and give."""
+    """Size and use of a stage's cache. megabytes: of all copies. num_reads: utterances drawn in all epochs."""
 
     num_copies: int
     num_utterances: int
-    megabytes: float  # of all copies
-    num_reads: int  # utterances that the stage's epochs draw
+    megabytes: float
+    num_reads: int
 
-    def is_worthwhile(self, missing: int) -> bool:
-        return self.num_reads >= MIN_READS_PER_ENCODING * missing
+    def is_worthwhile(self, num_missing: int) -> bool:
+        """Return whether the reads justify encoding `num_missing` utterances."""
+        return self.num_reads >= MIN_READS_PER_ENCODING * num_missing
+
+
+@dataclass
+class _CachePlan:
+    """A store and the keys that it must hold: of each augmented copy, one a row."""
+
+    store: FrameStore
+    keys: list[list[str]]
 
 
 def count_augmented_copies(cache: CacheConfig, split: int) -> int | None:
-    """How many augmented copies a stage's epochs take in turn; None, another every epoch, where none could be kept."""
+    """Return the number of augmented copies per utterance; `None`: a new one in each epoch, which cannot be cached."""
     return cache.copies if split > FEATURE_OUTPUT or cache.features else None
 
 
 def is_cacheable(cache: CacheConfig, split: int) -> bool:
-    """Whether the recipe lets a stage with this split keep its frozen frames."""
+    """Return whether the recipe allows a cache for a stage with this split."""
     return cache.use != "never" and count_augmented_copies(cache, split) is not None
 
 
-def estimate_cache(
-    stage: StageConfig,
-    split: int,
-    model: SpeechModel,
-    utterances: TrainingDataset,
-    seconds: Sequence[float],
-    cache: CacheConfig,
-) -> CacheEstimate:
-    """Size and use of a stage's frozen frames, from a probe of `_PROBE_SECONDS` of silence."""
-    epochs = math.ceil(stage.epochs)
-    copies = min(epochs, utterances.copies or epochs) if utterances.changes else 1
+def estimate_cache(context: StageContext) -> CacheEstimate:
+    """Estimate the cache of a stage from a probe of `_PROBE_SECONDS` of silence."""
+    dataset, model, cache = context.dataset, context.model, context.recipe.cache
+    epochs = math.ceil(context.stage.epochs)
+    num_copies = min(epochs, dataset.copies or epochs) if dataset.changes else 1
     silence = np.zeros(round(_PROBE_SECONDS * SAMPLE_RATE), np.float32)
-    probe = encode_to_split(model, model.encoder.prepare([silence]), split).states
-    width = 2 if cache.dtype == "float16" else 4
-    a_second = probe.numel() * width / model.encoder.compute_padded_seconds(_PROBE_SECONDS)
-    speeds = utterances.augment.settings.speed or [1.0]
-    slower = sum(1 / speed for speed in speeds) / len(speeds)
-    megabytes = copies * a_second * slower * sum(_padded_audio_seconds(model, seconds)) / 1e6
-    return CacheEstimate(copies, len(utterances), megabytes, epochs * len(utterances))
+    probe = encode_to_split(model, model.encoder.prepare([silence]), context.staged.split).states
+    bytes_per_value = 2 if cache.dtype == "float16" else 4
+    bytes_per_second = probe.numel() * bytes_per_value / model.encoder.compute_padded_seconds(_PROBE_SECONDS)
+    speeds = dataset.augment.settings.speed or [1.0]
+    mean_stretch = sum(1 / speed for speed in speeds) / len(speeds)
+    total_seconds = sum(_padded_audio_seconds(model, context.durations))
+    megabytes = num_copies * bytes_per_second * mean_stretch * total_seconds / 1e6
+    return CacheEstimate(num_copies, len(dataset), megabytes, epochs * len(dataset))
 
 
-def check_cache_fits(wanted: CacheEstimate, missing: int, cache: CacheConfig) -> None:
-    """Raise UserError where the frames would pass `cache.max_gb`, or those yet to be written the disk."""
-    if wanted.megabytes > cache.max_gb * 1e3:
+def check_cache_fits(estimate: CacheEstimate, num_missing: int, cache: CacheConfig) -> None:
+    """Check a stage's cache against `cache.max_gb` and the free disk space.
+
+    Raises:
+        UserError: if it is larger than either.
+    """
+    if estimate.megabytes > cache.max_gb * 1e3:
         raise UserError(
-            f"the frozen frames of this stage take about {wanted.megabytes / 1e3:.3g} GB, "
+            f"the cached features of this stage take about {estimate.megabytes / 1e3:.3g} GB, "
             f"and {cache.max_gb:g} GB are allowed",
             where="cache.max_gb",
-            fix="allow more, say cache.dtype=float16, or fewer cache.copies",
+            fix="increase it, or set cache.dtype=float16, or fewer cache.copies",
         )
-    new = wanted.megabytes * missing / (wanted.num_copies * wanted.num_utterances)
-    free = shutil.disk_usage(next(path for path in (get_frames_dir(), *get_frames_dir().parents) if path.exists())).free
-    if new * 1e6 + RESERVED_DISK_BYTES > free:
+    megabytes = estimate.megabytes * num_missing / (estimate.num_copies * estimate.num_utterances)
+    existing = next(path for path in (get_frames_dir(), *get_frames_dir().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if megabytes * 1e6 + RESERVED_DISK_BYTES > free:
         raise UserError(
-            f"the frozen frames of this stage take about {new:,.0f} MB, and {free / 1e6:,.0f} MB are free",
+            f"the cached features of this stage take about {megabytes:,.0f} MB, and {free / 1e6:,.0f} MB are free",
             where=str(get_frames_dir()),
-            fix="make room, set SPEECHXFER_FRAMES to another folder, or say cache.use=never",
+            fix="free disk space, set SPEECHXFER_FRAMES to another folder, or set cache.use=never",
         )
 
 
-def validate_cache_budget(
-    stage: StageConfig,
-    split: int,
-    model: SpeechModel,
-    utterances: TrainingDataset,
-    seconds: Sequence[float],
-    cache: CacheConfig,
-) -> None:
-    """Raise now what `cache_features` would raise after hours, under `cache.use: always`."""
-    if cache.use == "always" and is_cacheable(cache, split):
-        check_cache_fits(estimate_cache(stage, split, model, utterances, seconds, cache), 0, cache)
+def validate_cache_budget(context: StageContext) -> None:
+    """Check the cache budget before training (`cache.use: always`), instead of after hours.
 
-
-def cache_features(
-    stage: StageConfig,
-    split: int,
-    model: SpeechModel,
-    utterances: TrainingDataset,
-    seconds: Sequence[float],
-    recipe: Recipe,
-    narrator: Reporter,
-    title: str,
-) -> TrainingDataset | CachedDataset:
-    """The utterances with their frozen frames encoded and kept, or as they are where that is not to be or does not pay.
-
-    `cache.use: auto` goes on without the store, and says why, where the frames do not fit or cannot be kept; `always`
-    raises the UserError. What an interrupted encoding kept is not encoded again.
+    Raises:
+        UserError: as `cache_features` does.
     """
-    cache = recipe.cache
-    if not is_cacheable(cache, split):
-        return utterances
-    store: FrameStore | None = None
-    batch_seconds = recipe.decoding.batch_seconds
+    cache = context.recipe.cache
+    if cache.use == "always" and is_cacheable(cache, context.staged.split):
+        check_cache_fits(estimate_cache(context), 0, cache)
+
+
+def cache_features(context: StageContext) -> TrainingDataset | CachedDataset:
+    """Encode a stage's frozen features and return a dataset that reads them.
+
+    Returns the dataset as it is where a cache is not allowed, not worthwhile or (`cache.use: auto`, with a log line)
+    does not fit. An interrupted encoding is continued.
+
+    Raises:
+        UserError: with `cache.use: always`, if the features do not fit or cannot be written.
+    """
+    dataset, cache, log = context.dataset, context.recipe.cache, context.reporter.info
+    if not is_cacheable(cache, context.staged.split):
+        return dataset
+    plan: _CachePlan | None = None
     try:
-        wanted = estimate_cache(stage, split, model, utterances, seconds, cache)
-        found = FrameStore(
-            model.encoder,
-            split,
-            dtype=getattr(torch, cache.dtype),
-            max_bytes=cache.max_gb * 1e9,
-            name=Path(recipe.encoder.name).name,
-        )
-        every = wanted.num_copies * wanted.num_utterances
-        if cache.use == "always" or found.path.is_dir() or wanted.is_worthwhile(every):
-            check_cache_fits(wanted, 0, cache)  # before a large corpus is read to know its keys
-            keys = [
-                [utterances.cache_key(row, copy) for row in range(len(utterances))] for copy in range(wanted.num_copies)
-            ]
-            found.needed = {key for named in keys for key in named}
-            missing = len(found.find_missing(found.needed))
-            if cache.use == "always" or wanted.is_worthwhile(missing):
-                check_cache_fits(wanted, missing, cache)
-                size = wanted.megabytes * missing / every
-                told = f"of {missing:,} utterances, about {size:,.0f} MB in" if missing else "were computed before, in"
-                narrator.info(f"{title}: frozen frames {told} {found.path}")
-                store = found
-        if store is not None:
-            with narrator.progress(f"{title}, encoding") as progress:
-                every_process = (distributed.get_rank(), distributed.get_world_size())
-                fill_frame_store(store, model, utterances, keys, seconds, batch_seconds, progress, every_process)
-            if store.removed:
-                narrator.info(f"{title}: made room under cache.max_gb: {', '.join(store.removed)} removed")
+        plan = _plan_cache(context)
+        if plan is not None:
+            share = (distributed.get_rank(), distributed.get_world_size())
+            with context.reporter.progress(f"{context.title}, encoding") as progress:
+                fill_frame_store(context, plan.store, plan.keys, progress, share)
+            if plan.store.removed:
+                log(f"{context.title}: removed other caches (cache.max_gb): {', '.join(plan.store.removed)}")
     except UserError as error:
         if cache.use == "always":
             raise
-        if store is not None:
-            store.remove()  # a disk that filled: what training has yet to save comes first
-        narrator.info(f"{title}: trains without kept frames: {error}")
-        store = None
-    kept = distributed.gather_from_all({distributed.get_rank(): store is not None})
-    if store is None or not all(kept.values()):  # all train from kept frames, or none
-        return utterances
-    # what the other processes have encoded; where other machines keep theirs to themselves, it is missing here
+        if plan is not None:
+            plan.store.remove()  # a full disk: checkpoints need the space
+        log(f"{context.title}: training without cached features: {error}")
+        plan = None
+    has_plan = distributed.gather_from_all({distributed.get_rank(): plan is not None})
+    if plan is None or not all(has_plan.values()):  # all processes use the cache, or none does
+        return dataset
+    if not _share_encodings(context, plan):
+        log(f"{context.title}: training without cached features: not all could be cached")
+        return dataset
+    return CachedDataset(dataset, context.model, plan.store)
+
+
+def _plan_cache(context: StageContext) -> _CachePlan | None:
+    """Open the store of a stage, if a cache is worthwhile."""
+    dataset, cache = context.dataset, context.recipe.cache
+    estimate = estimate_cache(context)
+    store = FrameStore(
+        context.model.encoder,
+        context.staged.split,
+        dtype=getattr(torch, cache.dtype),
+        max_bytes=cache.max_gb * 1e9,
+        name=Path(context.recipe.encoder.name).name,
+    )
+    num_states = estimate.num_copies * estimate.num_utterances
+    if cache.use != "always" and not store.path.is_dir() and not estimate.is_worthwhile(num_states):
+        return None
+    check_cache_fits(estimate, 0, cache)  # before a large corpus is read for its keys
+    keys = [[dataset.cache_key(row, copy) for row in range(len(dataset))] for copy in range(estimate.num_copies)]
+    store.protected_keys = {key for copy_keys in keys for key in copy_keys}
+    num_missing = len(store.find_missing(store.protected_keys))
+    if cache.use != "always" and not estimate.is_worthwhile(num_missing):
+        return None
+    check_cache_fits(estimate, num_missing, cache)
+    megabytes = estimate.megabytes * num_missing / num_states
+    state = f"encoding {num_missing:,} utterances, about {megabytes:,.0f} MB in" if num_missing else "cached in"
+    context.reporter.info(f"{context.title}: frozen features: {state} {store.path}")
+    return _CachePlan(store, keys)
+
+
+def _share_encodings(context: StageContext, plan: _CachePlan) -> bool:
+    """Make what the processes encoded available to all; returns whether every process can use the cache.
+
+    On machines that do not share a disk, what the others encoded is encoded again.
+    """
+    store = plan.store
     for share in (distributed.get_local_rank(), (0, 1)):
         store.refresh()
-        with suppress(UserError):  # a disk that fills here: what is missing is encoded as it is drawn
-            fill_frame_store(store, model, utterances, keys, seconds, batch_seconds, lambda *_: None, share)
+        with suppress(UserError):  # a full disk: what is missing is encoded when it is read
+            fill_frame_store(context, store, plan.keys, lambda *_: None, share)
         distributed.wait_for_all()
-    # beside a GPU batches are made by processes that cannot encode what is missing
-    whole = model.device.type != "cuda" or store.pin(store.needed)
-    if not all(distributed.gather_from_all({distributed.get_rank(): whole}).values()):
-        narrator.info(f"{title}: trains without kept frames: not all could be kept")
-        return utterances
-    return CachedDataset(utterances, model, store)
+    # next to a GPU, batches are made by processes that cannot encode what is missing
+    is_complete = context.model.device.type != "cuda" or store.pin(store.protected_keys)
+    return all(distributed.gather_from_all({distributed.get_rank(): is_complete}).values())
 
 
 def fill_frame_store(
+    context: StageContext,
     store: FrameStore,
-    model: SpeechModel,
-    utterances: TrainingDataset,
     keys: list[list[str]],
-    seconds: Sequence[float],
-    batch_seconds: float,
-    progress: BatchProgress,
+    progress: ProgressCallback,
     share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Encode and keep what the store lacks, copy by copy, longest first. keys: of each copy, one a row.
+    """Encode what the store lacks, copy by copy, longest utterances first.
 
-    share: (k, n): every n-th batch, from the k-th: what is this process's to do.
+    Batches are formed from all utterances and encoded whole, so that an interrupted and continued encoding gives the
+    same numbers. What has been encoded is kept if an error or interrupt ends it.
 
-    The batches follow from the whole part and not from what is missing, and a batch is encoded whole: a run that goes
-    on after an interruption gets the very numbers that it would have got. Whatever ends it, what is encoded is kept.
+    Args:
+        keys: of each augmented copy, one a row.
+        share: (k, n): every n-th batch from the k-th, the part of this process.
     """
-    done = 0
-    longest_first = sorted(range(len(utterances)), key=lambda row: -seconds[row])
-    batches = list(batch_by_seconds(longest_first, _padded_audio_seconds(model, seconds), batch_seconds))
+    model, dataset, batch_seconds = context.model, context.dataset, context.recipe.decoding.batch_seconds
+    longest_first = sorted(range(len(dataset)), key=lambda row: -context.durations[row])
+    batches = list(batch_by_seconds(longest_first, _padded_audio_seconds(model, context.durations), batch_seconds))
     batches = batches[share[0] :: share[1]]
-    lacking = [
+    incomplete = [
         _Batch(copy, batch)
-        for copy, named in enumerate(keys)
+        for copy, copy_keys in enumerate(keys)
         for batch in batches
-        if store.find_missing(named[row] for row in batch)
+        if store.find_missing(copy_keys[row] for row in batch)
     ]
-    of = len(store.find_missing(keys[copy][row] for copy, batch in lacking for row in batch))
-    prepared = make_dataloader(
-        _PreparedBatches(model, utterances, lacking), model.device.type, batch_size=None
-    )  # batches already
+    done, total = 0, len(store.find_missing(keys[copy][row] for copy, batch in incomplete for row in batch))
+    prepared = make_dataloader(_PreparedBatches(model, dataset, incomplete), model.device.type, batch_size=None)
     try:
-        for (copy, batch), inputs in zip(lacking, prepared, strict=True):
-            missing = store.find_missing(
-                keys[copy][row] for row in batch
-            )  # fewer, where another process was here meanwhile
+        for (copy, batch), inputs in zip(incomplete, prepared, strict=True):
+            missing = store.find_missing(keys[copy][row] for row in batch)  # another process may have added some
             if missing:
                 hidden = encode_to_split(model, inputs, store.layer)
-                place = {keys[copy][row]: place for place, row in enumerate(batch)}
-                rows = [place[key] for key in missing]
+                index_of = {keys[copy][row]: index for index, row in enumerate(batch)}
+                rows = [index_of[key] for key in missing]
                 store.add(missing, Hidden(hidden.states[rows], hidden.lengths[rows], hidden.layer))
                 done += len(missing)
-                progress(done, of)
+                progress(done, total)
     except torch.cuda.OutOfMemoryError as error:
-        fix = f"say less than {batch_seconds:g}"
         problem = f"out of GPU memory ({summarize_out_of_memory(error)})"
+        fix = f"set it below {batch_seconds:g}"
         raise UserError(problem, where="decoding.batch_seconds", fix=fix) from None
     finally:
         store.flush()
@@ -262,59 +271,59 @@ class _Batch(NamedTuple):
 
 
 class _PreparedBatches(Dataset):
-    """Batches decoded, augmented and prepared: beside a GPU by processes that run ahead of it."""
+    """Decodes, augments and prepares batches; next to a GPU in worker processes that run ahead."""
 
-    def __init__(self, model: SpeechModel, utterances: TrainingDataset, batches: list[_Batch]) -> None:
-        self.model, self.utterances, self.batches = model, utterances, batches
+    def __init__(self, model: SpeechModel, dataset: TrainingDataset, batches: list[_Batch]) -> None:
+        self.model, self.dataset, self.batches = model, dataset, batches
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, place: int) -> Inputs:
-        copy, rows = self.batches[place]
-        return self.model.encoder.prepare([self.utterances.load_waveform(row, copy) for row in rows])
+    def __getitem__(self, index: int) -> Inputs:
+        copy, rows = self.batches[index]
+        return self.model.encoder.prepare([self.dataset.load_waveform(row, copy) for row in rows])
 
 
 @contextmanager
-def cache_eval_features(model: SpeechModel, drawn: TrainingDataset | CachedDataset) -> Iterator[None]:
-    """While open, the model's answers read the frozen states of what it heard before, where a stage keeps its own.
+def cache_eval_features(model: SpeechModel, dataset: TrainingDataset | CachedDataset) -> Iterator[None]:
+    """While open, cache the frozen features of the waveforms that the model predicts for (dev), if training has a cache.
 
-    Not from a store in half precision: rounded states could answer otherwise than the model itself.
+    A half-precision store is not used, since rounded states could change predictions.
     """
-    if not isinstance(drawn, CachedDataset) or drawn.store.dtype != torch.float32:
+    if not isinstance(dataset, CachedDataset) or dataset.store.dtype != torch.float32:
         yield
         return
-    store = drawn.store
+    store = dataset.store
 
-    def heard(waveforms: Sequence[np.ndarray]) -> Frames:
+    def encode_cached(waveforms: Sequence[np.ndarray]) -> Frames:
         keys = [make_utterance_key(waveform.tobytes(), None, None, "heard") for waveform in waveforms]
         try:
             hidden = store.get(keys)
         except KeyError:
             hidden = encode_to_split(model, model.encoder.prepare(waveforms), store.layer)
-            with suppress(UserError):  # a disk that fills here costs time, and nothing else
+            with suppress(UserError):  # a full disk costs time only
                 store.add(keys, hidden)
         on_device = Hidden(hidden.states.to(model.device), hidden.lengths.to(model.device), hidden.layer)
         return model.encoder.forward_from(on_device)
 
-    model.heard = heard
+    model.frame_source = encode_cached
     try:
         yield
     finally:
-        model.heard = None
+        model.frame_source = None
         with suppress(UserError):
             store.flush()
 
 
 @torch.no_grad()
 def encode_to_split(model: SpeechModel, inputs: Inputs, split: int) -> Hidden:
-    """Hidden states at a split, in float32 on every device.
+    """Compute the hidden states at a split, in float32 on every device.
 
-    The model is one that a stage has begun with (`StagedModule.begin`): what lies below the split is in eval mode.
+    The layers below the split must be in eval mode (`StagedModule.apply_stage`).
     """
     return model.encoder.forward_to(inputs.to(model.device), split)
 
 
-def _padded_audio_seconds(model: SpeechModel, seconds: Sequence[float]) -> list[float]:
-    """Seconds that the encoder hears, of those with their silence: Whisper's padding to 30 s counts."""
-    return [max(one, model.encoder.compute_padded_seconds(0.0)) for one in seconds]
+def _padded_audio_seconds(model: SpeechModel, durations: Sequence[float]) -> list[float]:
+    """Return the seconds that the encoder processes: with Whisper's padding to 30 s where it applies."""
+    return [max(duration, model.encoder.compute_padded_seconds(0.0)) for duration in durations]

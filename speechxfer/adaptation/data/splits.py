@@ -1,4 +1,4 @@
-"""What a recipe's `data` section becomes: three parts of usable rows, the column that is learnt, and its texts."""
+"""Data of a run: train, dev and test splits of valid rows, and the texts that the model is trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from speechxfer.adaptation.predictions import fingerprint_dataset
+from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config import Recipe
 from speechxfer.data.reader import make_missing_column_error, read
 from speechxfer.data.splits import make_splits
@@ -17,21 +17,26 @@ from speechxfer.data.validation import InputLimits, InvalidRow, find_invalid_row
 from speechxfer.decoding.ctc_beam import MAX_CHARACTERS_SHOWN
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits
+from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
 from speechxfer.text.normalise import Normaliser, get_normaliser
 from speechxfer.text.vocabulary import build_vocabulary, encode_text
 
-TRAIN_PROBE_SIZE = 200  # as many as a small dev part has
+TRAIN_PROBE_SIZE = 200  # utterances; about a small dev split
 TargetNormaliser = Callable[[str], str]
 
 
 @dataclass
 class DataSplits:
-    """The parts, every row of them usable.
+    """The splits of a run, with valid rows only.
 
-    reference: the column that is learnt and scored against (`text`, or `label` for a classifier). texts: the training
-    part's, as they are taught. other: speech that is not
-    adapted to, to measure what is forgotten. stated: how each part was made, for the report. warnings: for the user.
+    Attributes:
+        reference: column that is trained on and scored against: `text`, or `label` for a classifier.
+        texts: training targets, normalised.
+        split_info: how each split was made, and its size, for the report.
+        warnings: messages for the user.
+        retention: speech that is not adapted to, on which forgetting is measured.
+        metric: name of the error rate.
     """
 
     train: Dataset
@@ -42,173 +47,202 @@ class DataSplits:
     split_info: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     retention: Dataset | None = None
-    metric: str = "WER"  # what the rates are called: a classifier's answers are right or wrong
+    metric: str = "WER"
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of each part's ids and texts."""
-        parts = {"train": self.train, "dev": self.dev, "test": self.test, "other": self.retention}
-        return {name: fingerprint_dataset(part, self.reference) for name, part in parts.items() if part is not None}
+        """SHA-256 of each split's ids and references."""
+        splits = {"train": self.train, "dev": self.dev, "test": self.test, "retention": self.retention}
+        return {name: fingerprint_dataset(rows, self.reference) for name, rows in splits.items() if rows is not None}
 
     def sample_train_probe(self, seed: int) -> Dataset:
-        """Up to `TRAIN_PROBE_SIZE` utterances of the training part, to tell what is known by heart from what was learnt."""
+        """Sample up to `TRAIN_PROBE_SIZE` training utterances, on which memorisation is measured."""
         return _sample(self.train, TRAIN_PROBE_SIZE, seed)
 
     def encode_targets(self, model: SpeechModel) -> list[list[int]]:
-        """What the loss compares each training utterance with. Raises UserError naming every text that has none."""
-        problems = Problems("some texts cannot be learnt")
-        found: list[list[int]] = []
+        """Return the target ids of each training utterance.
+
+        Raises:
+            UserError: names every text without targets.
+        """
+        problems = Problems("some texts cannot be used as training targets")
+        targets: list[list[int]] = []
         for name, text in zip(self.train["id"], self.texts, strict=True):
             try:
-                found.append(model.encode_target(text))
+                targets.append(model.encode_target(text))
             except UserError as error:
                 problems.add(f"{name}: {error.problem}")
         problems.raise_if_any()
-        return found
+        return targets
 
 
-def prepare_splits(recipe: Recipe, narrator: Reporter) -> DataSplits:
-    """Read and part the data, refuse or (by `data.skip_bad`) leave out what cannot be used, settle the texts.
+def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
+    """Read and split the data, check every row, and normalise the training texts.
 
-    Raises UserError naming every bad row of every part.
+    Raises:
+        UserError: names every invalid row of every split, unless `data.skip_bad` is set.
     """
-    data = recipe.data
-    normalise = get_normaliser(recipe.scoring.normaliser)
-    found = make_splits(data.train, data.dev, data.test, group=data.group, split=data.split, seed=recipe.seed)
-    reference = "text"
-    if recipe.head.kind == "classify" and "label" in found.train.column_names:
-        reference = "label"
-    every = {"train": found.train, "dev": found.dev, "test": found.test}
-    if data.retention is not None:
-        every["other"] = read(data.retention)
-    for name, part in every.items():
-        if reference not in part.column_names:
-            raise make_missing_column_error(reference, part.column_names, f"data.{name}")
-    if data.limit is not None:
-        every["train"] = _sample(every["train"], data.limit, recipe.seed)
-    teach, remark = _choose_target_normaliser(every["train"][reference], recipe, normalise)
-    stated, warnings = dict(found.split_info), list(found.warnings)
-    for name, bad in _find_invalid_rows(every, reference, recipe, teach, narrator).items():
-        if bad:
-            gone = {row.index for row in bad}
-            every[name] = every[name].select([index for index in range(len(every[name])) if index not in gone])
-            warnings.append(f"{len(bad)} bad rows of {name} were left out (data.skip_bad)")
-        stated[name] = {**stated.get(name, {}), "utterances": len(every[name]), "skipped": len(bad)}
-    for name, part in every.items():
-        if not len(part):
-            raise UserError("no usable row is left", where=f"data.{name}")
-        if name != "train" and not any(normalise(text) for text in part[reference]):
-            problem = f"normaliser '{normalise.name}' leaves no word of its texts"
-            raise UserError(problem, where=f"data.{name}", fix="mend the texts, or say another scoring.normaliser")
-        narrator.info(f"{name}: {len(part):,} utterances, {stated[name].get('from', 'as given')}")
-    texts = [teach(text) for text in every["train"][reference]]
+    made = make_splits(
+        recipe.data.train,
+        recipe.data.dev,
+        recipe.data.test,
+        group=recipe.data.group,
+        split=recipe.data.split,
+        seed=recipe.seed,
+    )
+    is_classifier = recipe.head.kind == "classify"
+    reference = "label" if is_classifier and "label" in made.train.column_names else "text"
+    splits = {"train": made.train, "dev": made.dev, "test": made.test}
+    if recipe.data.retention is not None:
+        splits["retention"] = read(recipe.data.retention)
+    for name, rows in splits.items():
+        if reference not in rows.column_names:
+            raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
+    if recipe.data.limit is not None:
+        splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
+    normaliser = get_normaliser(recipe.scoring.normaliser)
+    normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
+    split_info, warnings = dict(made.split_info), list(made.warnings)
+    invalid = _find_invalid_rows(splits, reference, recipe, normalise_target, reporter)
+    for name, rows in invalid.items():
+        if rows:
+            splits[name] = _drop_rows(splits[name], rows)
+            warnings.append(f"{len(rows)} invalid rows of {name} were skipped (data.skip_bad)")
+        split_info[name] = {**split_info.get(name, {}), "utterances": len(splits[name]), "skipped": len(rows)}
+    for name, rows in splits.items():
+        _check_has_words(name, rows[reference], normaliser)
+        reporter.info(f"{name}: {len(rows):,} utterances, {split_info[name].get('from', 'as given')}")
+    texts = [normalise_target(text) for text in splits["train"][reference]]
+    others = {name: rows for name, rows in splits.items() if name != "train"}
     if recipe.head.is_new_ctc:
-        warnings += _unseen_character_warnings(
-            texts, {name: part for name, part in every.items() if name != "train"}, teach
-        )
-    if recipe.head.kind == "classify":
-        warnings += _unseen_label_warnings(
-            texts, {name: part[reference] for name, part in every.items() if name != "train"}
-        )
-    for warning in warnings:
-        narrator.info(f"warning: {warning}")
-    if remark:
-        narrator.info(remark)
+        warnings += _unseen_character_warnings(texts, others, normalise_target)
+    if is_classifier:
+        warnings += _unseen_label_warnings(texts, {name: rows[reference] for name, rows in others.items()})
+    for line in [*(f"warning: {warning}" for warning in warnings), *([remark] if remark else [])]:
+        reporter.info(line)
     return DataSplits(
-        **every,
+        **splits,
         reference=reference,
         texts=texts,
-        split_info=stated,
+        split_info=split_info,
         warnings=warnings,
-        metric="error rate" if recipe.head.kind == "classify" else "WER",
+        metric="error rate" if is_classifier else "WER",
     )
 
 
+def _check_has_words(name: str, references: Sequence[str], normaliser: Normaliser) -> None:
+    """Raise UserError for a split without rows, or (dev and test) without a word to score."""
+    if not len(references):
+        raise UserError("has no valid row", where=f"data.{name}")
+    if name != "train" and not any(normaliser(text) for text in references):
+        problem = f"its texts are empty after the normaliser '{normaliser.name}'"
+        raise UserError(problem, where=f"data.{name}", fix="fix the texts, or set another scoring.normaliser")
+
+
 def _find_invalid_rows(
-    every: dict[str, Dataset], reference: str, recipe: Recipe, teach: TargetNormaliser, narrator: Reporter
+    splits: dict[str, Dataset],
+    reference: str,
+    recipe: Recipe,
+    normalise_target: TargetNormaliser,
+    reporter: Reporter,
 ) -> dict[str, list[InvalidRow]]:
-    """Each part's rows to leave out. Raises UserError naming all of them, unless the recipe says `data.skip_bad`."""
+    """Find each split's invalid rows; raises UserError that names them, unless `data.skip_bad` is set."""
     limits = get_input_limits(recipe.encoder.name, head=recipe.head, language=recipe.encoder.language)
-    # capitals take more tokens, what normalising takes away no frames
-    limits = replace(limits, target_normaliser=teach, pad_silence=recipe.encoder.pad_silence)
-    problems = Problems("some utterances cannot be used", fix="mend them, or say data.skip_bad=true to leave them out")
-    bad: dict[str, list[InvalidRow]] = {}
-    for name, part in every.items():
-        with narrator.progress(f"checking {name}") as progress:
-            bad[name] = find_invalid_rows(
-                part, text=reference, limits=limits, progress=partial(_report_step, progress, len(part))
-            )
+    # checked as trained: upper case may need more tokens; what normalisation removes needs no frames
+    limits = replace(limits, target_normaliser=normalise_target, pad_silence=recipe.encoder.pad_silence)
+    problems = Problems("some utterances cannot be used", fix="fix them, or set data.skip_bad=true to skip them")
+    invalid: dict[str, list[InvalidRow]] = {}
+    for name, rows in splits.items():
+        with reporter.progress(f"checking {name}") as progress:
+            step = partial(_report_step, progress, len(rows))
+            invalid[name] = find_invalid_rows(rows, text=reference, limits=limits, progress=step)
         if name == "train" and limits.characters is not None:
-            known = {row.index for row in bad[name]}
-            bad[name] += [row for row in _find_untrainable_texts(part, limits, teach) if row.index not in known]
-        for row in bad[name]:
+            known = {row.index for row in invalid[name]}
+            untrainable = _find_untrainable_texts(rows, limits, normalise_target)
+            invalid[name] += [row for row in untrainable if row.index not in known]
+        for row in invalid[name]:
             problems.add(f"data.{name}, {row}")
     if not recipe.data.skip_bad:
         problems.raise_if_any()
-    return bad
+    return invalid
 
 
-def _find_untrainable_texts(part: Dataset, limits: InputLimits, teach: TargetNormaliser) -> list[InvalidRow]:
-    """Rows whose text a CTC head that keeps its vocabulary cannot be taught."""
-    found, vocabulary = [], dict.fromkeys(limits.characters or (), 0)
-    for index, (name, text) in enumerate(zip(part["id"], part["text"], strict=True)):
-        words = teach(text or "")
-        _, lacking = encode_text(words.upper() if limits.case == "upper" else words, vocabulary)
-        if lacking:
-            problem = f"its text holds {' '.join(sorted(lacking))}, which the vocabulary lacks"
-            found.append(InvalidRow(index, name, problem, "spell it out, or say head.vocabulary=from-train"))
-    return found
+def _find_untrainable_texts(rows: Dataset, limits: InputLimits, normalise_target: TargetNormaliser) -> list[InvalidRow]:
+    """Find texts with characters that a CTC head with its own vocabulary cannot write."""
+    invalid, vocabulary = [], dict.fromkeys(limits.characters or (), 0)
+    for index, (name, text) in enumerate(zip(rows["id"], rows["text"], strict=True)):
+        target = normalise_target(text or "")
+        _, unknown = encode_text(target.upper() if limits.case == "upper" else target, vocabulary)
+        if unknown:
+            problem = f"its text contains {' '.join(sorted(unknown))}, not in the vocabulary"
+            invalid.append(InvalidRow(index, name, problem, "spell it out, or set head.vocabulary=from-train"))
+    return invalid
 
 
 def _choose_target_normaliser(
-    texts: Sequence[str | None], recipe: Recipe, normalise: Normaliser
+    texts: Sequence[str | None], recipe: Recipe, normaliser: Normaliser
 ) -> tuple[TargetNormaliser, str]:
-    """How the head learns to write a text, and what to tell the user about it."""
+    """Return how texts become training targets, and a log line about it."""
     if recipe.head.kind == "classify":
         return str, ""
     if recipe.head.kind == "ctc":
-        # letters and spaces only: a new head has no use for marks that scoring takes away
-        return normalise, f"a CTC head learns text normalised by '{normalise.name}'"
+        # letters and spaces: a new head does not need characters that scoring removes
+        return normaliser, f"training targets are normalised by '{normaliser.name}' (CTC head)"
     letters = "".join(text or "" for text in texts)
-    shouted = letters == letters.upper() and letters != letters.lower()
-    if recipe.data.case == "lower" or (recipe.data.case == "auto" and shouted):
-        return str.lower, "the text is all capitals: taught in small letters (data.case=keep to keep)"
+    is_upper_case = letters == letters.upper() and letters != letters.lower()
+    if recipe.data.case == "lower" or (recipe.data.case == "auto" and is_upper_case):
+        return str.lower, "the text is all upper case: trained in lower case (data.case=keep to keep)"
     return str, ""
 
 
-def _unseen_character_warnings(texts: Sequence[str], parts: dict[str, Dataset], teach: TargetNormaliser) -> list[str]:
-    """Warnings of parts whose texts hold characters that the training part lacks, and a new CTC head never writes.
+def _unseen_character_warnings(
+    texts: Sequence[str], splits: dict[str, Dataset], normalise_target: TargetNormaliser
+) -> list[str]:
+    """Return warnings about splits with characters that a new CTC head cannot write, as training does not have them.
 
-    Raises UserError for a part of which no text can be written: no model could be chosen, or measured, on it.
+    Raises:
+        UserError: if no text of a split can be written, so that no model could be selected or scored on it.
     """
-    vocabulary, found = build_vocabulary(texts), []
-    for name, part in parts.items():
-        lacking = [encode_text(teach(text), vocabulary)[1] for text in part["text"]]
-        count, characters = sum(map(bool, lacking)), " ".join(sorted(set().union(*lacking))[:MAX_CHARACTERS_SHOWN])
-        if count == len(part):
-            fix = "give a part in the training part's alphabet"
+    vocabulary, warnings = build_vocabulary(texts), []
+    for name, rows in splits.items():
+        unknown = [encode_text(normalise_target(text), vocabulary)[1] for text in rows["text"]]
+        count = sum(map(bool, unknown))
+        characters = " ".join(sorted(set().union(*unknown))[:MAX_CHARACTERS_SHOWN])
+        if count == len(rows):
             raise UserError(
-                f"no text of it can be written: the training part lacks {characters}", where=f"data.{name}", fix=fix
+                f"none of its texts can be written: the training split does not contain {characters}",
+                where=f"data.{name}",
+                fix="use a split in the alphabet of the training split",
             )
         if count:
-            found.append(f"{count} of {len(part)} texts of {name} hold what the training part lacks: {characters}")
-    return found
+            warnings.append(
+                f"{count} of {len(rows)} texts of {name} contain characters that the training split does not: "
+                f"{characters}"
+            )
+    return warnings
 
 
-def _unseen_label_warnings(texts: Sequence[str], parts: dict[str, Sequence[str]]) -> list[str]:
-    """Warnings of parts that hold labels which the training part lacks, and a classifier never answers."""
-    known, found = set(texts), []
-    for name, labels in parts.items():
-        lacking = [label for label in labels if label not in known]
-        if lacking:
-            some = ", ".join(sorted(set(lacking))[:MAX_CHARACTERS_SHOWN])
-            found.append(f"{len(lacking)} of {len(labels)} labels of {name} are none of the training part's: {some}")
-    return found
+def _unseen_label_warnings(texts: Sequence[str], splits: dict[str, Sequence[str]]) -> list[str]:
+    """Return warnings about splits with labels that the training split does not have."""
+    known, warnings = set(texts), []
+    for name, labels in splits.items():
+        unseen = [label for label in labels if label not in known]
+        if unseen:
+            examples = ", ".join(sorted(set(unseen))[:MAX_CHARACTERS_SHOWN])
+            warnings.append(
+                f"{len(unseen)} of {len(labels)} labels of {name} are not in the training split: {examples}"
+            )
+    return warnings
 
 
-def _report_step(progress: Callable[[int, int], None], of: int, done: int) -> None:
-    progress(done, of)
+def _report_step(progress: ProgressCallback, total: int, done: int) -> None:
+    progress(done, total)
 
 
-def _sample(part: Dataset, limit: int, seed: int) -> Dataset:
-    return part.shuffle(seed=seed).select(range(min(limit, len(part))))
+def _drop_rows(rows: Dataset, invalid: list[InvalidRow]) -> Dataset:
+    dropped = {row.index for row in invalid}
+    return rows.select([index for index in range(len(rows)) if index not in dropped])
+
+
+def _sample(rows: Dataset, limit: int, seed: int) -> Dataset:
+    return rows.shuffle(seed=seed).select(range(min(limit, len(rows))))

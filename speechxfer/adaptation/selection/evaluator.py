@@ -1,4 +1,4 @@
-"""How every candidate of a run is measured: on the dev part to choose between them, on the test part to report."""
+"""Evaluation of a run's candidates: on dev for model selection, on test for the report."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from speechxfer.scoring import Score
 
 @dataclass
 class Evaluator:
-    """One recipe's parts, scoring and decoding, the same for every model that is measured.
+    """Evaluates every model of a run on the same splits with the same scoring and decoding.
 
-    Several processes measure together, and each gets the whole result: all of them call the same, in the same order.
+    In a distributed run each process evaluates a share and gets the whole result, so all processes must make the same
+    calls in the same order.
 
-    untouched: the checkpoint as its authors run it, whose answers are kept from run to run. scores: by title, what
-    `dev` gave the rates of. cached_seconds: what the answers that were read took to make.
+    Attributes:
+        zero_shot: the pretrained model as its authors run it; its predictions are cached across runs.
+        dev_scores: score by title of each `evaluate_dev` call.
+        cached_seconds: the time that predictions read from the cache took when they were computed.
     """
 
     recipe: Recipe
@@ -33,50 +36,50 @@ class Evaluator:
     cached_seconds: float = 0.0
 
     def evaluate_dev(self, model: SpeechModel, title: str) -> float:
-        """The dev part's error rate, greedy, which is what every candidate is compared by."""
+        """Return the dev error rate with greedy decoding, by which candidates are compared."""
         score = self.score_greedy(model, self.splits.dev, title)
-        assert score.wer is not None  # `gather` refuses a dev part without words
+        assert score.wer is not None  # `prepare_splits` rejects a dev split without words
         self.dev_scores[title] = score
         return score.wer
 
     def evaluate_dev_with_beam(self, model: SpeechModel, title: str) -> float:
-        """The dev part's error rate, decoded as the model's settings say."""
+        """Return the dev error rate, decoded according to the model's settings."""
         rate = self._evaluate(model, self.splits.dev, title).score.wer
         assert rate is not None
         return rate
 
-    def score_greedy(self, model: SpeechModel, part: Dataset, title: str) -> Score:
-        """The greedy answers' score on any part."""
-        beams, model.settings.beam_size = model.settings.beam_size, 1
+    def score_greedy(self, model: SpeechModel, split: Dataset, title: str) -> Score:
+        """Score greedy predictions on any split."""
+        beam_size, model.settings.beam_size = model.settings.beam_size, 1
         try:
-            return self._evaluate(model, part, title).score
+            return self._evaluate(model, split, title).score
         finally:
-            model.settings.beam_size = beams
+            model.settings.beam_size = beam_size
 
     def evaluate_test(self, model: SpeechModel, title: str) -> Evaluation:
-        """The test part, decoded as the model's settings say."""
+        """Evaluate on the test split, decoded according to the model's settings."""
         return self._evaluate(model, self.splits.test, title)
 
     def evaluate_retention(self, model: SpeechModel, title: str) -> Evaluation | None:
-        """The other speech, where the recipe names any."""
+        """Evaluate on `data.retention`, if the recipe names it."""
         return None if self.splits.retention is None else self._evaluate(model, self.splits.retention, title)
 
-    def _evaluate(self, model: SpeechModel, part: Dataset, title: str) -> Evaluation:
+    def _evaluate(self, model: SpeechModel, split: Dataset, title: str) -> Evaluation:
         if model is not self.zero_shot:
-            return self._heard(model, part, title)
-        found, read = get_cached_predictions(
-            model, part, self.recipe, self.splits.reference, lambda: self._heard(model, part, title)
+            return self._predict_and_score(model, split, title)
+        evaluation, is_cached = get_cached_predictions(
+            model, split, self.recipe, self.splits.reference, lambda: self._predict_and_score(model, split, title)
         )
-        if read:
-            self.reporter.info(f"{title}: answered before")
-            self.cached_seconds += found.speed["wall_seconds"]
-        return found
+        if is_cached:
+            self.reporter.info(f"{title}: predictions read from the cache")
+            self.cached_seconds += evaluation.speed["wall_seconds"]
+        return evaluation
 
-    def _heard(self, model: SpeechModel, part: Dataset, title: str) -> Evaluation:
+    def _predict_and_score(self, model: SpeechModel, split: Dataset, title: str) -> Evaluation:
         with self.reporter.progress(title) as progress:
             return evaluate_split(
                 model,
-                part,
+                split,
                 self.recipe.scoring,
                 reference=self.splits.reference,
                 batch_seconds=self.recipe.decoding.batch_seconds,

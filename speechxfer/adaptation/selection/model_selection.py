@@ -1,7 +1,7 @@
-"""Which weights are kept: each stage's best, means of late epochs, mixtures with the untouched ones; dev decides.
+"""Model selection: epochs, weight averages and interpolations with the pretrained weights; the lowest dev error wins.
 
-Means of late epochs forget less of what the single epochs' noise took away (Izmailov et al. 2018); a share of the
-untouched weights keeps what the checkpoint knew of speech that a small corpus lacks (Wortsman et al. 2022, WiSE-FT).
+Weight averaging follows Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization";
+interpolation follows Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from speechxfer.models import SpeechModel
 from speechxfer.models.seq2seq import WhisperRecogniser
 
 StateDict = dict[str, Tensor]
-NUM_BEAM_CANDIDATES = 3  # candidates that are heard once more, by the decoding that the model will be used with
+NUM_BEAM_CANDIDATES = 3  # best greedy candidates that are evaluated once more with beam search
 
 
 @dataclass
 class Candidate:
-    """A model that may be kept, with its error rates on the dev part.
+    """A model that may be selected. dev, dev_beam: error rates on dev, greedy and by beam search.
 
-    dev: greedy, as every candidate is heard. dev_beam: by the recipe's beam, of the few best; None of the others. Of a
-    joint model that was chosen, the beam is the one weighed with its CTC head.
+    dev_beam is `None` where beam search was not evaluated. A joint model's is weighed with its CTC head.
     """
 
     name: str
@@ -40,100 +39,127 @@ class Candidate:
 
     @property
     def dev_as_decoded(self) -> float:
-        """The error rate as the model will decode: greedily, where the beam errs more or was not heard."""
+        """Dev error rate as the model will decode: greedy where beam search is worse or was not evaluated."""
         return self.dev if self.dev_beam is None else min(self.dev, self.dev_beam)
 
 
+@dataclass
+class _Entry:
+    """A candidate and the function that makes its weights."""
+
+    candidate: Candidate
+    make_weights: Callable[[], StateDict]
+
+
 def select_weights(
-    trainee: StagedModule,
+    staged: StagedModule,
     stages: Sequence[dict[str, Any]],
-    folder: RunDir,
-    judge: Evaluator,
-    untouched: SpeechModel | None,
+    run_dir: RunDir,
+    evaluator: Evaluator,
+    zero_shot: SpeechModel | None,
 ) -> list[Candidate]:
-    """Measure every candidate on dev; the trainee ends with the best one's weights, which is the first in the list.
+    """Evaluate all candidates on dev and load the weights of the best one into `staged`.
 
-    stages: the report's entries. Of equals the later stage, the mean and the mixture are preferred: they have adapted
-    more, or forgotten less, for the same figure. Where Whisper's decoder is to search by beam, the `NUM_BEAM_CANDIDATES` best
-    are heard so too, and the best of those is chosen: what is right greedily is not always what a beam finds. A beam
-    that errs more than the same weights do greedily is not used.
+    Candidates are each stage's best epoch, averages over the last epochs of the best stage, and (Whisper) interpolations
+    with the pretrained weights. Ties prefer later stages, then averages, then interpolations. If Whisper's decoder uses
+    beam search, the `NUM_BEAM_CANDIDATES` best are evaluated with it too, since greedy and beam search error rates can
+    rank candidates differently; beam search that is worse than greedy is not used.
+
+    Args:
+        stages: entries of `train_stages`.
+
+    Returns:
+        All candidates, the selected one first.
     """
+    search = _CandidateSearch(staged, evaluator)
     best = min(reversed(range(len(stages))), key=lambda number: stages[number]["dev"])
-    found: list[tuple[Candidate, Callable[[], StateDict]]] = [
-        (
-            Candidate(f"stage {number}", entry["dev"]),
-            partial(_load_checkpoint, trainee, find_stage_checkpoint(folder, number, entry)),
+    for number, entry in enumerate(stages):
+        checkpoint = find_stage_checkpoint(run_dir, number, entry)
+        search.entries.append(
+            _Entry(Candidate(f"stage {number}", entry["dev"]), partial(_load_checkpoint, staged, checkpoint))
         )
-        for number, entry in enumerate(stages)
-    ]
-    chosen = found[best]
-
-    def measure(name: str, make: Callable[[], StateDict]) -> None:
-        nonlocal chosen
-        trainee.load_state_dict(make())
-        candidate = Candidate(name, judge.evaluate_dev(trainee.model, f"{name}, dev"))
-        judge.reporter.info(f"{name}: dev {candidate.dev:.1%}")
-        found.append((candidate, make))
-        if candidate.dev <= chosen[0].dev:
-            chosen = found[-1]
-
-    late = list_last_epoch_weights(folder, best)
-    for count in judge.recipe.candidates.means:
-        if count <= len(late):
-            measure(
-                f"stage {best}, mean of its last {count} epochs", partial(average_checkpoints, trainee, late[-count:])
-            )
-    if untouched is not None and isinstance(trainee.model, WhisperRecogniser) and not trainee.lora:
-        adapted, name = chosen[1](), chosen[0].name
-        before = _pretrained_weights(trainee, trainee.model, untouched)
-        for share in judge.recipe.candidates.pretrained_share:
-            measure(f"{name}, {share:.0%} untouched", partial(interpolate_weights, adapted, before, share))
-    if isinstance(trainee.model, WhisperRecogniser) and trainee.model.settings.beam_size > 1:
-        latest_first = found[::-1]
-        finalists = sorted(latest_first, key=lambda one: one[0].dev)[:NUM_BEAM_CANDIDATES]
-        for candidate, make in finalists:
-            trainee.load_state_dict(make())
-            candidate.dev_beam = judge.evaluate_dev_with_beam(trainee.model, f"{candidate.name}, dev by beam")
-            judge.reporter.info(f"{candidate.name}: dev by beam {candidate.dev_beam:.1%}")
-        chosen = min(finalists, key=lambda one: one[0].dev_as_decoded)
-        if chosen[0].dev_beam != chosen[0].dev_as_decoded:
-            trainee.model.settings.beam_size = 1
-            judge.reporter.info("the beam errs more than the best path")
-    trainee.load_state_dict(chosen[1]())
-    return [chosen[0], *(candidate for candidate, _ in found if candidate is not chosen[0])]
+    search.selected = search.entries[best]
+    last_epochs = list_last_epoch_weights(run_dir, best)
+    for count in evaluator.recipe.candidates.means:
+        if count <= len(last_epochs):
+            average = partial(average_checkpoints, staged, last_epochs[-count:])
+            search.evaluate(f"stage {best}, mean of its last {count} epochs", average)
+    if zero_shot is not None and isinstance(staged.model, WhisperRecogniser) and not staged.lora:
+        adapted, name = search.selected.make_weights(), search.selected.candidate.name
+        pretrained = _pretrained_weights(staged, staged.model, zero_shot)
+        for share in evaluator.recipe.candidates.pretrained_share:
+            search.evaluate(f"{name}, {share:.0%} pretrained", partial(interpolate_weights, adapted, pretrained, share))
+    if isinstance(staged.model, WhisperRecogniser) and staged.model.settings.beam_size > 1:
+        search.select_with_beam()
+    staged.load_state_dict(search.selected.make_weights())
+    others = [entry.candidate for entry in search.entries if entry is not search.selected]
+    return [search.selected.candidate, *others]
 
 
-def _load_checkpoint(trainee: StagedModule, checkpoint: Path) -> StateDict:
-    trainee.load_checkpoint(checkpoint)
-    return _copy_state_dict(trainee)
+class _CandidateSearch:
+    """The candidates evaluated so far and the best of them."""
+
+    def __init__(self, staged: StagedModule, evaluator: Evaluator) -> None:
+        self.staged, self.evaluator = staged, evaluator
+        self.entries: list[_Entry] = []
+        self.selected: _Entry
+
+    def evaluate(self, name: str, make_weights: Callable[[], StateDict]) -> None:
+        """Evaluate weights on dev; they are selected if no candidate so far is better."""
+        self.staged.load_state_dict(make_weights())
+        candidate = Candidate(name, self.evaluator.evaluate_dev(self.staged.model, f"{name}, dev"))
+        self.evaluator.reporter.info(f"{name}: dev {candidate.dev:.1%}")
+        self.entries.append(_Entry(candidate, make_weights))
+        if candidate.dev <= self.selected.candidate.dev:
+            self.selected = self.entries[-1]
+
+    def select_with_beam(self) -> None:
+        """Evaluate the best candidates with beam search and select among them."""
+        model, reporter = self.staged.model, self.evaluator.reporter
+        finalists = sorted(self.entries[::-1], key=lambda one: one.candidate.dev)[:NUM_BEAM_CANDIDATES]
+        for entry in finalists:
+            candidate = entry.candidate
+            self.staged.load_state_dict(entry.make_weights())
+            candidate.dev_beam = self.evaluator.evaluate_dev_with_beam(model, f"{candidate.name}, dev, beam search")
+            reporter.info(f"{candidate.name}: dev {candidate.dev_beam:.1%} with beam search")
+        self.selected = min(finalists, key=lambda one: one.candidate.dev_as_decoded)
+        candidate = self.selected.candidate
+        if candidate.dev_beam != candidate.dev_as_decoded:
+            model.settings.beam_size = 1
+            reporter.info("beam search is worse than greedy: the model decodes greedily")
 
 
-def average_checkpoints(trainee: StagedModule, checkpoints: Sequence[Path]) -> StateDict:
-    """The mean of checkpoints' weights, in double precision. The trainee is left with the last one's."""
+def average_checkpoints(staged: StagedModule, checkpoints: Sequence[Path]) -> StateDict:
+    """Average the weights of checkpoints, in double precision; `staged` is left with the last one's."""
     total: StateDict = {}
     for path in checkpoints:
-        trainee.load_checkpoint(path)
-        for name, weight in trainee.state_dict().items():
+        staged.load_checkpoint(path)
+        for name, weight in staged.state_dict().items():
             total[name] = weight.detach().cpu().double() + total.get(name, 0)
-    dtypes = {name: weight.dtype for name, weight in trainee.state_dict().items()}
+    dtypes = {name: weight.dtype for name, weight in staged.state_dict().items()}
     return {name: (weight / len(checkpoints)).to(dtypes[name]) for name, weight in total.items()}
 
 
-def interpolate_weights(adapted: StateDict, untouched: StateDict, share: float) -> StateDict:
-    """`share` of the untouched weights and the rest of the adapted; a new head has no untouched weights and stays."""
+def interpolate_weights(adapted: StateDict, pretrained: StateDict, share: float) -> StateDict:
+    """Return `share` of the pretrained weights and the rest of the adapted ones; a new head's weights are unchanged."""
     return {
-        name: torch.lerp(weight, untouched[name], share) if name in untouched else weight
+        name: torch.lerp(weight, pretrained[name], share) if name in pretrained else weight
         for name, weight in adapted.items()
     }
 
 
-def _copy_state_dict(trainee: StagedModule) -> StateDict:
-    return {name: weight.detach().cpu().clone() for name, weight in trainee.state_dict().items()}
+def _load_checkpoint(staged: StagedModule, checkpoint: Path) -> StateDict:
+    staged.load_checkpoint(checkpoint)
+    return _copy_state_dict(staged)
 
 
-def _pretrained_weights(trainee: StagedModule, model: WhisperRecogniser, untouched: SpeechModel) -> StateDict:
-    """The untouched Whisper's weights under the names that the trainee gives its own."""
-    place = next(name for name, module in trainee.named_modules() if module is model.whisper)
-    assert isinstance(untouched, WhisperRecogniser)
-    weights = untouched.whisper.state_dict()
-    return {f"{place}.{name}": weight.detach().cpu() for name, weight in weights.items()}
+def _copy_state_dict(staged: StagedModule) -> StateDict:
+    return {name: weight.detach().cpu().clone() for name, weight in staged.state_dict().items()}
+
+
+def _pretrained_weights(staged: StagedModule, model: WhisperRecogniser, zero_shot: SpeechModel) -> StateDict:
+    """Return the pretrained Whisper's weights under the names that they have in `staged`."""
+    prefix = next(name for name, module in staged.named_modules() if module is model.whisper)
+    assert isinstance(zero_shot, WhisperRecogniser)
+    weights = zero_shot.whisper.state_dict()
+    return {f"{prefix}.{name}": weight.detach().cpu() for name, weight in weights.items()}

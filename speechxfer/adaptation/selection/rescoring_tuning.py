@@ -1,4 +1,4 @@
-"""How much the CTC head's word counts beside the decoder's: chosen on the dev part's hypotheses."""
+"""Tuning of joint CTC/attention rescoring: the weights with the fewest dev errors (Watanabe et al. 2017)."""
 
 from __future__ import annotations
 
@@ -15,53 +15,60 @@ from speechxfer.models import predict_all
 from speechxfer.models.joint import JointRecogniser
 from speechxfer.text.normalise import get_normaliser
 
-# Few values, the plainest first: dev parts are small, and of equals the first is taken.
+# Small grids, since dev splits are small; the first value is preferred among equals.
 CTC_WEIGHTS = (0.3, 0.2, 0.4, 0.1, 0.5, 0.0)
 WORD_BONUS_GRID = (0.0, 0.5, 1.0)
 MBR_SCALES = (0.0, 0.5, 0.25, 0.1)
 
 
-def tune_rescoring(model: JointRecogniser, judge: Evaluator, greedy: float) -> dict[str, Any] | None:
-    """Set `model.settings.rescoring` to what makes the fewest errors on dev; None where the model decodes greedily.
+def tune_rescoring(model: JointRecogniser, evaluator: Evaluator, greedy: float) -> dict[str, Any] | None:
+    """Set `model.settings.rescoring` to the weights with the fewest word errors on dev.
 
-    greedy: its error rate on dev so. A beam that errs more even when it is weighed is not used; one that erred more by
-    the decoder alone may be saved by the CTC head. Returns what the report says: the weights, and the dev error rates
-    with them and by the decoder alone.
+    Beam search that is worse than greedy even after rescoring is switched off.
+
+    Args:
+        greedy: the model's dev error rate with greedy decoding.
+
+    Returns:
+        The weights and the dev error rates with them (`dev`) and with the decoder alone (`dev_decoder_only`) for the
+        report, or `None` if the model decodes greedily.
     """
-    decoding, dev = judge.recipe.decoding, judge.splits.dev
+    decoding, dev, reporter = evaluator.recipe.decoding, evaluator.splits.dev, evaluator.reporter
     if decoding.kind != "beam":
         return None
     model.settings.beam_size = decoding.beam_size
-    with judge.reporter.progress("hypotheses, dev") as progress:
-        found: list[list[DecoderHypothesis]] = predict_all(
+    with reporter.progress("hypotheses, dev") as progress:
+        hypotheses: list[list[DecoderHypothesis]] = predict_all(
             model,
             dev,
-            ask=lambda waveforms: model.infer(waveforms, model.list_hypotheses),
+            fn=lambda waveforms: model.infer(waveforms, model.list_hypotheses),
             batch_seconds=decoding.batch_seconds,
             progress=progress,
             shared=True,
         )
-    normalise = get_normaliser(judge.recipe.scoring.normaliser)
-    references = [tuple(normalise(text).split()) for text in dev[judge.splits.reference]]
-    words = sum(map(len, references))
-    settings = [RescoringWeights(*values) for values in product(CTC_WEIGHTS, WORD_BONUS_GRID, MBR_SCALES)]
-    best = min(settings, key=lambda weights: count_word_errors(found, references, weights))
-    alone = count_word_errors(found, references, RescoringWeights(ctc=0.0)) / words
-    dev_rate = count_word_errors(found, references, best) / words
-    judge.reporter.info(f"beam {decoding.beam_size}: dev {alone:.1%}; weighed with the CTC head {dev_rate:.1%}")
-    if dev_rate > greedy:
+    normalise = get_normaliser(evaluator.recipe.scoring.normaliser)
+    references = [tuple(normalise(text).split()) for text in dev[evaluator.splits.reference]]
+    num_words = sum(map(len, references))
+    grid = [RescoringWeights(*values) for values in product(CTC_WEIGHTS, WORD_BONUS_GRID, MBR_SCALES)]
+    best = min(grid, key=lambda weights: count_word_errors(hypotheses, references, weights))
+    decoder_only = count_word_errors(hypotheses, references, RescoringWeights(ctc=0.0)) / num_words
+    rate = count_word_errors(hypotheses, references, best) / num_words
+    reporter.info(
+        f"beam size {decoding.beam_size}: dev {decoder_only:.1%}, {rate:.1%} after rescoring with the CTC head"
+    )
+    if rate > greedy:
         model.settings.beam_size = 1
-        judge.reporter.info("the weighed beam errs more: the model decodes greedily")
+        reporter.info("beam search with rescoring is worse than greedy: the model decodes greedily")
         return None
     model.settings.rescoring = asdict(best)
-    return {**asdict(best), "dev": dev_rate, "dev_by_the_decoder_alone": alone}
+    return {**asdict(best), "dev": rate, "dev_decoder_only": decoder_only}
 
 
 def count_word_errors(
-    found: Sequence[Sequence[DecoderHypothesis]], references: Sequence[tuple[str, ...]], weights: RescoringWeights
+    hypotheses: Sequence[Sequence[DecoderHypothesis]], references: Sequence[tuple[str, ...]], weights: RescoringWeights
 ) -> int:
-    """Word errors of the hypotheses that `weights` choose."""
+    """Count the word errors of the hypotheses that `weights` select, one list of hypotheses an utterance."""
     return sum(
-        Levenshtein.distance(choose_hypothesis(hypotheses, weights).words, reference)
-        for hypotheses, reference in zip(found, references, strict=True)
+        Levenshtein.distance(choose_hypothesis(n_best, weights).words, reference)
+        for n_best, reference in zip(hypotheses, references, strict=True)
     )

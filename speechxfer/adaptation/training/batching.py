@@ -1,4 +1,4 @@
-"""Utterances become training batches: cut by seconds, bucketed by length, augmented the same in every run."""
+"""Training batches: limited by duration, bucketed by length, with reproducible augmentation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from speechxfer.encoders.frame_store import make_utterance_key
 from speechxfer.models import SpeechModel, batch_by_seconds
 from speechxfer.shapes import pad_targets
 
-_OF_WAVEFORMS = {"pitch", "speed", "gain", "noise", "noise_snr", "room"}  # the rest of `augment` acts above the split
-_WORKERS, _SHARED = 8, 1e9  # at most so many beside a GPU, where so many bytes of shared memory are free
+_WAVEFORM_KEYS = {"pitch", "speed", "gain", "noise", "noise_snr", "room"}  # other `augment` keys act above the split
+_MAX_WORKERS = 8  # data loading processes next to a GPU
+_MIN_SHARED_MEMORY = 1e9  # bytes that must be free for them
 
 
 class SampleIndex(NamedTuple):
-    """One utterance drawn in one epoch. padded: with the whole batch padded to 30 s (Whisper)."""
+    """An utterance drawn in an epoch. padded: its batch is padded to 30 s (Whisper)."""
 
     row: int
     epoch: int
@@ -41,13 +42,12 @@ Sample = tuple[np.ndarray | Tensor, list[int], bool]  # waveform or hidden state
 
 
 class DurationBatchSampler(Sampler[list[SampleIndex]]):
-    """Batches of utterances of like length, at most `max_seconds` each; another mixture every epoch.
+    """Samples batches of utterances of similar length, at most `max_seconds` each, mixed anew in every epoch.
 
-    The plan of every epoch follows from the seed alone, so a resumed run meets the batches it would have met. All
-    epochs have the same number of batches, which the learning rate's schedule needs: an epoch with fewer has its
-    fullest ones halved. Each of
-    `world_size` processes takes every `world_size`-th batch, starting at `get_rank`, so that a step of two processes holds
-    the utterances of a step of one process with two accumulated batches.
+    The batches of an epoch depend on the seed only, so a resumed run has the same ones. All epochs have the same number
+    of batches, as the learning rate schedule requires: an epoch with fewer has its largest ones halved. Each of
+    `world_size` processes takes every `world_size`-th batch, starting at `rank`, so that a step of two processes has the
+    utterances of a step of one process with two accumulated batches.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
         self.seconds, self.max_seconds, self.seed, self.padded_share = seconds, max_seconds, seed, padded_share
         self.world_size, self.rank = world_size, rank
         plans = [self._plan(epoch) for epoch in range(epochs)]
-        self._count = -(-max(len(plan) for plan in plans) // world_size) * world_size  # of all of them together
+        self._count = -(-max(len(plan) for plan in plans) // world_size) * world_size  # of all processes
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -76,12 +76,12 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         plan = self._plan(self.epoch)
         while len(plan) < self._count and max(map(len, plan)) > 1:
-            fullest = max(range(len(plan)), key=lambda place: len(plan[place]))
+            fullest = max(range(len(plan)), key=lambda index: len(plan[index]))
             batch = plan[fullest]
             plan[fullest] = batch[::2]
             plan.append(batch[1::2])
-        several = len(plan)
-        plan += [plan[place % several] for place in range(self._count - several)]  # fewer utterances than processes
+        size = len(plan)
+        plan += [plan[index % size] for index in range(self._count - size)]  # fewer utterances than processes
         rng = np.random.default_rng([self.seed, self.epoch, 1])
         rng.shuffle(plan)
         padded = rng.random(len(plan)) < self.padded_share
@@ -90,51 +90,51 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
 
     def _plan(self, epoch: int) -> list[list[int]]:
         rng = np.random.default_rng([self.seed, epoch, 0])
-        # a little noise on the lengths mixes neighbours anew, and costs little padding
+        # noise on the lengths changes the neighbours in every epoch, at the cost of little padding
         jittered = np.asarray(self.seconds) * rng.uniform(0.9, 1.1, len(self.seconds))
         return list(batch_by_seconds(np.argsort(jittered, kind="stable").tolist(), self.seconds, self.max_seconds))
 
 
 def count_loader_workers(device: str) -> int:
-    """Processes that decode, augment and collate the next batches while a GPU trains; none beside a CPU's own work.
+    """Return the number of data loading processes: 0 for training on a CPU, which needs all cores.
 
-    None either where shared memory, by which batches come, is as scarce as in a container started without `--shm-size`.
+    Also 0 with little shared memory, through which batches are passed, as in a container without `--shm-size`.
     """
-    shared = Path("/dev/shm")
-    if device != "cuda" or (shared.is_dir() and shutil.disk_usage(shared).free < _SHARED):
+    shared_memory = Path("/dev/shm")
+    if device != "cuda" or (shared_memory.is_dir() and shutil.disk_usage(shared_memory).free < _MIN_SHARED_MEMORY):
         return 0
-    return max(0, min(_WORKERS, count_cpus() // distributed.get_local_rank()[1] - 1))
+    return max(0, min(_MAX_WORKERS, count_cpus() // distributed.get_local_rank()[1] - 1))
 
 
-def make_dataloader(utterances: Dataset, device: str, **how: Any) -> DataLoader:
-    """What loads the batches of a run on `device` ("cuda", "cpu"), beside a GPU in processes of its own.
+def make_dataloader(dataset: Dataset, device: str, **batching: Any) -> DataLoader:
+    """Make the data loader of a run on `device` ("cuda", "cpu"), with worker processes next to a GPU.
 
-    how: what becomes a batch (`batch_sampler` and `collate_fn`, or `batch_size=None` where items are batches already).
+    batching: `batch_sampler` and `collate_fn`, or `batch_size=None` if items are batches.
     """
-    workers = count_loader_workers(device) if len(utterances) else 0  # type: ignore[arg-type]
+    workers = count_loader_workers(device) if len(dataset) else 0  # type: ignore[arg-type]
     return DataLoader(
-        utterances,
+        dataset,
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_ignore_interrupt,
-        generator=torch.Generator(),  # workers' seeds are drawn here, and not from where dropout draws
-        **how,
+        generator=torch.Generator(),  # workers' seeds: the default generator is dropout's
+        **batching,
     )
 
 
 def _ignore_interrupt(worker: int) -> None:
-    """In a loading process: a first Ctrl-C lets the step end, and its batch is still wanted."""
+    """Let a loading process survive Ctrl-C, after which the current step still needs its batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class AudioHasher:
-    """Digests of utterances' audio, which say whether it is the same audio. A file that holds many is read once."""
+    """Computes digests of utterances' audio; a file with many utterances is read once."""
 
     def __init__(self) -> None:
         self._files: dict[str, str] = {}
 
     def digest(self, utterance: Mapping[str, Any]) -> str:
-        """Of its audio's bytes and its cut."""
+        """Return the digest of the audio's bytes and its start and end."""
         source = audio.get_audio_source(utterance)
         content = make_utterance_key(source, None, None) if isinstance(source, bytes) else self._file(source)
         return make_utterance_key(content.encode(), utterance.get("start"), utterance.get("end"))
@@ -146,10 +146,12 @@ class AudioHasher:
 
 
 class TrainingDataset(Dataset):
-    """Waveform and targets of a `SampleIndex`. What augmentation does follows from the seed, the copy and the audio alone.
+    """Waveforms and targets. Augmentation depends only on the seed, the copy and the audio.
 
-    copies: epochs take so many augmented copies in turn; None is another one every epoch. A copy depends on what an
-    utterance holds and not on its row, so parts that share utterances share their copies too.
+    Since it does not depend on the row, subsets share the copies of their utterances.
+
+    Args:
+        copies: number of augmented copies per utterance, used in turn by the epochs; `None`: a new one in each epoch.
     """
 
     def __init__(
@@ -163,56 +165,57 @@ class TrainingDataset(Dataset):
         self.utterances, self.targets, self.augment, self.seed = utterances, targets, augment, seed
         self.copies = copies
         settings = augment.settings
-        # whether copies differ
+        # whether the copies of an utterance differ
         self.changes = any((settings.pitch, settings.speed, settings.gain, settings.noise, settings.room))
-        self._facts = [settings.model_dump(mode="json", include=_OF_WAVEFORMS), augment.longest, seed]
-        self._contents, self._of_rows = AudioHasher(), dict[int, str]()
+        self._facts = [settings.model_dump(mode="json", include=_WAVEFORM_KEYS), augment.max_samples, seed]
+        self._hasher, self._digests = AudioHasher(), dict[int, str]()
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, draw: SampleIndex) -> Sample:
-        return self.load_waveform(draw.row, self.copy_index(draw.epoch)), self.targets[draw.row], draw.padded
+    def __getitem__(self, index: SampleIndex) -> Sample:
+        waveform = self.load_waveform(index.row, self.copy_index(index.epoch))
+        return waveform, self.targets[index.row], index.padded
 
     def copy_index(self, epoch: int) -> int:
-        """The copy that an epoch takes."""
+        """Return the number of the copy that an epoch uses."""
         return epoch if self.copies is None else epoch % self.copies
 
     def load_waveform(self, row: int, copy: int) -> np.ndarray:
-        """A copy of an utterance, (time,) float32 at 16 kHz."""
+        """Load an augmented copy of an utterance: (time,) float32 at 16 kHz."""
         waveform = audio.load_waveform(self.utterances[row])
         if not self.changes:
             return waveform
-        return self.augment(waveform, np.random.default_rng([self.seed, copy, int(self._content(row), 16)]))
+        return self.augment(waveform, np.random.default_rng([self.seed, copy, int(self._digest(row), 16)]))
 
     def cache_key(self, row: int, copy: int) -> str:
-        """By which a copy is found in the store of frozen frames."""
-        content = self._content(row)
+        """Return the key of a copy in the frame store."""
+        content = self._digest(row)
         if not self.changes:
             return content
         return make_utterance_key(content.encode(), None, None, json.dumps([*self._facts, copy]))
 
-    def _content(self, row: int) -> str:
-        if row not in self._of_rows:
-            self._of_rows[row] = self._contents.digest(self.utterances[row])
-        return self._of_rows[row]
+    def _digest(self, row: int) -> str:
+        if row not in self._digests:
+            self._digests[row] = self._hasher.digest(self.utterances[row])
+        return self._digests[row]
 
 
 class BatchCollator:
-    """Draws to `labels` (batch, targets), `lengths` (batch,) and, of waveforms, `features` (batch, ...).
+    """Collates samples to `labels` (batch, targets), `lengths` (batch,) and `features` (batch, ...).
 
-    Of hidden states at a split, (frames, dim) each, `states` (batch, frames, dim) stands in place of `features`.
+    Samples with hidden states at a split, (frames, dim), give `states` (batch, frames, dim) instead of `features`.
     """
 
     def __init__(self, model: SpeechModel) -> None:
         self.model = model
 
-    def __call__(self, drawn: Sequence[Sample]) -> dict[str, Tensor]:
-        heard, targets, padded = zip(*drawn, strict=True)
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        inputs, targets, padded = zip(*samples, strict=True)
         labels = pad_targets(targets)
-        if isinstance(heard[0], Tensor):
-            hidden = frame_store.pad_states(heard, FEATURE_OUTPUT)
+        if isinstance(inputs[0], Tensor):
+            hidden = frame_store.pad_states(inputs, FEATURE_OUTPUT)
             return {"states": hidden.states, "lengths": hidden.lengths, "labels": labels}
         with self.model.use_padding(self.model.settings.pad_to_30s or any(padded)):
-            inputs = self.model.encoder.prepare(heard)
-        return {"features": inputs.features, "lengths": inputs.lengths, "labels": labels}
+            batch = self.model.encoder.prepare(inputs)
+        return {"features": batch.features, "lengths": batch.lengths, "labels": labels}

@@ -1,4 +1,4 @@
-"""A stage's checkpoints on disk: written without pickled weights, found whole, and their weights kept for means."""
+"""Checkpoints of a stage: safetensors weights, detection of incomplete ones, and the last epochs' weights."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
 
-EPOCHS_DIR, MAX_KEPT_EPOCHS = "epochs", 5  # in a stage's folder: the weights alone of its last epochs
+EPOCHS_DIR = "epochs"  # in a stage's directory: the weights of its last epochs, for averaging
+MAX_KEPT_EPOCHS = 5
 WEIGHTS_FILE = "model.safetensors"
-TRAINER_STATE_FILE = "trainer_state.json"  # in a checkpoint: Trainer's own
-_SECONDS_FILE = "seconds.json"  # in a checkpoint: how long the stage took to come there
+TRAINER_STATE_FILE = "trainer_state.json"  # written by Trainer, last
+_SECONDS_FILE = "seconds.json"  # time that the stage took up to the checkpoint
 
 
 def save_weights(model: torch.nn.Module, checkpoint: Path, seconds: float) -> None:
-    """A model's weights (`save_model` knows tied ones), and the seconds that the stage took to come there."""
+    """Save a model's weights, tied ones once, and the seconds that the stage took up to here."""
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_model(model, str(checkpoint / WEIGHTS_FILE))
     (checkpoint / _SECONDS_FILE).write_text(json.dumps(round(seconds, 1)), encoding="utf-8")
 
 
 def read_elapsed_seconds(checkpoint: str | None) -> float:
-    """What the stage took up to a checkpoint, in whichever runs; 0 where it does not say."""
+    """Return the seconds that the stage took up to a checkpoint, over all runs; 0 if unknown."""
     path = Path(checkpoint or "") / _SECONDS_FILE
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))) if checkpoint else 0.0
@@ -34,41 +35,41 @@ def read_elapsed_seconds(checkpoint: str | None) -> float:
         return 0.0
 
 
-def save_epoch_weights(checkpoint: Path, stage: Path) -> None:
-    """A second name for an epoch's weights, which outlives its checkpoint: means of late epochs are made of them."""
-    weights, beside = checkpoint / WEIGHTS_FILE, stage / EPOCHS_DIR / checkpoint.name
-    beside.mkdir(parents=True, exist_ok=True)
-    (beside / WEIGHTS_FILE).unlink(missing_ok=True)
+def save_epoch_weights(checkpoint: Path, stage_dir: Path) -> None:
+    """Keep an epoch's weights, as a hard link, after its checkpoint is removed."""
+    weights, epoch_dir = checkpoint / WEIGHTS_FILE, stage_dir / EPOCHS_DIR / checkpoint.name
+    epoch_dir.mkdir(parents=True, exist_ok=True)
+    (epoch_dir / WEIGHTS_FILE).unlink(missing_ok=True)
     try:
-        os.link(weights, beside / WEIGHTS_FILE)
+        os.link(weights, epoch_dir / WEIGHTS_FILE)
     except OSError:  # a file system without links
-        shutil.copyfile(weights, beside / WEIGHTS_FILE)
-    for old in list_epoch_weights(stage)[:-MAX_KEPT_EPOCHS]:
+        shutil.copyfile(weights, epoch_dir / WEIGHTS_FILE)
+    for old in list_epoch_weights(stage_dir)[:-MAX_KEPT_EPOCHS]:
         shutil.rmtree(old)
 
 
-def list_epoch_weights(folder: Path) -> list[Path]:
-    """A stage's folders `epochs/checkpoint-STEP`, each with an epoch's weights, oldest first."""
-    return sorted((folder / EPOCHS_DIR).glob("checkpoint-*"), key=_step)
+def list_epoch_weights(stage_dir: Path) -> list[Path]:
+    """List the directories `epochs/checkpoint-STEP` of a stage, each with an epoch's weights, oldest first."""
+    return sorted((stage_dir / EPOCHS_DIR).glob("checkpoint-*"), key=_step)
 
 
-def find_last_valid_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end (Trainer writes its state last), None where there is none.
+def find_last_valid_checkpoint(stage_dir: Path) -> str | None:
+    """Return the newest complete checkpoint (Trainer writes its state last), or `None`.
 
-    Any other is removed: the machine stopped, or the disk filled, while it was written, or a file is cut short.
+    Incomplete ones are removed: the machine stopped or the disk was full while they were written.
     """
-    whole = []
-    for path in folder.glob("checkpoint-*"):
+    valid = []
+    for path in stage_dir.glob("checkpoint-*"):
         try:
             json.loads((path / TRAINER_STATE_FILE).read_text(encoding="utf-8"))
             with safe_open(str(path / WEIGHTS_FILE), framework="pt"):
-                pass  # it compares the file's length with its header
+                pass  # compares the file's length with its header
             if not all(map(zipfile.is_zipfile, path.glob("*.pt*"))):  # torch's files: optimiser, random numbers
                 raise ValueError
-            whole.append(path)
+            valid.append(path)
         except (OSError, ValueError, SafetensorError):
             shutil.rmtree(path)
-    return str(max(whole, key=_step)) if whole else None
+    return str(max(valid, key=_step)) if valid else None
 
 
 def _step(checkpoint: Path) -> int:

@@ -1,4 +1,4 @@
-"""The model as a training loop sees it: what is frozen runs in eval and without gradient, the rest trains."""
+"""The model as Trainer calls it: frozen parts in eval mode and without gradient, the others trained."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.shapes import IGNORE_INDEX, Hidden, Inputs
 
-_MOST_STATES = 60_000_000  # values that the training layers put out for what goes through them together
+_MAX_STATE_VALUES = 60_000_000  # output values of all trained layers for the utterances that pass through together
 
 
 class StagedModule(nn.Module):
-    """A `SpeechModel` under one stage. `forward` is what Hugging Face's Trainer calls.
+    """A `SpeechModel` in one stage of training.
 
-    The split follows from the stage: everything below it is frozen, runs in eval mode (no dropout, no layerdrop, no
-    change of running statistics) and builds no graph. SpecAugment acts on the split's hidden states. With `trainable_modules` of
-    any rank, those and a new head train in the pretrained weights' place.
+    The stage determines the split: everything below it is frozen, runs in eval mode (no dropout, no layerdrop, fixed
+    running statistics) and builds no graph. SpecAugment acts on the hidden states at the split. With LoRA the adapters
+    and a new head are trained in place of the pretrained weights.
     """
 
-    accepts_loss_kwargs = True  # Trainer then hands over the number of targets of the whole step
-    _keys_to_ignore_on_save = None  # Trainer looks here when it takes up a checkpoint
+    accepts_loss_kwargs = True  # Trainer then passes the number of targets of the whole step
+    _keys_to_ignore_on_save = None  # read by Trainer when it resumes from a checkpoint
 
     def __init__(
         self, model: SpeechModel, augment: AugmentConfig, adapters: LoraAdapterConfig = LoraAdapterConfig()
@@ -45,18 +45,18 @@ class StagedModule(nn.Module):
         self.network = model.network  # registers the weights
         self.augment = augment
         self.split = FEATURE_OUTPUT
-        self._frames_a_second = 1 / model.encoder.frame_seconds
+        self._frame_rate = 1 / model.encoder.frame_seconds
 
     def apply_stage(self, stage: StageConfig) -> None:
-        """Freeze and unfreeze for `stage`; gradients only where it trains."""
+        """Freeze and unfreeze the parts of the model for `stage`."""
         self.stage = stage
         self.split = find_frozen_depth(stage, self.model.encoder.depth)
-        trained = set(self._trained(stage))
+        trained = set(self._list_trained_parameters(stage))
         for parameter in self.network.parameters():
             parameter.requires_grad_(parameter in trained)
         self.train()
 
-    def _trained(self, stage: StageConfig) -> list[nn.Parameter]:
+    def _list_trained_parameters(self, stage: StageConfig) -> list[nn.Parameter]:
         encoder = self.model.encoder
         modules: list[nn.Module] = []
         if {"head", "all"} & set(stage.train):
@@ -66,15 +66,15 @@ class StagedModule(nn.Module):
         if self.split == FEATURE_OUTPUT:
             modules += encoder.get_embedding_modules()
         if self.lora:
-            return lora.trainable_modules(self.model, modules)
+            return lora.select_trainable_parameters(self.model, modules)
         return [parameter for module in modules for parameter in module.parameters()]
 
     def train(self, mode: bool = True) -> StagedModule:
-        """As torch's, but what lies below the split, and whatever else is frozen, stays in eval mode, always."""
+        """Set the mode; everything below the split and every other frozen module stays in eval mode."""
         super().train(mode)
         if mode:
             encoder = self.model.encoder
-            if self.split > FEATURE_OUTPUT:  # dropouts stand between its parts too
+            if self.split > FEATURE_OUTPUT:  # there is dropout between the modules too
                 encoder.module.eval()
                 for module in [*encoder.layers[self.split :], *encoder.get_output_modules()]:
                     module.train()
@@ -87,7 +87,7 @@ class StagedModule(nn.Module):
         return self
 
     def load_checkpoint(self, checkpoint: Path) -> None:
-        """Take the weights that a checkpoint of an earlier stage or epoch holds."""
+        """Load the weights of a checkpoint."""
         load_model(self, str(checkpoint / WEIGHTS_FILE))
 
     def forward(
@@ -98,17 +98,24 @@ class StagedModule(nn.Module):
         states: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Any]:
-        """features, lengths: an encoder's `Inputs`; or states, lengths: hidden states at the split, computed before.
-        labels: (batch, targets), -100 where padded.
+        """Compute the loss.
 
-        Returns `loss`: the sum over the batch's targets divided by `num_items_in_batch`, the targets of the whole
-        step, so that accumulated batches weigh by their targets and not by their number.
+        Args:
+            lengths: (batch,) of the features or states.
+            labels: (batch, targets), -100 where padded.
+            features: (batch, ...) encoder inputs; or
+            states: (batch, frames, dim) cached hidden states at the split.
+            num_items_in_batch: targets of the whole step.
+
+        Returns:
+            `loss`: the sum over the batch's targets divided by `num_items_in_batch`, so that accumulated batches are
+            weighted by their targets.
         """
         if states is not None:
             hidden = Hidden(states, lengths, self.split)
         else:
             assert features is not None
-            # in float32, as it is where it is computed once and kept
+            # in float32, like the cached states
             with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
                 hidden = self.model.encoder.forward_to(Inputs(features, lengths), self.split)
         if self.training and (self.augment.time_masks or self.augment.freq_masks):
@@ -116,44 +123,44 @@ class StagedModule(nn.Module):
                 hidden.states,
                 hidden.lengths,
                 time_masks=self.augment.time_masks,
-                time_width_frames=max(1, round(self.augment.time_width * self._frames_a_second)),
+                time_width_frames=max(1, round(self.augment.time_width * self._frame_rate)),
                 freq_masks=self.augment.freq_masks,
                 freq_width=self.augment.freq_width,
-                generator=torch.default_generator,  # the one that a resumed run gets back
+                generator=torch.default_generator,  # restored when a run is resumed
             )
-        size = self._at_once(hidden)
+        size = self._count_at_once(hidden)
         if size >= len(labels):
             total = self._loss(hidden, labels)
-        else:  # each part runs again for its gradient, so that no two parts' activations are held together
+        else:  # gradient checkpointing: the activations of one part at a time are in memory
             parts = map(Hidden, hidden.states.split(size), hidden.lengths.split(size), repeat(self.split))
-            each = zip(parts, labels.split(size), strict=True)
-            total = torch.stack([checkpoint(self._loss, *part, use_reentrant=False) for part in each]).sum()
+            pairs = zip(parts, labels.split(size), strict=True)
+            total = torch.stack([checkpoint(self._loss, *pair, use_reentrant=False) for pair in pairs]).sum()
         count = (labels != IGNORE_INDEX).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        return {"loss": total / count.to(total.device).clamp(min=1)}  # a text may be nothing once it is normalised
+        return {"loss": total / count.to(total.device).clamp(min=1)}  # a normalised text may be empty
 
     def _loss(self, hidden: Hidden, labels: Tensor) -> Tensor:
         return self.model.compute_loss(self.model.encoder.forward_from(hidden), labels)
 
-    def _at_once(self, hidden: Hidden) -> int:
-        """Utterances that go through the layers together: all, but of a batch that is padded to 30 s.
+    def _count_at_once(self, hidden: Hidden) -> int:
+        """Return the number of utterances that pass through the layers together: fewer if they are padded to 30 s.
 
-        That one holds ten times the frames that `batch_seconds` stands for, and would set the memory that training
-        takes.
+        A padded batch has about ten times the frames of `batch_seconds` and would determine the peak memory.
         """
         batch, frames, _ = hidden.states.shape
         if not self.training:
             return batch
-        if batch * frames <= 2 * self.stage.batch_seconds * self._frames_a_second:
+        if batch * frames <= 2 * self.stage.batch_seconds * self._frame_rate:
             return batch
         layers = max(1, self.model.encoder.depth - max(0, self.split))
-        parts = min(batch, -(-hidden.states.numel() * layers // _MOST_STATES))
+        parts = min(batch, -(-hidden.states.numel() * layers // _MAX_STATE_VALUES))
         return -(-batch // parts)
 
 
 def find_frozen_depth(stage: StageConfig, depth: int) -> int:
-    """The lowest split under which nothing trains in `stage`: FEATURES (-1), a layer's number, or `depth`.
+    """Return the highest split below which `stage` trains nothing: `FEATURE_OUTPUT` (-1), a layer's number, or `depth`.
 
-    Raises UserError for more upper layers than there are.
+    Raises:
+        UserError: for more upper layers than the encoder has.
     """
     if {"encoder", "all"} & set(stage.train):
         return FEATURE_OUTPUT
@@ -162,13 +169,13 @@ def find_frozen_depth(stage: StageConfig, depth: int) -> int:
         raise UserError(
             f"top-{max(tops)} is more than the encoder's {depth} layers",
             where=f"stages, train [{', '.join(stage.train)}]",
-            fix=f"say top-{depth} or fewer, or encoder",
+            fix=f"use top-{depth} or fewer, or encoder",
         )
     return depth - max(tops, default=0)
 
 
 def count_parameters(model: SpeechModel) -> dict[str, dict[str, int]]:
-    """Parameters that train and that are frozen, by part of the model: `{"decoder": {"trained": n, "frozen": m}}`."""
+    """Count trained and frozen parameters by part of the model: `{"decoder": {"trained": n, "frozen": m}}`."""
     encoder = model.encoder
     part_of: dict[nn.Parameter, str] = {}
     named: list[tuple[str, list[nn.Module]]] = [

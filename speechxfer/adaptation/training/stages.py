@@ -1,4 +1,4 @@
-"""A recipe's stages in turn: each starts from the last one's best epoch, or is taken up where it stopped."""
+"""Training stages: each starts from the previous stage's best checkpoint, or resumes."""
 
 from __future__ import annotations
 
@@ -22,164 +22,160 @@ from speechxfer.adaptation.run_dir import RunDir, translate_os_errors
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.training.batching import TrainingDataset
 from speechxfer.adaptation.training.checkpoints import list_epoch_weights
+from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
-from speechxfer.adaptation.training.trainer import read_epoch_history, train_stage, uses_bfloat16
+from speechxfer.adaptation.training.trainer import StageResult, read_epoch_history, train_stage, uses_bfloat16
+from speechxfer.atomic import write_text_atomically
 from speechxfer.config import Recipe
-from speechxfer.config.recipe import StageConfig
 from speechxfer.data import audio
 from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
 
-STAGE_DONE_FILE = "stage_done.json"  # in a stage's folder once it has ended: what `--resume` skips
+STAGE_DONE_FILE = "stage_done.json"  # in a finished stage's directory; `--resume` skips the stage then
+ParameterCounts = dict[str, dict[str, int]]
 
 
 def train_stages(
-    trainee: StagedModule, utterances: TrainingDataset, judge: Evaluator, folder: RunDir, *, resume: bool
+    staged: StagedModule, dataset: TrainingDataset, evaluator: Evaluator, run_dir: RunDir, *, resume: bool
 ) -> list[dict[str, Any]]:
-    """Train every stage of the judge's recipe; the trainee ends with the weights of the last one's best epoch.
+    """Train all stages of the evaluator's recipe; `staged` ends with the weights of the last stage's best epoch.
 
-    Returns the report's entry of each: `train`, `epochs` (of `{"epoch", "dev"}`), `dev` (the least of those), `best`
-    (its checkpoint), `seconds` (in them `encoding_seconds`, before the first epoch, of frames that are `cached`),
-    `trained_parameters`, `parameters` by part of the model.
+    Returns:
+        The report's entry of each stage: `train`, `epochs` (list of `{"epoch", "dev"}`), `dev` (the lowest error rate),
+        `best` (its checkpoint), `seconds`, `encoding_seconds` (the part of it before the first epoch, if features are
+        `cached`), `trained_parameters`, and `parameters` by part of the model.
     """
-    if judge.recipe.head.is_new_ctc and isinstance(trainee.model, CtcRecogniser):
-        trainee.model.standardise_frames(
-            audio.load_waveform(row) for row in judge.splits.sample_train_probe(judge.recipe.seed)
+    recipe = evaluator.recipe
+    if recipe.head.is_new_ctc and isinstance(staged.model, CtcRecogniser):
+        staged.model.standardise_frames(
+            audio.load_waveform(row) for row in evaluator.splits.sample_train_probe(recipe.seed)
         )
-    seconds = compute_utterance_durations(trainee, utterances)
+    contexts = _make_contexts(staged, dataset, recipe, evaluator.reporter, run_dir)
+    return [_train_or_resume(context, evaluator, resume=resume) for context in contexts]
+
+
+def validate_stages(staged: StagedModule, dataset: TrainingDataset, recipe: Recipe) -> None:
+    """Check that every stage can be trained, before there is work that could be lost.
+
+    Raises:
+        UserError: as `StagedModule.apply_stage` and `validate_cache_budget` do.
+    """
+    for context in _make_contexts(staged, dataset, recipe, Reporter(quiet=True), None):
+        staged.apply_stage(context.stage)
+        dataset.copies = count_augmented_copies(recipe.cache, staged.split)
+        validate_cache_budget(context)
+
+
+def compute_utterance_durations(staged: StagedModule, dataset: TrainingDataset) -> list[float]:
+    """Return each utterance's length in seconds with the silence around it, by which batches are formed."""
+    padding = 2 * staged.model.encoder.pad_silence
+    return [audio.measure_duration(row) + padding for row in dataset.utterances]
+
+
+def find_stage_checkpoint(run_dir: RunDir, number: int, entry: dict[str, Any]) -> Path:
+    """Return the checkpoint with the best weights of stage `number`."""
+    return run_dir.checkpoints / f"stage-{number}" / entry["best"]
+
+
+def list_last_epoch_weights(run_dir: RunDir, number: int) -> list[Path]:
+    """List the directories with the weights of stage `number`'s last epochs, oldest first."""
+    return list_epoch_weights(run_dir.checkpoints / f"stage-{number}")
+
+
+def _make_contexts(
+    staged: StagedModule, dataset: TrainingDataset, recipe: Recipe, reporter: Reporter, run_dir: RunDir | None
+) -> list[StageContext]:
+    durations = compute_utterance_durations(staged, dataset)
     return [
-        _train_or_resume_stage(number, stage, trainee, utterances, seconds, judge, folder, resume)
-        for number, stage in enumerate(judge.recipe.stages)
+        StageContext(number, stage, staged, dataset, durations, recipe, reporter, run_dir)
+        for number, stage in enumerate(recipe.stages)
     ]
 
 
-def validate_stages(trainee: StagedModule, utterances: TrainingDataset, recipe: Recipe) -> None:
-    """Raise UserError for what a stage would stop at, before there is work that could be lost."""
-    seconds = compute_utterance_durations(trainee, utterances)
-    for stage in recipe.stages:
-        trainee.apply_stage(stage)
-        utterances.copies = count_augmented_copies(recipe.cache, trainee.split)
-        validate_cache_budget(stage, trainee.split, trainee.model, utterances, seconds, recipe.cache)
-
-
-def compute_utterance_durations(trainee: StagedModule, utterances: TrainingDataset) -> list[float]:
-    """By which utterances are batched: each one's length with the silence around it."""
-    around = 2 * trainee.model.encoder.pad_silence
-    return [audio.measure_duration(row) + around for row in utterances.utterances]
-
-
-def find_stage_checkpoint(folder: RunDir, number: int, entry: dict[str, Any]) -> Path:
-    """Where the best weights of stage `number` lie."""
-    return folder.checkpoints / f"stage-{number}" / entry["best"]
-
-
-def list_last_epoch_weights(folder: RunDir, number: int) -> list[Path]:
-    """The folders that hold the weights of stage `number`'s last epochs, oldest first."""
-    return list_epoch_weights(folder.checkpoints / f"stage-{number}")
-
-
-def _train_or_resume_stage(
-    number: int,
-    stage: StageConfig,
-    trainee: StagedModule,
-    utterances: TrainingDataset,
-    seconds: list[float],
-    judge: Evaluator,
-    folder: RunDir,
-    resume: bool,
-) -> dict[str, Any]:
-    narrator = judge.reporter
-    trainee.apply_stage(stage)
-    counts = count_parameters(trainee.model)
-    title = f"stage {number} ({', '.join(stage.train)})"
-    narrator.info(f"{title}: {_format_counts(counts)}")
-    place = folder.checkpoints / f"stage-{number}"
-    if distributed.run_on_main(lambda: resume and (place / STAGE_DONE_FILE).is_file()):
-        entry = json.loads((place / STAGE_DONE_FILE).read_text(encoding="utf-8"))
-        trainee.load_checkpoint(find_stage_checkpoint(folder, number, entry))
-        narrator.info(f"{title}: done before, best dev {entry['dev']:.1%}")
+def _train_or_resume(context: StageContext, evaluator: Evaluator, *, resume: bool) -> dict[str, Any]:
+    """Train a stage unless a resumed run has finished it; returns the report's entry."""
+    staged, reporter, done_file = context.staged, context.reporter, context.stage_dir / STAGE_DONE_FILE
+    staged.apply_stage(context.stage)
+    counts = count_parameters(staged.model)
+    reporter.info(f"{context.title}: {_format_counts(counts)}")
+    if distributed.run_on_main(lambda: resume and done_file.is_file()):
+        entry = json.loads(done_file.read_text(encoding="utf-8"))
+        staged.load_checkpoint(context.stage_dir / entry["best"])
+        reporter.info(f"{context.title}: already done, best dev {entry['dev']:.1%}")
         return entry
-    began = time.perf_counter()
-    utterances.copies = count_augmented_copies(judge.recipe.cache, trainee.split)
-    drawn = cache_features(
-        stage, trainee.split, trainee.model, utterances, seconds, judge.recipe, narrator, f"stage {number}"
-    )
-    encoding = time.perf_counter() - began
+    started = time.perf_counter()
+    context.dataset.copies = count_augmented_copies(context.recipe.cache, staged.split)
+    dataset = cache_features(context)
+    encoding = time.perf_counter() - started
 
-    def dev() -> float:
-        with cache_eval_features(trainee.model, drawn):
-            return judge.evaluate_dev(trainee.model, f"{title}, dev")
+    def measure_dev() -> float:
+        with cache_eval_features(staged.model, dataset):
+            return evaluator.evaluate_dev(staged.model, f"{context.title}, dev")
 
-    begins = stage if number == 0 and judge.recipe.head.is_new_ctc else None
-    with narrator.progress(title) as progress, translate_os_errors(folder.path):
-        epochs, best, took = train_stage(
-            trainee,
-            stage,
-            drawn,
-            seconds,
-            measure=dev,
-            folder=place,
-            logs=folder.logs / f"stage-{number}",
-            seed=judge.recipe.seed + number,
-            resume=resume,
-            callbacks=[_ProgressCallback(progress, narrator, title, judge.splits.metric, begins)],
-            say=narrator.info,
-            precision=judge.recipe.precision,
-            spent=encoding,
-        )
-        entry = {
-            "train": stage.train,
-            "epochs": epochs,
-            "dev": min(epoch["dev"] for epoch in epochs),
-            "best": best,
-            "seconds": took,
-            "encoding_seconds": round(encoding, 1),
-            "cached": isinstance(drawn, CachedDataset),
-            "bfloat16": uses_bfloat16(judge.recipe.precision, trainee.model.device.type),
-            "trained_parameters": sum(count["trained"] for count in counts.values()),
-            "parameters": counts,
-        }
+    assert context.run_dir is not None
+    with reporter.progress(context.title) as progress, translate_os_errors(context.run_dir.path):
+        callback = _ProgressCallback(context, progress, evaluator.splits.metric)
+        result = train_stage(context, dataset, measure=measure_dev, callbacks=[callback], resume=resume, spent=encoding)
+        entry = _make_entry(context, result, counts, encoding, is_cached=isinstance(dataset, CachedDataset))
         if distributed.get_rank() == 0:
-            scratch = place / f".{STAGE_DONE_FILE}.part"  # whatever happens meanwhile, there is never half of it
-            scratch.write_text(json.dumps(entry), encoding="utf-8")
-            scratch.rename(place / STAGE_DONE_FILE)
+            write_text_atomically(done_file, json.dumps(entry))
     return entry
 
 
-class _ProgressCallback(TrainerCallback):
-    """Moves the bar at every step, and says each epoch's dev measure as it is known.
+def _make_entry(
+    context: StageContext, result: StageResult, counts: ParameterCounts, encoding: float, *, is_cached: bool
+) -> dict[str, Any]:
+    return {
+        "train": context.stage.train,
+        "epochs": result.epochs,
+        "dev": min(epoch["dev"] for epoch in result.epochs),
+        "best": result.best,
+        "seconds": result.seconds,
+        "encoding_seconds": round(encoding, 1),
+        "cached": is_cached,
+        "bfloat16": uses_bfloat16(context.recipe.precision, context.model.device.type),
+        "trained_parameters": sum(count["trained"] for count in counts.values()),
+        "parameters": counts,
+    }
 
-    begins: the stage, where a new CTC head begins in it: that it learns nothing is said as soon as it can be known.
+
+class _ProgressCallback(TrainerCallback):
+    """Updates the progress bar at every step and logs each epoch's dev error rate.
+
+    In the stage in which a CTC head is new, also logs as early as possible that the head does not learn.
     """
 
-    def __init__(self, progress: Any, narrator: Reporter, title: str, measure: str, begins: StageConfig | None) -> None:
-        self.progress, self.narrator, self.title, self.measure, self.begins = progress, narrator, title, measure, begins
+    def __init__(self, context: StageContext, progress: ProgressCallback, metric: str) -> None:
+        self.context, self.progress, self.metric = context, progress, metric
+        self.has_new_head = context.number == 0 and context.recipe.head.is_new_ctc
         self.loss = float("nan")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress(state.global_step, state.max_steps)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_log = True  # the loss up to here, however short the epoch
+        control.should_log = True  # logs the loss however short the epoch is
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         self.loss = (logs or {}).get("loss", self.loss)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        error = kwargs["metrics"]["eval_error"]
-        self.narrator.info(f"{self.title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.measure} {error:.1%}")
-        devs = [epoch["dev"] for epoch in read_epoch_history(state)]  # those before an interruption too
-        if (
-            self.begins
-            and len(devs) == NO_LEARNING_EPOCHS
-            and (said := diagnose_head_not_learning(self.begins.train, devs))
-        ):
-            self.narrator.info(f"hint: {said}. Ctrl-C stops here")
+        error, title, log = kwargs["metrics"]["eval_error"], self.context.title, self.context.reporter.info
+        log(f"{title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.metric} {error:.1%}")
+        dev_rates = [epoch["dev"] for epoch in read_epoch_history(state)]  # with those before an interruption
+        if not self.has_new_head or len(dev_rates) != NO_LEARNING_EPOCHS:
+            return
+        if action := diagnose_head_not_learning(self.context.stage.train, dev_rates):
+            log(f"hint: {action}. Ctrl-C stops here")
 
 
-def _format_counts(counts: dict[str, dict[str, int]]) -> str:
+def _format_counts(counts: ParameterCounts) -> str:
     trained = sum(count["trained"] for count in counts.values())
     frozen = sum(count["frozen"] for count in counts.values())
-    parts = [f"{part} {count['trained']:,}" for part, count in counts.items() if count["trained"]]
-    still = [part for part, count in counts.items() if not count["trained"]]
-    return f"{trained:,} parameters train ({', '.join(parts)}); {frozen:,} are frozen ({', '.join(still)})"
+    trained_parts = [f"{part} {count['trained']:,}" for part, count in counts.items() if count["trained"]]
+    frozen_parts = [part for part, count in counts.items() if not count["trained"]]
+    return (
+        f"{trained:,} parameters are trained ({', '.join(trained_parts)}); "
+        f"{frozen:,} are frozen ({', '.join(frozen_parts)})"
+    )

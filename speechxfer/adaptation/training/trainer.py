@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer, taught our batches, our dev measure and our idea of a checkpoint."""
+"""A `transformers.Trainer` with batches by duration, error rates on dev, and safetensors checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,48 +25,50 @@ from speechxfer.adaptation.training.checkpoints import (
     save_epoch_weights,
     save_weights,
 )
+from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config.recipe import StageConfig
 from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.errors import UserError, summarize_out_of_memory
 from speechxfer.models.seq2seq import WhisperRecogniser
 
-_SIZE = "batches.json"  # in a stage's folder, once memory was short
-_SEEDS = 1_000_003  # between the seeds of two processes
-MIN_BATCH_SECONDS = 2.0  # below this there is nothing left to halve when memory runs out
+_BATCH_SIZE_FILE = "batches.json"  # in a stage's directory, after the batch size was reduced
+_RANK_SEED_STEP = 1_000_003  # difference between the seeds of two processes
+MIN_BATCH_SECONDS = 2.0  # the batch size is not halved below this when memory runs out
 
 
 class StageTrainer(Trainer):
-    """Trains a `StagedModule` through one stage. measure() gives the dev part's error rate, the lower the better.
+    """Trains a `StagedModule` through one stage.
 
-    before: seconds that the stage took before this trainer began.
+    Args:
+        batches: the batch sampler.
+        measure: returns the error rate on dev.
+        before: seconds that the stage took before this trainer started.
     """
 
     def __init__(
         self,
         *,
-        utterances: Dataset,
+        dataset: Dataset,
         batches: DurationBatchSampler,
         measure: Callable[[], float],
         before: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        # Trainer asks for an eval set; `evaluate` measures the dev part
-        super().__init__(**kwargs, train_dataset=utterances, eval_dataset=utterances)
-        self.utterances, self.batches, self.measure = utterances, batches, measure
-        self._began = time.perf_counter() - before
+        # Trainer requires an evaluation set, but `evaluate` calls `measure`
+        super().__init__(**kwargs, train_dataset=dataset, eval_dataset=dataset)
+        self.dataset, self.batches, self.measure = dataset, batches, measure
+        self._started = time.perf_counter() - before
 
     @property
     def elapsed_seconds(self) -> float:
-        """That the stage has taken so far."""
-        return time.perf_counter() - self._began
+        """Seconds that the stage has taken so far."""
+        return time.perf_counter() - self._started
 
     def get_train_dataloader(self) -> DataLoader:
         device = self.accelerator.device
-        batches = make_dataloader(
-            self.utterances, device.type, batch_sampler=self.batches, collate_fn=self.data_collator
-        )
-        # the batches are this process's own already: `num_processes=1` keeps them from being shared out again
+        batches = make_dataloader(self.dataset, device.type, batch_sampler=self.batches, collate_fn=self.data_collator)
+        # the sampler gives this process its own batches: `num_processes=1` keeps accelerate from splitting them again
         return prepare_data_loader(batches, device, num_processes=1, process_index=0, put_on_device=True)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -77,25 +79,25 @@ class StageTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            fused = self.args.device.type in ("cpu", "cuda")  # one pass over the weights, where torch has one
+            fused = self.args.device.type in ("cpu", "cuda")  # where torch has a fused implementation
             self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.999), eps=1e-8, fused=fused)
         return self.optimizer
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Encoder, Whisper's decoder and new heads may have rates of their own; norms and biases have no decay.
+        """Group parameters by learning rate (encoder, decoder, head) and weight decay (none for norms and biases).
 
-        With `layer_decay` the rate of each of the encoder's layers is that times the rate of the one above it.
+        With `layer_decay` the rate of each encoder layer is that factor times the rate of the layer above it.
         """
-        trainee: StagedModule = self.model  # type: ignore[assignment]
-        model, stage = trainee.model, trainee.stage
+        staged: StagedModule = self.model  # type: ignore[assignment]
+        model, stage = staged.model, staged.stage
         encoder = set(model.encoder.module.parameters())
         decoder = set(model.whisper.model.decoder.parameters()) if isinstance(model, WhisperRecogniser) else set()
-        slower = _layerwise_factors(model.encoder, stage.layer_decay)
+        factors = _layerwise_factors(model.encoder, stage.layer_decay)
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-        for parameter in trainee.parameters():
+        for parameter in staged.parameters():
             if parameter.requires_grad:
                 own = stage.encoder_lr if parameter in encoder else stage.decoder_lr if parameter in decoder else None
-                rate = (own or self.args.learning_rate) * slower.get(parameter, 1.0)
+                rate = (own or self.args.learning_rate) * factors.get(parameter, 1.0)
                 groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         return [
             {"params": parameters, "lr": rate, "weight_decay": self.args.weight_decay if decays else 0.0}
@@ -103,70 +105,68 @@ class StageTrainer(Trainer):
         ]
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Weights only, as safetensors: nothing of ours is pickled."""
-        if not self.args.should_save:  # Trainer asks every process; two that write one file spoil it
+        """Save the weights as safetensors, on the main process."""
+        if not self.args.should_save:  # Trainer calls this in every process
             return
-        stage = Path(str(self.args.output_dir))
-        checkpoint = Path(output_dir or stage)
+        stage_dir = Path(str(self.args.output_dir))
+        checkpoint = Path(output_dir or stage_dir)
         save_weights(self.accelerator.unwrap_model(self.model), checkpoint, self.elapsed_seconds)
         if float(self.state.epoch or 0).is_integer():
-            save_epoch_weights(checkpoint, stage)
+            save_epoch_weights(checkpoint, stage_dir)
 
 
 def _layerwise_factors(encoder: SpeechEncoder, decay: float) -> dict[torch.nn.Parameter, float]:
-    """The share of the encoder's rate at which its layers, and what is below them, learn."""
-    below = [(encoder.depth, encoder.get_embedding_modules())] + [
+    """Return the learning rate factor of each parameter in the encoder's layers and below."""
+    depths = [(encoder.depth, encoder.get_embedding_modules())] + [
         (encoder.depth - 1 - number, [layer]) for number, layer in enumerate(encoder.layers)
     ]
-    return {p: decay**under for under, modules in below for module in modules for p in module.parameters()}
+    return {p: decay**below for below, modules in depths for module in modules for p in module.parameters()}
 
 
 class GracefulInterrupt(TrainerCallback):
-    """Ctrl-C once: a checkpoint is written after the running step, then KeyboardInterrupt. Twice: at once.
+    """On Ctrl-C saves a checkpoint after the running step, then raises KeyboardInterrupt; a second Ctrl-C stops at once.
 
-    An epoch's last step waits for that epoch's measure on dev, which a resumed run would not make up for.
+    After an epoch's last step the checkpoint is saved once dev has been evaluated, so that a resumed run has the rate.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.asked = False
-        self._before: Any = None
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self.log = log
+        self.is_requested = False
+        self._previous_handler: Any = None
 
     def __enter__(self) -> GracefulInterrupt:
-        if (
-            distributed.get_world_size() > 1
-        ):  # each would stop at a step of its own and wait for the others: stop at once
+        if distributed.get_world_size() > 1:  # processes would stop at different steps and wait for each other
             return self
         try:
-            self._before = signal.signal(signal.SIGINT, self._ask)
-        except ValueError:  # not in the main thread: whoever called owns the signal
-            self._before = None
+            self._previous_handler = signal.signal(signal.SIGINT, self._handle_signal)
+        except ValueError:  # not in the main thread, where signals cannot be handled
+            self._previous_handler = None
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGINT, self._previous_handler)
 
-    def _ask(self, *_: object) -> None:
-        if self.asked:
+    def _handle_signal(self, *_: object) -> None:
+        if self.is_requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.is_requested = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not self.asked:
+        if not self.is_requested:
             return
-        measured_next = float(state.epoch).is_integer() or state.global_step >= state.max_steps
-        self.say("interrupted: a checkpoint comes first; once more stops at once")
-        control.should_save = not measured_next
+        is_evaluated_next = float(state.epoch).is_integer() or state.global_step >= state.max_steps
+        self.log("interrupted: saving a checkpoint; press Ctrl-C again to stop at once")
+        control.should_save = not is_evaluated_next
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.asked:
-            self.say(f"interrupted at step {state.global_step:,} of {state.max_steps:,}: --resume goes on from there")
+        if self.is_requested:
+            self.log(f"interrupted at step {state.global_step:,} of {state.max_steps:,}: use --resume to continue")
             raise KeyboardInterrupt
 
 
 class EarlyStopping(TrainerCallback):
-    """Stops a stage after `epochs` of them without a better dev measure, as its own log says: a resumed run's too."""
+    """Stops a stage after `epochs` epochs without a better dev error rate, counted in the log of a resumed run too."""
 
     def __init__(self, epochs: int | None) -> None:
         self.epochs = epochs
@@ -181,9 +181,10 @@ class EarlyStopping(TrainerCallback):
 
 
 class StageResult(NamedTuple):
-    """A stage's epochs, `{"epoch": 1.0, "dev": 0.31}` each, the name of the best one's checkpoint, and its seconds.
+    """A trained stage.
 
-    The seconds are those of an interrupted run too, up to the checkpoint from which it was taken up.
+    epochs: `{"epoch": 1.0, "dev": 0.31}` of each epoch. best: name of the best epoch's checkpoint. seconds: of training,
+    with those of an interrupted run up to the checkpoint from which it was resumed.
     """
 
     epochs: list[dict[str, float]]
@@ -192,156 +193,160 @@ class StageResult(NamedTuple):
 
 
 def train_stage(
-    trainee: StagedModule,
-    stage: StageConfig,
-    utterances: Dataset,
-    seconds: list[float],
+    context: StageContext,
+    dataset: Dataset,
     *,
     measure: Callable[[], float],
-    folder: Path,
-    logs: Path,
-    seed: int,
-    resume: bool,
-    callbacks: list[TrainerCallback],
-    say: Callable[[str], None],
-    precision: str = "auto",
+    callbacks: Sequence[TrainerCallback] = (),
+    resume: bool = False,
     spent: float = 0.0,
 ) -> StageResult:
-    """Train one stage; the trainee ends with the weights of its best epoch on the dev part.
+    """Train one stage and load the weights of its best epoch on dev.
 
-    utterances: `TrainingDataset`, or `CachedDataset` of theirs. seconds: each one's length. folder: where the
-    stage's checkpoints go. precision: as the recipe says. spent: seconds that went before, on frozen frames. Out of
-    memory on a GPU: half the seconds a batch, twice the accumulation, from the stage's start. Raises UserError where
-    the smallest batch does not fit.
+    If GPU memory runs out, the stage starts again with half the seconds per batch and twice the accumulation.
+
+    Args:
+        dataset: a `TrainingDataset`, or a `CachedDataset` of it.
+        measure: returns the error rate on dev.
+        spent: seconds already spent on the stage, e.g. on encoding frozen features.
+
+    Raises:
+        UserError: if the smallest batch does not fit into memory.
     """
-    size = distributed.run_on_main(lambda: _batch_size(folder, stage))
-    start = {name: tensor.detach().cpu().clone() for name, tensor in trainee.state_dict().items()}
-    patience = EarlyStopping(stage.patience)
-    checkpoint = distributed.run_on_main(lambda: find_last_valid_checkpoint(folder) if resume else None)
+    staged, stage_dir = context.staged, context.stage_dir
+    size = distributed.run_on_main(lambda: _read_batch_size(stage_dir, context.stage))
+    initial = {name: tensor.detach().cpu().clone() for name, tensor in staged.state_dict().items()}
+    stopping = EarlyStopping(context.stage.patience)
+    checkpoint = distributed.run_on_main(lambda: find_last_valid_checkpoint(stage_dir) if resume else None)
     state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_FILE))
     spent += read_elapsed_seconds(checkpoint)
-    while state is None or not (patience.should_stop(state) or state.global_step >= state.max_steps):
-        set_seed(seed)
-        batches = DurationBatchSampler(
-            seconds,
-            max_seconds=size.batch_seconds,
-            epochs=math.ceil(stage.epochs),
-            seed=seed,
-            padded_share=trainee.augment.pad_to_30s,
-            world_size=distributed.get_world_size(),
-            rank=distributed.get_rank(),
-        )
-        with GracefulInterrupt(say) as stop:
-            trainer = StageTrainer(
-                model=trainee,
-                args=_training_arguments(
-                    stage, trainee, folder, size.gradient_accumulation, len(batches), seed, precision
-                ),
-                utterances=utterances,
-                data_collator=BatchCollator(trainee.model),
-                batches=batches,
-                measure=measure,
-                before=spent,
-                callbacks=[*callbacks, *([_tensorboard(logs)] if distributed.get_rank() == 0 else []), patience, stop],
-            )
-            trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
+    while state is None or not (stopping.should_stop(state) or state.global_step >= state.max_steps):
+        with GracefulInterrupt(context.reporter.info) as interrupt:
+            trainer = _make_trainer(context, dataset, size, measure, [*callbacks, stopping, interrupt], spent)
             try:
                 trainer.train(resume_from_checkpoint=checkpoint)
                 state, spent = trainer.state, trainer.elapsed_seconds
                 break
             except torch.cuda.OutOfMemoryError as error:
-                words = summarize_out_of_memory(error)
-                if distributed.get_world_size() > 1:  # the others are in the middle of the step
-                    raise _batch_too_small_error(
-                        words, "say a smaller stages.N.batch_seconds, or train fewer layers"
-                    ) from None
-        # only here, without the traceback, is the failed step's memory free
-        size, spent = _halve_batch_size(size, words, folder, say), trainer.elapsed_seconds
+                message = summarize_out_of_memory(error)
+                if distributed.get_world_size() > 1:  # the other processes are in the middle of the step
+                    fix = "set a smaller stages.N.batch_seconds, or train fewer layers"
+                    raise UserError(f"out of GPU memory ({message})", where="stages", fix=fix) from None
+        # the failed step's memory is free only here, without its traceback
+        size, spent = _halve_batch_size(size, message, stage_dir, context.reporter.info), trainer.elapsed_seconds
         del trainer
         torch.cuda.empty_cache()
-        trainee.load_state_dict(start)
+        staged.load_state_dict(initial)
         checkpoint = state = None
     assert state is not None
-    distributed.wait_for_all()  # until the main one has written the last checkpoint
+    distributed.wait_for_all()  # until the main process has written the last checkpoint
     best = f"checkpoint-{state.best_global_step}"
-    trainee.load_checkpoint(folder / best)
+    staged.load_checkpoint(stage_dir / best)
     return StageResult(read_epoch_history(state), best, round(spent, 1))
 
 
 def read_epoch_history(state: TrainerState) -> list[dict[str, float]]:
-    """`{"epoch": 1.0, "dev": 0.31}` of each epoch that was measured."""
+    """Return `{"epoch": 1.0, "dev": 0.31}` of each evaluated epoch."""
     return [{"epoch": e["epoch"], "dev": e["eval_error"]} for e in state.log_history if "eval_error" in e]
 
 
+def _make_trainer(
+    context: StageContext,
+    dataset: Dataset,
+    size: _BatchSize,
+    measure: Callable[[], float],
+    callbacks: Sequence[TrainerCallback],
+    spent: float,
+) -> StageTrainer:
+    set_seed(context.seed)
+    batches = DurationBatchSampler(
+        context.durations,
+        max_seconds=size.batch_seconds,
+        epochs=math.ceil(context.stage.epochs),
+        seed=context.seed,
+        padded_share=context.staged.augment.pad_to_30s,
+        world_size=distributed.get_world_size(),
+        rank=distributed.get_rank(),
+    )
+    *others, stopping, interrupt = callbacks
+    tensorboard = [_make_tensorboard(context.logs_dir)] if distributed.get_rank() == 0 else []
+    trainer = StageTrainer(
+        model=context.staged,
+        args=make_training_arguments(context, size.gradient_accumulation, len(batches)),
+        dataset=dataset,
+        data_collator=BatchCollator(context.model),
+        batches=batches,
+        measure=measure,
+        before=spent,
+        callbacks=[*others, *tensorboard, stopping, interrupt],
+    )
+    trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
+    return trainer
+
+
 class _BatchSize(NamedTuple):
-    """What `stage` asks for, or what the GPU's memory left of it."""
+    """The batch size of a stage, as configured or as reduced to fit into GPU memory."""
 
     batch_seconds: float
     gradient_accumulation: int
 
 
-def _batch_size(folder: Path, stage: StageConfig) -> _BatchSize:
-    path = folder / _SIZE
+def _read_batch_size(stage_dir: Path, stage: StageConfig) -> _BatchSize:
+    path = stage_dir / _BATCH_SIZE_FILE
     if not path.is_file():
         return _BatchSize(stage.batch_seconds, stage.gradient_accumulation)
     return _BatchSize(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def _halve_batch_size(size: _BatchSize, words: str, folder: Path, say: Callable[[str], None]) -> _BatchSize:
-    """Half the seconds, as many a step; kept in `folder`, so that a resumed run cuts the same batches."""
+def _halve_batch_size(size: _BatchSize, message: str, stage_dir: Path, log: Callable[[str], None]) -> _BatchSize:
+    """Halve the seconds of a batch at the same seconds per step; stored, so that a resumed run has the same batches."""
     size = _BatchSize(size.batch_seconds / 2, size.gradient_accumulation * 2)
     if size.batch_seconds < MIN_BATCH_SECONDS:
         raise UserError(
-            f"out of GPU memory with the smallest batch ({words})",
+            f"out of GPU memory with the smallest batch ({message})",
             where="stages",
-            fix="cut long utterances (data with start and end), train fewer layers, or say device=cpu",
+            fix="cut long utterances (data with start and end), train fewer layers, or set device=cpu",
         )
-    say(
-        f"out of GPU memory: from here on {size.batch_seconds:g} s of audio a batch, {size.gradient_accumulation} batches a step"
-    )
-    shutil.rmtree(folder, ignore_errors=True)  # its checkpoints are of other batches
-    folder.mkdir(parents=True)
-    (folder / _SIZE).write_text(json.dumps(size._asdict()), encoding="utf-8")
+    batches = f"{size.batch_seconds:g} s of audio per batch, {size.gradient_accumulation} batches per step"
+    log(f"out of GPU memory: continuing with {batches}")
+    shutil.rmtree(stage_dir, ignore_errors=True)  # checkpoints of the larger batches
+    stage_dir.mkdir(parents=True)
+    (stage_dir / _BATCH_SIZE_FILE).write_text(json.dumps(size._asdict()), encoding="utf-8")
     return size
 
 
-def _batch_too_small_error(words: str, fix: str) -> UserError:
-    return UserError(f"out of GPU memory ({words})", where="stages", fix=fix)
-
-
 def uses_bfloat16(precision: str, device: str) -> bool:
-    """Whether training computes in bfloat16 (weights and their updates stay float32).
+    """Return whether training computes in bfloat16 (weights and their updates stay float32).
 
-    auto: on a GPU that can, and on a processor with instructions for it. Others emulate it, slower than float32.
+    "auto" selects it on GPUs and processors that support it; others emulate it, slower than float32.
     """
     if precision != "auto":
         return precision == "bfloat16"
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
-    able = torch.cpu.get_capabilities() if device == "cpu" else {}
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _training_arguments(
-    stage: StageConfig, trainee: StagedModule, folder: Path, accumulate: int, batches: int, seed: int, precision: str
-) -> TrainingArguments:
-    device = trainee.model.device.type
-    steps = math.ceil(math.ceil(batches / accumulate) * stage.epochs)
+def make_training_arguments(context: StageContext, accumulation: int, num_batches: int) -> TrainingArguments:
+    """Return Trainer's arguments for a stage of `num_batches` batches an epoch."""
+    stage, device = context.stage, context.model.device.type
+    steps = math.ceil(math.ceil(num_batches / accumulation) * stage.epochs)
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(context.stage_dir),
         num_train_epochs=stage.epochs,
         learning_rate=stage.lr,
         warmup_steps=round(stage.warmup * steps),
         lr_scheduler_type="linear",
         weight_decay=stage.weight_decay,
         max_grad_norm=stage.max_grad_norm,
-        gradient_accumulation_steps=accumulate,
-        bf16=uses_bfloat16(precision, device),
+        gradient_accumulation_steps=accumulation,
+        bf16=uses_bfloat16(context.recipe.precision, device),
         use_cpu=device == "cpu",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=False,  # `train_stage` restores it, from wherever the run folder lies now
+        load_best_model_at_end=False,  # `train_stage` does, since the run directory may have been moved
         metric_for_best_model="eval_error",
         greater_is_better=False,
         logging_steps=10,
@@ -351,15 +356,15 @@ def _training_arguments(
         log_level="error",
         remove_unused_columns=False,
         label_names=["labels"],
-        seed=seed + _SEEDS * distributed.get_rank(),  # no two drop and mask alike
+        seed=context.seed + _RANK_SEED_STEP * distributed.get_rank(),  # dropout and masks differ between processes
     )
-    assert arguments.device is not None  # asked for, it counts the GPUs
-    arguments._n_gpu = min(1, arguments.n_gpu)  # a process is one GPU's: more are torchrun's, not DataParallel's
+    assert arguments.device is not None  # reading it counts the GPUs
+    arguments._n_gpu = min(1, arguments.n_gpu)  # one GPU per process: more are torchrun's, not DataParallel's
     return arguments
 
 
-def _tensorboard(logs: Path) -> TrainerCallback:
+def _make_tensorboard(logs_dir: Path) -> TrainerCallback:
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    return TensorBoardCallback(SummaryWriter(str(logs)))
+    return TensorBoardCallback(SummaryWriter(str(logs_dir)))

@@ -17,8 +17,10 @@ from speechxfer.adaptation.cache.feature_cache import (
     estimate_cache,
 )
 from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training import batching
 from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.adaptation.training.trainer import train_stage
 from speechxfer.config import Recipe, load_recipe
@@ -29,6 +31,7 @@ from speechxfer.encoders import frame_store
 from speechxfer.encoders.frame_store import clear_stores, list_stores
 from speechxfer.errors import UserError
 from speechxfer.models import build_trainable
+from speechxfer.report.progress import Reporter
 
 AUGMENT = {"speed": [0.9, 1.0, 1.1], "noise": 0.5, "gain": 6.0, "room": 0.3, "time_masks": 1, "freq_masks": 1}
 TEXTS = ["one", "two", "six"]
@@ -50,27 +53,19 @@ class Setting:
         self.rows = rows.select(order if order is not None else range(9))
         self.seconds = [audio.measure_duration(row) for row in self.rows]
         targets = [self.model.encode_target(text) for text in self.rows["text"]]
-        augment = WaveformAugmenter(self.recipe.augment, longest=self.model.encoder.max_samples)
+        augment = WaveformAugmenter(self.recipe.augment, max_samples=self.model.encoder.max_samples)
         copies = count_augmented_copies(self.recipe.cache, self.trainee.split)
         self.utterances = TrainingDataset(self.rows, targets, augment, self.recipe.seed, copies)
 
+    def context(self, reporter: Any = None, run_dir: RunDir | None = None) -> StageContext:
+        return StageContext(0, self.stage, self.trainee, self.utterances, self.seconds, self.recipe, reporter, run_dir)
+
     @property
     def expected(self):
-        return estimate_cache(
-            self.stage, self.trainee.split, self.model, self.utterances, self.seconds, self.recipe.cache
-        )
+        return estimate_cache(self.context())
 
     def kept(self, narrator: Any) -> TrainingDataset | CachedDataset:
-        return cache_features(
-            self.stage,
-            self.trainee.split,
-            self.model,
-            self.utterances,
-            self.seconds,
-            self.recipe,
-            narrator,
-            "stage 0",
-        )
+        return cache_features(self.context(narrator))
 
     def losses(self, utterances: Any, folder: Path, meanwhile: Callable[[], Any] = lambda: None) -> list[float]:
         """The loss of every step of the stage."""
@@ -87,20 +82,7 @@ class Setting:
             return 1 / len(found)
 
         self.trainee.forward = forward  # type: ignore[method-assign]
-        train_stage(
-            self.trainee,
-            self.stage,
-            utterances,
-            self.seconds,
-            measure=measure,
-            folder=folder / "checkpoints",
-            logs=folder / "logs",
-            seed=self.recipe.seed,
-            resume=False,
-            callbacks=[],
-            say=lambda _: None,
-            precision=self.recipe.precision,
-        )
+        train_stage(self.context(Reporter(quiet=True), RunDir(folder)), utterances, measure=measure)
         return found
 
 
@@ -222,7 +204,7 @@ def test_the_size_is_told_and_is_right(make, watcher, frames):
         assert store.utterances == 2 * 9 and store.layer == 2
         assert setting.expected.megabytes == pytest.approx(store.megabytes, rel=0.12)
         assert store.megabytes > 2 * 25 * sum(setting.seconds) * 32 * width / 1e6  # half of 50 frames a second
-        assert narrator.heard("stage 0: frozen frames of 18 utterances, about ") and narrator.heard(str(store.path))
+        assert narrator.heard("frozen features: encoding 18 utterances, about ") and narrator.heard(str(store.path))
 
 
 def test_another_fold_finds_what_it_shares(make, watcher):
@@ -230,14 +212,14 @@ def test_another_fold_finds_what_it_shares(make, watcher):
     narrator = watcher()
     fold = make(order=[7, 2, 5, 0])  # other rows, the same utterances
     assert isinstance(fold.kept(narrator), CachedDataset)
-    assert narrator.heard("frozen frames were computed before")
+    assert narrator.heard("frozen features: cached in")
     other = make("whisper", "seed=1")
     other.kept(narrator)  # other copies
-    assert narrator.heard("frozen frames of 18 utterances")
+    assert narrator.heard("frozen features: encoding 18 utterances")
     plain = [make("whisper", f"seed={seed}", augment={}) for seed in (0, 1)]
     narrator = watcher()
     assert [isinstance(one.kept(narrator), CachedDataset) for one in plain] == [True, True]
-    assert narrator.heard("frozen frames of 9 utterances") and narrator.heard("were computed before")
+    assert narrator.heard("frozen features: encoding 9 utterances") and narrator.heard("frozen features: cached in")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +243,7 @@ def test_frames_too_large_are_not_begun(make, watcher, frames):
     narrator = watcher()
     setting = make("whisper", "cache.use=auto", "cache.max_gb=1e-5")
     assert setting.kept(narrator) is setting.utterances
-    assert narrator.heard("trains without kept frames") and narrator.heard("cache.max_gb")
+    assert narrator.heard("training without cached features") and narrator.heard("cache.max_gb")
     with pytest.raises(UserError, match="1e-05 GB are allowed"):
         make("whisper", "cache.max_gb=1e-5").kept(watcher())
     assert not frames.exists()
@@ -307,7 +289,7 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
     assert 5 <= left.utterances < 18
     narrator = watcher()
     resumed = make("whisper", *batches).kept(narrator)
-    assert narrator.heard(f"frozen frames of {18 - left.utterances} utterances")
+    assert narrator.heard(f"frozen features: encoding {18 - left.utterances} utterances")
     found = states(resumed)
     assert found.keys() == truth.keys() and all(found[key].equal(truth[key]) for key in truth)
     del steps
@@ -394,10 +376,10 @@ def test_dev_is_not_measured_through_rounded_states(make, watcher):
 def test_stages_of_other_splits_have_other_stores(small, quiet, frames, weights_of):
     stages = "[{train: head, epochs: 2, lr: 1e-3}, {train: [head, top-1], epochs: 2, lr: 1e-3}, "
     stages += "{train: all, epochs: 1, lr: 1e-3}]"
-    run = adapt(small(f"stages={stages}"), narrator=quiet)
-    assert [stage["cached"] for stage in run.report["stages"]] == [True, True, False]
+    run = adapt(small(f"stages={stages}"), reporter=quiet)
+    assert [stage["cached"] for stage in run.report.to_json()["stages"]] == [True, True, False]
     assert sorted(store.layer for store in list_stores()) == [1, 2]
-    assert all(stage["encoding_seconds"] <= stage["seconds"] for stage in run.report["stages"])
+    assert all(stage["encoding_seconds"] <= stage["seconds"] for stage in run.report.to_json()["stages"])
 
 
 @pytest.mark.parametrize("family", ["whisper", "wav2vec2", "conformer"])

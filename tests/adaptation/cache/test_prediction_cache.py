@@ -138,7 +138,7 @@ def test_a_place_that_cannot_be_written_costs_nothing(case, frames):
 def test_those_unused_longest_go_first(case, monkeypatch):
     monkeypatch.setattr(prediction_cache, "MAX_CACHED_PREDICTIONS", 2)
     for beams in (1, 2, 3):
-        case.settings = {"beams": beams}
+        case.settings = {"beam_size": beams}
         case.ask()
         if beams == 2:
             case.settings = {"beam_size": 1}
@@ -153,11 +153,12 @@ def test_a_second_run_says_the_same_and_says_that_it_was_kept(recipe_values, wat
     for name in ("first", "second"):
         narrator = watcher()
         recipe = load_recipe(recipe_values, [f"output={tmp_path / name}"])
-        runs.append(adapt(recipe, narrator=narrator))
+        runs.append(adapt(recipe, reporter=narrator))
         said.append(
-            narrator.heard("untouched, test: answered before") and narrator.heard("untouched, dev: answered before")
+            narrator.heard("zero-shot, test: predictions read from the cache")
+            and narrator.heard("zero-shot, dev: predictions read from the cache")
         )
     assert said == [False, True] and len(list_prediction_files()) == 2
     first, second = runs
     assert first.before.to_json() == second.before.to_json() and first.after.to_json() == second.after.to_json()
-    assert first.folder.before.read_bytes() == second.folder.before.read_bytes()
+    assert first.run_dir.before.read_bytes() == second.run_dir.before.read_bytes()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import speechxfer.adaptation.run as run_module
+from speechxfer.adaptation import setup
 from speechxfer.adaptation.data.splits import prepare_splits
 from speechxfer.adaptation.run import adapt
 from speechxfer.config import load_recipe
@@ -57,9 +57,9 @@ def bad(tmp_path: Path) -> list[str]:
 
 
 def test_every_bad_row_of_every_part_is_named_before_any_work(recipe, table, quiet, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "build_trainable", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(setup, "build_trainable", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UserError) as caught:
-        adapt(recipe(table(*bad(tmp_path))), narrator=quiet)
+        adapt(recipe(table(*bad(tmp_path))), reporter=quiet)
     said = str(caught.value)
     assert "data.train, long: lasts 31.0 s; the model takes 30 s" in said
     assert "data.train, wordy: its text is 60 tokens; the model takes 59" in said
@@ -75,8 +75,8 @@ def test_bad_rows_may_be_left_out_and_are_counted(recipe, table, watcher, tmp_pa
     counted = {part: (stated["utterances"], stated["skipped"]) for part, stated in material.split_info.items()}
     assert counted == {"train": (9, 2), "dev": (3, 1), "test": (6, 1)}
     assert not {"long", "wordy"} & {*material.train["id"]} and "gone" not in material.dev["id"]
-    assert sum("bad rows" in warning for warning in material.warnings) == 3
-    assert narrator.heard("warning: 2 bad rows of train were left out")
+    assert sum("invalid rows" in warning for warning in material.warnings) == 3
+    assert narrator.heard("warning: 2 invalid rows of train were skipped")
 
 
 def test_a_ctc_head_refuses_audio_that_its_encoder_cannot_hold(recipe, table, quiet, tmp_path):
@@ -91,7 +91,7 @@ def test_a_ctc_head_refuses_audio_that_its_encoder_cannot_hold(recipe, table, qu
 
 def test_nothing_left_is_said(recipe, quiet, tmp_path):
     (tmp_path / "t.csv").write_text("audio,text,split\na.wav,one,train\nb.wav,one,dev\nc.wav,one,test\n")
-    with pytest.raises(UserError, match="no usable row is left"):
+    with pytest.raises(UserError, match="has no valid row"):
         prepare_splits(recipe(tmp_path / "t.csv", "data.skip_bad=true"), quiet)
 
 
@@ -110,7 +110,7 @@ def test_case_as_whisper_is_taught_it(recipe, table, watcher, text, case, taught
     material = prepare_splits(recipe(table(text=text), f"data.case={case}"), narrator)
     assert material.texts[0] == taught
     assert material.train["text"][0] == text("one")  # what is scored stays as it was written
-    assert narrator.heard("all capitals") is (taught == "one")
+    assert narrator.heard("all upper case") is (taught == "one")
 
 
 def test_capitals_are_counted_as_they_are_taught(recipe, table, quiet):
@@ -125,7 +125,7 @@ def test_a_ctc_head_learns_what_is_scored(recipe, table, watcher):
     narrator = watcher()
     material = prepare_splits(recipe(table(text="{}!".format), "head.kind=ctc"), narrator)
     assert {*material.texts} == {"one", "two", "six"}
-    assert narrator.heard("text normalised by 'default'")
+    assert narrator.heard("targets are normalised by 'default'")
 
 
 def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, watcher, quiet):
@@ -134,10 +134,10 @@ def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, watcher, quie
     some = table("x,x.wav,né,s9,north,one,other", "y,x.wav,two,s9,north,one,other")
     soundfile.write(some.parent / "x.wav", TONE, 16_000)
     material = prepare_splits(recipe(some, "data.test=split=other", "head.kind=ctc"), told)
-    assert "1 of 2 texts of test hold what the training part lacks: é" in material.warnings
+    assert "1 of 2 texts of test contain characters that the training split does not: é" in material.warnings
     prepare_splits(recipe(some, "data.test=split=other"), quiet)  # Whisper's own decoder can write them
     none = table("x,x.wav,мир,s9,north,one,other")
-    with pytest.raises(UserError, match=r"data\.dev: no text of it can be written: the training part lacks и м р"):
+    with pytest.raises(UserError, match=r"data\.dev: none of its texts can be written: the training split does not contain и м р"):
         prepare_splits(recipe(none, "data.dev=split=other", "head.kind=ctc"), quiet)
 
 
@@ -157,7 +157,7 @@ def test_labels_that_a_classifier_never_answers_are_told(recipe, table, quiet):
     strange = table("x,x.wav,words,s9,north,eight,test")
     soundfile.write(strange.parent / "x.wav", np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
     material = prepare_splits(recipe(strange, "head.kind=classify"), quiet)
-    assert "1 of 7 labels of test are none of the training part's: eight" in material.warnings
+    assert "1 of 7 labels of test are not in the training split: eight" in material.warnings
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_labels_that_a_classifier_never_answers_are_told(recipe, table, quiet):
     ],
 )
 def test_mistakes_come_before_any_work(recipe, table, quiet, tmp_path, monkeypatch, overrides, words):
-    monkeypatch.setattr(run_module, "build_trainable", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(setup, "build_trainable", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UserError) as caught:
-        adapt(recipe(table(), *overrides), narrator=quiet)
+        adapt(recipe(table(), *overrides), reporter=quiet)
     assert words in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -180,7 +180,7 @@ def test_mistakes_come_before_any_work(recipe, table, quiet, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["lora.rank=2", "lora.targets=[q_proj, nope]"], "no layer is called nope"),
+        (["lora.rank=2", "lora.targets=[q_proj, nope]"], "unknown layer names: nope"),
         (["cache.use=always", "cache.max_gb=1e-9", "stages.0.train=[head, top-1]"], "cache.max_gb"),
         (["stages.0.train=[head, top-3]"], "top-3 is more than the encoder's 2 layers"),
     ],
@@ -188,8 +188,8 @@ def test_mistakes_come_before_any_work(recipe, table, quiet, tmp_path, monkeypat
 def test_what_a_stage_would_stop_at_comes_before_anything_is_heard(recipe, table, watcher, tmp_path, overrides, words):
     told = watcher()
     with pytest.raises(UserError) as caught:
-        adapt(recipe(table(), *overrides), narrator=told)
-    assert words in str(caught.value) and not told.heard("untouched")
+        adapt(recipe(table(), *overrides), reporter=told)
+    assert words in str(caught.value) and not told.heard("zero-shot")
     assert not (tmp_path / "run").exists()
 
 
@@ -197,16 +197,16 @@ def test_a_part_without_words_is_said(recipe, table, quiet):
     """No rate can be made of it, which an hour of training should not come before."""
     silent = table("x,x.wav,...,s9,north,one,other")
     soundfile.write(silent.parent / "x.wav", TONE, 16_000)
-    with pytest.raises(UserError, match="normaliser 'default' leaves no word of its texts"):
+    with pytest.raises(UserError, match="empty after the normaliser 'default'"):
         prepare_splits(recipe(silent, "data.dev=split=other"), quiet)
 
 
 def test_texts_that_a_vocabulary_cannot_write_are_all_named(recipe, table, quiet, make_encoder):
     own = make_encoder("wav2vec2", words="one two")
     with pytest.raises(UserError) as caught:
-        adapt(recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}"), narrator=quiet)
+        adapt(recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}"), reporter=quiet)
     said = str(caught.value)
-    assert said.count("holds i s x, which the vocabulary lacks") == 3 and "0-six" in said and "2-six" in said
+    assert said.count("its text contains i s x, not in the vocabulary") == 3 and "0-six" in said and "2-six" in said
     skipping = prepare_splits(
         recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}", "data.skip_bad=true"), quiet
     )

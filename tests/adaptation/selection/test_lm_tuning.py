@@ -71,14 +71,14 @@ BEAMS = ("head.kind=ctc", "decoding.kind=beam", "decoding.beam_size=12", "decodi
 
 def test_a_run_keeps_its_language_model_beside_the_model(tiny_recipe, corpus_table):
     run = adapt(tiny_recipe(*BEAMS, "decoding.lm_order=2", "decoding.hot_words=[Six]"))
-    report, folder = run.report, run.run_dir
+    report, folder = run.report.to_json(), run.run_dir
     search = report["search"]
-    assert search["beams"] == 12 and search["hot_words"] == ["six"] and search["lm_weight"] in LM_WEIGHT_GRID
+    assert search["beam_size"] == 12 and search["hot_words"] == ["six"] and search["lm_weight"] in LM_WEIGHT_GRID
     assert {"dev", "dev_greedy"} <= set(search)
     assert any(one["name"].endswith(", beam") and one["dev"] == search["dev"] for one in report["candidates"])
-    where = folder.model if report["kept"].endswith("beam") else folder.checkpoints / "rejected"
+    where = folder.model if report["selected"].endswith("beam") else folder.checkpoints / "rejected"
     stored = json.loads((where / "speechxfer.json").read_text())
-    assert stored["beams"] == 12 and stored["lm"] == "lm.arpa" and stored["search"]["hot_words"] == ["six"]
+    assert stored["beam_size"] == 12 and stored["lm"] == "lm.arpa" and stored["search"]["hot_words"] == ["six"]
     assert (where / "lm.arpa").read_text().startswith("\\data\\\nngram 1=6\n")  # <s>, </s>, <unk>, three words
 
     model = load(where, device="cpu")
@@ -108,10 +108,12 @@ def test_a_beam_that_errs_more_than_the_best_path_is_not_used(tiny_recipe, monke
 
     monkeypatch.setattr(lm_tuning, "tune_lm_weights", worse)
     run = adapt(tiny_recipe(*BEAMS, f"decoding.hot_words={hot_words}"))
-    where = run.run_dir.model if run.report["kept"] != "untouched" else run.run_dir.checkpoints / "rejected"
+    where = (
+        run.run_dir.model if run.report.to_json()["selected"] != "zero-shot" else run.run_dir.checkpoints / "rejected"
+    )
     assert load(where, device="cpu").settings.beam_size == beams
-    assert run.report["search"]["dev"] == 9.0 > run.report["search"]["dev_greedy"]
-    assert any(one["name"].endswith(", beam") for one in run.report["candidates"]) == (beams > 1)
+    assert run.report.to_json()["search"]["dev"] == 9.0 > run.report.to_json()["search"]["dev_greedy"]
+    assert any(one["name"].endswith(", beam") for one in run.report.to_json()["candidates"]) == (beams > 1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from speechxfer.adaptation.selection import rescoring_tuning
 from speechxfer.decoding.rescoring import DecoderHypothesis, RescoringWeights
 from speechxfer.models import load
 
-EPOCHS = ("stages.0.epochs=3", "candidates={means: [2, 3, 5], untouched: [0.25]}")
+EPOCHS = ("stages.0.epochs=3", "candidates={means: [2, 3, 5], pretrained_share: [0.25]}")
 
 
 def weights(path) -> dict[str, torch.Tensor]:
@@ -21,24 +21,24 @@ def weights(path) -> dict[str, torch.Tensor]:
 def test_a_mean_of_epochs_is_kept(tiny_recipe, quiet, dev_says):
     """Three epochs, so no mean of five; the mean of the last three is the best, and no mixture as good."""
     dev_says(0.9, 0.5, 0.4, 0.4, 0.35, 0.3, 0.31)
-    run = adapt(tiny_recipe(*EPOCHS), narrator=quiet)
-    assert run.report["kept"] == "stage 0, mean of its last 3 epochs"
-    assert [candidate["dev"] for candidate in run.report["candidates"]] == [0.9, 0.3, 0.4, 0.35, 0.31]
+    run = adapt(tiny_recipe(*EPOCHS), reporter=quiet)
+    assert run.report.to_json()["selected"] == "stage 0, mean of its last 3 epochs"
+    assert [candidate["dev"] for candidate in run.report.to_json()["candidates"]] == [0.9, 0.3, 0.4, 0.35, 0.31]
     late = sorted((run.run_dir.checkpoints / "stage-0" / "epochs").iterdir())
     assert len(late) == 3
     kept = weights(run.run_dir.model)
     for name, weight in kept.items():
         truth = torch.stack([weights(path)[f"network.{name}"] for path in late]).double().mean(0).float()
         torch.testing.assert_close(weight, truth)
-    assert run.report["after"] == {**run.report["after"], "utterances": 6}
+    assert run.report.to_json()["after"] == {**run.report.to_json()["after"], "utterances": 6}
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "joint"])
 def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, dev_says, tiny_whisper, kind):
     dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
-    run = adapt(tiny_recipe(*EPOCHS, f"head.kind={kind}"), narrator=quiet)
-    assert run.report["kept"] == "stage 0, 25% untouched"  # as good as its best epoch, and forgot less
-    stage = run.report["stages"][0]
+    run = adapt(tiny_recipe(*EPOCHS, f"head.kind={kind}"), reporter=quiet)
+    assert run.report.to_json()["selected"] == "stage 0, 25% pretrained"  # as good as its best epoch, and forgot less
+    stage = run.report.to_json()["stages"][0]
     adapted = weights(run.run_dir.checkpoints / "stage-0" / stage["best"])
     before, kept = weights(tiny_whisper), weights(run.run_dir.model)
     prefix = "network.whisper." if kind == "joint" else "network."
@@ -48,9 +48,9 @@ def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, dev_sa
 
 def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
     dev_says(0.9, 0.5, 0.3, 0.45, 0.41, 0.42, 0.4)
-    run = adapt(tiny_recipe(*EPOCHS), narrator=quiet)
-    assert run.report["kept"] == "stage 0"
-    adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report["stages"][0]["best"])
+    run = adapt(tiny_recipe(*EPOCHS), reporter=quiet)
+    assert run.report.to_json()["selected"] == "stage 0"
+    adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report.to_json()["stages"][0]["best"])
     kept = weights(run.run_dir.model)
     assert all(weight.equal(adapted[f"network.{name}"]) for name, weight in kept.items())
 
@@ -60,8 +60,8 @@ def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quie
 
     dev_says(99, 98, 98)  # the beam, which is heard, makes fewer errors
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 98)
-    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
-    chosen = run.report["rescoring"]
+    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beam_size: 3}"), reporter=quiet)
+    chosen = run.report.to_json()["rescoring"]
     model = load(run.run_dir.model, device="cpu")
     assert model.settings.rescoring == {name: chosen[name] for name in ("ctc", "word", "risk")}
     assert chosen["dev"] <= chosen["dev_by_the_decoder_alone"]
@@ -77,9 +77,9 @@ def test_a_joint_model_is_compared_as_it_will_decode(tiny_recipe, quiet, dev_say
     monkeypatch.setattr(
         rescoring_tuning, "count_word_errors", lambda found, references, weights: 0 if weights.ctc else 2
     )
-    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beams: 3}"), narrator=quiet)
-    assert run.report["kept"] == "stage 0" and run.report["rescoring"]["dev"] == 0
-    assert {one["name"]: one["dev_beam"] for one in run.report["candidates"]}["stage 0"] == 0
+    run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beam_size: 3}"), reporter=quiet)
+    assert run.report.to_json()["selected"] == "stage 0" and run.report.to_json()["rescoring"]["dev"] == 0
+    assert {one["name"]: one["dev_beam"] for one in run.report.to_json()["candidates"]}["stage 0"] == 0
     assert load(run.run_dir.model, device="cpu").settings.beam_size == 3
 
 
@@ -107,15 +107,15 @@ def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypat
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", by_beam)
     dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
-    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
     assert [title.removesuffix(", dev by beam") for title, _ in heard] == [
         "stage 0, mean of its last 3 epochs",
-        "stage 0, mean of its last 3 epochs, 25% untouched",
+        "stage 0, mean of its last 3 epochs, 25% pretrained",
         "stage 0, mean of its last 2 epochs",
     ]
-    assert run.report["kept"] == "stage 0, mean of its last 2 epochs"
-    told = {one["name"]: (one["dev"], one["dev_beam"]) for one in run.report["candidates"]}
-    assert told[run.report["kept"]] == (0.32, 0.2) and told["stage 0"] == (0.4, None)
+    assert run.report.to_json()["selected"] == "stage 0, mean of its last 2 epochs"
+    told = {one["name"]: (one["dev"], one["dev_beam"]) for one in run.report.to_json()["candidates"]}
+    assert told[run.report.to_json()["selected"]] == (0.32, 0.2) and told["stage 0"] == (0.4, None)
     kept = weights(run.run_dir.model)
     assert all(weight.equal(heard[2][1][name]) for name, weight in kept.items())
 
@@ -125,8 +125,10 @@ def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, qui
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.0)
     dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.3)
-    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beams: 2}"), narrator=quiet)
-    assert run.report["kept"] == "stage 0, mean of its last 3 epochs, 25% untouched"  # the last of two equals
+    run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
+    assert (
+        run.report.to_json()["selected"] == "stage 0, mean of its last 3 epochs, 25% pretrained"
+    )  # the last of two equals
 
 
 def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeypatch):
@@ -135,23 +137,23 @@ def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeyp
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.95)
     dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
-    run = adapt(tiny_recipe(*EPOCHS, "head.kind=joint", "decoding={kind: beam, beams: 2}"), narrator=quiet)
-    assert run.report["kept"] == "stage 0, mean of its last 3 epochs" and "rescoring" not in run.report
+    run = adapt(tiny_recipe(*EPOCHS, "head.kind=joint", "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
+    assert run.report.to_json()["selected"] == "stage 0, mean of its last 3 epochs" and "rescoring" not in run.report
     model = load(run.run_dir.model, device="cpu")
     assert model.settings.beam_size == 1 and model.settings.rescoring is None
-    kept = run.report["candidates"][1]
+    kept = run.report.to_json()["candidates"][1]
     assert (kept["dev"], kept["dev_beam"]) == (0.3, 0.95)
 
 
 @pytest.mark.parametrize(("first", "second"), [("joint", "joint"), ("joint", "seq2seq")])
 def test_a_model_adapted_before_is_mixed_with_what_it_was(tiny_recipe, quiet, dev_says, tmp_path, first, second):
     dev_says(0.9, 0.5, 0.4)
-    base = adapt(tiny_recipe(f"head.kind={first}", f"output={tmp_path / 'base'}"), narrator=quiet).run_dir.model
+    base = adapt(tiny_recipe(f"head.kind={first}", f"output={tmp_path / 'base'}"), reporter=quiet).run_dir.model
     dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
     again = tiny_recipe(*EPOCHS, f"head.kind={second}", f"encoder.name={base}", f"output={tmp_path / 'again'}")
-    run = adapt(again, narrator=quiet)
-    assert run.report["kept"] == "stage 0, 25% untouched"
-    adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report["stages"][0]["best"])
+    run = adapt(again, reporter=quiet)
+    assert run.report.to_json()["selected"] == "stage 0, 25% pretrained"
+    adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report.to_json()["stages"][0]["best"])
     before, kept = weights(base), weights(run.run_dir.model)
     prefix = "network.whisper." if second == "joint" else "network."
     for name, weight in kept.items():
@@ -164,16 +166,16 @@ def test_a_base_that_was_saved_with_a_beam_competes_with_it(tiny_recipe, quiet, 
 
     dev_says(0.9, 0.5, 0.4)
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.3)
-    beam = "decoding={kind: beam, beams: 2}"
-    base = adapt(tiny_recipe(beam, f"output={tmp_path / 'base'}"), narrator=quiet).run_dir.model
+    beam = "decoding={kind: beam, beam_size: 2}"
+    base = adapt(tiny_recipe(beam, f"output={tmp_path / 'base'}"), reporter=quiet).run_dir.model
     assert load(base, device="cpu").settings.beam_size == 2
     dev_says(0.5, 0.4, 0.35)
     again = tiny_recipe(beam, f"encoder.name={base}", f"output={tmp_path / 'again'}")
     monkeypatch.setattr(
-        Evaluator, "evaluate_dev_with_beam", lambda _, __, title: 0.3 if title.startswith("untouched") else 0.32
+        Evaluator, "evaluate_dev_with_beam", lambda _, __, title: 0.3 if title.startswith("zero-shot") else 0.32
     )
-    run = adapt(again, narrator=quiet)
-    assert run.report["kept"] == "untouched" and run.report["candidates"][0]["dev_beam"] == 0.3
+    run = adapt(again, reporter=quiet)
+    assert run.report.to_json()["selected"] == "zero-shot" and run.report.to_json()["candidates"][0]["dev_beam"] == 0.3
 
 
 def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, dev_says, monkeypatch):
@@ -181,7 +183,7 @@ def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, dev_says, m
 
     dev_says(0.9, 0.5)
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.7)
-    given = ("stages.0.epochs=1", "candidates={means: [], untouched: []}", "decoding={kind: beam, beams: 2}")
-    run = adapt(tiny_recipe(*given), narrator=quiet)
+    given = ("stages.0.epochs=1", "candidates={means: [], pretrained_share: []}", "decoding={kind: beam, beam_size: 2}")
+    run = adapt(tiny_recipe(*given), reporter=quiet)
     assert load(run.run_dir.model, device="cpu").settings.beam_size == 1
-    assert run.report["candidates"][1]["dev_beam"] == 0.7
+    assert run.report.to_json()["candidates"][1]["dev_beam"] == 0.7

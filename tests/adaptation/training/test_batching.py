@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import (
     BatchCollator,
     DurationBatchSampler,
@@ -18,6 +19,7 @@ from speechxfer.adaptation.training.batching import (
     TrainingDataset,
     count_loader_workers,
 )
+from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.adaptation.training.trainer import train_stage, uses_bfloat16
 from speechxfer.config import load_recipe
@@ -27,6 +29,7 @@ from speechxfer.data import audio
 from speechxfer.data.augment import WaveformAugmenter
 from speechxfer.data.reader import read
 from speechxfer.models import build_trainable
+from speechxfer.report.progress import Reporter
 
 
 @settings(max_examples=60)
@@ -104,7 +107,7 @@ def test_a_copy_s_key_is_its_audio_its_cut_and_what_augmentation_did(corpus_tabl
             keys |= {utterances.cache_key(row, copy) for row in range(3) for copy in range(2)}
     # three utterances, whole and cut; unchanged, by gain (masks come later), by speed; each copy of the last two
     assert len(keys) == 3 * 2 * (1 + 2 + 2)
-    longest = TrainingDataset(rows, [[1]] * 3, WaveformAugmenter(Settings(speed=[0.9]), longest=99_999), 0)
+    longest = TrainingDataset(rows, [[1]] * 3, WaveformAugmenter(Settings(speed=[0.9]), max_samples=99_999), 0)
     assert longest.cache_key(0, 0) not in keys
     reads: list[Path] = []
     whole = Path.read_bytes
@@ -155,20 +158,11 @@ def test_accumulated_batches_weigh_by_their_targets(tiny_whisper, corpus_table, 
         )
         trainee.apply_stage(stage)
         gradients: dict[str, torch.Tensor] = {}
-        train_stage(
-            trainee,
-            stage,
-            TrainingDataset(rows, [model.encode_target(text) for text in texts], WaveformAugmenter(Settings()), 0),
-            [0.9] * 4,
-            measure=lambda: 0.5,
-            folder=tmp_path / name / "checkpoints",
-            logs=tmp_path / name / "logs",
-            seed=0,
-            resume=False,
-            callbacks=[keep(gradients, trainee)],
-            say=lambda _: None,
-            precision="float32",
-        )
+        dataset = TrainingDataset(rows, [model.encode_target(text) for text in texts], WaveformAugmenter(Settings()), 0)
+        recipe = load_recipe({"stages": [stage.model_dump()], "precision": "float32"})
+        quiet, run_dir = Reporter(quiet=True), RunDir(tmp_path / name)
+        context = StageContext(0, stage, trainee, dataset, [0.9] * 4, recipe, quiet, run_dir)
+        train_stage(context, dataset, measure=lambda: 0.5, callbacks=[keep(gradients, trainee)])
         moved.append(gradients)
     assert moved[0].keys() == moved[1].keys() and len(moved[0]) > 20
     for name, gradient in moved[0].items():

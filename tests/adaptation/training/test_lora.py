@@ -62,8 +62,10 @@ def test_merged_it_says_the_same_under_its_own_names(tiny_whisper):
 
 
 def test_a_run_leaves_a_plain_model(tiny_recipe, quiet, tiny_whisper):
-    run = adapt(tiny_recipe(f"lora.rank={RANK}", "stages.0.lr=1e-2", "stages.0.epochs=4"), narrator=quiet)
-    place = run.run_dir.model if run.report["kept"] != "untouched" else run.run_dir.checkpoints / "rejected"
+    run = adapt(tiny_recipe(f"lora.rank={RANK}", "stages.0.lr=1e-2", "stages.0.epochs=4"), reporter=quiet)
+    place = (
+        run.run_dir.model if run.report.to_json()["selected"] != "zero-shot" else run.run_dir.checkpoints / "rejected"
+    )
     network, found = WhisperForConditionalGeneration.from_pretrained(place, output_loading_info=True)
     assert not found["missing_keys"] and not found["unexpected_keys"]
     before, after = load_file(tiny_whisper / "model.safetensors"), network.state_dict()
@@ -76,7 +78,7 @@ def test_a_run_leaves_a_plain_model(tiny_recipe, quiet, tiny_whisper):
 def test_a_run_with_a_new_head(recipe_values, quiet, make_encoder, tmp_path):
     values = {**recipe_values, "encoder": {"name": str(make_encoder("wav2vec2"))}, "head": {"kind": "ctc"}}
     recipe = load_recipe(values, ["lora.rank=2", f"output={tmp_path / 'run'}"])
-    run = adapt(recipe, narrator=quiet)
+    run = adapt(recipe, reporter=quiet)
     _, found = AutoModelForCTC.from_pretrained(run.run_dir.model, output_loading_info=True)
     assert not found["missing_keys"] and not found["unexpected_keys"]
 

@@ -14,7 +14,7 @@ TWO = "[{train: head, epochs: 3, lr: 1e-3, batch_seconds: 2}, {train: [head, top
 
 
 def checkpoints(run, number):
-    return run.folder.checkpoints / f"stage-{number}"
+    return run.run_dir.checkpoints / f"stage-{number}"
 
 
 def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, dev_says, weights_of, monkeypatch):
@@ -27,14 +27,14 @@ def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, dev_say
         return whole(trainee, *args, **kwargs)
 
     monkeypatch.setattr(stages_module, "train_stage", note)
-    run = adapt(tiny_recipe(f"stages={TWO}"), narrator=quiet)
-    first, second = run.report["stages"]
+    run = adapt(tiny_recipe(f"stages={TWO}"), reporter=quiet)
+    first, second = run.report.to_json()["stages"]
     assert [epoch["dev"] for epoch in first["epochs"]] == [0.5, 0.3, 0.4]
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1, 2, 3]
     best = weights_of(checkpoints(run, 0) / first["best"])
     assert all(starts[1][name].equal(tensor) for name, tensor in best.items())
     assert not all(starts[0][name].equal(tensor) for name, tensor in best.items())
-    assert run.report["kept"] == "stage 1" and second["dev"] == 0.2
+    assert run.report.to_json()["selected"] == "stage 1" and second["dev"] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, dev_say
 )
 def test_the_best_of_all_is_kept(tiny_recipe, quiet, dev_says, same_weights, tiny_whisper, errors, stage, epoch):
     dev_says(*errors)
-    run = adapt(tiny_recipe(f"stages={TWO}"), narrator=quiet)
+    run = adapt(tiny_recipe(f"stages={TWO}"), reporter=quiet)
     if stage is None:
-        assert run.report["kept"] == "untouched"
+        assert run.report.to_json()["selected"] == "zero-shot"
         assert same_weights(run.run_dir.model, tiny_whisper)
     else:
-        assert run.report["kept"] == f"stage {stage}"
-        entry = run.report["stages"][stage]
+        assert run.report.to_json()["selected"] == f"stage {stage}"
+        entry = run.report.to_json()["stages"][stage]
         step = int(entry["best"].partition("-")[2])
         last = max(int(path.name.partition("-")[2]) for path in checkpoints(run, stage).glob("checkpoint-*"))
         assert step == last * epoch // len(entry["epochs"])
@@ -63,20 +63,20 @@ def test_the_best_of_all_is_kept(tiny_recipe, quiet, dev_says, same_weights, tin
 @pytest.mark.parametrize(("errors", "epochs"), [((0.5, 0.5, 0.5), 3), ((0.5, 0.4, 0.6, 0.4), 4), ((0.5,) * 9, 3)])
 def test_patience_ends_a_stage(tiny_recipe, quiet, dev_says, errors, epochs):
     dev_says(0.9, *errors, *(0.1,) * 9)
-    run = adapt(tiny_recipe("stages.0.epochs=6", "stages.0.patience=2", "stages.0.batch_seconds=9"), narrator=quiet)
-    assert len(run.report["stages"][0]["epochs"]) == epochs
+    run = adapt(tiny_recipe("stages.0.epochs=6", "stages.0.patience=2", "stages.0.batch_seconds=9"), reporter=quiet)
+    assert len(run.report.to_json()["stages"][0]["epochs"]) == epochs
 
 
 def test_half_an_epoch(tiny_recipe, quiet):
-    run = adapt(tiny_recipe("stages.0.epochs=1.5"), narrator=quiet)
-    assert [epoch["epoch"] for epoch in run.report["stages"][0]["epochs"]] == [1.0, 1.5]
+    run = adapt(tiny_recipe("stages.0.epochs=1.5"), reporter=quiet)
+    assert [epoch["epoch"] for epoch in run.report.to_json()["stages"][0]["epochs"]] == [1.0, 1.5]
 
 
 def test_an_earlier_run_is_adapted_again(won, tiny_recipe, quiet, same_weights):
     """Its untouched model is the run's own: run as it was saved, not padded."""
-    run = adapt(tiny_recipe(f"encoder.name={won.folder.path}", "stages.0.lr=10", "stages.0.epochs=1"), narrator=quiet)
-    assert run.before is not None and run.before.to_json()["wer"] == won.report["after"]["wer"]
-    assert run.report["kept"] == "untouched" and same_weights(run.run_dir.model, won.folder.model)
+    run = adapt(tiny_recipe(f"encoder.name={won.run_dir.path}", "stages.0.lr=10", "stages.0.epochs=1"), reporter=quiet)
+    assert run.before is not None and run.before.to_json()["wer"] == won.report.to_json()["after"]["wer"]
+    assert run.report.to_json()["selected"] == "zero-shot" and same_weights(run.run_dir.model, won.run_dir.model)
     settings = [json.loads((r.run_dir.model / "speechxfer.json").read_text()) for r in (won, run)]
     assert settings[0] == settings[1]
 
@@ -93,7 +93,7 @@ def test_one_seed_one_result(tiny_recipe, quiet, same_weights, tmp_path, overrid
     runs = []
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
         torch.manual_seed(len(runs))  # what went on before does not matter
-        run = adapt(tiny_recipe(*overrides, f"seed={seed}", f"output={tmp_path / name}"), narrator=quiet)
+        run = adapt(tiny_recipe(*overrides, f"seed={seed}", f"output={tmp_path / name}"), reporter=quiet)
         runs.append(checkpoints(run, 0) / "checkpoint-2")
         if not runs[-1].exists():
             runs[-1] = max(checkpoints(run, 0).glob("checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
@@ -108,7 +108,7 @@ def test_a_new_ctc_head_that_is_stuck_is_told_of_while_it_trains_once(tiny_recip
     dev_says(0.9, *devs)
     told = watcher()
     stages = "[{train: [head, encoder], epochs: 4, lr: 1e-3, batch_seconds: 9}]"
-    adapt(tiny_recipe("head.kind=ctc", f"stages={stages}"), narrator=told)
+    adapt(tiny_recipe("head.kind=ctc", f"stages={stages}"), reporter=told)
     said = [line for line in told.said if line.startswith("hint: ")]
     assert len(said) == hints and all("train the head alone first" in line for line in said)
     if hints:

@@ -1,0 +1,40 @@
+"""Provenance of a figure: fingerprints, library versions, memory."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+_PACKAGES = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "numpy")
+
+
+def fingerprint_dataset(utterances: Dataset, reference: str) -> str:
+    """Return the SHA-256 of a data set's ids and references."""
+    digest = hashlib.sha256()
+    for name, text in zip(utterances["id"], utterances[reference], strict=True):
+        digest.update(f"{name}\t{text}\n".encode())
+    return digest.hexdigest()
+
+
+def get_peak_memory_mb(device: torch.device) -> int:
+    """Return the peak memory of this process in MB: GPU memory on CUDA, else the resident set."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)
+
+
+def make_provenance(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the versions that a figure depends on, with further facts (fingerprints, recipe, seed)."""
+    return {
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in _PACKAGES},
+        **facts,
+    }

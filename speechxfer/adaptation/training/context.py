@@ -1,0 +1,58 @@
+"""The context of one training stage, shared by caching, training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechxfer.adaptation.run_dir import RunDir
+from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.staged_module import StagedModule
+from speechxfer.config import Recipe
+from speechxfer.config.recipe import StageConfig
+from speechxfer.models import SpeechModel
+from speechxfer.report.progress import Reporter
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """A stage of a recipe and what it is trained with.
+
+    Attributes:
+        number: of the stage, from 0.
+        durations: length of each utterance in seconds, with the silence around it.
+        run_dir: where checkpoints and logs are written; not needed for estimates.
+    """
+
+    number: int
+    stage: StageConfig
+    staged: StagedModule
+    dataset: TrainingDataset
+    durations: Sequence[float]
+    recipe: Recipe
+    reporter: Reporter
+    run_dir: RunDir | None = None
+
+    @property
+    def model(self) -> SpeechModel:
+        return self.staged.model
+
+    @property
+    def title(self) -> str:
+        return f"stage {self.number} ({', '.join(self.stage.train)})"
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.seed + self.number
+
+    @property
+    def stage_dir(self) -> Path:
+        """Directory of the stage's checkpoints."""
+        assert self.run_dir is not None
+        return self.run_dir.checkpoints / f"stage-{self.number}"
+
+    @property
+    def logs_dir(self) -> Path:
+        assert self.run_dir is not None
+        return self.run_dir.logs / f"stage-{self.number}"
