@@ -55,6 +55,7 @@ KEYS_ONLY: dict[str, dict[str, str]] = {
         "mining.stopped": "words",
         "manifest.mining.heard": "words",
         "manifest.mining.stopped": "words",
+        "warnings": "words",
     },
 }
 # lists of sentences: compared by their number only, because texts are rewritten

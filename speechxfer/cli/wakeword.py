@@ -24,7 +24,8 @@ HELP_ORDER = 70
 
 Folder = Annotated[Path, typer.Argument(metavar="DETECTOR", help="Folder written by `wakeword train`.")]
 Threshold = Annotated[
-    float | None, typer.Option(min=0, show_default="the calibrated one", help="Minimum score of a detection.")
+    float | None,
+    typer.Option(metavar="SCORE", min=0, show_default="the calibrated one", help="Minimum score of a detection."),
 ]
 
 
@@ -192,7 +193,7 @@ def listen(
     audio: Annotated[
         str | None,
         typer.Argument(
-            metavar="[AUDIO]", show_default="the microphone", help="An audio file, or - for raw 16-bit audio."
+            metavar="AUDIO", show_default="the microphone", help="An audio file, or - for raw 16-bit audio."
         ),
     ] = None,
     microphone: Annotated[

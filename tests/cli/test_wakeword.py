@@ -203,12 +203,11 @@ def test_nothing_to_evaluate_on_and_no_such_audio(trained: tuple[Path, Result]) 
 
 
 def test_the_help_of_train_states_the_defaults_of_the_settings() -> None:
-    done = CliRunner().invoke(build_app(), ["wakeword", "train", "--help"], terminal_width=300)
-    fields = WakeWordSettings.model_fields
+    words = CliRunner().invoke(build_app(), ["wakeword", "train", "--help"]).output.split()
     for name in ("false_alarms_per_hour", "voices", "steps", "teacher", "seed"):
         option = "--" + name.replace("_", "-")
-        (line,) = (line for line in done.output.splitlines() if line.split()[:1] == [option])
-        assert f"[default: ({fields[name].default})" in line
+        (text,) = " ".join(words).split(f" {option} ")[1:]
+        assert f"[default: ({WakeWordSettings.model_fields[name].default})" in text.split(" --")[0]
 
 
 def test_options_that_set_a_setting_have_its_name() -> None:

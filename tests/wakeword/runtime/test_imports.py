@@ -57,7 +57,7 @@ def test_a_file_imports_nothing_else(path: Path) -> None:
 def test_all_files_are_imported_without_the_rest_of_the_package() -> None:
     """In a process in which an import of anything else fails; `speechxfer` and `speechxfer.wakeword` are namespaces."""
     modules = [f"{PACKAGE}.{path.stem}" for path in FILES if path.stem != "__init__"]
-    assert len(modules) >= 8
+    assert len(modules) >= 7
     program = f"""
 import importlib, sys
 
