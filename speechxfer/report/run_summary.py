@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechxfer.report.run_report import CandidateEntry, RunReport
+from speechxfer.report.terminal import format_percent
 
 NUM_RUNNERS_UP = 3  # candidates listed after the selected one
 
@@ -36,7 +37,7 @@ def summarize_selection(report: RunReport) -> dict[str, str]:
         texts["runners-up"] = "; ".join(f"{one.name} {_format_dev(one)}" for one in others[:NUM_RUNNERS_UP])
     if padded := report.after_padded_to_30s:
         bounds = padded.get("interval")
-        interval = f" ({bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
+        interval = f" ({format_percent(bounds[0])} to {format_percent(bounds[1])})" if bounds else ""
         texts["padded to 30 s"] = f"{report.metric} {_format_rate(padded['wer'])}{interval}, as in plain transformers"
     if retention := report.retention:
         sides = (f"{_format_rate(retention[side]['wer'])} {side}" for side in ("before", "after") if side in retention)
@@ -59,4 +60,4 @@ def _format_dev(candidate: CandidateEntry) -> str:
 
 
 def _format_rate(rate: float | None) -> str:
-    return "unknown" if rate is None else f"{rate:.1%}"
+    return "unknown" if rate is None else format_percent(rate)

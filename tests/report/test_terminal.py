@@ -11,8 +11,10 @@ from speechxfer.report.terminal import (
     make_systems_table,
     mark_errors,
     mark_examples,
+    print_scores,
 )
-from speechxfer.scoring import ScoringOptions, score
+from speechxfer.scoring import ScoringOptions, compare_systems, score
+from speechxfer.scoring.error_analysis import analyse_errors
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
 
@@ -132,3 +134,19 @@ def test_a_learning_curve():
         ["25", "%", "of", "train", "0.50", "450", "30.1"],
         ["100", "%", "of", "train", "2.00", "1,800", "20.0"],
     ]
+
+
+def test_printed_scores_of_two_systems(capsys):
+    before, after = systems()
+    results = {"before": before, "after": after}
+    analyses = {name: analyse_errors(found, found.get_alignments()) for name, found in results.items()}
+    rules = {name: [("as written", found.counts), ("case", found.counts)] for name, found in results.items()}
+    print_scores(results, analyses, rules, compare_systems(results), ["look at [red] twice"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].startswith("before: 71.4 % [5 / 7: ")
+    assert "before normalisation 71.4 % [5 / 7]; change in errors by rule: none" in lines
+    assert "worst utterances: 1 [3 / 3], 2 [1 / 2], 3 [1 / 2]" in lines
+    assert any(
+        line.startswith("before to after: -71.4 points over 3 utterances, permutation test p = ") for line in lines
+    )
+    assert lines[-1] == "warning: look at [red] twice"
