@@ -27,9 +27,13 @@ from speechxfer.scoring.statistics import (
 class Comparison:
     """The difference of two systems' rates, after - before (negative: after is better).
 
-    interval: 95 % confidence interval of the difference. p: two-sided p value of the permutation test. over, units: the
-    resampling unit (speakers or utterances) and the number of units. p_holm: Holm's adjusted p value, if more than two
-    systems are compared. p_mapsswe: p value of NIST's MAPSSWE test, if computed.
+    Attributes:
+        interval: 95 % confidence interval of the difference.
+        p: two-sided p value of the permutation test.
+        over: the resampling unit, speakers or utterances.
+        units: number of units.
+        p_holm: Holm's adjusted p value, if more than two systems are compared.
+        p_mapsswe: p value of NIST's MAPSSWE test, if computed.
     """
 
     before: float | None
@@ -81,10 +85,13 @@ def compare_scores(before: Score, after: Score, *, mapsswe: bool = False) -> Com
     """Compare two systems on the same utterances, resampling whole speakers.
 
     The interval is a paired block bootstrap, or Student's t over the jackknife below 20 units; there is none below 5.
-    The p value is of a sign-flip permutation test.
-    mapsswe: also run NIST's matched-pair sentence-segment test, which treats segments as independent of the speaker.
+    The p value is that of a sign-flip permutation test.
 
-    Raises UserError if the ids or the scoring options differ.
+    Args:
+        mapsswe: also run NIST's matched-pair sentence-segment test, which treats segments as independent.
+
+    Raises:
+        UserError: if the ids or the scoring options differ.
     """
     if before.options.to_json() != after.options.to_json():
         raise UserError("two systems scored with different options cannot be compared")

@@ -54,8 +54,10 @@ class Counts:
 class Interval:
     """A 95 % confidence interval of a rate.
 
-    over: the resampling unit, speakers or utterances. units: their number. method: "bootstrap", or "t" (Student's t
-    over the jackknife, for few units).
+    Attributes:
+        over: the resampling unit, speakers or utterances.
+        units: number of units.
+        method: "bootstrap", or "t" (Student's t over the jackknife, for few units).
     """
 
     low: float

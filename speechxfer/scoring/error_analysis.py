@@ -30,11 +30,17 @@ _ALTERNATIVES = re.compile(r"\{[^{}]*\s/\s[^{}]*\}")
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Where the errors of a score are.
+    """The utterances and words with most errors, repetition loops, and errors by bins.
 
-    worst: row numbers, most errors first. confusions: (reference, hypothesis, count). deleted, inserted: (word, count).
-    over_100_percent: rows with more errors than reference words. loops: rows whose hypothesis has a repetition loop.
-    counts_without_loops: counts of all other rows. bins: column to (label, counts) in ascending order.
+    Attributes:
+        worst: row numbers, most errors first.
+        confusions: (reference, hypothesis, count).
+        deleted: (word, count).
+        inserted: (word, count).
+        over_100_percent: rows with more errors than reference words.
+        loops: rows whose hypothesis has a repetition loop.
+        counts_without_loops: counts of all other rows.
+        bins: column to (label, counts) in ascending order.
     """
 
     worst: list[int]
@@ -72,7 +78,12 @@ class ErrorAnalysis:
 
 
 def analyse_errors(score: Score, alignments: Sequence[Sequence[AlignedWord]], top: int = 10) -> ErrorAnalysis:
-    """Analyse the errors of a score. alignments: `score.get_alignments()`. top: length of the lists of words."""
+    """Analyse the errors of a score.
+
+    Args:
+        alignments: `score.get_alignments()`, which callers need too.
+        top: maximum length of the lists of words and utterances.
+    """
     errors = score.words[:, 1:].sum(axis=1)
     lengths = score.words[:, :3].sum(axis=1)
     order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
@@ -120,8 +131,8 @@ def has_repetition_loop(words: Sequence[str]) -> bool:
 def count_by_rule(score: Score) -> list[tuple[str, Counts]]:
     """Count errors of the texts as written, then after each further rule of the normaliser.
 
-    Returns (rule name, counts). A normaliser without rules (none, or a function) has two entries: as written, and as
-    scored.
+    Returns:
+        (rule name, counts); a normaliser without rules (none, or a function) has the entries "as written" and its own.
     """
     normaliser, n = score.options.normaliser, len(score.ids)
     sides = score.references, score.hypotheses

@@ -1,4 +1,4 @@
-"""Pausing the garbage collector while many small objects without cycles are made (a third of the time otherwise)."""
+"""Pausing the garbage collector, which takes a third of the time while many small objects are made."""
 
 from __future__ import annotations
 

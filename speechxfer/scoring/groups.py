@@ -14,9 +14,12 @@ _MANY_VALUES = 20  # distinct values above which a column may be a measurement o
 def select_shown_columns(names: Sequence[str], columns: Mapping[str, Sequence[str]], *, auto: bool) -> tuple[str, ...]:
     """Order columns by their number of distinct values, the speaker last, and drop those not worth showing.
 
-    names: the columns to choose from. columns: name to one value per utterance. auto: the columns were not chosen by
-    name, so these are dropped: measurements (durations, and any column of many distinct numbers), identifiers (about as
-    many values as utterances) and columns that group the utterances exactly as an earlier one does.
+    Args:
+        names: the columns to choose from.
+        columns: one value per utterance, by column name.
+        auto: the columns were not chosen by name, so these are dropped: measurements (durations, and any column of many
+            distinct numbers), identifiers (about as many values as utterances) and columns that group the utterances
+            exactly as an earlier one does.
     """
     names = sorted(names, key=lambda name: (name == "speaker", len(set(columns[name]))))
     if not auto:

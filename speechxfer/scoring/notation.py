@@ -27,8 +27,10 @@ Cell = tuple[int, int]  # row and column of the table of costs
 class Arc:
     """A word of the network.
 
-    predecessors: indices of the arcs that may precede it (-1: the start). is_null: the empty alternative.
-    fragment: "start" if the spoken word starts with `word`, "end" if it ends with it, else "".
+    Attributes:
+        predecessors: indices of the arcs that may precede it (-1: the start).
+        is_null: this is the empty alternative.
+        fragment: "start" if the spoken word starts with `word`, "end" if it ends with it, else "".
     """
 
     word: str
@@ -51,7 +53,11 @@ class Arc:
 
 @dataclass(frozen=True)
 class Network:
-    """Arcs in topological order. last: indices of the arcs that may end the reference."""
+    """Arcs in topological order.
+
+    Attributes:
+        last: indices of the arcs that may end the reference.
+    """
 
     arcs: tuple[Arc, ...]
     last: tuple[int, ...]
@@ -65,7 +71,8 @@ def has_markup(reference: str) -> bool:
 def parse_notation(reference: str, normalise: Callable[[str], str], where: str = "reference") -> Network:
     """Parse a reference into a network. Words without markup between them are normalised together.
 
-    Raises UserError for unbalanced braces.
+    Raises:
+        UserError: for unbalanced braces.
     """
     parser = _Parser(normalise, where)
     for token in reference.replace("{", " { ").replace("}", " } ").split():
@@ -169,8 +176,11 @@ _COSTS = {"sclite": _Costs(4.0, 3.0, 3.0, 2.0, 0.001), "min": _Costs(1.0, 1.0, 1
 def align_network(network: Network, hypothesis: Sequence[str], method: str) -> list[tuple[str, str, str]]:
     """Align a hypothesis along the cheapest path of a network.
 
-    Returns (operation, reference word, hypothesis word); an optional word left out is a hit with ''. Ties are broken as
-    by sclite: a match or substitution before an insertion before a deletion, the first of several arcs.
+    Ties are broken as by sclite: a match or substitution before an insertion before a deletion, the first of several
+    arcs.
+
+    Returns:
+        (operation, reference word, hypothesis word); an optional word left out is a hit with ''.
     """
     # sclite adds in single precision, where the thousandths of @ decide between paths of equal cost
     number_type: type = np.float32 if any(arc.is_null for arc in network.arcs) else float

@@ -17,15 +17,17 @@ from speechxfer.text.normalise import get_normaliser
 class ScoringOptions:
     """Everything that a score depends on apart from its texts.
 
-    normaliser: name, path of a GLM file, or any function str -> str; it is applied to both sides, and a name or path is
-    replaced by its `Normaliser`.
-    align: "min" (fewest edits, as jiwer) or "sclite".
-    unit: "word", "char" or "mixed" (CJK characters and other scripts' words).
-    notation: references are in sclite's notation (alternatives, optional words, fragments).
-    compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
-    seed: random seed of the bootstrap and of permutation tests.
+    Attributes:
+        normaliser: name, path of a GLM file, or any function str -> str, applied to both sides. A name or path is
+            replaced by its `Normaliser`.
+        align: "min" (fewest edits, as jiwer) or "sclite".
+        unit: "word", "char" or "mixed" (CJK characters and other scripts' words).
+        notation: references are in sclite's notation (alternatives, optional words, fragments).
+        compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
+        seed: random seed of the bootstrap and of permutation tests.
 
-    Raises UserError for an unknown name, a negative seed, or a notation combined with units or compounds.
+    Raises:
+        UserError: for an unknown name, a negative seed, or a notation combined with units or compounds.
     """
 
     normaliser: str | Callable[[str], str] = "default"

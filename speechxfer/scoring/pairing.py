@@ -28,7 +28,11 @@ _MAX_NAMES = 10  # ids listed in a message
 class MatchedTranscripts:
     """One system's hypotheses with their references, in the order of the references.
 
-    path: file of the hypotheses. missing: ids of references without a hypothesis. notes: warnings for the user.
+    Attributes:
+        path: file of the hypotheses.
+        audio: audio file by id, if known.
+        missing: ids of references without a hypothesis.
+        notes: warnings for the user.
     """
 
     name: str
@@ -56,13 +60,16 @@ def read_pairs(
 
     If every file contains both sides (as written by `evaluate` and `adapt`), the first file's hypotheses are a system
     too.
-    format: format of all files except stm and ctm; `csv,kaldi`: the reference's, then the hypotheses'; None: detected
-    from the suffixes.
-    missing: treatment of references without a hypothesis: "error", "empty" or "skip".
-    utt2spk: a Kaldi file of speakers.
-    notation: references are in sclite's notation, and their braces are checked.
 
-    Raises UserError naming the ids (and lines) that are duplicate, missing or not in the reference.
+    Args:
+        format: format of all files except stm and ctm; `csv,kaldi`: the reference's, then the hypotheses' (default: by
+            the suffixes).
+        missing: treatment of references without a hypothesis: "error", "empty" or "skip".
+        utt2spk: a Kaldi file of speakers.
+        notation: references are in sclite's notation, and their braces are checked.
+
+    Raises:
+        UserError: naming the ids (and lines) that are duplicate, missing or not in the reference.
     """
     if missing not in MISSING_POLICIES:
         problem = f"unknown value --missing {missing}{suggest_nearest(missing, MISSING_POLICIES)}"

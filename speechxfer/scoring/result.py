@@ -43,9 +43,13 @@ class AlignedWord(NamedTuple):
 class Score:
     """Utterances and their counts. Rates, groups and intervals are computed on first access, then cached.
 
-    by_columns: the columns of the breakdown. words: (utterances, 4) hits, substitutions, deletions, insertions.
-    characters: (utterances, 2) errors, reference length. notes: warnings found while scoring.
-    auto: the breakdown's columns were chosen by `by="auto"`.
+    Attributes:
+        columns: one value per utterance, by column name.
+        by_columns: the columns of the breakdown.
+        words: (utterances, 4) hits, substitutions, deletions, insertions.
+        characters: (utterances, 2) errors, reference length.
+        notes: warnings found while scoring.
+        auto: the breakdown's columns were chosen by `by="auto"`.
     """
 
     ids: tuple[str, ...]
@@ -113,7 +117,11 @@ class Score:
     def group_units(self, rows: dict[str, NDArray[np.int64]]) -> tuple[NDArray[np.int64], str]:
         """Return the resampling units of a column's groups: speakers, or utterances if every group is one speaker.
 
-        rows: as `group_rows` returns them. Returns (utterances,) unit numbers, and the name of the unit.
+        Args:
+            rows: as `group_rows` returns them.
+
+        Returns:
+            (utterances,) unit numbers, and the name of the unit.
         """
         codes, over = self.resampling_units
         if all((codes[r] == codes[r[0]]).all() for r in rows.values()):

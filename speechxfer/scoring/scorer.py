@@ -35,15 +35,18 @@ def score(
 ) -> Score:
     """Score `hypotheses` against `references`, utterance by utterance.
 
-    references, hypotheses: raw texts in the same order.
-    ids: unique names (default: "1", "2", ...).
-    speakers: one name per utterance; confidence intervals are then computed over speakers.
-    columns: further values of each utterance, by column name.
-    by: column names to break the result down by; "auto": every column (speaker too) with 2 to 200 distinct values;
-    None: no breakdown.
-    options: normaliser, alignment and unit (default: `ScoringOptions()`).
+    Args:
+        references: raw texts.
+        hypotheses: raw texts in the same order.
+        ids: unique names (default: "1", "2", ...).
+        speakers: one name per utterance; confidence intervals are then computed over speakers.
+        columns: further values of each utterance, by column name.
+        by: column names to break the result down by; "auto": every column (speaker too) with 2 to 200 distinct values
+            (default: no breakdown).
+        options: normaliser, alignment and unit (default: `ScoringOptions()`).
 
-    Raises UserError for sequences of different lengths, duplicate ids and texts that are not strings.
+    Raises:
+        UserError: for sequences of different lengths, duplicate ids and texts that are not strings.
     """
     options = options or ScoringOptions()
     left, right = _to_nfc(references, "references"), _to_nfc(hypotheses, "hypotheses")
@@ -78,8 +81,9 @@ def count_errors(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count word and character errors of each utterance.
 
-    Returns (utterances, 4) hits, substitutions, deletions, insertions; (utterances, 2) character errors and reference
-    lengths.
+    Returns:
+        (utterances, 4) hits, substitutions, deletions, insertions; (utterances, 2) character errors and reference
+        lengths.
     """
     words = np.zeros((len(references), 4), dtype=np.int64)
     characters = np.zeros((len(references), 2), dtype=np.int64)

@@ -52,9 +52,10 @@ def resample_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:
 
 
 def bootstrap_rate(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of sum(errors) / sum(words).
+    """Percentile bootstrap interval of sum(errors) / sum(words); (NaN, NaN) if no draw has a word.
 
-    rows: (units, 2) errors and words. Returns (NaN, NaN) if no draw has a word.
+    Args:
+        rows: (units, 2) errors and words.
     """
     sums = resample_sums(rows, draws, np.random.default_rng(seed))
     sums = sums[sums[:, 1] > 0]  # a draw without words has no rate
@@ -66,15 +67,21 @@ def bootstrap_rate(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) ->
 def jackknife_t(rows: Array) -> tuple[float, float]:
     """Student t interval over the delete-one-unit jackknife of sum(errors) / sum(words), for few units.
 
-    rows: (units, 2) errors and words (Efron & Tibshirani, 1993, chapter 11). Returns (NaN, NaN) if leaving one unit out
-    leaves no words.
+    See Efron & Tibshirani (1993), chapter 11. (NaN, NaN) if leaving one unit out leaves no words.
+
+    Args:
+        rows: (units, 2) errors and words.
     """
     low, high = _jackknife(rows, lambda sums: sums[..., 0] / sums[..., 1])
     return max(0.0, low) if low == low else low, high
 
 
 def paired_difference(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of rate(b) - rate(a). rows: (units, 4) errors a, words a, errors b, words b."""
+    """Percentile bootstrap interval of rate(b) - rate(a).
+
+    Args:
+        rows: (units, 4) errors a, words a, errors b, words b.
+    """
     sums = resample_sums(rows, draws, np.random.default_rng(seed))
     sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
     if not len(sums):

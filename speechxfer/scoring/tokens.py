@@ -17,8 +17,9 @@ _MIXED = re.compile(rf"[{_UNSPACED}][\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e0
 def tokenize(text: str, unit: str = "word") -> list[str]:
     """Split a text into units.
 
-    unit: "word" (split at spaces), "char" (all characters but spaces) or "mixed" (characters of scripts written without
-    spaces, words of others).
+    Args:
+        unit: "word" (split at spaces), "char" (all characters but spaces) or "mixed" (characters of scripts written
+            without spaces, words of others).
     """
     if unit == "word":
         return text.split()

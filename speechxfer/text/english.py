@@ -64,9 +64,8 @@ def expand_contractions(text: str) -> str:
 def expand_abbreviations(text: str) -> str:
     """Write out titles, `p.m.` as `pm` and `per cent` as one word, and split words at hyphens."""
     text = re.sub(r"\b[a-z](?:\.[a-z])+\b\.?", lambda found: found[0].replace(".", ""), text)
-    text = re.sub(
-        r"\buh[- ](?=huh\b)|\buh-(?=uh\b)", "uh", text
-    )  # `uh-huh` and `uh-uh` mean yes and no, they are no fillers
+    # `uh-huh` and `uh-uh` mean yes and no, they are not fillers
+    text = re.sub(r"\buh[- ](?=huh\b)|\buh-(?=uh\b)", "uh", text)
     text = re.sub(r"(?<=[^\W\d])-(?=[^\W\d])", " ", text).replace("per cent", "percent")
     return " ".join(_TITLES.get(word.rstrip("."), word) for word in text.split())
 

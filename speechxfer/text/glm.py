@@ -26,7 +26,8 @@ class GlmMapping:
 def read_glm(path: Path) -> GlmMapping:
     """Read a mapping from a file. `;;` starts a comment, `*` a setting (ignored).
 
-    Raises UserError naming every line that is not a rule, or that has a context or alternatives.
+    Raises:
+        UserError: naming every line that is not a rule, or that has a context or alternatives.
     """
     if not path.is_file():
         raise UserError("no such file", where=str(path))

@@ -30,8 +30,10 @@ Discounts = tuple[float, float, float]
 class NgramModel:
     """An n-gram model with back-off.
 
-    probabilities[n - 1]: log10 probabilities of the n-grams of n words. backoffs[n - 1]: log10 back-off weights of
-    those that are a context. discounts: of each order, for counts 1, 2, and 3 or more.
+    Attributes:
+        probabilities: [n - 1] is the log10 probabilities of the n-grams of n words.
+        backoffs: [n - 1] is the log10 back-off weights of those that are a context.
+        discounts: of each order, for counts 1, 2, and 3 or more.
     """
 
     probabilities: list[dict[Ngram, float]]
@@ -67,11 +69,15 @@ class NgramModel:
 
 
 def train_ngram(sentences: Iterable[str], order: int) -> NgramModel:
-    """Train an n-gram model of `order` words (2 or more) on sentences whose words are separated by spaces.
+    """Train an n-gram model on sentences whose words are separated by spaces.
 
     Counts are held in memory, about 1 GB for ten million words.
 
-    Raises UserError for text without words, and for an order below 2, which no decoder reads.
+    Args:
+        order: number of words of the longest n-grams, 2 or more.
+
+    Raises:
+        UserError: for text without words, and for an order below 2, which no decoder reads.
     """
     if order < 2:
         raise UserError(f"{order} is not a supported n-gram order", where="order", fix="use 2 or more")

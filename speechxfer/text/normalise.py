@@ -31,7 +31,8 @@ class Rule:
 class Normaliser:
     """A callable str -> str that applies its rules in order and then separates words by single spaces.
 
-    by_word: every rule depends on a single word only, so that normalised words can be cached.
+    Attributes:
+        by_word: every rule depends on a single word only, so that normalised words can be cached.
     """
 
     name: str
@@ -73,7 +74,8 @@ NORMALISER_NAMES = ("none", "basic", "default", "english")
 def get_normaliser(name: str) -> Normaliser:
     """Return the normaliser of a name, or one of the rules of a GLM file (`*.glm`, NIST's global mapping).
 
-    Raises UserError for an unknown name.
+    Raises:
+        UserError: for an unknown name.
     """
     if name == "none":
         return Normaliser("none", "1", ())

@@ -12,7 +12,8 @@ BLANK_SYMBOL, UNKNOWN_SYMBOL, SPACE_SYMBOL = "<pad>", "<unk>", "|"
 def build_vocabulary(texts: Iterable[str]) -> dict[str, int]:
     """Return the index of each symbol: blank (0), space, unknown, then all characters in sorted order.
 
-    texts: normalised texts. Characters are code points, so a combining mark is a symbol of its own.
+    Args:
+        texts: normalised texts. Characters are code points, so a combining mark is a symbol of its own.
     """
     characters = sorted({character for text in texts for character in text if not character.isspace()} - {SPACE_SYMBOL})
     return {symbol: index for index, symbol in enumerate([BLANK_SYMBOL, SPACE_SYMBOL, UNKNOWN_SYMBOL, *characters])}

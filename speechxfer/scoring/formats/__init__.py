@@ -74,9 +74,12 @@ def detect_transcript_format(path: Path) -> str:
 def read_transcript(path: Path, side: Side, name: str | None = None) -> TranscriptFile:
     """Read the utterances of a file, NFC-normalised.
 
-    side: decides which column of a table is the text. name: the format (default: by the suffix).
+    Args:
+        side: decides which column of a table is the text.
+        name: the format (default: by the suffix).
 
-    Raises UserError naming file and line for anything that does not follow the format.
+    Raises:
+        UserError: naming file and line, for anything that does not follow the format.
     """
     if name is not None and name not in _READERS:
         raise UserError(

@@ -116,7 +116,8 @@ def split_by_segments(words: TranscriptFile, segments: TranscriptFile) -> Transc
     A word belongs to the first segment that ends after the word's midpoint; words after the last segment belong to the
     last one. A recording (or channel) without any word gets no utterances: it may be silent or never transcribed.
 
-    Raises UserError for words of a recording that is not in the stm.
+    Raises:
+        UserError: for words of a recording that is not in the stm.
     """
     by_recording: dict[tuple[str, str], list[Utterance]] = {}
     for utterance in [*segments.utterances, *segments.ignored]:

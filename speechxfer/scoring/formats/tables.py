@@ -98,7 +98,11 @@ def _is_encodable(record: Record) -> bool:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Names of a table's columns by their role. kept: those that a result may be broken down by."""
+    """Names of a table's columns by their role.
+
+    Attributes:
+        kept: columns that a result may be broken down by.
+    """
 
     text: str
     id: str | None

@@ -17,8 +17,10 @@ Side = Literal["reference", "hypothesis"]
 class Utterance(NamedTuple):
     """One row of a file (a tuple, because files have very many).
 
-    line: line number, from 1. other: the text of the other side, if the row has both. absent: the row's text is null,
-    which is not the same as empty.
+    Attributes:
+        line: line number, from 1.
+        other: the text of the other side, if the row has both.
+        absent: the row's text is null, which is not the same as empty.
     """
 
     id: str
@@ -46,8 +48,10 @@ class SegmentTime:
 class TranscriptFile:
     """The utterances of one file, in file order.
 
-    words: the words of a ctm, which has no utterances. ignored: segments of an stm that are not scored. column: the
-    column of a table that the texts were read from.
+    Attributes:
+        words: the words of a ctm, which has no utterances.
+        ignored: segments of an stm that are not scored.
+        column: the column of a table that the texts were read from.
     """
 
     path: Path
