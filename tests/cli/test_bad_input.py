@@ -358,7 +358,7 @@ def test_whoever_imports_a_broken_torchaudio(
                 raise ModuleNotFoundError("Failed to import transformers.models.whisper") from error
             raise
 
-    monkeypatch.setattr("speechxfer.data.reader.decode_frames", imports)
+    monkeypatch.setattr("speechxfer.data.reader.read", imports)
     code, _, err = run("check", spoken)
     assert code == 2
     one_message(err, "torchaudio cannot be imported with this torch")
@@ -372,7 +372,7 @@ def test_an_unexpected_exception_is_not_hidden(
     def fail(*_: object, **__: object) -> None:
         raise error("a fault of ours")
 
-    monkeypatch.setattr("speechxfer.data.reader.decode_frames", fail)
+    monkeypatch.setattr("speechxfer.data.reader.read", fail)
     done = CliRunner().invoke(build_app(), ["check", str(spoken)])
     assert type(done.exception) is error  # Python shows its traceback
     assert done.exit_code == 1
@@ -383,8 +383,9 @@ def test_ctrl_c_is_130(spoken: Path) -> None:
     rows = spoken.read_text().splitlines()
     many = [f"{number},{row}" for number in range(400) for row in rows[1:]]
     spoken.write_text("\n".join([f"id,{rows[0]}", *many]) + "\n")
-    slow = "import os, time\nimport speechxfer.data.audit as a\nreal = a.measure\ndef measure(row):\n"
-    slow += "    os.write(1, b'decoding\\n')\n    time.sleep(0.02)\n    return real(row)\na.measure = measure\n"
+    slow = "import os, time\nimport speechxfer.data.audit as a\nreal = a.measure_utterance\ndef measure(row):\n"
+    slow += "    os.write(1, b'decoding\\n')\n    time.sleep(0.02)\n    return real(row)\n"
+    slow += "a.measure_utterance = measure\n"
     # a shell's background jobs are started with SIGINT ignored, and so are their children
     slow += "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     start = f"import sys\nsys.argv = ['speechxfer', 'check', {str(spoken)!r}]\nfrom speechxfer.cli import main\nmain()"
