@@ -1,4 +1,4 @@
-"""A recipe's closed vocabulary: every key, its type, its default (here and nowhere else) and its meaning."""
+"""Schema of a recipe: every key with its type, default (defined here only) and description."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-REQUIRED = "REQUIRED"  # a shipped recipe's mark for what only the user can say
+REQUIRED = "REQUIRED"  # marks a value that only the user can give
 
-DECODER_BEAM_SIZE, CTC_BEAM_SIZE = 5, 50  # a CTC head's search is cheap, and needs the width
+DECODER_BEAM_SIZE, CTC_BEAM_SIZE = 5, 50  # CTC beam search is cheap and needs a wider beam
 
 _TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
 
 
 def _as_list(value: Any) -> Any:
-    """One value is a list of one: `augment.speed=0.9`, `train: head`."""
+    """Accept a single value as a list of one: `augment.speed=0.9`, `train: head`."""
     return [value] if isinstance(value, (str, int, float)) else value
 
 
@@ -26,7 +26,7 @@ def _as_columns(value: Any) -> Any:
 def _known_parts(parts: list[str]) -> list[str]:
     for part in parts:
         if not _TRAINABLE.fullmatch(part):
-            raise ValueError(f"'{part}' is not one of head, top-N (say top-2), encoder, all")
+            raise ValueError(f"'{part}' is not one of head, top-N (e.g. top-2), encoder, all")
     return parts
 
 
@@ -41,36 +41,53 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     train: str = Field(REQUIRED, description="DATA to train on: a table, a folder, or hub:owner/name.")
-    dev: str = Field("auto", description="Where the best epoch is chosen: DATA, COLUMN=VALUE, or auto.")
-    test: str = Field("auto", description="What is reported: DATA, COLUMN=VALUE, or auto.")
-    retention: str | None = Field(None, description="DATA of other speech, heard before and after: what was forgotten.")
-    group: str = Field("speaker", description="Column whose values never stand on both sides of a split.")
-    split: Literal["auto", "ignore"] = Field("auto", description="ignore: carve anew although a split column exists.")
-    case: Literal["auto", "keep", "lower"] = Field(
-        "auto", description="Case of the training text; auto writes an all-capitals corpus small for Whisper's decoder."
+    dev: str = Field("auto", description="Split for model selection: DATA, COLUMN=VALUE, or auto.")
+    test: str = Field("auto", description="Split for the reported score: DATA, COLUMN=VALUE, or auto.")
+    retention: str | None = Field(None, description="DATA of other speech on which forgetting is measured.")
+    group: str = Field("speaker", description="Column whose values are never in two splits.")
+    split: Literal["auto", "ignore"] = Field(
+        "auto",
+        description="ignore: make new splits although there is a split column.",
     )
-    skip_bad: bool = Field(False, description="Leave unusable rows out and count them, rather than stop.")
-    limit: int | None = Field(None, gt=0, description="Use this many training utterances only (to size an experiment).")
+    case: Literal["auto", "keep", "lower"] = Field(
+        "auto", description="Case of the training text; auto: upper-case text becomes lower case for Whisper's decoder."
+    )
+    skip_bad: bool = Field(False, description="Skip and count invalid rows instead of stopping.")
+    limit: int | None = Field(None, gt=0, description="Maximum number of training utterances.")
 
 
 class EncoderConfig(Section):
-    name: str = Field("whisper-tiny.en", description="MODEL: a folder, a name of installed weights, hub:owner/name.")
+    name: str = Field(
+        "whisper-tiny.en",
+        description="MODEL: a folder, the name of installed weights, or hub:owner/name.",
+    )
     language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
-    pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, the original way.")
-    pad_silence: float = Field(0.0, ge=0, le=10, description="Seconds of silence put before and after every utterance.")
+    pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, as in pretraining.")
+    pad_silence: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Silence added before and after every utterance, in seconds.",
+    )
 
 
 class HeadConfig(Section):
     kind: Literal["ctc", "classify", "seq2seq", "joint"] = Field(
-        "ctc", description="seq2seq keeps Whisper's own decoder, joint has a CTC head beside it."
+        "ctc", description="seq2seq keeps Whisper's own decoder; joint adds a CTC head to it."
     )
-    vocabulary: Literal["from-train", "own"] = Field("from-train", description="CTC: own keeps the checkpoint's.")
-    pooling: Literal["mean", "attentive"] = Field("mean", description="Classifier: how frames become one vector.")
-    dropout: Share = Field(0.1, description="On the frames, before a new head.")
+    vocabulary: Literal["from-train", "own"] = Field(
+        "from-train",
+        description="CTC: characters of the training text, or the checkpoint's own.",
+    )
+    pooling: Literal["mean", "attentive"] = Field(
+        "mean",
+        description="Classifier: pooling of the frames into one vector.",
+    )
+    dropout: Share = Field(0.1, description="Dropout of the frames before a new head.")
     lstm_layers: int = Field(
-        0, ge=0, le=4, description="Joint, and CTC on Whisper: bidirectional LSTMs before the output."
+        0, ge=0, le=4, description="Joint, and CTC on Whisper: bidirectional LSTM layers before the output layer."
     )
-    ctc_weight: Share = Field(0.3, description="Joint: the CTC loss's share, the decoder's is the rest.")
+    ctc_weight: Share = Field(0.3, description="Joint: weight of the CTC loss; the decoder's is the rest.")
 
     @property
     def is_new_ctc(self) -> bool:
@@ -80,35 +97,35 @@ class HeadConfig(Section):
 
 class StageConfig(Section):
     train: TrainableParts = Field(
-        description="head, top-N (upper encoder layers), encoder (all but the feature extractor), all."
+        description="Trained parts: head, top-N (upper encoder layers), encoder (without the feature extractor), all."
     )
-    epochs: float = Field(gt=0, description="As the shipped recipe for the head has it, when absent.")
-    lr: float = Field(gt=0, description="Peak learning rate; as the shipped recipe for the head has it, when absent.")
-    encoder_lr: float | None = Field(None, gt=0, description="Another peak for the encoder's layers.")
-    decoder_lr: float | None = Field(None, gt=0, description="Another peak for Whisper's own decoder.")
+    epochs: float = Field(gt=0, description="Number of epochs (default: by head kind).")
+    lr: float = Field(gt=0, description="Peak learning rate (default: by head kind).")
+    encoder_lr: float | None = Field(None, gt=0, description="Peak learning rate of the encoder (default: lr).")
+    decoder_lr: float | None = Field(None, gt=0, description="Peak learning rate of Whisper's decoder (default: lr).")
     layer_decay: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Each of the encoder's layers has this times the rate of the one above it; or as lr.",
+        description="Factor between the learning rates of an encoder layer and the layer above it.",
     )
-    warmup: Share = Field(0.1, description="Share of the steps in which the rate rises; it falls linearly after.")
-    batch_seconds: float = Field(80.0, gt=0, description="Audio in one batch, seconds.")
-    gradient_accumulation: int = Field(1, ge=1, description="Batches to one step.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, of all but norms and biases.")
+    warmup: Share = Field(0.1, description="Share of the steps with rising learning rate; it falls linearly after.")
+    batch_seconds: float = Field(80.0, gt=0, description="Audio in a batch, in seconds.")
+    gradient_accumulation: int = Field(1, ge=1, description="Batches per optimiser step.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Maximum norm of the gradient.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, except for norms and biases.")
     patience: int | None = Field(
-        None, ge=1, description="Stop after so many epochs without a better dev WER; or as epochs."
+        None, ge=1, description="Epochs without a better dev error rate after which a stage stops (default: never)."
     )
 
 
 class DecodingConfig(Section):
-    kind: Literal["greedy", "beam"] = Field("greedy", description="A beam finds more, and takes longer.")
+    kind: Literal["greedy", "beam"] = Field("greedy", description="Greedy or beam search.")
     beam_size: int = Field(
         0,
         ge=0,
         le=1000,
-        description="Width, where kind is beam; 0 becomes 5 with Whisper's decoder and 50 with a CTC head.",
+        description="Beam width; 0: 5 for Whisper's decoder, 50 for a CTC head.",
     )
     length_penalty: float = Field(
         0.0,
@@ -118,38 +135,50 @@ class DecodingConfig(Section):
         "likeliest; 1, which others take, prefers what goes on surely, a loop above all.",
     )
     lm: str | None = Field(
-        None, description="CTC, beam: an ARPA file (`speechxfer lm`), or from-train: made of the training part's text."
+        None,
+        description="CTC beam search: an ARPA language model (`speechxfer lm`), or from-train: trained on the "
+        "training text.",
     )
-    lm_order: int = Field(4, ge=2, le=6, description="Words to an n-gram, where lm is from-train.")
-    lm_weight: float | None = Field(None, ge=0, description="Times its log-probabilities; chosen on dev when absent.")
-    word_bonus: float | None = Field(None, description="Added for every word with lm; chosen on dev when absent.")
+    lm_order: int = Field(4, ge=2, le=6, description="Order of the n-gram model with lm=from-train.")
+    lm_weight: float | None = Field(None, ge=0, description="Weight of the language model (default: tuned on dev).")
+    word_bonus: float | None = Field(None, description="Score added for every word with lm (default: tuned on dev).")
     hot_words: Annotated[list[Annotated[str, Field(min_length=1)]], OneOrMore] = Field(
-        [], description="CTC, beam: names and terms that are to be preferred."
+        [], description="CTC beam search: words and phrases to bias towards."
     )
-    hot_word_weight: float = Field(10.0, ge=0, description="How much, as a natural logarithm for each of their words.")
-    batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed at once, seconds.")
+    hot_word_weight: float = Field(
+        10.0,
+        ge=0,
+        description="Score added for each word of a hot word (natural logarithm).",
+    )
+    batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed in one batch, in seconds.")
 
 
 class ScoringConfig(Section):
-    normaliser: str = Field("default", description="Applied to both sides: none, basic, default, english.")
+    normaliser: str = Field(
+        "default",
+        description="Text normaliser of references and hypotheses: none, basic, default, english, or a GLM file.",
+    )
     by: Annotated[list[str] | Literal["auto"], BeforeValidator(_as_columns)] = Field(
-        "auto", description="Columns to break the result down by."
+        "auto", description="Columns to break the score down by."
     )
 
 
 class AugmentConfig(Section):
-    speed: Annotated[list[float], OneOrMore] = Field([], description="Speeds drawn from, say [0.9, 1.0, 1.1].")
-    pitch: Annotated[list[float], OneOrMore] = Field(
-        [], description="How many times as high, drawn from, say [0.85, 1.0, 1.2]; tempo stays."
+    speed: Annotated[list[float], OneOrMore] = Field(
+        [],
+        description="Speed factors to draw from, e.g. [0.9, 1.0, 1.1].",
     )
-    gain: float = Field(0.0, ge=0, description="Loudness changes by up to this many dB.")
-    noise: Share = Field(0.0, description="Share of utterances that get noise.")
-    noise_snr: tuple[float, float] = Field((5.0, 25.0), description="Signal-to-noise ratio, dB, lowest and highest.")
-    room: Share = Field(0.0, description="Share of utterances that get a synthetic room.")
-    time_masks: int = Field(0, ge=0, description="SpecAugment: masks in time.")
-    time_width: float = Field(0.4, gt=0, description="Longest time mask, seconds.")
-    freq_masks: int = Field(0, ge=0, description="SpecAugment: masks over the encoder's channels.")
-    freq_width: Share = Field(0.1, description="Widest channel mask, as a share of the channels.")
+    pitch: Annotated[list[float], OneOrMore] = Field(
+        [], description="Pitch factors to draw from, e.g. [0.85, 1.0, 1.2]; the tempo is kept."
+    )
+    gain: float = Field(0.0, ge=0, description="Maximum change of the level, in dB.")
+    noise: Share = Field(0.0, description="Share of utterances with added noise.")
+    noise_snr: tuple[float, float] = Field((5.0, 25.0), description="Lowest and highest signal-to-noise ratio, in dB.")
+    room: Share = Field(0.0, description="Share of utterances with simulated reverberation.")
+    time_masks: int = Field(0, ge=0, description="SpecAugment: number of time masks.")
+    time_width: float = Field(0.4, gt=0, description="Maximum length of a time mask, in seconds.")
+    freq_masks: int = Field(0, ge=0, description="SpecAugment: number of channel masks.")
+    freq_width: Share = Field(0.1, description="Maximum width of a channel mask, as a share of the channels.")
     pad_to_30s: Share = Field(
         0.0, description="Whisper: share of batches padded to 30 s, for use in plain transformers."
     )
@@ -161,35 +190,42 @@ class CacheConfig(Section):
         description="Hidden states below the lowest trained layer are computed once and kept; auto: if it pays. Unless "
         "never, the untouched model's answers are kept too.",
     )
-    dtype: Literal["float32", "float16"] = Field("float32", description="Number type on disk.")
+    dtype: Literal["float32", "float16"] = Field("float32", description="Data type on disk.")
     copies: int = Field(
-        4, ge=1, description="Augmented copies of each utterance that epochs take in turn where layers are frozen."
+        4, ge=1, description="Augmented copies of each utterance, used in turn by the epochs of a cached stage."
     )
-    max_gb: float = Field(10.0, gt=0, description="What all kept states may take on disk, GB; the oldest go first.")
-    features: bool = Field(False, description="Keep the convolutions' output too, in stages that train every layer.")
+    max_gb: float = Field(
+        10.0,
+        gt=0,
+        description="Maximum size of all caches on disk, in GB; the least recently used are removed.",
+    )
+    features: bool = Field(
+        False,
+        description="Also cache the feature extractor's output, in stages that train every layer.",
+    )
 
 
 class LoraAdapterConfig(Section):
-    rank: int = Field(0, ge=0, description="Of the adapters that train in place of pretrained weights; 0: none.")
-    alpha: int | None = Field(None, gt=0, description="Their scale is alpha / rank; twice the rank where absent.")
-    dropout: Share = Field(0.0, description="On what the adapters are given.")
+    rank: int = Field(0, ge=0, description="Rank of the adapters; 0: no LoRA.")
+    alpha: int | None = Field(None, gt=0, description="Scale of the adapters times the rank (default: twice the rank).")
+    dropout: Share = Field(0.0, description="Dropout of the adapters' inputs.")
     targets: Annotated[list[str], OneOrMore] = Field(
-        ["q_proj", "v_proj"], min_length=1, description="Names of the layers that get one."
+        ["q_proj", "v_proj"], min_length=1, description="Names of the layers with adapters."
     )
 
 
 class CandidatesConfig(Section):
     means: Annotated[list[Annotated[int, Field(ge=1)]], OneOrMore] = Field(
-        [2, 3, 5], description="Means of so many last epochs' weights are measured on dev too."
+        [2, 3, 5], description="Numbers of last epochs whose weights are averaged, as candidates."
     )
     pretrained_share: Annotated[list[Share], OneOrMore] = Field(
         [0.1, 0.2, 0.3, 0.4, 0.5],
-        description="Whisper with its decoder: so are mixtures with this share of untouched weights.",
+        description="Whisper with its decoder: interpolations with this share of pretrained weights, as candidates.",
     )
 
 
 class Recipe(Section):
-    """A whole recipe. `speechxfer.config.load_recipe` reads one from YAML and `key=value` overrides."""
+    """A recipe. `speechxfer.config.load_recipe` reads one from YAML and `key=value` overrides."""
 
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
@@ -201,20 +237,20 @@ class Recipe(Section):
     scoring: ScoringConfig = ScoringConfig()
     augment: AugmentConfig = AugmentConfig()
     cache: CacheConfig = CacheConfig()
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of parts, order, augmentation and new weights.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Random seed of splits, order, augmentation and new weights.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU if there is one.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Of the arithmetic in training; auto: bfloat16 where the processor or GPU is made for it. "
         "Weights, frozen frames and what is measured stay float32.",
     )
-    output: str | None = Field(None, description="The run folder; default runs/NAME, of the recipe.")
-    overwrite: bool = Field(False, description="Replace a finished run in the output folder.")
+    output: str | None = Field(None, description="Run directory (default: runs/NAME with the recipe's name).")
+    overwrite: bool = Field(False, description="Replace an existing run in the output directory.")
 
     @model_validator(mode="after")
     def _whole(self) -> Recipe:
         if self.head.kind == "classify" and self.decoding.kind == "beam":
-            raise ValueError("decoding.kind: a classifier has no beam search; remove it or say greedy")
+            raise ValueError("decoding.kind: a classifier has no beam search; remove it or set greedy")
         if self.decoding.beam_size == 1:
             raise ValueError("decoding.beam_size: 1 is decoding.kind=greedy; a beam is 2 or more")
         if not self.decoding.beam_size:

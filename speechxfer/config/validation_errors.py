@@ -1,7 +1,8 @@
-"""What pydantic found wrong with a recipe, in words that name the key, its line and what to write instead."""
+"""Validation errors of a recipe: each names the key, its line and what to write instead."""
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Union, get_args, get_origin
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from speechxfer.errors import suggest_nearest
 
-_WORDS = {  # pydantic's name of a mistake: ours, where its own speaks of its inside
+_MESSAGES = {  # by pydantic's error type, where its own message is technical
     "missing": "is missing",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
@@ -24,29 +25,48 @@ _WORDS = {  # pydantic's name of a mistake: ours, where its own speaks of its in
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
-_SECTION = ("model_type", "model_attributes_type", "dict_type")
+_SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
+# keys of earlier versions; N is the number of a stage
+RENAMED_KEYS = {
+    "candidates.untouched": "candidates.pretrained_share",
+    "data.other": "data.retention",
+    "decoding.beams": "decoding.beam_size",
+    "encoder.silence": "encoder.pad_silence",
+    "head.recurrent": "head.lstm_layers",
+    "stages.N.accumulate": "stages.N.gradient_accumulation",
+    "stages.N.clip": "stages.N.max_grad_norm",
+    # of a wake word
+    "check": "validation_share",
+    "extra": "extra_rounds",
+    "minutes": "max_minutes",
+    "rounds": "mining_rounds",
+    "target": "false_alarms_per_hour",
+    "teaching": "distillation_weight",
+}
 
 
 def format_validation_errors(
-    error: ValidationError, lines: Mapping[str, int], typed: set[str], schema: type[BaseModel]
+    error: ValidationError, lines: Mapping[str, int], cli_keys: set[str], schema: type[BaseModel]
 ) -> list[str]:
-    """One line for each key that is wrong, however many types pydantic tried for it.
+    """Return one message for each invalid key.
 
-    lines: dotted key to the line where the recipe's file has it. typed: the keys of the command line, which have none.
+    Args:
+        lines: line of each dotted key in the recipe file.
+        cli_keys: keys from the command line, which have no line.
     """
-    explained: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for detail in error.errors():
-        explained.setdefault(_key(detail), _sentence(detail, lines, typed, schema))
-    return list(explained.values())
+        messages.setdefault(_get_key(detail), _format_error(detail, lines, cli_keys, schema))
+    return list(messages.values())
 
 
-def are_all_from_cli(error: ValidationError, typed: set[str]) -> bool:
-    """Whether everything that is wrong was said on the command line."""
-    return all(_is_from_cli(_key(detail), typed) for detail in error.errors())
+def are_all_from_cli(error: ValidationError, cli_keys: set[str]) -> bool:
+    """Return whether all errors are in values from the command line."""
+    return all(_is_from_cli(_get_key(detail), cli_keys) for detail in error.errors())
 
 
 def get_field_type(key: str, schema: type[BaseModel]) -> Any:
-    """The annotation of the dotted `key` in `schema`; None for a key that it lacks."""
+    """Return the type annotation of the dotted `key` in `schema`, or `None` if there is no such key."""
     model: Any = schema
     for part in key.split("."):
         if part.isdigit():
@@ -58,47 +78,56 @@ def get_field_type(key: str, schema: type[BaseModel]) -> Any:
     return model
 
 
-def _sentence(detail: Any, lines: Mapping[str, int], typed: set[str], schema: type[BaseModel]) -> str:
-    key = _key(detail)
+def _format_error(detail: Any, lines: Mapping[str, int], cli_keys: set[str], schema: type[BaseModel]) -> str:
+    key = _get_key(detail)
     parent, _, last = key.rpartition(".")
     kind, found = detail["type"], detail.get("input")
-    # what is missing is looked for where its section stands
+    # a missing key is reported at its section
     line = lines.get(parent if kind == "missing" else key)
-    place = "" if line is None or _is_from_cli(key, typed) else f"line {line}: "
+    place = "" if line is None or _is_from_cli(key, cli_keys) else f"line {line}: "
     if kind == "extra_forbidden":
+        if new := _find_renamed(key):
+            return f"{place}unknown key '{key}': it is now called '{new}'"
         owner = get_field_type(parent, schema) if parent else schema
         known = list(owner.model_fields) if _is_section(owner) else []
         hint = _suggest_key(last, schema) or suggest_nearest(last, known)
-        return f"{place}unknown key '{key}'{hint}; known here: {', '.join(known)}"
-    if kind in (*_SECTION, "list_type") and _is_section(section := get_field_type(key, schema)):
+        return f"{place}unknown key '{key}'{hint}; known keys: {', '.join(known)}"
+    if kind in (*_SECTION_ERRORS, "list_type") and _is_section(section := get_field_type(key, schema)):
         keys = list(section.model_fields)
         first = f"{key}.0.{keys[0]}" if kind == "list_type" else f"{key}.{keys[0]}"
-        return f"{place}{key} holds keys of its own, as in {first}=...; known here: {', '.join(keys)}"
-    message = _WORDS.get(kind, detail["msg"].removeprefix("Value error, "))
+        return f"{place}{key} is a section, as in {first}=...; known keys: {', '.join(keys)}"
+    message = _MESSAGES.get(kind, detail["msg"].removeprefix("Value error, "))
     message = (message[0].lower() + message[1:]).replace("input should be", "must be")
     if not detail["loc"]:
-        return message  # of several keys together: it names them itself
+        return message  # of several keys: the message names them
     shown = "" if kind == "missing" or isinstance(found, (dict, list, BaseModel)) else f" (found {found!r})"
     return f"{place}{key}: {message}{shown}"
 
 
+def _find_renamed(key: str) -> str | None:
+    """Return the new name of a key of an earlier version."""
+    number = next((part for part in key.split(".") if part.isdigit()), "")
+    new = RENAMED_KEYS.get(re.sub(r"\.\d+\.", ".N.", key))
+    return new.replace(".N.", f".{number}.") if new else None
+
+
 def _suggest_key(name: str, schema: type[BaseModel]) -> str:
-    """` (did you mean 'stages.0.epochs'?)` for a key that another section has."""
-    found = [key for key in _keys(schema) if key.rpartition(".")[2] == name]
+    """Return ` (did you mean 'stages.0.epochs'?)` if another section has a key of this name, else an empty string."""
+    found = [key for key in _list_keys(schema) if key.rpartition(".")[2] == name]
     return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 
 
-def _keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _list_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
         section = next(_sections_in(field.annotation), None)
         if section is None:
             yield f"{prefix}{name}"
         else:
-            yield from _keys(section, f"{prefix}{name}.{'0.' if get_origin(field.annotation) is list else ''}")
+            yield from _list_keys(section, f"{prefix}{name}.{'0.' if get_origin(field.annotation) is list else ''}")
 
 
 def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The section that a field is, or is a list of, or may be."""
+    """Yield the sections in a field's annotation: itself, in a list, or in a union."""
     if _is_section(annotation):
         yield annotation
     elif get_origin(annotation) in (list, Union, types.UnionType):
@@ -110,12 +139,12 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _key(detail: Any) -> str:
-    if not detail["loc"]:  # a rule of several keys: its message begins with the one to change
+def _get_key(detail: Any) -> str:
+    if not detail["loc"]:  # a rule about several keys: its message begins with the key to change
         return detail["msg"].removeprefix("Value error, ").partition(":")[0]
     return ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal[", "function-")))
 
 
-def _is_from_cli(key: str, typed: set[str]) -> bool:
-    """Whether the key, or what it stands in, is one of the command line's."""
-    return any(f"{key}.".startswith(f"{word}.") for word in typed)
+def _is_from_cli(key: str, cli_keys: set[str]) -> bool:
+    """Return whether the key or one of its parents is from the command line."""
+    return any(f"{key}.".startswith(f"{word}.") for word in cli_keys)
