@@ -19,7 +19,6 @@ from speechxfer.cli.transcribe import _CUE_SECONDS
 from speechxfer.models import load
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.transcribe import LONG_SEGMENT_SHARE, MAX_SINGLE_SECONDS
-from speechxfer.models.transcript import Transcript, TranscriptSegment
 
 Run = Callable[..., tuple[str, str]]
 
@@ -162,25 +161,6 @@ def test_subtitles(run: Run, whisper: Path, long_file: Path, named: None, tmp_pa
     head, *cues = (tmp_path / "o.vtt").read_text().split("\n\n")[:-1]
     assert head == "WEBVTT" and len(cues) == 2
     assert re.fullmatch(r"00:00:00\.000 --> 00:00:\d\d\.\d{3}\nheard \d+\.\d\d", cues[0])
-
-
-def test_forms_written_out() -> None:
-    said = [
-        TranscriptSegment(0, 1.5, "a < b & c"),
-        TranscriptSegment(1.5, 2, ""),
-        TranscriptSegment(3661.25, 3662, "two\nlines"),
-    ]
-    one = Transcript("i", "a.wav", "x\ty", said, False, 4000.0)
-    assert _transcripts.make_vtt_writer([]).write(one) == (
-        "00:00:00.000 --> 00:00:01.500\na &lt; b &amp; c\n\n01:01:01.250 --> 01:01:02.000\ntwo lines\n\n"
-    )
-    assert _transcripts.make_srt_writer([]).write(one) == (
-        "1\n00:00:00,000 --> 00:00:01,500\na < b & c\n\n2\n01:01:01,250 --> 01:01:02,000\ntwo lines\n\n"
-    )
-    assert _transcripts.make_plain_writer(True, times=True).write(one) == (
-        "[00:00.0 - 00:01.5] a < b & c\n[1:01:01.2 - 1:01:02.0] two lines\n"
-    )
-    assert _transcripts.make_plain_writer(False).write(one) == "i\tx y\n"
 
 
 def test_bad_files_are_named_and_the_others_done(

@@ -1,0 +1,83 @@
+"""Scoring, comparison and gates of `speechxfer score`, without the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechxfer.cli._score_run import ScoreRequest, score_files
+from speechxfer.errors import UserError
+from speechxfer.scoring import ScoringOptions
+
+REFERENCE = "a b c d (s1-1)\ne f g h (s1-2)\n"
+ONE_ERROR = "a b c d (s1-1)\ne f g x (s1-2)\n"  # 1 of 8 words
+TWO_ERRORS = "a b c x (s1-1)\ne f g x (s1-2)\n"  # 2 of 8 words
+
+
+@pytest.fixture
+def make_request(tmp_path: Path) -> Callable[..., ScoreRequest]:
+    """make_request({"h.trn": text, ...}, max_wer=...): a request over r.trn and these hypotheses."""
+    reading = {"format": None, "missing": "error", "utt2spk": None, "notation": False}
+
+    def make(systems: dict[str, str], **options: Any) -> ScoreRequest:
+        for name, text in {"r.trn": REFERENCE, "base.trn": ONE_ERROR, **systems}.items():
+            (tmp_path / name).write_text(text)
+        files = [tmp_path / name for name in ("r.trn", *systems)]
+        defaults = {"reading": reading, "columns": "auto", "options": ScoringOptions()}
+        return ScoreRequest(files=files, **{**defaults, **options})
+
+    return make
+
+
+def test_rates_are_those_counted_by_hand(make_request: Callable[..., ScoreRequest]) -> None:
+    run = score_files(
+        make_request({"h.trn": ONE_ERROR, "i.trn": TWO_ERRORS}), with_alignments=False, with_analysis=False
+    )
+    assert {name: result.wer for name, result in run.results.items()} == {"h.trn": 1 / 8, "i.trn": 2 / 8}
+    assert list(run.comparisons) == [("h.trn", "i.trn")]
+    assert run.comparisons["h.trn", "i.trn"].difference == pytest.approx(1 / 8)
+    assert run.alignments == run.analyses == run.rules == {} and run.failures == []
+
+
+def test_alignments_and_analysis_on_request(make_request: Callable[..., ScoreRequest]) -> None:
+    run = score_files(make_request({"h.trn": TWO_ERRORS}), with_alignments=True, with_analysis=False)
+    assert ["".join(word.operation for word in words) for words in run.alignments["h.trn"]] == ["===S", "===S"]
+    assert run.analyses == {}
+    run = score_files(make_request({"h.trn": TWO_ERRORS}), with_alignments=False, with_analysis=True)
+    assert set(run.analyses) == set(run.rules) == set(run.alignments) == {"h.trn"}
+
+
+def test_the_limit_is_a_gate(make_request: Callable[..., ScoreRequest]) -> None:
+    request = make_request({"h.trn": TWO_ERRORS}, max_wer=0.2)
+    assert score_files(request, with_alignments=False, with_analysis=False).failures == [
+        "h.trn: WER 25.00 %, the limit is 20.00 %"
+    ]
+    request = make_request({"h.trn": TWO_ERRORS}, max_wer=0.25)  # not above the limit
+    assert score_files(request, with_alignments=False, with_analysis=False).failures == []
+
+
+def test_a_baseline_is_compared_and_must_be_another_file(
+    make_request: Callable[..., ScoreRequest], tmp_path: Path
+) -> None:
+    request = make_request({"h.trn": TWO_ERRORS}, baseline=tmp_path / "base.trn")
+    run = score_files(request, with_alignments=False, with_analysis=False)
+    assert run.against_baseline["h.trn"].difference == pytest.approx(1 / 8)
+    assert run.failures == []  # two utterances are too few for a significant difference
+    with pytest.raises(UserError, match="is the hypothesis itself"):
+        score_files(
+            make_request({"h.trn": TWO_ERRORS}, baseline=tmp_path / "h.trn"), with_alignments=False, with_analysis=False
+        )
+
+
+def test_a_significantly_worse_system_fails(make_request: Callable[..., ScoreRequest], tmp_path: Path) -> None:
+    reference = "".join(f"a b c d (s{n}-1)\n" for n in range(20))
+    request = make_request(
+        {"h.trn": reference.replace("d", "x")}, baseline=tmp_path / "base.trn", options=ScoringOptions(seed=1)
+    )
+    for name in ("r.trn", "base.trn"):
+        (tmp_path / name).write_text(reference)
+    (failure,) = score_files(request, with_alignments=False, with_analysis=False).failures
+    assert failure.startswith(f"h.trn: worse than {tmp_path / 'base.trn'}: ")
