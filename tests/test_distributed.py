@@ -171,7 +171,7 @@ def test_adapt_and_evaluate_under_torchrun(tiny_whisper, corpus_table, tmp_path)
     recipe = ["accent-best", table, f"encoder.name={tiny_whisper}", f"output={output}", "device=cpu"]
     recipe += [
         "stages.0.epochs=2",
-        "candidates.average_last=[2]",
+        "candidates.means=[2]",
         "candidates.pretrained_share=[0.5]",
         "decoding.beam_size=2",
     ]

@@ -181,7 +181,7 @@ def test_a_damaged_name_is_one_message(tmp_path, ctranslate2_folder, data):
     [
         ("config.json", b'{"suppress_ids": [1', r"config\.json: not readable as JSON"),
         ("config.json", b"\xff\xfe{", r"config\.json: not readable as JSON"),
-        ("config.json", b"[1, 2]", r"config\.json: holds a list in place of keys"),
+        ("config.json", b"[1, 2]", r"config\.json: is a JSON list, not an object"),
         ("tokenizer.json", b"", r"tokenizer\.json: not readable as JSON"),
         ("tokenizer.json", b'{"version": "1.0"', r"tokenizer\.json: not readable as JSON"),
         ("tokenizer.json", b'{"version": "1.0", "model": 3}', r"tokenizer\.json: not a readable tokenizer"),

@@ -136,9 +136,9 @@ import torch
 from speechxfer.encoders import frame_store
 from speechxfer.shapes import Hidden
 
-cache.fingerprint = lambda *_: sys.argv[2]  # as many checkpoints as processes
+frame_store.fingerprint_encoder = lambda *_: sys.argv[2]  # as many checkpoints as processes
 encoder = type("Encoder", (), {"family": "made up"})()
-store = cache.FrameStore(encoder, 1, root=Path(sys.argv[1]), max_bytes=4_000)
+store = frame_store.FrameStore(encoder, 1, root=Path(sys.argv[1]), max_bytes=4_000)
 for number in range(200):
     name = f"{sys.argv[3]}-{number}"
     store.add([name], Hidden(torch.full((1, 10, 4), float(number)), torch.tensor([10]), 1))
@@ -240,7 +240,7 @@ def test_what_a_run_does_not_need_of_its_own_store_makes_room(store: Any) -> Non
         if key != "d":
             os.utime(one._shard_of[key], (100 + place, 100 + place))
     assert one.find_missing("abcd") == ["b"]  # the oldest but for what is needed
-    assert store().missing("abcd") == ["b"]
+    assert store().find_missing("abcd") == ["b"]
     assert one.get(["a", "d"]).states[1].equal(states(1_000, seed=3).states[0])
 
 
