@@ -195,7 +195,8 @@ def _most_common(counter: Counter[Any], top: int) -> list[tuple[Any, int]]:
 
 def _count_by_bin(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts]]]:
     values: dict[str, tuple[np.ndarray, tuple[int, ...]]] = {"words": (lengths.astype(float), _WORD_BINS)}
-    for name, edges in {"duration": _DURATION_BINS, **dict.fromkeys(SNR_COLUMNS, _SNR_BINS)}.items():
+    column_bins: dict[str, tuple[int, ...]] = {"duration": _DURATION_BINS, **dict.fromkeys(SNR_COLUMNS, _SNR_BINS)}
+    for name, edges in column_bins.items():
         if name in score.columns and (numbers := _to_numbers(score.columns[name])) is not None:
             values[name] = (numbers, edges)
     found = {}

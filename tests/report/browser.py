@@ -112,7 +112,7 @@ class Browser:
                 return
             except OSError:
                 time.sleep(0.1)
-        raise RuntimeError("chromedriver does not answer")
+        raise RuntimeError("chromedriver does not respond")
 
     def _stop(self) -> None:
         self.driver.terminate()
@@ -123,8 +123,8 @@ class Browser:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read())["value"]
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.loads(response.read())["value"]
         except urllib.error.HTTPError as error:
-            said = json.loads(error.read())["value"]
-            raise RuntimeError(f"{method} {path}: {said['error']}: {said['message']}") from None
+            details = json.loads(error.read())["value"]
+            raise RuntimeError(f"{method} {path}: {details['error']}: {details['message']}") from None

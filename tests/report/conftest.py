@@ -1,4 +1,4 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # browser.py beside the tests
+sys.path.insert(0, str(Path(__file__).parent))  # to import browser.py

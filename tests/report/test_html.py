@@ -103,7 +103,7 @@ def test_audio_is_linked_where_it_lies_or_put_inside(tmp_path):
 def test_three_systems_are_compared_with_holms_correction(tmp_path):
     texts = ["a b c d e"] * 30
     speakers = [f"s{i}" for i in range(30)]
-    some = {name: score(texts, [said] * 30, speakers=speakers) for name, said in
+    some = {name: score(texts, [text] * 30, speakers=speakers) for name, text in
             (("x", "a b c d e"), ("y", "a b c d q"), ("z", "a b c q q"))}  # fmt: skip
     write_html_report(tmp_path / "r.html", "t", some)
     lines = re.findall(r'<p class="comparison">(.*?)</p>', (tmp_path / "r.html").read_text())
@@ -250,7 +250,7 @@ def test_right_words_that_are_not_equal_are_shown_as_said(tmp_path, page):
 def test_in_the_dark_and_on_a_phone(tmp_path, page):
     columns = {"a very long name of a column": [f"a value of many words {i % 3}" for i in range(30)]}
     texts = ["a b c"] * 30
-    some = {name: score(texts, [said] * 30, columns=columns, by="auto") for name, said in (("x", "a"), ("y", "a b"))}
+    some = {name: score(texts, [text] * 30, columns=columns, by="auto") for name, text in (("x", "a"), ("y", "a b"))}
     write_html_report(tmp_path / "r.html", "t", some)
     page.open(tmp_path / "r.html")
     contrast = """

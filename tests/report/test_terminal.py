@@ -28,8 +28,8 @@ def shown(renderable):
 def systems():
     columns = {"accent": ["uk", "us", "us"]}
     options = ScoringOptions(normaliser="none")
-    said = ["a q d d", "x", "[red]not"], ["a b c", "x y", "[red]not markup[/red]"]
-    before, after = (score(REFERENCES, texts, columns=columns, by="auto", options=options) for texts in said)
+    hypotheses = ["a q d d", "x", "[red]not"], ["a b c", "x y", "[red]not markup[/red]"]
+    before, after = (score(REFERENCES, texts, columns=columns, by="auto", options=options) for texts in hypotheses)
     return before, after
 
 
@@ -55,8 +55,8 @@ def test_examples_are_marked_and_markup_is_text():
 def many(count, wrong):
     """Two utterances of four words from each speaker, of which `wrong(speaker)` are wrong."""
     speakers = [i for i in range(count) for _ in range(2)]
-    said = [" ".join(["x"] * wrong(i) + ["a"] * (4 - wrong(i))) for i in speakers]
-    return score(["a a a a"] * len(said), said, speakers=[f"p{i:03}" for i in speakers], by="auto")
+    hypotheses = [" ".join(["x"] * wrong(i) + ["a"] * (4 - wrong(i))) for i in speakers]
+    return score(["a a a a"] * len(hypotheses), hypotheses, speakers=[f"p{i:03}" for i in speakers], by="auto")
 
 
 def test_a_long_column_shows_its_worst_and_best_and_the_rest_in_one_row():

@@ -86,8 +86,8 @@ def marked_pairs(count: int, seed: int) -> tuple[list[str], list[str]]:
     references = [sequence(2, rng.randint(1, 9)) for _ in range(count)]
     hypotheses = []
     for text in references:
-        said = re.sub(r"[{}()@/]", " ", text).split()
-        kept = [w if w[-1] != "-" else "w3" for w in said if rng.random() < 0.8]
+        spoken = re.sub(r"[{}()@/]", " ", text).split()
+        kept = [w if w[-1] != "-" else "w3" for w in spoken if rng.random() < 0.8]
         made = kept if rng.random() > 0.3 else [rng.choice(WORDS) for _ in range(rng.randint(0, 8))]
         hypotheses.append(" ".join(made))
     return references, hypotheses
@@ -108,8 +108,8 @@ def timed_pair(seed: int) -> tuple[str, str]:
             stm.append(f"rec {channel} spk{rng.randint(1, 3)} {at:.2f} {end:.2f} <o,f0,male> {written}")
             for k, w in enumerate(text):
                 if rng.random() > 0.1:
-                    said = w if rng.random() > 0.2 else rng.choice(WORDS)
-                    ctm.append((channel, max(0.0, at + 0.5 * k + rng.uniform(-0.3, 0.3)), said))
+                    spoken = w if rng.random() > 0.2 else rng.choice(WORDS)
+                    ctm.append((channel, max(0.0, at + 0.5 * k + rng.uniform(-0.3, 0.3)), spoken))
             at = end
     ctm.sort()
     lines = [f"rec {channel} {start:.2f} 0.30 {word}" for channel, start, word in ctm]
@@ -117,14 +117,14 @@ def timed_pair(seed: int) -> tuple[str, str]:
 
 
 def marked_timed_pair(seed: int) -> tuple[str, str]:
-    """An stm with alternatives, optional words and fragments, and a ctm of what was said of them."""
+    """An stm with alternatives, optional words and fragments, and a ctm of the spoken words."""
     rng = random.Random(seed)
     stm, ctm = [], []
     for i, text in enumerate(marked_pairs(30, seed)[0]):
         at = 4.0 * i
         stm.append(f"rec A spk{rng.randint(1, 3)} {at:.2f} {at + 4:.2f} <o,f0,male> {text}")
-        said = [w if w[-1] != "-" else "w3" for w in re.sub(r"[{}()@/]", " ", text).split()]
-        kept = [w if rng.random() > 0.2 else rng.choice(WORDS) for w in said if rng.random() > 0.2]
+        spoken = [w if w[-1] != "-" else "w3" for w in re.sub(r"[{}()@/]", " ", text).split()]
+        kept = [w if rng.random() > 0.2 else rng.choice(WORDS) for w in spoken if rng.random() > 0.2]
         ctm += [f"rec A {at + 0.1 + 0.18 * k:.2f} 0.10 {word}" for k, word in enumerate(kept[:20])]
     return "\n".join(stm) + "\n", "\n".join(ctm) + "\n"
 

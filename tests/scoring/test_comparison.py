@@ -14,11 +14,11 @@ from speechxfer.scoring.statistics import t_quantile
 def systems(errors_a, errors_b, words=10):
     texts = [" ".join(f"w{i}" for i in range(words))] * len(errors_a)
 
-    def said(errors):
+    def make_texts(errors):
         return [" ".join("x" if i < n else f"w{i}" for i in range(words)) for n in errors]
 
     speakers = [f"s{i}" for i in range(len(texts))]
-    return score(texts, said(errors_a), speakers=speakers), score(texts, said(errors_b), speakers=speakers)
+    return score(texts, make_texts(errors_a), speakers=speakers), score(texts, make_texts(errors_b), speakers=speakers)
 
 
 def test_comparison_of_two_systems():
@@ -45,11 +45,11 @@ def test_few_speakers_are_compared_by_a_t_interval():
 
 
 def test_speakers_known_to_one_side_are_the_units():
-    texts, said, speakers = ["a b"] * 6, ["a", "a b"] * 3, ["s", "s", "t", "t", "u", "u"]
-    with_speakers, without = score(texts, texts, speakers=speakers), score(texts, said)
+    texts, hypotheses, speakers = ["a b"] * 6, ["a", "a b"] * 3, ["s", "s", "t", "t", "u", "u"]
+    with_speakers, without = score(texts, texts, speakers=speakers), score(texts, hypotheses)
     assert compare_scores(without, with_speakers).units == compare_scores(with_speakers, without).units == 3
     assert compare_scores(without, without).over == "utterances"
-    alone = score(texts, said, speakers=["s"] * 6)
+    alone = score(texts, hypotheses, speakers=["s"] * 6)
     assert (compare_scores(alone, alone).over, compare_scores(alone, alone).units) == ("utterances", 6)
 
 

@@ -28,11 +28,11 @@ def test_breakdown_adds_up():
 
 
 def grouped(sizes, speakers_of, **more):
-    """Groups a, b, ... of so many utterances, every third wrong; a speaker for each utterance."""
+    """Groups a, b, ... with `sizes` utterances each, every third one wrong, and a speaker per utterance."""
     accents = [name for name, size in zip("abcdef", sizes, strict=False) for _ in range(size)]
-    said = ["x y" if i % 3 else "x" for i in range(len(accents))]
+    hypotheses = ["x y" if i % 3 else "x" for i in range(len(accents))]
     speakers = None if speakers_of is None else [speakers_of(i) for i in range(len(accents))]
-    return score(["x y"] * len(accents), said, speakers=speakers, columns={"accent": accents}, by="auto", **more)
+    return score(["x y"] * len(accents), hypotheses, speakers=speakers, columns={"accent": accents}, by="auto", **more)
 
 
 def test_groups_of_fewer_than_five_speakers_have_no_interval_which_is_said_once():
@@ -41,8 +41,8 @@ def test_groups_of_fewer_than_five_speakers_have_no_interval_which_is_said_once(
     assert few.interval is None and found.to_json()["by"]["accent"]["a"]["interval"] is None
     assert (some.interval.over, some.interval.units, some.interval.method) == ("speakers", 5, "t")
     assert (many.interval.over, many.interval.units, many.interval.method) == ("speakers", 20, "bootstrap")
-    said = [w for w in found.warnings if "no interval" in w]
-    assert said == [
+    messages = [w for w in found.warnings if "no interval" in w]
+    assert messages == [
         "no interval from fewer than 5 speakers: accent a",
         "no interval from fewer than 5 utterances: speaker s0, s1, s2 and 26 more",
     ]

@@ -82,11 +82,11 @@ def test_mapsswe_as_nist_computes_it(tmp_path):
     vocabulary = [f"w{i}" for i in range(50)]
     references = [" ".join(rng.choices(vocabulary, k=rng.randint(3, 25))) for _ in range(300)]
 
-    def said(share):
+    def corrupt(share):
         words = ((rng.choice(vocabulary) if rng.random() < share else w for w in t.split()) for t in references)
         return [" ".join(w for w in text if rng.random() > share / 4) for text in words]
 
-    texts = {"r": references, "a": said(0.15), "b": said(0.2)}
+    texts = {"r": references, "a": corrupt(0.15), "b": corrupt(0.2)}
     for name, some in texts.items():
         lines = (f"{text} (s{i % 20}-{i})\n" for i, text in enumerate(some))
         (tmp_path / f"{name}.trn").write_text("".join(lines))

@@ -24,10 +24,10 @@ def test_bigrams_of_two_sentences_by_hand():
     model = train_ngram(["a b", "a c"], 2)
     unigram = {word: 10 ** model.log10(word, ()) for word in ("a", "b", "c", END_TOKEN, UNKNOWN_WORD)}
     assert unigram == pytest.approx({"a": 0.2, "b": 0.2, "c": 0.2, END_TOKEN: 0.3, UNKNOWN_WORD: 0.1})
-    # <s> a stands twice: (2 - 1) / 2, and the other half by the unigrams
+    # <s> a occurs twice: (2 - 1) / 2, and the other half by the unigrams
     assert 10 ** model.log10("a", (BEGIN_TOKEN,)) == pytest.approx(0.5 + 0.5 * 0.2)
     assert 10 ** model.log10("c", (BEGIN_TOKEN,)) == pytest.approx(0.5 * 0.2)
-    # a b and a c stand once each: (1 - 0.5) / 2, and (0.5 + 0.5) / 2 for the unigrams
+    # a b and a c occur once each: (1 - 0.5) / 2, and (0.5 + 0.5) / 2 for the unigrams
     assert 10 ** model.log10("b", ("a",)) == pytest.approx(0.25 + 0.5 * 0.2)
     assert 10 ** model.log10(END_TOKEN, ("a",)) == pytest.approx(0.5 * 0.3)
     assert 10 ** model.log10("never seen", ("a",)) == pytest.approx(0.5 * 0.1)
