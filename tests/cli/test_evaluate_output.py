@@ -1,0 +1,55 @@
+"""The report of `speechxfer evaluate`, without the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechxfer.cli._evaluate_output import make_report, prepare_output_dir, print_report, write_report
+from speechxfer.cli._evaluate_run import EvaluationRequest, evaluate_models
+from speechxfer.data.reader import read
+from speechxfer.errors import UserError
+from speechxfer.models import DecodingOptions
+from speechxfer.report.progress import Reporter
+
+
+def test_report_files_and_printed_lines(
+    whisper: Path, other_whisper: Path, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decoding = DecodingOptions(pad_to_30s=False)
+    request = EvaluationRequest(
+        str(whisper), str(other_whisper), str(spoken), "none", "auto", decoding, "cpu", skip_bad=False
+    )
+    run = evaluate_models(request, read(spoken), Reporter(quiet=True))
+    report = make_report(run)
+    assert report["provenance"]["options"] == {"language": None, "beams": 1, "padded_to_30s": False}
+    assert report["provenance"]["baseline_options"] == {"language": None, "beams": 1, "padded_to_30s": True}
+    assert report["comparison"]["difference"] == pytest.approx(report["after"]["wer"] - report["before"]["wer"])
+    assert report["normaliser"] == "none" and report["skipped"] == 0
+
+    folder = prepare_output_dir(tmp_path / "deep" / "report")
+    assert folder is not None
+    write_report(run, report, folder)
+    assert {path.name for path in folder.iterdir()} == {"before.jsonl", "after.jsonl", "report.html", "report.json"}
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))
+    rows = [json.loads(line) for line in (folder / "after.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["hypothesis"] for row in rows] == list(run.after.hypotheses)
+
+    capsys.readouterr()
+    print_report(run, report, Reporter())
+    out = capsys.readouterr().out
+    assert f"before  {other_whisper}, padded to 30 s, greedy: WER {100 * report['before']['wer']:.1f} %" in out
+    assert f"after   {whisper}, unpadded, greedy: WER {100 * report['after']['wer']:.1f} %" in out
+
+
+def test_the_output_is_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
+    assert prepare_output_dir(None) is None
+    (tmp_path / "file").write_text("")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/recipe.yaml").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        prepare_output_dir(tmp_path / "file")
+    with pytest.raises(UserError, match="is a run folder"):
+        prepare_output_dir(tmp_path / "run")
