@@ -137,8 +137,8 @@ def test_the_command_writes_word_times(ctc, tiny_whisper, corpus_table, tmp_path
     for line in lines:
         assert [word["text"] for word in line["words"]] == line["hypothesis"].split()
     assert "word times need a CTC head" in run(tiny_whisper, corpus_table, "--output", tmp_path / "no.jsonl", code=2)
-    assert "only JSON holds" in run(ctc, corpus_table, "--output", tmp_path / "no.csv", code=2)
-    assert "only JSON holds" in run(ctc, corpus_table, code=2)
+    assert "only JSON output has word times" in run(ctc, corpus_table, "--output", tmp_path / "no.csv", code=2)
+    assert "only JSON output has word times" in run(ctc, corpus_table, code=2)
     with pytest.raises(UserError, match="word times need a CTC head"):
         next(iter_transcripts(load(tiny_whisper, device="cpu"), [read(corpus_table)], DecodingOptions(words=True)))
 
