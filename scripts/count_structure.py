@@ -103,7 +103,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--own-tests", action="store_true", help="run each module's own test file alone")
     parser.add_argument("--only", metavar="PATTERN", help="folders or modules for --own-tests: scoring, models/ctc*")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of what was measured (default: runs/structure)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of --coverage (default: 2)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of --coverage (default: %(default)s)")
     given = parser.parse_args(arguments)
     given.tree, given.work = given.tree.resolve(), given.work.resolve()
     if not read_package(given.tree):

@@ -71,7 +71,9 @@ def evaluate_models(request: EvaluationRequest, utterances: datasets.Dataset, re
     from speechxfer.models import DecodingOptions
 
     model, baseline = _load_models(request)
-    models = [(request.model, model)] if baseline is None else [(request.model, model), (request.baseline, baseline)]
+    models: list[tuple[str | None, SpeechModel]] = [(request.model, model)]
+    if baseline is not None:
+        models.append((request.baseline, baseline))
     split = _prepare_split(request, utterances, models, reporter)
     scoring = ScoringConfig(normaliser=request.normalise or model.settings.normaliser, by=request.by)
     before = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ class ScoreRequest:
         max_wer: the highest accepted WER, a fraction of the reference words (`--fail-above`).
     """
 
-    files: Sequence[Path]
+    files: list[Path]
     reading: dict[str, Any]
     columns: Any
     options: ScoringOptions

@@ -39,8 +39,8 @@ def make_csv_writer(columns: Sequence[str]) -> TranscriptWriter:
         text = io.StringIO()
         cells = [value if isinstance(value, str) else "" if value is None else str(value) for value in values]
         has_return = any("\r" in cell for cell in cells)  # the csv module does not quote a lone carriage return
-        quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-        csv.writer(text, lineterminator="\n", quoting=quoting).writerow(cells)
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
+        writer.writerow(cells)
         return text.getvalue()
 
     def write(transcript: Transcript) -> str:
