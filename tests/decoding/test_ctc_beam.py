@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from itertools import product
 
@@ -147,6 +149,23 @@ def test_batch_padding_and_threads_change_nothing(lm, jobs):
     assert search(given) == together
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_jobs_is_the_number_of_threads(jobs, monkeypatch):
+    """As many utterances as jobs are searched at once: each waits for the others. One job is the calling thread."""
+    meeting, threads = threading.Barrier(jobs), []
+    search_row = BeamSearch._search
+
+    def search_together(search, log_probs):
+        threads.append(threading.current_thread())
+        meeting.wait(timeout=60)
+        return search_row(search, log_probs)
+
+    monkeypatch.setattr(BeamSearch, "_search", search_together)
+    found = BeamSearch(LETTERS, None, BeamSearchOptions(beam_size=5), jobs=jobs)(emissions(4, 6))
+    assert len(found) == 2
+    assert len(set(threads)) == jobs and (threading.current_thread() in threads) == (jobs == 1)
+
+
 def test_no_frames_are_no_words():
     found = beam_search(
         Emissions(torch.zeros(2, 3, 5), torch.tensor([0, 0])), LETTERS, None, BeamSearchOptions(beam_size=5)
@@ -177,6 +196,15 @@ def test_capitals_meet_a_language_model_in_small_letters(lm):
     symbols = tuple(symbol.upper() for symbol in LETTERS)
     given = saying("CB C", symbols, unsure={"C": "A"})
     assert beam_search(given, symbols, lm, BeamSearchOptions(beam_size=20, lm_weight=1.0))[0][0].text == "AB C"
+
+
+def test_symbols_of_both_cases_are_not_converted(lm):
+    """Converted to the language model's case and back, "a" would be "A" or "C" would be "c"."""
+    search = BeamSearchOptions(beam_size=20, lm_weight=0.5)
+    symbols = ("", " ", "a", "b", "C")  # spell four of the six words
+    assert beam_search(saying("ab C", symbols), symbols, lm, search)[0][0].text == "ab C"
+    with pytest.raises(UserError, match=r"another alphabet: 1 of its 6 words .*lack 'b' 'c'"):
+        beam_search(emissions(3), ("", " ", "a", "B", "C"), lm, search)
 
 
 def test_a_language_model_of_another_alphabet_is_refused(tmp_path):
@@ -223,3 +251,21 @@ def test_kenlm_s_bar_is_not_drawn(lm, tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "still heard\n")
+
+
+def test_text_written_to_stderr_before_the_model_is_read_is_not_lost(lm, tmp_path):
+    """Text without a newline is still in Python's buffer then, and anything may flush that meanwhile."""
+    script = tmp_path / "load.py"
+    script.write_text(
+        "import sys\nimport ctc_beam_decoder\n"
+        "from speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, read_lm\n"
+        "decoder = ctc_beam_decoder.BeamSearchDecoder\n"
+        "def flush_and_read(*args, **options):\n    sys.stderr.flush()\n    return decoder(*args, **options)\n"
+        "ctc_beam_decoder.BeamSearchDecoder = flush_and_read\n"
+        "sys.stderr.write('reading, ')\n"
+        f"BeamSearch({LETTERS!r}, read_lm({str(lm.path)!r}), BeamSearchOptions(beam_size=5, lm_weight=1.0))\n"
+        "print('done', file=sys.stderr)\n"
+    )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    finished = subprocess.run([sys.executable, str(script)], env=buffered, capture_output=True, text=True, check=True)
+    assert (finished.stdout, finished.stderr) == ("", "reading, done\n")
