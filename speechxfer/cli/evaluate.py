@@ -64,8 +64,8 @@ def evaluate(
 ) -> None:
     """Score a model on transcribed speech.
 
-    Prints the WER with its interval over speakers, by speaker and accent; with --baseline also the comparison of the two
-    models and example transcripts.
+    Prints the WER with its interval over speakers, by speaker and accent; with --baseline also the comparison of the
+    two models and example transcripts.
 
     Example: speechxfer evaluate runs/accent-whisper test.csv --baseline whisper-tiny.en --output report
     """

@@ -214,4 +214,4 @@ def test_descriptions_of_a_recipe_s_keys_state_its_defaults(name, model):
     for key, field in model.model_fields.items():
         stated = misstated(field.description or "", field.default)
         # a default of None is computed when it is needed, and the description says how
-        assert field.default is None or stated == [], f"{name}.{key}"
+        assert field.default is None or field.is_required() or stated == [], f"{name}.{key}"

@@ -70,12 +70,12 @@ PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in BANNED), re.IGNORE
 
 
 def package_texts(source: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of every comment and of every line of every string literal, without keys of one word."""
+    """Yield (line, text) of every comment and of every line of every string literal, without keys such as `a.b`."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not re.fullmatch(r"\w+", node.value):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not re.fullmatch(r"[\w.]+", node.value):
             for number, line in enumerate(node.value.splitlines()):
                 yield node.lineno + number, line
 
