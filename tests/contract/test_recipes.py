@@ -66,9 +66,9 @@ def test_it_trains_two_steps_a_stage(
     )
     for stage in recipe.stages:
         stage.epochs = 2  # of one batch each
-    run = adapt(recipe, narrator=Reporter(quiet=True))
+    run = adapt(recipe, reporter=Reporter(quiet=True))
     assert run is not None
-    assert [len(stage["epochs"]) for stage in run.report["stages"]] == [2] * len(recipe.stages)
+    assert [len(stage["epochs"]) for stage in run.report.to_json()["stages"]] == [2] * len(recipe.stages)
     for number in range(len(recipe.stages)):
         last = tmp_path / "run" / "checkpoints" / f"stage-{number}" / "checkpoint-2"
         state = json.loads((last / "trainer_state.json").read_text())
