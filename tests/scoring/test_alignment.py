@@ -80,3 +80,13 @@ def test_operations_and_counts_agree():
 def test_unknown_method_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'sclite'"):
         alignment.count_operations([["a"]], [["a"]], "sclit")
+
+
+def test_a_pair_larger_than_the_limit_is_refused(monkeypatch):
+    """The table of 3 and 2 words has (3 + 2 + 1) * (3 + 1) cells of one byte."""
+    references, hypotheses = [["a", "b", "c"]], [["d", "e"]]
+    monkeypatch.setattr(alignment, "_MAX_PAIR_BYTES", 24)
+    assert alignment.count_operations(references, hypotheses).tolist() == [[0, 2, 1, 0]]
+    monkeypatch.setattr(alignment, "_MAX_PAIR_BYTES", 23)
+    with pytest.raises(UserError, match="an utterance of 3 words is too long"):
+        alignment.count_operations(references, hypotheses)

@@ -7,7 +7,7 @@ import pytest
 
 from speechxfer.errors import UserError
 from speechxfer.scoring import ScoringOptions, compare_scores, compare_systems, score
-from speechxfer.scoring.comparison import compute_mapsswe_p
+from speechxfer.scoring.comparison import Comparison, compute_mapsswe_p
 from speechxfer.scoring.statistics import t_quantile
 
 
@@ -96,3 +96,17 @@ def test_matched_pairs_segments_by_hand():
     assert compute_mapsswe_p(first.get_alignments(), second.get_alignments()) == pytest.approx(
         math.erfc(z / math.sqrt(2))
     )
+
+
+def test_a_comparison_as_json():
+    found = Comparison(0.4, 0.25, -0.15, (-0.2, -0.1), 0.01, "speakers", 30, p_holm=0.02, p_mapsswe=0.03)
+    assert found.to_json() == {
+        "difference": -0.15,
+        "interval": [-0.2, -0.1],
+        "p": 0.01,
+        "p_holm": 0.02,
+        "p_mapsswe": 0.03,
+        "over": "speakers",
+        "units": 30,
+        "significant": True,
+    }

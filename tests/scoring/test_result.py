@@ -98,6 +98,17 @@ def test_sums_and_overlaps():
         a + score(["d"], [""], ids=["2"], options=ScoringOptions(normaliser="none"))
 
 
+def test_speakers_of_both_scores_are_kept():
+    a = score(["a b"] * 6, ["a b", "a"] * 3, ids=list("123456"), speakers=list("stuvst"))
+    b = score(["c d"] * 4, ["c", "c d"] * 2, ids=list("7890"), speakers=list("wswu"))
+    whole = score(
+        ["a b"] * 6 + ["c d"] * 4, ["a b", "a"] * 3 + ["c", "c d"] * 2, ids=list("1234567890"),
+        speakers=list("stuvstwswu"),
+    )  # fmt: skip
+    assert (a + b).speakers == a.speakers + b.speakers == tuple("stuvstwswu")
+    assert (a + b).interval == whole.interval and whole.interval.over == "speakers"
+
+
 def test_alignment_of_an_utterance():
     assert small().get_alignment(1) == [
         ("=", "three", "three"),

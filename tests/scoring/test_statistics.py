@@ -29,6 +29,10 @@ def test_t_quantiles_of_the_table(freedom, expected):
     assert t_quantile(0.975, freedom) == pytest.approx(expected, rel=1e-5)
 
 
+def test_t_quantile_just_above_one_half():
+    assert t_quantile(0.6, 10) == pytest.approx(0.2602, abs=5e-5)
+
+
 def test_bootstrap_is_that_of_a_plain_loop():
     rng = np.random.default_rng(0)
     words = rng.integers(1, 20, size=60)
