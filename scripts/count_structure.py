@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / "runs" / "structure"
 MIN_OWN_PERCENT = 70
 # names that may be defined in more than one file outside cli/, with the reason
-ALLOWED_NAMES: dict[str, str] = {}
+ALLOWED_NAMES: dict[str, str] = {
+    "SAMPLE_RATE": "the runtime of a wake word imports nothing else of the package",
+}
 # the most that each count may be; what is not here has no target
 TARGETS = {
     "duplicate_names": 8,

@@ -18,6 +18,7 @@ from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
 from speechxfer.models.decoding_options import DecodingOptions, override_decoding
 from speechxfer.progress import ProgressCallback
+from speechxfer.shapes import SAMPLE_RATE
 
 
 @dataclass
@@ -148,9 +149,9 @@ def evaluate_set(
 
 
 def _input_limits(model: SpeechModel, named: str | Path | None, language: str | None) -> InputLimits:
-    """What bounds an answer. How CTC learns a text is none of it: fast speech stays in the score."""
+    """Return the limits of inference; those of CTC training do not apply, so that fast speech is scored too."""
     if named is None:
-        longest = model.encoder.max_samples
-        return InputLimits(max_seconds=None if longest is None else longest / 16_000)
+        max_samples = model.encoder.max_samples
+        return InputLimits(max_seconds=None if max_samples is None else max_samples / SAMPLE_RATE)
     found = get_input_limits(named, language=language)
     return InputLimits(max_seconds=found.max_seconds, max_tokens=found.max_tokens, count_tokens=found.count_tokens)

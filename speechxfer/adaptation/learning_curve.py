@@ -38,7 +38,7 @@ POINT_FILE = "point.json"  # in a subset's directory once it has been evaluated;
 
 @dataclass(frozen=True)
 class Subset:
-    """Rows of the training split, in its order. share: the requested share of its seconds (whole speakers are taken)."""
+    """Rows of the training split, in its order. share: requested share of its seconds (whole speakers are taken)."""
 
     share: float
     rows: list[int]

@@ -1,4 +1,4 @@
-"""An adaptation run, in the recipe's order: data, encoder, head, stages, model selection, decoding, scoring, outputs."""
+"""An adaptation run, in the recipe's order: data, encoder, head, stages, selection, decoding, scoring, outputs."""
 
 from __future__ import annotations
 

@@ -270,7 +270,9 @@ def test_what_was_forgotten_is_measured(tiny_recipe, quiet, corpus_table, learns
     assert after["wer"] < before["wer"]
     assert not [warning for warning in run.report.to_json()["warnings"] if "data.retention" in warning]
     (warning,) = make_forgetting_warnings(heard(0.1), heard(0.125))
-    assert warning.startswith("the error rate on data.retention increased from 10.0% to 12.5%; a share of pretrained weights")
+    assert warning.startswith(
+        "the error rate on data.retention increased from 10.0% to 12.5%; a share of pretrained weights"
+    )
     assert make_forgetting_warnings(heard(0.1), heard(0.1)) == make_forgetting_warnings(None, heard(0.1)) == []
 
 

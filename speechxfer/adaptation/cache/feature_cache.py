@@ -286,7 +286,7 @@ class _PreparedBatches(Dataset):
 
 @contextmanager
 def cache_eval_features(model: SpeechModel, dataset: TrainingDataset | CachedDataset) -> Iterator[None]:
-    """While open, cache the frozen features of the waveforms that the model predicts for (dev), if training has a cache.
+    """While open, cache the frozen features of the waveforms that the model is evaluated on, if training has a cache.
 
     A half-precision store is not used, since rounded states could change predictions.
     """

@@ -36,7 +36,7 @@ class Evaluator:
     cached_seconds: float = 0.0
 
     def evaluate_dev(self, model: SpeechModel, title: str) -> float:
-        """Return the dev error rate with greedy decoding, by which candidates are compared."""
+        """Return the dev error rate with greedy decoding, the criterion of model selection."""
         score = self.score_greedy(model, self.splits.dev, title)
         assert score.wer is not None  # `prepare_splits` rejects a dev split without words
         self.dev_scores[title] = score

@@ -60,8 +60,8 @@ def select_weights(
 ) -> list[Candidate]:
     """Evaluate all candidates on dev and load the weights of the best one into `staged`.
 
-    Candidates are each stage's best epoch, averages over the last epochs of the best stage, and (Whisper) interpolations
-    with the pretrained weights. Ties prefer later stages, then averages, then interpolations. If Whisper's decoder uses
+    Candidates are each stage's best epoch, averages over the last epochs of the best stage, and (Whisper)
+    interpolations with the pretrained weights. Ties prefer later stages, then averages, then interpolations. If Whisper's decoder uses
     beam search, the `NUM_BEAM_CANDIDATES` best are evaluated with it too, since greedy and beam search error rates can
     rank candidates differently; beam search that is worse than greedy is not used.
 
@@ -116,7 +116,8 @@ class _CandidateSearch:
     def select_with_beam(self) -> None:
         """Evaluate the best candidates with beam search and select among them."""
         model, reporter = self.staged.model, self.evaluator.reporter
-        finalists = sorted(self.entries[::-1], key=lambda one: one.candidate.dev)[:NUM_BEAM_CANDIDATES]
+        latest_first = self.entries[::-1]  # ties prefer later candidates
+        finalists = sorted(latest_first, key=lambda one: one.candidate.dev)[:NUM_BEAM_CANDIDATES]
         for entry in finalists:
             candidate = entry.candidate
             self.staged.load_state_dict(entry.make_weights())

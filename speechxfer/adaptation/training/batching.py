@@ -42,12 +42,12 @@ Sample = tuple[np.ndarray | Tensor, list[int], bool]  # waveform or hidden state
 
 
 class DurationBatchSampler(Sampler[list[SampleIndex]]):
-    """Samples batches of utterances of similar length, at most `max_seconds` each, mixed anew in every epoch.
+    """Samples batches of utterances of similar length, at most `max_seconds` each, mixed differently in every epoch.
 
     The batches of an epoch depend on the seed only, so a resumed run has the same ones. All epochs have the same number
     of batches, as the learning rate schedule requires: an epoch with fewer has its largest ones halved. Each of
-    `world_size` processes takes every `world_size`-th batch, starting at `rank`, so that a step of two processes has the
-    utterances of a step of one process with two accumulated batches.
+    `world_size` processes takes every `world_size`-th batch, starting at `rank`, so that a step of two processes has
+    the utterances of a step of one process with two accumulated batches.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ def validate_stages(staged: StagedModule, dataset: TrainingDataset, recipe: Reci
 
 
 def compute_utterance_durations(staged: StagedModule, dataset: TrainingDataset) -> list[float]:
-    """Return each utterance's length in seconds with the silence around it, by which batches are formed."""
+    """Return each utterance's length in seconds with the silence around it, for forming batches."""
     padding = 2 * staged.model.encoder.pad_silence
     return [audio.measure_duration(row) + padding for row in dataset.utterances]
 

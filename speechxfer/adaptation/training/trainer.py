@@ -124,7 +124,7 @@ def _layerwise_factors(encoder: SpeechEncoder, decay: float) -> dict[torch.nn.Pa
 
 
 class GracefulInterrupt(TrainerCallback):
-    """On Ctrl-C saves a checkpoint after the running step, then raises KeyboardInterrupt; a second Ctrl-C stops at once.
+    """On Ctrl-C saves a checkpoint after the current step, then raises KeyboardInterrupt; a second one stops at once.
 
     After an epoch's last step the checkpoint is saved once dev has been evaluated, so that a resumed run has the rate.
     """
@@ -183,8 +183,8 @@ class EarlyStopping(TrainerCallback):
 class StageResult(NamedTuple):
     """A trained stage.
 
-    epochs: `{"epoch": 1.0, "dev": 0.31}` of each epoch. best: name of the best epoch's checkpoint. seconds: of training,
-    with those of an interrupted run up to the checkpoint from which it was resumed.
+    epochs: `{"epoch": 1.0, "dev": 0.31}` of each epoch. best: name of the best epoch's checkpoint. seconds: of
+    training, with those of an interrupted run up to the checkpoint from which it was resumed.
     """
 
     epochs: list[dict[str, float]]

@@ -1,4 +1,4 @@
-"""Training batches of a detector, mixed anew for every step on mel energies.
+"""Training batches of a detector, mixed for every step on mel energies.
 
 When sounds are mixed, their energies add up (the cross terms are zero on average), gain is a factor, and a channel is a
 curve over the mels; noise, babble, gain and channel therefore cost only a few multiplications per clip. Augmentations

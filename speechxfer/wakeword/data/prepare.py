@@ -375,7 +375,7 @@ def _split_speakers(settings: WakeWordSettings) -> _Speakers:
 
 
 def _describe_engines(speakers: _Speakers) -> str:
-    """Return the origin of synthetic speech, which stands for its licence in the manifest."""
+    """Return the origin of synthetic speech, recorded as its licence in the manifest."""
     both = [*speakers.train, *speakers.held_out]
     piper = sorted({speaker.name.partition("#")[0] for speaker in both if speaker.engine != ESPEAK_ENGINE})
     return " and ".join([f"{ESPEAK_ENGINE}'s output", *(f"that of Piper's {name}" for name in piper)])
