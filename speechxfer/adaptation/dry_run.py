@@ -67,8 +67,8 @@ def estimate_run(
     """Check everything that `adapt` checks and estimate the run from a few timed batches; nothing is trained.
 
     Returns and prints `hours` of each split, `steps`, `minutes`, `disk_mb` of the run directory and `cache_mb` of
-    cached features, by stage and in total, with `learning_curve` those of its subsets. The estimate is of a whole run: without
-    cached features, and for a run to be resumed from its start. Leaves no files behind.
+    cached features, by stage and in total, with `learning_curve` those of its subsets. The estimate is of a whole run:
+    without cached features, and for a run to be resumed from its start. Leaves no files behind.
 
     Raises:
         UserError: as `adapt` does.

@@ -131,8 +131,8 @@ class DecodingConfig(Section):
         0.0,
         ge=0,
         le=2,
-        description="Whisper beam search: a hypothesis's log-probability is divided by its length to this power; 0: the "
-        "most probable hypothesis; 1, usual elsewhere, prefers long ones and repetition loops.",
+        description="Whisper beam search: a hypothesis's log-probability is divided by its length to this power; 0: "
+        "the most probable hypothesis; 1, usual elsewhere, prefers long ones and repetition loops.",
     )
     lm: str | None = Field(
         None,
@@ -187,8 +187,8 @@ class AugmentConfig(Section):
 class CacheConfig(Section):
     use: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Cache of the hidden states below the lowest trained layer; auto: if it is worthwhile. Unless never, the "
-        "zero-shot model's predictions are cached too.",
+        description="Cache of the hidden states below the lowest trained layer; auto: if it is worthwhile. "
+        "Unless never, the zero-shot model's predictions are cached too.",
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="Data type on disk.")
     copies: int = Field(

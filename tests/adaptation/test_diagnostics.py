@@ -170,7 +170,8 @@ def test_too_small_an_encoder():
     """Every layer trained, to the end, and what was trained on is heard no better than dev."""
     what, why = the_only(report(train_probe=score(0.195, 1_000)))
     assert what.startswith("a larger encoder") and why == (
-        "19.5% on training utterances, 20.0% on dev; the last 4 epochs improved dev by 0.4%; differences up to 0.8% may be noise"
+        "19.5% on training utterances, 20.0% on dev; the last 4 epochs improved dev by 0.4%; "
+        "differences up to 0.8% may be noise"
     )
     for train, devs in ((["head"], [0.2, 0.2, 0.2, 0.2]), (["all"], [0.4, 0.3, 0.25, 0.2])):
         found = make_advice(report(train_probe=score(0.195, 1_000), stages=stages(train, devs)))
@@ -239,16 +240,16 @@ def test_a_dev_part_that_cannot_decide():
     assert "-3.0 to +1.0 points" in evidence and "1,000 dev words in 200 utterances" in evidence
     near = [*report()["candidates"], {"name": "stage 0, mean of its last 2 epochs", "dev": 0.21}]
     what, evidence = the_only(report(candidates=near))
-    assert "would separate the candidates better" in what and "1.0 points" in evidence and "6.0 wide" in evidence
+    assert "would separate the candidates better" in what and "1.0 points" in evidence and "6.0 points wide" in evidence
     far = [*report()["candidates"], {"name": "stage 0, mean of its last 2 epochs", "dev": 0.3}]
     assert make_advice(report(candidates=far)) == []
 
 
 def test_a_run_says_what_it_found(lost, won):
     run, _ = lost
-    assert run.report.to_json()["advice"] == [vars(advice) for advice in make_advice(run.report)]
+    assert run.report.to_json()["advice"] == [vars(advice) for advice in diagnostics.make_advice(run.report)]
     assert (
-        "no candidate was better than zero-shot" in run.report.to_json()["advice"][0]["what"]
+        "no candidate was better than zero-shot" in run.report.to_json()["advice"][0]["action"]
         or run.report.to_json()["dev"]["empty"]
     )
     page = (run.run_dir.path / "report.html").read_text(encoding="utf-8")

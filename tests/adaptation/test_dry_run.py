@@ -34,7 +34,7 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
         s["trained_parameters"] for s in run.report.to_json()["stages"]
     ]
     assert planned["minutes"] >= 0 and planned["disk_mb"] >= 0 and planned["hours"]["train"] > 0
-    assert f"in all  {sum(taken)} steps, about {planned['minutes']:.3g} min on cpu" in said
+    assert f"total   {sum(taken)} steps, about {planned['minutes']:.3g} min on cpu" in said
 
 
 def test_the_disk_that_it_tells_holds_the_run(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
@@ -87,5 +87,5 @@ def test_a_folder_that_nobody_can_make_is_told_before_training(tiny_recipe: Call
 
 def test_a_disk_too_small_is_told(tiny_recipe: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechxfer.adaptation.dry_run.shutil.disk_usage", lambda _: type("Usage", (), {"free": -1})())
-    with pytest.raises(UserError, match=r"would not fit on the disk"):
+    with pytest.raises(UserError, match=r"does not fit on the disk"):
         estimate_run(tiny_recipe(), reporter=Reporter(quiet=True))

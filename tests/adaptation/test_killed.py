@@ -52,7 +52,7 @@ def killed(recipe_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Mo
 
     def run(narrator: Reporter) -> Any:
         process = multiprocessing.get_context("fork").Process(
-            target=adapt, args=(recipe,), kwargs={"narrator": narrator}
+            target=adapt, args=(recipe,), kwargs={"reporter": narrator}
         )
         process.start()
         process.join(600)  # seconds are enough, unless the machine has much else to do
@@ -68,7 +68,9 @@ def killed(recipe_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Mo
 
 def resumed(recipe: Any, truth: Any, same_weights: Callable[[Path, Path], bool]) -> None:
     run = adapt(recipe, resume=True, reporter=Reporter(quiet=True))
-    for number, (mine, theirs) in enumerate(zip(run.report.to_json()["stages"], truth.report["stages"], strict=True)):
+    for number, (mine, theirs) in enumerate(
+        zip(run.report.to_json()["stages"], truth.report.to_json()["stages"], strict=True)
+    ):
         assert [mine[key] for key in ("epochs", "best", "dev", "cached")] == [
             theirs[key] for key in ("epochs", "best", "dev", "cached")
         ]
@@ -81,7 +83,7 @@ def resumed(recipe: Any, truth: Any, same_weights: Callable[[Path, Path], bool])
 
 
 def test_while_frames_are_encoded(uninterrupted, killed, watcher, same_weights):
-    recipe = killed(watcher({("stage 0, encoding", done): die for done in range(5, 19)}))
+    recipe = killed(watcher({("stage 0 (head), encoding", done): die for done in range(5, 19)}))
     (left,) = list_stores()
     assert 0 < left.utterances < 18
     resumed(recipe, uninterrupted, same_weights)

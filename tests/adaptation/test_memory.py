@@ -101,7 +101,9 @@ def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, mo
     narrator = watcher()
     run = adapt(small("overwrite=true"), reporter=narrator)
     assert not narrator.heard("continuing with")
-    assert [c["dev"] for c in run.report.to_json()["candidates"]] == [c["dev"] for c in truth.report["candidates"]]
+    assert [c["dev"] for c in run.report.to_json()["candidates"]] == [
+        c["dev"] for c in truth.report.to_json()["candidates"]
+    ]
 
 
 def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, monkeypatch):

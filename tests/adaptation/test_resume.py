@@ -63,7 +63,7 @@ def equal(run, truth, same_weights) -> bool:
             return False
         keys = ("epochs", "best", "dev")
         assert [run.report.to_json()["stages"][number][k] for k in keys] == [
-            truth.report["stages"][number][k] for k in keys
+            truth.report.to_json()["stages"][number][k] for k in keys
         ]
     assert same_weights(run.run_dir.model, truth.run_dir.model)
     return run.run_dir.after.read_text() == truth.run_dir.after.read_text()

@@ -224,7 +224,7 @@ def test_what_was_typed_is_not_blamed_on_the_file(write, word, said):
 
 
 def test_an_override_into_a_plain_value(write):
-    assert "'seed.x=1' a plain value has no keys" in refusal(write(SMALLEST + "seed: 3\n"), "seed.x=1")
+    assert "'seed.x=1': a plain value has no keys" in refusal(write(SMALLEST + "seed: 3\n"), "seed.x=1")
 
 
 def test_a_recipe_that_is_not_there_names_the_nearest():
@@ -240,8 +240,8 @@ def test_a_shipped_recipe_by_its_name_or_its_path_in_the_repository(tmp_path, mo
 def test_required_values_are_all_asked_for():
     with pytest.raises(UserError) as caught:
         require_values(load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}], "output": "REQUIRED"}))
-    assert "data.train: say data.train=... on the command line" in str(caught.value)
-    assert "output: say output=..." in str(caught.value)
+    assert "data.train: set data.train=... on the command line" in str(caught.value)
+    assert "output: set output=..." in str(caught.value)
 
 
 # U+0085 and the like are line breaks to YAML; a path with one is nobody's

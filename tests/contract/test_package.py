@@ -51,5 +51,5 @@ def test_a_recipe_by_its_path_with_words_as_on_the_command_line(
     run = speechxfer.adapt("mine.yaml", "stages.0.epochs=1", "output=null")
     assert run.run_dir.path == Path("runs/mine")
     assert len(run.report.to_json()["stages"][0]["epochs"]) == 1
-    with pytest.raises(TypeError, match="not checked yet"):
+    with pytest.raises(TypeError, match="not validated yet"):
         speechxfer.adapt(tiny_recipe(), "seed=1")

@@ -61,9 +61,9 @@ def select_weights(
     """Evaluate all candidates on dev and load the weights of the best one into `staged`.
 
     Candidates are each stage's best epoch, averages over the last epochs of the best stage, and (Whisper)
-    interpolations with the pretrained weights. Ties prefer later stages, then averages, then interpolations. If Whisper's decoder uses
-    beam search, the `NUM_BEAM_CANDIDATES` best are evaluated with it too, since greedy and beam search error rates can
-    rank candidates differently; beam search that is worse than greedy is not used.
+    interpolations with the pretrained weights. Ties prefer later stages, then averages, then interpolations. If
+    Whisper's decoder uses beam search, the `NUM_BEAM_CANDIDATES` best are evaluated with it too, since greedy and
+    beam search error rates can rank candidates differently; beam search that is worse than greedy is not used.
 
     Args:
         stages: entries of `train_stages`.

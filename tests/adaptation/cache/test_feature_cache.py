@@ -149,7 +149,7 @@ def test_epochs_read_and_do_not_encode(make, watcher, tmp_path, monkeypatch):
     encoder, calls = setting.model.encoder, []
     whole = encoder.forward_to
     monkeypatch.setattr(
-        encoder, "lower", lambda inputs, layer: calls.append(len(inputs.lengths)) or whole(inputs, layer)
+        encoder, "forward_to", lambda inputs, layer: calls.append(len(inputs.lengths)) or whole(inputs, layer)
     )
     utterances = setting.kept(watcher())
     assert sum(calls) == 1 + 2 * 9  # the probe, and two copies
@@ -174,7 +174,7 @@ def test_a_file_that_has_changed_is_encoded_again_and_no_other(make, watcher, tm
             rows, again.utterances.targets, again.utterances.augment, again.recipe.seed, again.utterances.copies
         )
         with monkeypatch.context() as counting:
-            counting.setattr(frame_store.FrameStore, "add_segment", _counting(counts := [], frame_store.FrameStore.add))
+            counting.setattr(frame_store.FrameStore, "add", _counting(counts := [], frame_store.FrameStore.add))
             again.kept(watcher())
         return sum(counts)
 
@@ -269,7 +269,7 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
     batches = ("decoding.batch_seconds=2",)
 
     def states(utterances: CachedDataset) -> dict[str, torch.Tensor]:
-        keys = [utterances.utterances.cache_key(row, copy) for copy in (0, 1) for row in range(9)]
+        keys = [utterances.dataset.cache_key(row, copy) for copy in (0, 1) for row in range(9)]
         return {key: utterances.store.read(key) for key in keys}
 
     truth = states(make("whisper", *batches).kept(watcher()))
@@ -283,7 +283,7 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
     steps: list[int] = []
     narrator = watcher()
     with pytest.raises(KeyboardInterrupt):
-        narrator.act = {("stage 0, encoding", done): stop for done in range(5, 19)}
+        narrator.act = {(f"{one.context().title}, encoding", done): stop for done in range(5, 19)}
         one.kept(narrator)
     (left,) = list_stores()
     assert 5 <= left.utterances < 18
@@ -305,7 +305,7 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
 def test_batches_prepared_by_other_processes_are_the_same(make, watcher, monkeypatch):
     def states() -> list[torch.Tensor]:
         kept = make("whisper", "decoding.batch_seconds=2").kept(watcher())
-        return [kept.store.read(kept.utterances.key(row, copy)) for copy in (0, 1) for row in range(9)]
+        return [kept.store.read(kept.dataset.cache_key(row, copy)) for copy in (0, 1) for row in range(9)]
 
     truth = states()
     clear_stores()
@@ -357,7 +357,7 @@ def test_dev_is_heard_once_a_stage(make, watcher, spoken, monkeypatch, family):
             with cache_eval_features(model, utterances):
                 found = model.infer(waves, lambda frames: frames.states)
             torch.testing.assert_close(found, truth, atol=1e-5, rtol=1e-5)
-        assert model.heard is None
+        assert model.frame_source is None
 
     listen(0.0, times=3)
     assert len(calls) == 1
@@ -370,7 +370,7 @@ def test_dev_is_heard_once_a_stage(make, watcher, spoken, monkeypatch, family):
 def test_dev_is_not_measured_through_rounded_states(make, watcher):
     half = make("whisper", "cache.dtype=float16")
     with cache_eval_features(half.model, half.kept(watcher())):
-        assert half.model.heard is None
+        assert half.model.frame_source is None
 
 
 def test_stages_of_other_splits_have_other_stores(small, quiet, frames, weights_of):

@@ -137,9 +137,7 @@ def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, watcher, quie
     assert "1 of 2 texts of test contain characters that the training split does not: é" in material.warnings
     prepare_splits(recipe(some, "data.test=split=other"), quiet)  # Whisper's own decoder can write them
     none = table("x,x.wav,мир,s9,north,one,other")
-    with pytest.raises(
-        UserError, match=r"data\.dev: none of its texts can be written: the training split does not contain и м р"
-    ):
+    with pytest.raises(UserError, match=r"data\.dev: none of its texts can be written: .* does not contain и м р"):
         prepare_splits(recipe(none, "data.dev=split=other", "head.kind=ctc"), quiet)
 
 

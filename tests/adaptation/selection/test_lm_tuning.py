@@ -78,7 +78,7 @@ def test_a_run_keeps_its_language_model_beside_the_model(tiny_recipe, corpus_tab
     assert any(one["name"].endswith(", beam") and one["dev"] == search["dev"] for one in report["candidates"])
     where = folder.model if report["selected"].endswith("beam") else folder.checkpoints / "rejected"
     stored = json.loads((where / "speechxfer.json").read_text())
-    assert stored["beam_size"] == 12 and stored["lm"] == "lm.arpa" and stored["search"]["hot_words"] == ["six"]
+    assert stored["beams"] == 12 and stored["lm"] == "lm.arpa" and stored["search"]["hot_words"] == ["six"]
     assert (where / "lm.arpa").read_text().startswith("\\data\\\nngram 1=6\n")  # <s>, </s>, <unk>, three words
 
     model = load(where, device="cpu")

@@ -64,7 +64,7 @@ def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quie
     chosen = run.report.to_json()["rescoring"]
     model = load(run.run_dir.model, device="cpu")
     assert model.settings.rescoring == {name: chosen[name] for name in ("ctc", "word", "risk")}
-    assert chosen["dev"] <= chosen["dev_by_the_decoder_alone"]
+    assert chosen["dev"] <= chosen["dev_decoder_only"]
 
 
 @pytest.mark.parametrize("beam", [0.4, 0.95])
@@ -103,12 +103,12 @@ def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypat
     def by_beam(judge, model, title):
         assert model.settings.beam_size == 2
         heard.append((title, {name: weight.clone() for name, weight in model.network.state_dict().items()}))
-        return {"stage 0, mean of its last 2 epochs, dev by beam": 0.2}.get(title, 0.25)
+        return {"stage 0, mean of its last 2 epochs, dev, beam search": 0.2}.get(title, 0.25)
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", by_beam)
     dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
     run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
-    assert [title.removesuffix(", dev by beam") for title, _ in heard] == [
+    assert [title.removesuffix(", dev, beam search") for title, _ in heard] == [
         "stage 0, mean of its last 3 epochs",
         "stage 0, mean of its last 3 epochs, 25% pretrained",
         "stage 0, mean of its last 2 epochs",
