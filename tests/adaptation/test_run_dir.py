@@ -26,7 +26,7 @@ def test_a_run_that_starts_from_what_it_would_replace_is_refused(tiny_recipe, qu
     output = adapt(tiny_recipe("stages.0.epochs=1"), reporter=quiet).run_dir.path
     before = state(output)
     for source in (output, output / "model"):
-        with pytest.raises(UserError, match="would remove what this run starts from") as caught:
+        with pytest.raises(UserError, match="would remove an input of this run") as caught:
             adapt(tiny_recipe(f"encoder.name={source}", "overwrite=true"), reporter=quiet)
         assert "encoder.name" in str(caught.value) and "output=DIR" in str(caught.value)
     with pytest.raises(UserError, match=r"data\.test: overwrite=true would remove"):

@@ -93,7 +93,7 @@ def test_before_and_after_are_a_table(
         (["stages.0.epochs=many"], ["stages.0.epochs: must be a number", "many"]),
         (["stages.0.train=tops"], ["'tops' is not one of head, top-N"]),
         (["seed"], ["'seed' is not key=value"]),
-        ([], ["data.train: say data.train=..."]),
+        ([], ["data.train: set data.train=..."]),
         (["data.train=nowhere.csv"], ["nowhere.csv"]),
         (["data.train=t.csv", "encoder.name=nowhere"], ["no such model"]),
         (["data.train=t.csv", "head.kind=seq2seq"], ["need Whisper's decoder"]),

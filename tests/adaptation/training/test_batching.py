@@ -59,7 +59,7 @@ def test_epochs_mix_anew_and_seeds_differ():
     seconds = np.random.default_rng(0).uniform(1, 9, 60).tolist()
 
     def plan(seed: int, epoch: int) -> list[list[int]]:
-        batches = DurationBatchSampler(seconds, most=30, epochs=2, seed=seed)
+        batches = DurationBatchSampler(seconds, max_seconds=30, epochs=2, seed=seed)
         batches.set_epoch(epoch)
         return [[draw.row for draw in batch] for batch in batches]
 
@@ -69,9 +69,11 @@ def test_epochs_mix_anew_and_seeds_differ():
 
 
 def test_the_share_of_padded_batches():
-    batches = DurationBatchSampler([1.0] * 4000, most=2, epochs=1, seed=0, padded_share=0.1)
+    batches = DurationBatchSampler([1.0] * 4000, max_seconds=2, epochs=1, seed=0, padded_share=0.1)
     assert 0.08 < np.mean([batch[0].padded for batch in batches]) < 0.12
-    assert not any(draw.padded for batch in DurationBatchSampler([1.0] * 9, most=2, epochs=1, seed=0) for draw in batch)
+    assert not any(
+        draw.padded for batch in DurationBatchSampler([1.0] * 9, max_seconds=2, epochs=1, seed=0) for draw in batch
+    )
 
 
 def test_augmentation_follows_from_seed_copy_and_content(corpus_table):
@@ -232,7 +234,7 @@ def test_who_prepares_batches(monkeypatch, device, cores, processes, free, worke
 def test_every_process_has_as_many_batches(utterances, processes):
     """Else one would wait for ever for another, which has none left."""
     ranks = [
-        DurationBatchSampler([1.0] * utterances, most=1, epochs=2, seed=0, processes=processes, rank=rank)
+        DurationBatchSampler([1.0] * utterances, max_seconds=1, epochs=2, seed=0, world_size=processes, rank=rank)
         for rank in range(processes)
     ]
     plans = [list(one) for one in ranks]

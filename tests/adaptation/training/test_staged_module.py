@@ -52,7 +52,7 @@ def test_a_padded_batch_in_parts_is_the_batch_as_a_whole(tiny_whisper, spoken, m
 
     whole, gradients = step(padded=True)
     assert together == [3]
-    monkeypatch.setattr(trainee_module, "_MOST_STATES", 1)
+    monkeypatch.setattr(trainee_module, "_MAX_STATE_VALUES", 1)
     in_parts, others = step(padded=True)
     assert together == [1, 1, 1, 1, 1, 1]  # each again for its gradient
     assert in_parts == pytest.approx(whole, rel=1e-5)

@@ -22,9 +22,9 @@ def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, dev_say
     starts = []
     whole = stages_module.train_stage
 
-    def note(trainee, *args, **kwargs):
-        starts.append({name: tensor.clone() for name, tensor in trainee.network.state_dict().items()})
-        return whole(trainee, *args, **kwargs)
+    def note(context, *args, **kwargs):
+        starts.append({name: tensor.clone() for name, tensor in context.model.network.state_dict().items()})
+        return whole(context, *args, **kwargs)
 
     monkeypatch.setattr(stages_module, "train_stage", note)
     run = adapt(tiny_recipe(f"stages={TWO}"), reporter=quiet)
