@@ -89,7 +89,7 @@ def compare(old: Path, new: Path) -> dict[str, Any]:
     for name in names:
         failed = [f"{side}: {stated[side]['cases'].get(name, {'failed': 'was not run'})['failed']}" for side in stated]
         failed = [text for text in failed if not text.endswith(": None")]
-        sides = [File(side / name, stated[side]["work"]) for side in (old, new)]
+        sides = [File(side / name, stated[side].get("work", str(side.resolve()))) for side in (old, new)]
         cases[name] = {"failed": failed, **_case(name, *sides, keys)}
     for found in cases.values():
         found["is_equal"] = not (found["failed"] or found["different"])
@@ -186,22 +186,27 @@ def _json(kind: str, old: File, new: File, keys: Keys) -> Iterator[str]:
     for at in ("settings.", "manifest.settings.") if kind == "detector" else ():
         renaming += _renaming(keys["wakeword"], at)
     if kind == "report":
-        pair = [_by_place(report) for report in pair]
+        chosen = {"kept", keys["report"].get("kept", "kept")}
+        pair = [_by_place(report, chosen) for report in pair]
     return _unlike(*pair, renaming, list(KEYS_ONLY.get(kind, ())), keys["values"])
 
 
-def _by_place(report: Any) -> Any:
-    """Return a run's report with the kept candidate, which is named in words, told by its place among them all."""
-    if not isinstance(report, dict) or not {"kept", "candidates"} <= report.keys():
+def _by_place(report: Any, chosen: set[str]) -> Any:
+    """Return a run's report with the kept candidate, which is named in words, told by its place among them all.
+
+    chosen: the spellings of the key that names it.
+    """
+    if not isinstance(report, dict) or "candidates" not in report:
         return report
     names = [candidate["name"] for candidate in report["candidates"]]
-    return report | {"kept": names.index(report["kept"]) if report["kept"] in names else "none of the candidates"}
+    places = {key: names.index(report[key]) for key in chosen & report.keys() if report[key] in names}
+    return report | places
 
 
 def _renaming(names: Mapping[str, str], at: str) -> list[tuple[Key, Key]]:
-    """Return the map's keys as patterns below `at`; an item's number, `N` in the map, is `*`."""
+    """Return the map's keys as patterns below `at`, the longest first; an item's number, `N` in the map, is `*`."""
     made = [tuple(tuple(f"{at}{name}".replace(".N.", ".*.").split(".")) for name in pair) for pair in names.items()]
-    return [(old, new) for old, new in made]
+    return sorted(((old, new) for old, new in made), key=lambda pair: -len(pair[0]))
 
 
 def _unlike(
@@ -209,17 +214,20 @@ def _unlike(
 ) -> Iterator[str]:
     """Yield what differs between two JSON values, the old one's keys renamed where the new one has the new name."""
     right = dict(_leaves(new, ()))
-    pairs = [(key, _renamed(key, renaming), value) for key, value in _leaves(old, ())]
-    left = {key if key in right and name not in right else name: value for key, name, value in pairs}
+    left: dict[Key, tuple[Key, Any]] = {}
+    for key, value in _leaves(old, ()):
+        name = _renamed(key, renaming)
+        left[key if key in right and name not in right else name] = (key, value)
     patterns = [tuple(pattern.split(".")) for pattern in keys_only]
     for key in sorted(left.keys() | right.keys()):
         name = ".".join(key)
         if key not in left or key not in right:
             yield f"{name}: only on the {'new' if key in right else 'old'} side"
-        elif not any(_under(key, pattern) for pattern in patterns):
-            mine = values.get(left[key], left[key]) if isinstance(left[key], str) else left[key]
-            if mine != right[key] or type(mine) is not type(right[key]):
-                yield f"{name}: {left[key]!r} and {right[key]!r}"
+        elif not any(_under(spelt, pattern) for spelt in (key, left[key][0]) for pattern in patterns):
+            mine, other = left[key][1], right[key]
+            alike = mine == other and type(mine) is type(other)
+            if not alike and not (isinstance(mine, str) and values.get(mine) == other):
+                yield f"{name}: {mine!r} and {other!r}"
 
 
 def _leaves(value: Any, key: Key) -> Iterable[tuple[Key, Any]]:
