@@ -1,0 +1,76 @@
+"""The files that a run writes: report.json and the predictions, against the table and the scorer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jiwer
+import pytest
+from typer.testing import CliRunner
+
+from speechxfer.cli import build_app
+from speechxfer.data import audio
+from speechxfer.data.reader import read
+
+SCORE = {"wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "interval"}
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def scored(path: Path, normaliser: str) -> dict:
+    words = ["score", str(path), "--normalise", normaliser, "--json", "-", "-q"]
+    return json.loads(CliRunner().invoke(build_app(), words).stdout)["result"]
+
+
+def test_the_report_has_the_contracts_keys(won):
+    report = json.loads((won.run_dir.path / "report.json").read_text())
+    assert report == won.report.to_json()
+    for side in ("before", "after"):
+        assert set(report[side]) >= {*SCORE, "by"}
+        assert set(report[side]["by"]) == {"accent", "speaker"}
+        for values in report[side]["by"].values():
+            assert all(set(score) >= SCORE for score in values.values())
+        assert report[side]["utterances"] == 6 and report[side]["reference_words"] == 6
+    assert report["normaliser"] == "default" and report["metric"] == "WER"
+    assert set(report["speed"]) >= {"audio_seconds", "wall_seconds", "peak_memory_mb", "device"}
+    rows = read(won.report.to_json()["provenance"]["recipe"]["data"]["train"])
+    test = rows.filter(lambda row: row["split"] == "test")
+    assert report["speed"]["audio_seconds"] == pytest.approx(sum(audio.measure_duration(row) for row in test), abs=0.01)
+    assert set(report["provenance"]) >= {"versions", "checkpoint", "data", "recipe", "seed", "python"}
+    assert {part: stated["utterances"] for part, stated in report["splits"].items()} == {
+        "train": 9,
+        "dev": 3,
+        "test": 6,
+    }
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_scoring_the_answers_gives_the_reports_counts(won, side):
+    report = won.report.to_json()
+    path = won.run_dir.path / f"{side}.jsonl"
+    again = scored(path, report["normaliser"])
+    counts = ("wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances")
+    assert {key: again[key] for key in counts} == {key: report[side][key] for key in counts}
+    assert again["interval"] == report[side]["interval"]
+    if side == "after":  # by another implementation; the taught model's words are as the normaliser writes them
+        lines = lines_of(path)
+        truth = jiwer.wer([line["reference"] for line in lines], [line["hypothesis"].lower() for line in lines])
+        assert report[side]["wer"] == pytest.approx(truth)
+
+
+def test_every_line_of_the_answers(won):
+    rows = {row["id"]: row for row in read(won.report.to_json()["provenance"]["recipe"]["data"]["train"])}
+    for side in ("before", "after"):
+        found = lines_of(won.run_dir.path / f"{side}.jsonl")
+        assert [line["id"] for line in found] == [name for name, row in rows.items() if row["split"] == "test"]
+        for line in found:
+            row = rows[line["id"]]
+            assert list(line)[:4] == ["id", "audio", "hypothesis", "reference"]
+            assert (line["audio"], line["reference"]) == (row["audio"], row["text"])
+            assert {key: line[key] for key in ("speaker", "accent", "label", "split")} == {
+                key: row[key] for key in ("speaker", "accent", "label", "split")
+            }
+            assert set(line) == {"id", "audio", "hypothesis", "reference", "speaker", "accent", "label", "split"}

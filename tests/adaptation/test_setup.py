@@ -1,0 +1,59 @@
+"""Setup of a run: the zero-shot model as its authors run it, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from speechxfer.adaptation.run import adapt
+from speechxfer.cli import build_app
+from speechxfer.data import audio
+from speechxfer.data.reader import read
+from speechxfer.models import load
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def scored(path: Path, normaliser: str) -> dict:
+    words = ["score", str(path), "--normalise", normaliser, "--json", "-", "-q"]
+    return json.loads(CliRunner().invoke(build_app(), words).stdout)["result"]
+
+
+def test_the_untouched_model_was_scored_as_its_authors_run_it(won, tiny_whisper):
+    rows = [
+        row for row in read(won.report.to_json()["provenance"]["recipe"]["data"]["train"]) if row["split"] == "test"
+    ]
+    untouched = load(tiny_whisper, device="cpu")
+    assert untouched.settings.pad_to_30s
+    said = [untouched.predict([audio.load_waveform(row)])[0] for row in rows]
+    assert said == [line["hypothesis"] for line in lines_of(won.run_dir.path / "before.jsonl")]
+
+
+def test_the_untouched_model_comes_first_and_what_trains_is_said(lost):
+    _, narrator = lost
+    order = [
+        next(i for i, line in enumerate(narrator.said) if words in line)
+        for words in ("zero-shot ", "parameters are trained", "epoch 1, loss")
+    ]
+    assert order == sorted(order)
+    line = narrator.said[order[1]]
+    assert line.startswith("stage 0 (all): ") and "head" in line and "are frozen (feature extractor" in line
+
+
+def test_a_classifier_reports_an_error_rate(tiny_recipe, quiet, tmp_path):
+    overrides = ("head.kind=classify", "stages.0.epochs=12", "stages.0.lr=1e-2", "augment={}")
+    run = adapt(tiny_recipe(*overrides), reporter=quiet)
+    assert (
+        run.report.to_json()["metric"] == "error rate" and run.before is None and run.report.to_json()["before"] is None
+    )
+    assert not (tmp_path / "run" / "before.jsonl").exists()
+    found = lines_of(tmp_path / "run" / "after.jsonl")
+    wrong = sum(line["reference"] != line["hypothesis"] for line in found)
+    assert run.report.to_json()["after"]["wer"] == wrong / 6
+    assert scored(tmp_path / "run" / "after.jsonl", "default")["wer"] == wrong / 6
+    assert {line["hypothesis"] for line in found} <= {"one", "two", "six"}
+    assert {"text", "reference"} <= set(found[0])
