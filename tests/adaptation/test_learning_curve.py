@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 from rich.console import Console
-from speechxfer.cli._telling import tell_next
+from speechxfer.cli._run_output import print_advice
 
 from speechxfer.adaptation.dry_run import estimate_run
 from speechxfer.adaptation.learning_curve import make_subsets
@@ -120,10 +120,10 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
     assert "<h2>Learning curve</h2>" in page and page.count('<th scope="row">') >= 3
     screen = Reporter()
     screen.console = Console(file=io.StringIO(), width=200)
-    tell_next(run, screen)
+    print_advice(run, screen)
     told = screen.console.file.getvalue()
-    assert "25% of train" in told and "dev error rate %" in told
-    assert all(f"next    {advice['what']}" in told for advice in run.report.to_json()["advice"])
+    assert "25 % of train" in told and "dev error rate %" in told
+    assert all(f"next    {advice['action']}" in told for advice in run.report.to_json()["advice"])
 
 
 def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
@@ -137,7 +137,7 @@ def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
         recipe.model_copy(update={"output": str(tmp_path / "plain")}), resume=True, learning_curve=True, reporter=quiet
     )
     assert late.report.learning_curve == curved.report.learning_curve
-    assert late.report["stages"] == plain.report.to_json()["stages"]
+    assert late.report.stages == plain.report.stages
 
 
 def test_it_is_taken_up_where_it_stopped(recipe, quiet, watcher, ctrl_c, tmp_path):
