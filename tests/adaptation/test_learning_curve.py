@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from datasets import Dataset
 from rich.console import Console
-from speechxfer.cli._run_output import print_advice
 
 from speechxfer.adaptation.dry_run import estimate_run
 from speechxfer.adaptation.learning_curve import make_subsets
 from speechxfer.adaptation.run import adapt
 from speechxfer.adaptation.selection.evaluator import Evaluator
+from speechxfer.cli._run_output import print_advice
 from speechxfer.data import audio
 from speechxfer.data.reader import read
 from speechxfer.errors import UserError
