@@ -182,5 +182,5 @@ def spelling(tree: Path, work: Path, keys: str) -> dict[str, dict[str, str]]:
         mapped = stated[schema].items() if keys != "old" else ()
         found[schema] = {old: new for old, new in mapped if keys == "new" or old not in have}
         if keys == "auto" and (gone := [f"{old} or {new}" for old, new in found[schema].items() if new not in have]):
-            raise CaseError(f"{tree}: its schema of {schema} has neither {', '.join(gone)}: mend {KEYS.name}")
+            raise CaseError(f"{tree}: its schema of {schema} has neither {', '.join(gone)}: fix {KEYS.name}")
     return found

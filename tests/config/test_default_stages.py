@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from speechxfer.config import load_recipe
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """write(text): a recipe file."""
-
-    def make(text: str | bytes) -> Path:
-        path = tmp_path / "mine.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return make
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import strategies as st
 
@@ -11,18 +9,6 @@ from speechxfer.config import load_recipe, shipped_recipes
 from speechxfer.errors import UserError
 
 SMALLEST = "stages:\n  - {train: head, epochs: 1, lr: 1.0e-3}\n"
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """write(text): a recipe file."""
-
-    def make(text: str | bytes) -> Path:
-        path = tmp_path / "mine.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return make
 
 
 def refusal(source: object, *overrides: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,18 +10,6 @@ from speechxfer.config import REQUIRED, Recipe, dump_recipe, load_recipe, requir
 from speechxfer.errors import UserError
 
 SMALLEST = "stages:\n  - {train: head, epochs: 1, lr: 1.0e-3}\n"
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """write(text): a recipe file."""
-
-    def make(text: str | bytes) -> Path:
-        path = tmp_path / "mine.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return make
 
 
 def test_the_smallest_recipe_gets_every_default(write):

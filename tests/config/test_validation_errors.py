@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from speechxfer.config import load_recipe
 from speechxfer.errors import UserError
 
 SMALLEST = "stages:\n  - {train: head, epochs: 1, lr: 1.0e-3}\n"
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """write(text): a recipe file."""
-
-    def make(text: str | bytes) -> Path:
-        path = tmp_path / "mine.yaml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return make
 
 
 def refusal(source: object, *overrides: str) -> str:
