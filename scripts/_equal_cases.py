@@ -167,8 +167,8 @@ def wakeword(side: Side) -> None:
     trained = ("--output", "detector", "--json", side.folder / "train.json", "--quiet")
     recipe = side.recipe("wakeword", {"word": "computer", "width": 32} | settings, schema="wakeword")
     side.speechxfer("train", "wakeword", "train", "computer", "--recipe", recipe, *data, *drawn, *trained)
-    heard = ("--positives", clips / "test.csv", "--stream", speech / "test.csv", "--snr", 10)
-    side.speechxfer("evaluate", "wakeword", "evaluate", "detector", *heard, "--json", side.folder / "evaluate.json")
+    inputs = ("--positives", clips / "test.csv", "--stream", speech / "test.csv", "--snr", 10)
+    side.speechxfer("evaluate", "wakeword", "evaluate", "detector", *inputs, "--json", side.folder / "evaluate.json")
     events = side.folder / "events.jsonl"
     side.speechxfer("listen", "wakeword", "listen", "detector", clips / "stream.wav", "--json", events)
 

@@ -192,7 +192,7 @@ def _json(kind: str, old: File, new: File, keys: Keys) -> Iterator[str]:
 
 
 def _by_place(report: Any, chosen: set[str]) -> Any:
-    """Return a run's report with the kept candidate, which is named in words, told by its place among them all.
+    """Return a run's report with the kept candidate, which is named in words, replaced by its place among them all.
 
     chosen: the spellings of the key that names it.
     """

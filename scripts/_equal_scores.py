@@ -65,15 +65,17 @@ def write_scores(folder: Path, utterances: int = 240, speakers: int = 24) -> Non
     systems = {key: _heard(reference, rate, rng) for key, rate in (("a", 0.12), ("b", 0.25), ("c", 0.13))}
     files = _reference_files(reference, about, rng)
     systems["b"] = {name: text.lower().strip(".") for name, text in systems["b"].items()}
-    for number, (key, heard) in enumerate(systems.items()):
-        rows = _rows(dict(sorted(heard.items())), "hypothesis")
+    for number, (key, hypotheses) in enumerate(systems.items()):
+        rows = _rows(dict(sorted(hypotheses.items())), "hypothesis")
         files |= {f"hyp-{key}.{suffix}": text for suffix, text in _tables(rows).items()}
-        files[f"hyp-{key}.txt"] = "".join(f"{text}\n" for text in heard.values())
-        files[f"hyp-{key}.trn"] = "".join(f"{text} ({name})\n" for name, text in heard.items())
-        files[f"hyp-{key}"] = files[f"hyp-{key}-ids.txt"] = "".join(f"{n} {text}\n" for n, text in heard.items())
-        both = [{"id": name, "hypothesis": heard[name], "reference": reference[name]} | about[name] for name in names]
+        files[f"hyp-{key}.txt"] = "".join(f"{text}\n" for text in hypotheses.values())
+        files[f"hyp-{key}.trn"] = "".join(f"{text} ({name})\n" for name, text in hypotheses.items())
+        files[f"hyp-{key}"] = files[f"hyp-{key}-ids.txt"] = "".join(f"{n} {text}\n" for n, text in hypotheses.items())
+        both = [
+            {"id": name, "hypothesis": hypotheses[name], "reference": reference[name]} | about[name] for name in names
+        ]
         files[f"both-{key}.jsonl"] = _tables(both)["jsonl"]
-        kept = {name: text for k, (name, text) in enumerate(heard.items()) if k % 11 != number}
+        kept = {name: text for k, (name, text) in enumerate(hypotheses.items()) if k % 11 != number}
         files[f"short-{key}.csv"] = _tables(_rows(kept, "hypothesis"))["csv"]
     files["hyp-a.ctm"] = _ctm(systems["a"], rng)
     joined = {n: t.replace("have lunch", "havelunch").replace("ice cream", "icecream") for n, t in reference.items()}

@@ -118,11 +118,11 @@ class Side:
         """
         quiet = ("--json", self.folder / "evaluate.json", "--quiet")
         self.speechxfer("evaluate", "evaluate", model, table, *baseline, "--output", "evaluate", *quiet)
-        for name, heard in {"table": table, "long": audio}.items():
-            if heard is not None:
+        for name, source in {"table": table, "long": audio}.items():
+            if source is not None:
                 target = self.folder / f"{name}.jsonl"
                 wanted = ("--output", target, "--json", target.with_suffix(".json"), *(["--words"] if words else []))
-                self.speechxfer(f"transcribe-{name}", "transcribe", model, heard, *wanted)
+                self.speechxfer(f"transcribe-{name}", "transcribe", model, source, *wanted)
 
     def export(self, form: str, check: Path | None = None, code: int = 0) -> None:
         """Export the run's model in a form, and check it on a table."""
@@ -159,12 +159,12 @@ class Side:
 def schema_keys(tree: Path, work: Path) -> dict[str, list[str]]:
     """Return the keys that the tree's two recipe schemas know; raise `CaseError` where they cannot be read."""
     asked = [sys.executable, "-P", str(LAUNCH), str(tree), "--schema"]
-    told = subprocess.run(
+    found = subprocess.run(
         asked, env=environment(tree, work, 1), cwd=work, capture_output=True, text=True, check=False
     )  # fmt: skip
-    if told.returncode:
-        raise CaseError(told.stderr.strip() or f"{tree}: no recipe schema")
-    return json.loads(told.stdout.splitlines()[-1])
+    if found.returncode:
+        raise CaseError(found.stderr.strip() or f"{tree}: no recipe schema")
+    return json.loads(found.stdout.splitlines()[-1])
 
 
 def spelling(tree: Path, work: Path, keys: str) -> dict[str, dict[str, str]]:

@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     both.add_argument("old", type=Path)
     both.add_argument("new", type=Path)
     both.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
-    both.set_defaults(do=lambda given: told(compare(given.old, given.new), given.json))
+    both.set_defaults(do=lambda given: print_result(compare(given.old, given.new), given.json))
     given = parser.parse_args(arguments)
     try:
         return given.do(given)
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def told(result: dict[str, Any], file: Path | None) -> int:
+def print_result(result: dict[str, Any], file: Path | None) -> int:
     """Print the table of a comparison and write its JSON; 1 where anything differs."""
     print(table(result))
     if file is not None:

@@ -247,11 +247,11 @@ class Copy:
         single = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
         self.environment = {**os.environ, **single, "PYTHONPATH": str(self.folder), "TMPDIR": str(self.scratch)}
         asked = [sys.executable, "-c", f"import {package(tree)} as found; print(found.__file__)"]
-        heard = subprocess.run(
+        imported = subprocess.run(
             asked, cwd=self.scratch, env=self.environment, capture_output=True, text=True, check=True
         )
-        if not Path(heard.stdout.strip()).is_relative_to(self.folder):
-            raise RuntimeError(f"the tests would run on {heard.stdout.strip()}, which is no copy")
+        if not Path(imported.stdout.strip()).is_relative_to(self.folder):
+            raise RuntimeError(f"the tests would run on {imported.stdout.strip()}, which is not the copy")
 
     def pytest(self, *arguments: str, limit: float | None = None) -> tuple[int | None, str]:
         """Exit status, None where the time was up, and what was printed."""

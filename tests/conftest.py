@@ -139,7 +139,7 @@ def speak(word: str, voice: int, seconds: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def spoken() -> Callable[..., np.ndarray]:
+def make_speech() -> Callable[..., np.ndarray]:
     """spoken(word, voice, seconds): see `speak`."""
     return speak
 

@@ -138,12 +138,12 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
         given = json.dumps(values | {"stages": [stage | {"gradient_accumulation": accumulate} for stage in stages]})
         words = [tmp_path / "train.py", given, corpus_table, rows, tmp_path / name]
         start(launcher, *words, SPEECHXFER_FRAMES=str(tmp_path / f"frames-{name}"))
-    told = [json.loads((tmp_path / name).read_text()) for name in ("one/entries-0.json", "two/entries-0.json")]
-    entries = [one for one, *_ in told]
+    reported = [json.loads((tmp_path / name).read_text()) for name in ("one/entries-0.json", "two/entries-0.json")]
+    entries = [one for one, *_ in reported]
     # each measures after every epoch, and all know of the same
     others, measured, written = json.loads((tmp_path / "two/entries-1.json").read_text())
     assert [entry["epochs"] for entry in others] == [entry["epochs"] for entry in entries[1]]
-    assert measured == told[1][1] == told[0][1] and len(measured) == 4
+    assert measured == reported[1][1] == reported[0][1] and len(measured) == 4
     for number, (one, two) in enumerate(zip(*entries, strict=True)):
         assert one["epochs"] == two["epochs"] and one["best"] == two["best"] and one["cached"] == two["cached"]
         folders = [tmp_path / name / "checkpoints" / f"stage-{number}" / one["best"] for name in ("one", "two")]
@@ -151,7 +151,7 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
         for key, tensor in weights[0].items():
             torch.testing.assert_close(weights[1][key], tensor, atol=1e-5, rtol=1e-5, msg=key)
     # the main process alone writes weights, and the log
-    assert [told[0][2], told[1][2], written] == [4, 4, 0]
+    assert [reported[0][2], reported[1][2], written] == [4, 4, 0]
     assert len(list((tmp_path / "two/logs/stage-0").iterdir())) == 1
 
 

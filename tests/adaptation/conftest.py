@@ -15,16 +15,16 @@ from speechxfer.report.progress import Reporter
 LEARNS = ("stages.0.epochs=24", "stages.0.lr=3e-3")
 
 
-class Watcher(Reporter):
+class RecordingReporter(Reporter):
     """Keeps what is said. act: what happens when a bar of this title reaches this step."""
 
     def __init__(self, act: dict[tuple[str, int], Callable[[], None]] | None = None) -> None:
         super().__init__(quiet=True)
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.act = act or {}
 
     def info(self, words: Any = "") -> None:
-        self.said.append(str(words))
+        self.lines.append(str(words))
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
@@ -34,16 +34,16 @@ class Watcher(Reporter):
         yield step
 
     def heard(self, words: str) -> bool:
-        return any(words in line for line in self.said)
+        return any(words in line for line in self.lines)
 
 
 @pytest.fixture
-def watcher() -> type[Watcher]:
-    return Watcher
+def recording_reporter() -> type[RecordingReporter]:
+    return RecordingReporter
 
 
 @pytest.fixture(scope="session")
-def learns() -> tuple[str, ...]:
+def improving_overrides() -> tuple[str, ...]:
     """Overrides under which the tiny model beats its untouched self."""
     return LEARNS
 
@@ -54,13 +54,13 @@ def quiet() -> Reporter:
 
 
 @pytest.fixture
-def ctrl_c() -> Callable[[], None]:
+def raise_interrupt() -> Callable[[], None]:
     """Ctrl-C, as the terminal sends it."""
     return lambda: signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
-def dev_says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def set_dev_errors(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """dev_says(untouched, first epoch, ...): the dev part's error rates, in the order in which they are asked for."""
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
@@ -85,7 +85,7 @@ def recipe_values(tiny_whisper: Path, corpus_table: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def small(recipe_values: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
+def make_small_recipe(recipe_values: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
     """small("seed=1"): a recipe with a new classification head, which answers at once; a run in tmp_path/run."""
     from speechxfer.config import load_recipe
 
@@ -97,22 +97,24 @@ def small(recipe_values: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def won(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def improved_run(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run that beat the untouched model."""
     from speechxfer.adaptation.run import adapt
     from speechxfer.config import load_recipe
 
     output = tmp_path_factory.mktemp("runs") / "deep" / "won"
     recipe = load_recipe(recipe_values, [*LEARNS, f"output={output}", "scoring.by=[accent, speaker]"])
-    return adapt(recipe, name="won", reporter=Watcher())
+    return adapt(recipe, name="won", reporter=RecordingReporter())
 
 
 @pytest.fixture(scope="session")
-def lost(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Watcher]:
+def rejected_run(
+    recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, RecordingReporter]:
     """A run whose learning rate destroys the model, and what it said."""
     from speechxfer.adaptation.run import adapt
     from speechxfer.config import load_recipe
 
-    narrator = Watcher()
+    narrator = RecordingReporter()
     recipe = load_recipe(recipe_values, ["stages.0.lr=100", f"output={tmp_path_factory.mktemp('runs') / 'lost'}"])
     return adapt(recipe, name="lost", reporter=narrator), narrator

@@ -223,13 +223,13 @@ def test_the_zero_shot_model_was_selected():
     devs = [0.5, 0.48, 0.45]
     candidates = [{"name": "zero-shot", "dev": 0.4}, {"name": "stage 0", "dev": 0.45}]
     apart = score(0.45, 10_000, empty=0, against_zero_shot={"interval": [0.03, 0.07]})
-    lost = report(stages=stages(["all"], devs), candidates=candidates, selected="zero-shot", dev=apart)
-    what, evidence = the_only(lost)
+    rejected_run = report(stages=stages(["all"], devs), candidates=candidates, selected="zero-shot", dev=apart)
+    what, evidence = the_only(rejected_run)
     assert "more epochs (stages.0.epochs)" in what and "decoder" not in what and "lower rate" not in what
     assert "40.0% zero-shot, 45.0% stage 0" in evidence
-    lost["stages"] = stages(["all"], [0.46, 0.45, 0.453])
-    lost["provenance"]["recipe"]["head"]["kind"] = "ctc"
-    what, _ = the_only(lost)
+    rejected_run["stages"] = stages(["all"], [0.46, 0.45, 0.453])
+    rejected_run["provenance"]["recipe"]["head"]["kind"] = "ctc"
+    what, _ = the_only(rejected_run)
     assert "a lower learning rate (stages.0.lr)" in what and "head.kind=seq2seq" in what and "more epochs" not in what
 
 
@@ -245,8 +245,8 @@ def test_a_dev_part_that_cannot_decide():
     assert make_advice(report(candidates=far)) == []
 
 
-def test_a_run_says_what_it_found(lost, won):
-    run, _ = lost
+def test_a_run_says_what_it_found(rejected_run, improved_run):
+    run, _ = rejected_run
     assert run.report.to_json()["advice"] == [vars(advice) for advice in diagnostics.make_advice(run.report)]
     assert (
         "no candidate was better than zero-shot" in run.report.to_json()["advice"][0]["action"]
@@ -254,11 +254,13 @@ def test_a_run_says_what_it_found(lost, won):
     )
     page = (run.run_dir.path / "report.html").read_text(encoding="utf-8")
     assert "<h2>Advice</h2>" in page and run.report.to_json()["advice"][0]["evidence"].split("'")[0] in page
-    for one in (run, won):
+    for one in (run, improved_run):
         written = json.loads((one.run_dir.path / "report.json").read_text())
         assert {"dev", "train_probe"} <= set(written)
         assert written["dev"]["utterances"] == 3 and written["train_probe"]["utterances"] == 9
     # the weights that were chosen, once more
-    assert won.report.to_json()["dev"]["wer"] == won.report.to_json()["stages"][0]["dev"]
-    change = won.report.to_json()["dev"]["against_zero_shot"]["difference"]
-    assert change == pytest.approx(won.report.to_json()["dev"]["wer"] - won.report.to_json()["candidates"][0]["dev"])
+    assert improved_run.report.to_json()["dev"]["wer"] == improved_run.report.to_json()["stages"][0]["dev"]
+    change = improved_run.report.to_json()["dev"]["against_zero_shot"]["difference"]
+    assert change == pytest.approx(
+        improved_run.report.to_json()["dev"]["wer"] - improved_run.report.to_json()["candidates"][0]["dev"]
+    )

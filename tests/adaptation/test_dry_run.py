@@ -21,7 +21,7 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
     stages += '{"train": "all", "epochs": 2, "lr": 1e-3, "batch_seconds": 2, "gradient_accumulation": 2}]'
     recipe = tiny_recipe(stages, "encoder.pad_silence=0.2")
     planned = estimate_run(recipe)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
     run = adapt(recipe, reporter=Reporter(quiet=True))
     taken = [
@@ -34,18 +34,18 @@ def test_it_tells_the_steps_that_training_takes_and_writes_nothing(
         s["trained_parameters"] for s in run.report.to_json()["stages"]
     ]
     assert planned["minutes"] >= 0 and planned["disk_mb"] >= 0 and planned["hours"]["train"] > 0
-    assert f"total   {sum(taken)} steps, about {planned['minutes']:.3g} min on cpu" in said
+    assert f"total   {sum(taken)} steps, about {planned['minutes']:.3g} min on cpu" in output
 
 
 def test_the_disk_that_it_tells_holds_the_run(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
     recipe = tiny_recipe()
-    told = estimate_run(recipe, reporter=Reporter(quiet=True))
+    reported = estimate_run(recipe, reporter=Reporter(quiet=True))
     adapt(recipe, reporter=Reporter(quiet=True))
     run = tmp_path / "run"
     heavy = [path for name in ("model.safetensors", "optimizer.pt") for path in run.rglob(name)]
     heavy = [path for path in heavy if path.parent.name != "rejected"]  # a trained model that lost: seldom there
     sizes = {path.stat().st_ino: path.stat().st_size for path in heavy}  # an epoch's weights may have two names
-    assert told["disk_mb"] == pytest.approx(sum(sizes.values()) / 1e6, rel=0.2)
+    assert reported["disk_mb"] == pytest.approx(sum(sizes.values()) / 1e6, rel=0.2)
 
 
 def test_the_frames_that_it_tells_are_the_frames_that_are_kept(
@@ -55,13 +55,13 @@ def test_the_frames_that_it_tells_are_the_frames_that_are_kept(
 
     monkeypatch.setenv("SPEECHXFER_FRAMES", str(tmp_path / "frames"))
     recipe = tiny_recipe("stages.0.train=head", "stages.0.epochs=3", "cache.copies=2")
-    told = estimate_run(recipe)
+    reported = estimate_run(recipe)
     assert not (tmp_path / "frames").exists()
     assert f"MB in {tmp_path / 'frames'}" in capsys.readouterr().out
     adapt(recipe, reporter=Reporter(quiet=True))
     (store,) = list_stores()
     assert store.utterances == 2 * 9 + 3  # both copies of the training part, and the dev part as it was heard
-    assert told["cache_mb"] == pytest.approx(store.megabytes * 18 / 21, rel=0.25)
+    assert reported["cache_mb"] == pytest.approx(store.megabytes * 18 / 21, rel=0.25)
     elsewhere = ("stages.0.train=head", f"output={tmp_path / 'other'}")
     # four copies in two epochs: each would be read once
     assert estimate_run(tiny_recipe(*elsewhere), reporter=Reporter(quiet=True))["cache_mb"] == 0

@@ -57,24 +57,26 @@ def trainee_for(checkpoint: Path, kind: str, **augment: Any) -> StagedModule:
     return StagedModule(build_trainable(recipe, ["one", "two", "six"]), recipe.augment)
 
 
-def make_context(trainee: StagedModule, stage: StageConfig, dataset: TrainingDataset, folder: Path) -> StageContext:
+def make_context(
+    staged_module: StagedModule, stage: StageConfig, dataset: TrainingDataset, folder: Path
+) -> StageContext:
     recipe = load_recipe({"stages": [stage.model_dump()]})
     durations = [0.9] * len(dataset)
-    return StageContext(0, stage, trainee, dataset, durations, recipe, Reporter(quiet=True), RunDir(folder))
+    return StageContext(0, stage, staged_module, dataset, durations, recipe, Reporter(quiet=True), RunDir(folder))
 
 
 @pytest.fixture
 def train(corpus_table: Path, tmp_path: Path) -> Callable[[StagedModule, list[str]], None]:
     """train(trainee, parts): two real epochs of a stage, masks in time and over channels included."""
 
-    def run(trainee: StagedModule, parts: list[str]) -> None:
+    def run(staged_module: StagedModule, parts: list[str]) -> None:
         rows = read(corpus_table).select(range(6))
-        targets = [trainee.model.encode_target(text) for text in rows["text"]]
+        targets = [staged_module.model.encode_target(text) for text in rows["text"]]
         stage = StageConfig(train=parts, epochs=2, lr=1e-2, batch_seconds=2.5, weight_decay=0.1)
-        trainee.apply_stage(stage)
+        staged_module.apply_stage(stage)
         errors = iter([0.9, 0.8])
-        dataset = TrainingDataset(rows, targets, WaveformAugmenter(trainee.augment), 0)
-        context = make_context(trainee, stage, dataset, tmp_path)
+        dataset = TrainingDataset(rows, targets, WaveformAugmenter(staged_module.augment), 0)
+        context = make_context(staged_module, stage, dataset, tmp_path)
         train_stage(context, dataset, measure=lambda: next(errors))
 
     return run
@@ -84,10 +86,10 @@ def train(corpus_table: Path, tmp_path: Path) -> Callable[[StagedModule, list[st
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_frozen_stays_and_what_trains_moves(train, make_encoder, tiny_whisper, family, stage):
     checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
-    trainee = trainee_for(checkpoint, "seq2seq" if family == "whisper" else "ctc", time_masks=1, freq_masks=1)
-    network = trainee.model.network
+    staged_module = trainee_for(checkpoint, "seq2seq" if family == "whisper" else "ctc", time_masks=1, freq_masks=1)
+    network = staged_module.model.network
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    train(trainee, STAGES[stage])
+    train(staged_module, STAGES[stage])
     after = network.state_dict()
     trains = {name for name in before if re.match(FAMILIES[family][stage], name)}
     trains -= {name for name in before if STATISTICS.search(name)}  # of frozen and of trained norms alike
@@ -99,89 +101,93 @@ def test_what_is_frozen_stays_and_what_trains_moves(train, make_encoder, tiny_wh
     if family in ("hubert", "conformer"):
         assert any(STATISTICS.search(name) for name in before), "there is no running statistic to see"
     # what is said to train is what is given a gradient
-    counts = count_parameters(trainee.model)
-    said = sum(part["trained"] for part in counts.values())
-    assert said == sum(p.numel() for name, p in network.named_parameters() if name in trains)
-    assert said + sum(part["frozen"] for part in counts.values()) == sum(p.numel() for p in network.parameters())
+    counts = count_parameters(staged_module.model)
+    texts = sum(part["trained"] for part in counts.values())
+    assert texts == sum(p.numel() for name, p in network.named_parameters() if name in trains)
+    assert texts + sum(part["frozen"] for part in counts.values()) == sum(p.numel() for p in network.parameters())
     assert counts["feature extractor"]["trained"] == 0
 
 
 @pytest.mark.parametrize("stage", ["head", "top"])
 @pytest.mark.parametrize("family", ["whisper", "wav2vec2", "conformer", "bert", "data2vec"])
-def test_below_the_split_nothing_is_random(make_encoder, tiny_whisper, spoken, family, stage):
+def test_below_the_split_nothing_is_random(make_encoder, tiny_whisper, make_speech, family, stage):
     """Dropout, layerdrop and masking act above it only, so that what is frozen could be computed once."""
     checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
-    trainee = trainee_for(checkpoint, "seq2seq" if family == "whisper" else "ctc")
-    encoder = trainee.model.encoder
-    inputs = encoder.prepare([spoken("one", 0, 0.9), spoken("two", 1, 0.5)])
+    staged_module = trainee_for(checkpoint, "seq2seq" if family == "whisper" else "ctc")
+    encoder = staged_module.model.encoder
+    inputs = encoder.prepare([make_speech("one", 0, 0.9), make_speech("two", 1, 0.5)])
     with torch.no_grad():
-        trainee.network.eval()
+        staged_module.network.eval()
         truth = encoder.forward_to(inputs, 2 if stage == "head" else 1).states
-        trainee.apply_stage(StageConfig(train=STAGES[stage], epochs=1, lr=1))
-        assert trainee.training and trainee.split == (2 if stage == "head" else 1)
+        staged_module.apply_stage(StageConfig(train=STAGES[stage], epochs=1, lr=1))
+        assert staged_module.training and staged_module.split == (2 if stage == "head" else 1)
         for _ in range(2):
-            assert encoder.forward_to(inputs, trainee.split).states.equal(truth)
+            assert encoder.forward_to(inputs, staged_module.split).states.equal(truth)
 
 
 @pytest.mark.parametrize(("parts", "drops"), [(["head", "top-1"], True), (["head"], False)])
-def test_dropout_acts_in_the_layers_that_train(tiny_whisper, spoken, parts, drops):
-    trainee = trainee_for(tiny_whisper, "ctc")
-    trainee.apply_stage(StageConfig(train=parts, epochs=1, lr=1))
-    encoder = trainee.model.encoder
-    hidden = encoder.forward_to(encoder.prepare([spoken("one", 0, 0.9)]), trainee.split)
+def test_dropout_acts_in_the_layers_that_train(tiny_whisper, make_speech, parts, drops):
+    staged_module = trainee_for(tiny_whisper, "ctc")
+    staged_module.apply_stage(StageConfig(train=parts, epochs=1, lr=1))
+    encoder = staged_module.model.encoder
+    hidden = encoder.forward_to(encoder.prepare([make_speech("one", 0, 0.9)]), staged_module.split)
     first, second = (encoder.forward_from(hidden).states for _ in range(2))
     assert first.equal(second) is not drops
 
 
-def test_evaluation_masks_and_drops_nothing(tiny_whisper, spoken):
-    trainee = trainee_for(tiny_whisper, "ctc", time_masks=3, freq_masks=3, freq_width=0.5)
-    trainee.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
-    inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
-    labels = torch.tensor([trainee.model.encode_target("one")])
+def test_evaluation_masks_and_drops_nothing(tiny_whisper, make_speech):
+    staged_module = trainee_for(tiny_whisper, "ctc", time_masks=3, freq_masks=3, freq_width=0.5)
+    staged_module.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
+    inputs = staged_module.model.encoder.prepare([make_speech("one", 0, 0.9)])
+    labels = torch.tensor([staged_module.model.encode_target("one")])
     losses = {
-        mode: {float(trainee.train(mode)(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)}
+        mode: {
+            float(staged_module.train(mode)(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)
+        }
         for mode in (True, False)
     }
     assert len(losses[True]) == 3 and len(losses[False]) == 1
 
 
-def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, spoken):
-    trainee = trainee_for(tiny_whisper, "ctc", time_masks=2, freq_masks=2, freq_width=0.5)
-    for module in trainee.network.modules():
+def test_masks_are_drawn_anew_at_every_step_and_by_the_seed(tiny_whisper, make_speech):
+    staged_module = trainee_for(tiny_whisper, "ctc", time_masks=2, freq_masks=2, freq_width=0.5)
+    for module in staged_module.network.modules():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
-    trainee.network.dropout.p = 0.0
-    trainee.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
-    inputs = trainee.model.encoder.prepare([spoken("one", 0, 0.9)])
-    labels = torch.tensor([trainee.model.encode_target("one")])
+    staged_module.network.dropout.p = 0.0
+    staged_module.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
+    inputs = staged_module.model.encoder.prepare([make_speech("one", 0, 0.9)])
+    labels = torch.tensor([staged_module.model.encode_target("one")])
 
     def losses(seed: int, **augment: int) -> list[float]:
-        trainee.augment = trainee.augment.model_copy(update=augment)
+        staged_module.augment = staged_module.augment.model_copy(update=augment)
         torch.manual_seed(seed)
-        return [float(trainee(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)]
+        return [float(staged_module(inputs.lengths, labels, inputs.features)["loss"].detach()) for _ in range(3)]
 
     masked = losses(0)
     assert len({*masked}) == 3 and losses(0) == masked != losses(1)
     assert len({*losses(0, time_masks=0, freq_masks=0)}) == 1  # nothing else is random here
 
 
-def rates_of(trainee: StagedModule, stage: StageConfig, table: Path, folder: Path) -> dict[str, tuple[float, float]]:
+def rates_of(
+    staged_module: StagedModule, stage: StageConfig, table: Path, folder: Path
+) -> dict[str, tuple[float, float]]:
     """Name to the rate and the weight decay that the optimiser has for it."""
     from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler
     from speechxfer.adaptation.training.trainer import StageTrainer, make_training_arguments
 
-    trainee.apply_stage(stage)
-    dataset = TrainingDataset(read(table).select(range(2)), [[1], [1]], WaveformAugmenter(trainee.augment), 0)
+    staged_module.apply_stage(stage)
+    dataset = TrainingDataset(read(table).select(range(2)), [[1], [1]], WaveformAugmenter(staged_module.augment), 0)
     trainer = StageTrainer(
-        model=trainee,
-        args=make_training_arguments(make_context(trainee, stage, dataset, folder), 1, 1),
+        model=staged_module,
+        args=make_training_arguments(make_context(staged_module, stage, dataset, folder), 1, 1),
         dataset=dataset,
-        data_collator=BatchCollator(trainee.model),
+        data_collator=BatchCollator(staged_module.model),
         batches=DurationBatchSampler([1, 1], max_seconds=9, epochs=1, seed=0),
         measure=lambda: 0.0,
     )
     assert np.isclose(trainer.args.learning_rate, stage.lr)
-    name_of = {parameter: name for name, parameter in trainee.network.named_parameters()}
+    name_of = {parameter: name for name, parameter in staged_module.network.named_parameters()}
     return {
         name_of[parameter]: (group["lr"], group["weight_decay"])
         for group in trainer.create_optimizer().param_groups
@@ -190,24 +196,24 @@ def rates_of(trainee: StagedModule, stage: StageConfig, table: Path, folder: Pat
 
 
 def test_rates_of_head_and_encoder_and_no_decay_of_norms_and_biases(tiny_whisper, corpus_table, tmp_path):
-    trainee = trainee_for(tiny_whisper, "seq2seq")
+    staged_module = trainee_for(tiny_whisper, "seq2seq")
     stage = StageConfig(train=["head", "top-1"], epochs=1, lr=1e-2, encoder_lr=1e-4, weight_decay=0.1)
-    rates = rates_of(trainee, stage, corpus_table, tmp_path)
+    rates = rates_of(staged_module, stage, corpus_table, tmp_path)
     for name, (rate, decay) in rates.items():
         assert rate == (1e-4 if name.startswith("model.encoder.") else 1e-2)
         assert decay == (0.0 if re.search(r"bias$|norm\.weight$", name) else 0.1)
-    assert {*rates} == {name for name, parameter in trainee.network.named_parameters() if parameter.requires_grad}
+    assert {*rates} == {name for name, parameter in staged_module.network.named_parameters() if parameter.requires_grad}
 
 
 @pytest.mark.parametrize("encoder_lr", [None, 1e-3])
 def test_lower_layers_learn_slower(make_encoder, corpus_table, tmp_path, encoder_lr):
-    trainee = trainee_for(make_encoder("wav2vec2"), "ctc")
+    staged_module = trainee_for(make_encoder("wav2vec2"), "ctc")
     stage = StageConfig(train=["all"], epochs=1, lr=1e-2, encoder_lr=encoder_lr, layer_decay=0.5)
     top = encoder_lr or 1e-2
     wanted = {"layers.1.": top, "layers.0.": top / 2, "feature_projection": top / 4, "pos_conv_embed": top / 4}
     wanted |= {"wav2vec2.encoder.layer_norm": top / 4, "lm_head": 1e-2}  # this family's norm lies below the layers
     seen = set()
-    for name, (rate, _) in rates_of(trainee, stage, corpus_table, tmp_path).items():
+    for name, (rate, _) in rates_of(staged_module, stage, corpus_table, tmp_path).items():
         (part,) = [part for part in wanted if part in name]
         assert rate == pytest.approx(wanted[part]), name
         seen.add(part)

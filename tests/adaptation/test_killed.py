@@ -82,19 +82,19 @@ def resumed(recipe: Any, truth: Any, same_weights: Callable[[Path, Path], bool])
     assert run.run_dir.after.read_text() == truth.run_dir.after.read_text()
 
 
-def test_while_frames_are_encoded(uninterrupted, killed, watcher, same_weights):
-    recipe = killed(watcher({("stage 0 (head), encoding", done): die for done in range(5, 19)}))
+def test_while_frames_are_encoded(uninterrupted, killed, recording_reporter, same_weights):
+    recipe = killed(recording_reporter({("stage 0 (head), encoding", done): die for done in range(5, 19)}))
     (left,) = list_stores()
     assert 0 < left.utterances < 18
     resumed(recipe, uninterrupted, same_weights)
 
 
 @pytest.mark.parametrize("step", [1, 7])
-def test_in_a_stage(uninterrupted, killed, watcher, same_weights, step):
-    resumed(killed(watcher({("stage 0 (head)", step): die})), uninterrupted, same_weights)
+def test_in_a_stage(uninterrupted, killed, recording_reporter, same_weights, step):
+    resumed(killed(recording_reporter({("stage 0 (head)", step): die})), uninterrupted, same_weights)
 
 
-def test_between_stages(uninterrupted, killed, watcher, same_weights, monkeypatch):
+def test_between_stages(uninterrupted, killed, recording_reporter, same_weights, monkeypatch):
     whole, starts = stages_module.train_stage, []
 
     def train(*args: Any, **kwargs: Any) -> Any:
@@ -105,13 +105,13 @@ def test_between_stages(uninterrupted, killed, watcher, same_weights, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(stages_module, "train_stage", train)
-        recipe = killed(watcher())
+        recipe = killed(recording_reporter())
     assert (Path(str(recipe.output)) / "checkpoints" / "stage-0" / stages_module.STAGE_DONE_FILE).is_file()
     resumed(recipe, uninterrupted, same_weights)
 
 
 @pytest.mark.parametrize("which", [0, 1, 4])
-def test_while_a_checkpoint_is_saved(uninterrupted, killed, watcher, same_weights, monkeypatch, which):
+def test_while_a_checkpoint_is_saved(uninterrupted, killed, recording_reporter, same_weights, monkeypatch, which):
     whole, saved = checkpoints_module.save_model, []
 
     def save(model: Any, path: str) -> None:
@@ -123,15 +123,15 @@ def test_while_a_checkpoint_is_saved(uninterrupted, killed, watcher, same_weight
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints_module, "save_model", save)
-        recipe = killed(watcher())
+        recipe = killed(recording_reporter())
     resumed(recipe, uninterrupted, same_weights)
 
 
-def test_after_the_weights_and_before_the_state(uninterrupted, killed, watcher, same_weights, monkeypatch):
+def test_after_the_weights_and_before_the_state(uninterrupted, killed, recording_reporter, same_weights, monkeypatch):
     """A checkpoint's last file is the trainer's state: without it the checkpoint is none."""
     from transformers import TrainerState
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainerState, "save_to_json", lambda *_: die())
-        recipe = killed(watcher())
+        recipe = killed(recording_reporter())
     resumed(recipe, uninterrupted, same_weights)

@@ -90,7 +90,7 @@ def test_one_speaker_of_nearly_everything(monkeypatch):
         assert sizes == sorted(set(sizes)) and len(sizes) == 3
 
 
-def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
+def test_what_a_run_leaves(recipe, tmp_path, recording_reporter, monkeypatch):
     heard: list[tuple[str, set[str]]] = []
     whole = Evaluator._evaluate
 
@@ -99,7 +99,7 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
         return whole(self, model, part, title)
 
     monkeypatch.setattr(Evaluator, "_evaluate", note)
-    narrator = watcher()
+    narrator = recording_reporter()
     run = adapt(recipe, learning_curve=True, reporter=narrator)
     curve = run.report.to_json()["learning_curve"]
     assert [point["share"] for point in curve] == [0.25, 0.5, 1.0]
@@ -108,7 +108,7 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
     assert curve[2]["hours"] == pytest.approx(sum(audio.measure_duration(row) for row in rows) / 3600)
     assert 0 < curve[0]["hours"] < curve[1]["hours"] < curve[2]["hours"]
     assert curve[2]["dev"] == min(candidate["dev"] for candidate in run.report.to_json()["candidates"])
-    assert narrator.heard("learning curve, 25% of the training split: 3 utterances")
+    assert narrator.logged("learning curve, 25% of the training split: 3 utterances")
     # the test part is heard by the whole part's model alone
     assert [title for title, who in heard if "s5" in who] == ["adapted, test"]
     # light: what was measured, and curves for TensorBoard
@@ -121,9 +121,9 @@ def test_what_a_run_leaves(recipe, tmp_path, watcher, monkeypatch):
     screen = Reporter()
     screen.console = Console(file=io.StringIO(), width=200)
     print_advice(run, screen)
-    told = screen.console.file.getvalue()
-    assert "25 % of train" in told and "dev error rate %" in told
-    assert all(f"next    {advice['action']}" in told for advice in run.report.to_json()["advice"])
+    reported = screen.console.file.getvalue()
+    assert "25 % of train" in reported and "dev error rate %" in reported
+    assert all(f"next    {advice['action']}" in reported for advice in run.report.to_json()["advice"])
 
 
 def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
@@ -140,7 +140,7 @@ def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
     assert late.report.stages == plain.report.stages
 
 
-def test_it_is_taken_up_where_it_stopped(recipe, quiet, watcher, ctrl_c, tmp_path):
+def test_it_is_taken_up_where_it_stopped(recipe, quiet, recording_reporter, raise_interrupt, tmp_path):
     truth = adapt(
         recipe.model_copy(update={"output": str(tmp_path / "truth")}), learning_curve=True, reporter=quiet
     ).report.learning_curve
@@ -149,32 +149,32 @@ def test_it_is_taken_up_where_it_stopped(recipe, quiet, watcher, ctrl_c, tmp_pat
     def stop() -> None:
         seen.append("head")
         if len(seen) == 3:  # the whole part, a quarter, a half
-            ctrl_c()
+            raise_interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, learning_curve=True, reporter=watcher({("stage 0 (head)", 2): stop}))
+        adapt(recipe, learning_curve=True, reporter=recording_reporter({("stage 0 (head)", 2): stop}))
     place = tmp_path / "run" / "learning-curve"
     assert (place / "25" / "point.json").is_file() and (place / "50" / "checkpoints").is_dir()
-    narrator = watcher()
+    narrator = recording_reporter()
     run = adapt(recipe, resume=True, learning_curve=True, reporter=narrator)
-    assert narrator.heard("learning curve, 25% of the training split: already done")
+    assert narrator.logged("learning curve, 25% of the training split: already done")
     assert run.report.to_json()["learning_curve"] == truth
     # a finished run with its curve is finished
-    narrator = watcher()
+    narrator = recording_reporter()
     assert adapt(recipe, resume=True, learning_curve=True, reporter=narrator).report == run.report
-    assert narrator.heard("nothing to do")
+    assert narrator.logged("nothing to do")
     # and another run in its place has none
     again = adapt(recipe.model_copy(update={"overwrite": True}), reporter=quiet)
     assert again.report.learning_curve is None and not place.exists()
 
 
-def test_a_dry_run_counts_it(recipe, watcher, tmp_path):
-    plain, narrator = estimate_run(recipe, reporter=watcher()), watcher()
+def test_a_dry_run_counts_it(recipe, recording_reporter, tmp_path):
+    plain, narrator = estimate_run(recipe, reporter=recording_reporter()), recording_reporter()
     planned = estimate_run(recipe, learning_curve=True, reporter=narrator)
     quarter, half = planned["learning_curve"]
     assert planned["steps"] == plain["steps"] + quarter["steps"] + half["steps"]
     assert planned["disk_mb"] > plain["disk_mb"] and "learning_curve" not in plain
-    assert narrator.heard(f"25% of train: 3 utterances, {quarter['steps']} steps")
+    assert narrator.logged(f"25% of train: 3 utterances, {quarter['steps']} steps")
     assert 0 <= quarter["seconds"] <= half["seconds"]
     run = adapt(recipe, learning_curve=True, reporter=Reporter(quiet=True))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

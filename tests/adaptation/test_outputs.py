@@ -25,9 +25,9 @@ def scored(path: Path, normaliser: str) -> dict:
     return json.loads(CliRunner().invoke(build_app(), words).stdout)["result"]
 
 
-def test_the_report_has_the_contracts_keys(won):
-    report = json.loads((won.run_dir.path / "report.json").read_text())
-    assert report == won.report.to_json()
+def test_the_report_has_the_contracts_keys(improved_run):
+    report = json.loads((improved_run.run_dir.path / "report.json").read_text())
+    assert report == improved_run.report.to_json()
     for side in ("before", "after"):
         assert set(report[side]) >= {*SCORE, "by"}
         assert set(report[side]["by"]) == {"accent", "speaker"}
@@ -36,7 +36,7 @@ def test_the_report_has_the_contracts_keys(won):
         assert report[side]["utterances"] == 6 and report[side]["reference_words"] == 6
     assert report["normaliser"] == "default" and report["metric"] == "WER"
     assert set(report["speed"]) >= {"audio_seconds", "wall_seconds", "peak_memory_mb", "device"}
-    rows = read(won.report.to_json()["provenance"]["recipe"]["data"]["train"])
+    rows = read(improved_run.report.to_json()["provenance"]["recipe"]["data"]["train"])
     test = rows.filter(lambda row: row["split"] == "test")
     assert report["speed"]["audio_seconds"] == pytest.approx(sum(audio.measure_duration(row) for row in test), abs=0.01)
     assert set(report["provenance"]) >= {"versions", "checkpoint", "data", "recipe", "seed", "python"}
@@ -48,9 +48,9 @@ def test_the_report_has_the_contracts_keys(won):
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_scoring_the_answers_gives_the_reports_counts(won, side):
-    report = won.report.to_json()
-    path = won.run_dir.path / f"{side}.jsonl"
+def test_scoring_the_answers_gives_the_reports_counts(improved_run, side):
+    report = improved_run.report.to_json()
+    path = improved_run.run_dir.path / f"{side}.jsonl"
     again = scored(path, report["normaliser"])
     counts = ("wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances")
     assert {key: again[key] for key in counts} == {key: report[side][key] for key in counts}
@@ -61,10 +61,10 @@ def test_scoring_the_answers_gives_the_reports_counts(won, side):
         assert report[side]["wer"] == pytest.approx(truth)
 
 
-def test_every_line_of_the_answers(won):
-    rows = {row["id"]: row for row in read(won.report.to_json()["provenance"]["recipe"]["data"]["train"])}
+def test_every_line_of_the_answers(improved_run):
+    rows = {row["id"]: row for row in read(improved_run.report.to_json()["provenance"]["recipe"]["data"]["train"])}
     for side in ("before", "after"):
-        found = lines_of(won.run_dir.path / f"{side}.jsonl")
+        found = lines_of(improved_run.run_dir.path / f"{side}.jsonl")
         assert [line["id"] for line in found] == [name for name, row in rows.items() if row["split"] == "test"]
         for line in found:
             row = rows[line["id"]]

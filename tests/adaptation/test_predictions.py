@@ -27,15 +27,15 @@ def part(*labels: str) -> Dataset:
         (["go", "stop"], ["go", "stop"], 0),
     ],
 )
-def test_a_label_is_one_word(meant, said, wrong, tmp_path):
-    found = score_split(part(*meant), said, ScoringConfig(), reference="label", labels=True)
+def test_a_label_is_one_word(meant, texts, wrong, tmp_path):
+    found = score_split(part(*meant), texts, ScoringConfig(), reference="label", labels=True)
     counts = found.overall.counts
     assert (counts.substitutions, counts.insertions, counts.deletions) == (wrong, 0, 0)
     assert found.wer == wrong / len(meant)
-    write_predictions(tmp_path / "after.jsonl", part(*meant), said, reference="label")
+    write_predictions(tmp_path / "after.jsonl", part(*meant), texts, reference="label")
     assert score_predictions_file(tmp_path / "after.jsonl", ScoringConfig(), labels=True).wer == found.wer
     lines = [json.loads(line) for line in (tmp_path / "after.jsonl").read_text().splitlines()]
-    assert [line["hypothesis"] for line in lines] == said  # as it is written
+    assert [line["hypothesis"] for line in lines] == texts  # as it is written
 
 
 def test_what_parquet_holds_and_json_does_not(tmp_path):

@@ -34,59 +34,65 @@ def scored(path: Path, normaliser: str) -> dict:
     return json.loads(CliRunner().invoke(build_app(), words).stdout)["result"]
 
 
-def test_the_run_folder_is_what_the_contract_says(won):
-    assert {path.name for path in won.run_dir.path.iterdir()} == FILES
-    recipe = yaml.safe_load((won.run_dir.path / "recipe.yaml").read_text())
-    assert load_recipe(recipe).model_dump() == load_recipe(won.run_dir.path / "recipe.yaml").model_dump()
+def test_the_run_folder_is_what_the_contract_says(improved_run):
+    assert {path.name for path in improved_run.run_dir.path.iterdir()} == FILES
+    recipe = yaml.safe_load((improved_run.run_dir.path / "recipe.yaml").read_text())
+    assert load_recipe(recipe).model_dump() == load_recipe(improved_run.run_dir.path / "recipe.yaml").model_dump()
     assert recipe["augment"]["freq_width"] == 0.1  # every default filled in
-    assert not list((won.run_dir.path / "model").glob("*.bin")) and not list(won.run_dir.path.rglob("*.part"))
+    assert not list((improved_run.run_dir.path / "model").glob("*.bin")) and not list(
+        improved_run.run_dir.path.rglob("*.part")
+    )
 
 
-def test_the_saved_model_gives_the_answers_of_the_report(won):
+def test_the_saved_model_gives_the_answers_of_the_report(improved_run):
     rows = [
-        row for row in read(won.report.to_json()["provenance"]["recipe"]["data"]["train"]) if row["split"] == "test"
+        row
+        for row in read(improved_run.report.to_json()["provenance"]["recipe"]["data"]["train"])
+        if row["split"] == "test"
     ]
-    model = load(won.run_dir.path, device="cpu")
-    said = [model.predict([audio.load_waveform(row)])[0] for row in rows]
-    assert said == [line["hypothesis"] for line in lines_of(won.run_dir.path / "after.jsonl")]
+    model = load(improved_run.run_dir.path, device="cpu")
+    texts = [model.predict([audio.load_waveform(row)])[0] for row in rows]
+    assert texts == [line["hypothesis"] for line in lines_of(improved_run.run_dir.path / "after.jsonl")]
     with model.use_padding():
         padded = [model.predict([audio.load_waveform(row)])[0] for row in rows]
     truth = jiwer.process_words([row["text"] for row in rows], [text.lower() or " " for text in padded])
-    assert won.report.to_json()["after_padded_to_30s"]["wer"] == pytest.approx(truth.wer)
+    assert improved_run.report.to_json()["after_padded_to_30s"]["wer"] == pytest.approx(truth.wer)
 
 
-def test_curves_are_written(won):
+def test_curves_are_written(improved_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(won.run_dir.path / "logs" / "stage-0"))
+    events = EventAccumulator(str(improved_run.run_dir.path / "logs" / "stage-0"))
     events.Reload()
     measured = [event.value for event in events.Scalars("eval/error")]
-    assert measured == pytest.approx([epoch["dev"] for epoch in won.report.to_json()["stages"][0]["epochs"]], abs=1e-6)
+    assert measured == pytest.approx(
+        [epoch["dev"] for epoch in improved_run.report.to_json()["stages"][0]["epochs"]], abs=1e-6
+    )
     assert len(events.Scalars("train/loss")) > 1
 
 
-def test_a_finished_run_is_not_trained_again(won, recipe_values, learns, watcher):
-    files = {path: path.stat().st_mtime_ns for path in won.run_dir.path.rglob("*") if path.is_file()}
-    overrides = [*learns, f"output={won.run_dir.path}", "scoring.by=[accent, speaker]"]
+def test_a_finished_run_is_not_trained_again(improved_run, recipe_values, improving_overrides, recording_reporter):
+    files = {path: path.stat().st_mtime_ns for path in improved_run.run_dir.path.rglob("*") if path.is_file()}
+    overrides = [*improving_overrides, f"output={improved_run.run_dir.path}", "scoring.by=[accent, speaker]"]
     with pytest.raises(UserError, match="a finished run already exists") as caught:
         adapt(load_recipe(recipe_values, overrides))
     assert "--resume" in str(caught.value) and "overwrite=true" in str(caught.value)
-    narrator = watcher()
+    narrator = recording_reporter()
     again = adapt(load_recipe(recipe_values, overrides), resume=True, reporter=narrator)
-    assert narrator.heard("nothing to do")
-    assert again.report == won.report
-    assert again.before is not None and again.before.to_json() == won.report.to_json()["before"]
-    assert again.after.to_json() == won.report.to_json()["after"]
+    assert narrator.logged("nothing to do")
+    assert again.report == improved_run.report
+    assert again.before is not None and again.before.to_json() == improved_run.report.to_json()["before"]
+    assert again.after.to_json() == improved_run.report.to_json()["after"]
     with pytest.raises(UserError, match="started with different values of seed"):
         adapt(load_recipe(recipe_values, [*overrides, "seed=9"]), resume=True)
-    assert files == {path: path.stat().st_mtime_ns for path in won.run_dir.path.rglob("*") if path.is_file()}
+    assert files == {path: path.stat().st_mtime_ns for path in improved_run.run_dir.path.rglob("*") if path.is_file()}
 
 
-def test_progress_on_a_terminal(small, tmp_path):
+def test_progress_on_a_terminal(make_small_recipe, tmp_path):
     """Bars within bars: a stage's, and its dev part's."""
     narrator, screen = Reporter(), io.StringIO()
     narrator.console = Console(file=screen, force_terminal=True, width=100, _environ={"TERM": "xterm"})
-    adapt(small("stages.0.epochs=1"), reporter=narrator)
+    adapt(make_small_recipe("stages.0.epochs=1"), reporter=narrator)
     assert "stage 0 (all), dev" in screen.getvalue() and "checking train" in screen.getvalue()
 
 

@@ -36,7 +36,7 @@ def test_a_run_that_starts_from_what_it_would_replace_is_refused(tiny_recipe, qu
 
 @pytest.mark.parametrize("changed", ["data.train", "data.dev", "encoder.name"])
 def test_a_run_is_resumed_on_what_it_was_begun_with(
-    recipe_values, corpus_table, tiny_whisper, watcher, ctrl_c, quiet, tmp_path, changed
+    recipe_values, corpus_table, tiny_whisper, recording_reporter, raise_interrupt, quiet, tmp_path, changed
 ):
     """Its dev rates would be of other references, its batches of other utterances, its head of other characters."""
     rows = list(csv.DictReader(corpus_table.open()))
@@ -56,7 +56,7 @@ def test_a_run_is_resumed_on_what_it_was_begun_with(
         recipe_values, [f"data.train={table}", f"encoder.name={encoder}", f"output={tmp_path / 'run'}"]
     )
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(FIRST, 2): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, 2): raise_interrupt}))
     written({changed: " more"})
     if changed == "encoder.name":
         from safetensors.torch import load_file, save_file
@@ -71,31 +71,31 @@ def test_a_run_is_resumed_on_what_it_was_begun_with(
     assert state(tmp_path / "run") == before
 
 
-def _second(values: dict, overrides: list[str], resume: bool, said: multiprocessing.Queue) -> None:
+def _second(values: dict, overrides: list[str], resume: bool, printed: multiprocessing.Queue) -> None:
     try:
         adapt(load_recipe(values, overrides), resume=resume, reporter=Reporter(quiet=True))
-        said.put("trained")
+        printed.put("trained")
     except UserError as error:
-        said.put(str(error))
+        printed.put(str(error))
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_run_that_is_being_trained_is_left_alone(recipe_values, watcher, tmp_path, resume):
+def test_a_run_that_is_being_trained_is_left_alone(recipe_values, recording_reporter, tmp_path, resume):
     """The connection broke, the process lives on, and its user starts another."""
     overrides = [f"output={tmp_path / 'run'}"] + ([] if resume else ["overwrite=true"])
-    said: multiprocessing.Queue = multiprocessing.get_context("spawn").Queue()
+    printed: multiprocessing.Queue = multiprocessing.get_context("spawn").Queue()
     heard: list[str] = []
 
     def another() -> None:
         process = multiprocessing.get_context("spawn").Process(
-            target=_second, args=(recipe_values, overrides, resume, said)
+            target=_second, args=(recipe_values, overrides, resume, printed)
         )
         process.start()
-        heard.append(said.get(timeout=120))
+        heard.append(printed.get(timeout=120))
         process.join()
 
     recipe = load_recipe(recipe_values, [f"output={tmp_path / 'run'}"])
-    run = adapt(recipe, reporter=watcher({(FIRST, 2): another}))
+    run = adapt(recipe, reporter=recording_reporter({(FIRST, 2): another}))
     assert len(heard) == 1 and "another process is working in this run" in heard[0]
     assert run.run_dir.is_finished
     adapt(load_recipe(recipe_values, overrides), resume=resume, reporter=Reporter(quiet=True))  # and then it is free

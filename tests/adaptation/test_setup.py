@@ -23,24 +23,26 @@ def scored(path: Path, normaliser: str) -> dict:
     return json.loads(CliRunner().invoke(build_app(), words).stdout)["result"]
 
 
-def test_the_untouched_model_was_scored_as_its_authors_run_it(won, tiny_whisper):
+def test_the_untouched_model_was_scored_as_its_authors_run_it(improved_run, tiny_whisper):
     rows = [
-        row for row in read(won.report.to_json()["provenance"]["recipe"]["data"]["train"]) if row["split"] == "test"
+        row
+        for row in read(improved_run.report.to_json()["provenance"]["recipe"]["data"]["train"])
+        if row["split"] == "test"
     ]
     untouched = load(tiny_whisper, device="cpu")
     assert untouched.settings.pad_to_30s
-    said = [untouched.predict([audio.load_waveform(row)])[0] for row in rows]
-    assert said == [line["hypothesis"] for line in lines_of(won.run_dir.path / "before.jsonl")]
+    texts = [untouched.predict([audio.load_waveform(row)])[0] for row in rows]
+    assert texts == [line["hypothesis"] for line in lines_of(improved_run.run_dir.path / "before.jsonl")]
 
 
-def test_the_untouched_model_comes_first_and_what_trains_is_said(lost):
-    _, narrator = lost
+def test_the_untouched_model_comes_first_and_what_trains_is_said(rejected_run):
+    _, narrator = rejected_run
     order = [
-        next(i for i, line in enumerate(narrator.said) if words in line)
+        next(i for i, line in enumerate(narrator.texts) if words in line)
         for words in ("zero-shot ", "parameters are trained", "epoch 1, loss")
     ]
     assert order == sorted(order)
-    line = narrator.said[order[1]]
+    line = narrator.texts[order[1]]
     assert line.startswith("stage 0 (all): ") and "head" in line and "are frozen (feature extractor" in line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,9 @@ def multilingual_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def spoken(tmp_path: Path) -> Path:
+def speech(tmp_path: Path) -> Path:
     """A table of six tones by three speakers, texts and a split among its columns."""
-    folder = tmp_path / "spoken"
+    folder = tmp_path / "speech"
     (folder / "audio").mkdir(parents=True)
     lines = ["audio,text,speaker,accent"]
     for number, words in enumerate(WORDS):
@@ -84,3 +85,34 @@ def spoken(tmp_path: Path) -> Path:
         lines.append(f"audio/{number}.wav,{words},000{number // 2},{'north' if number < 3 else 'south'}")
     (folder / "t.csv").write_text("\n".join(lines) + "\n")
     return folder / "t.csv"
+
+
+@pytest.fixture
+def run_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """run_score(*arguments, code=0): the output of `speechxfer score` in tmp_path, without a traceback."""
+    from typer.testing import CliRunner
+
+    from speechxfer.cli import build_app
+
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object, code: int = 0) -> str:
+        done = CliRunner().invoke(build_app(), ["score", *map(str, arguments)])
+        assert done.exit_code == code, done.output
+        assert "Traceback" not in done.output
+        return done.output
+
+    return invoke
+
+
+@pytest.fixture
+def write_file(tmp_path: Path) -> Callable[[str, str | bytes], str]:
+    """write_file(name, content): a file in tmp_path; its name."""
+
+    def put(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return name
+
+    return put

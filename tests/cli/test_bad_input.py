@@ -133,7 +133,7 @@ def broken(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A table of good rows and one row of each fault, and what is said of it by its audio."""
     folder = tmp_path / "broken"
     folder.mkdir()
-    said = {}
+    texts = {}
     for name, (kind, subtype) in {
         "cut.wav": ("WAV", None),
         "cut.flac": ("FLAC", None),
@@ -143,14 +143,14 @@ def broken(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     }.items():
         whole = tone(folder / name, kind, subtype)
         (folder / name).write_bytes(whole[: len(whole) // 2])
-        said[name] = "is truncated or damaged"
+        texts[name] = "is truncated or damaged"
     (folder / "text.wav").write_text("a transcript in audio's place\n")
     (folder / "empty.wav").write_bytes(b"")
     (folder / "folder").mkdir()
     os.mkfifo(folder / "pipe.wav")
     (folder / "voice.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(400))
     (folder / "voice.webm").write_bytes(b"\x1aE\xdf\xa3\x9fB\x86\x81" + bytes(400))
-    said |= {
+    texts |= {
         "gone.wav": "no such file",
         "text.wav": "is text, not audio (it begins 'a transcript in audio's place')",
         "empty.wav": "is empty (0 bytes)",
@@ -163,27 +163,27 @@ def broken(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     for number in range(6):
         tone(folder / f"{number}.wav")
         lines.append(f"{number}.wav,bad,{number}")
-    lines += [f"{name},cab,6" for name in said]
+    lines += [f"{name},cab,6" for name in texts]
     tone(folder / "mute.wav")
     lines.append("mute.wav,,6")
-    said["mute.wav"] = "its text is empty"
+    texts["mute.wav"] = "its text is empty"
     (folder / "t.csv").write_text("\n".join(lines) + "\n")
-    return folder / "t.csv", said
+    return folder / "t.csv", texts
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bad_rows_are_all_named_before_any_work(
     run, whisper: Path, broken, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    table, said = broken
+    table, texts = broken
     monkeypatch.setitem(sys.modules, "av", None)
     code, out, err = run(*words_for(command, table, whisper))
-    for name, words in said.items():
+    for name, words in texts.items():
         lines = [line for line in (out + err).splitlines() if name in line and words in line]
         assert len(lines) == 1, (name, out, err)
     if command == "check":
         assert (code, err) == (1, "")
-        assert f"{6 + len(said)} rows, 14.0 s, 6 usable, {len(said)} bad" in out  # the mute one's audio counts
+        assert f"{6 + len(texts)} rows, 14.0 s, 6 usable, {len(texts)} bad" in out  # the mute one's audio counts
         return
     assert code == 2
     one_message(err, "some utterances cannot be used:")
@@ -192,9 +192,9 @@ def test_bad_rows_are_all_named_before_any_work(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_duplicate_ids(run, whisper: Path, spoken: Path, command: str) -> None:
-    spoken.write_text(spoken.read_text() + "audio/2.wav,cab,0001,south\n")
-    code, out, err = run(*words_for(command, spoken, whisper))
+def test_duplicate_ids(run, whisper: Path, speech: Path, command: str) -> None:
+    speech.write_text(speech.read_text() + "audio/2.wav,cab,0001,south\n")
+    code, out, err = run(*words_for(command, speech, whisper))
     if command == "check":
         assert code == 1 and "error    row 7 (audio/2.wav): duplicate id, also in row 3" in out
     else:
@@ -263,12 +263,12 @@ def model_words(command: str, model: Path, data: Path) -> list[object]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kind", list(MODELS))
-def test_a_wrong_model(run, whisper: Path, spoken: Path, tmp_path: Path, kind: str, command: str) -> None:
+def test_a_wrong_model(run, whisper: Path, speech: Path, tmp_path: Path, kind: str, command: str) -> None:
     spoil, message = MODELS[kind]
     model = tmp_path / "model"
     shutil.copytree(whisper, model)
     spoil(model)
-    code, out, err = run(*model_words(command, model, spoken))
+    code, out, err = run(*model_words(command, model, speech))
     assert (code, out) == (2, "")
     one_message(err, message)
     assert str(model) in err
@@ -276,17 +276,17 @@ def test_a_wrong_model(run, whisper: Path, spoken: Path, tmp_path: Path, kind: s
 
 
 @pytest.mark.parametrize("command", ["evaluate", "adapt"])
-def test_a_model_that_lacks_a_tensor(run, whisper: Path, spoken: Path, tmp_path: Path, command: str) -> None:
+def test_a_model_that_lacks_a_tensor(run, whisper: Path, speech: Path, tmp_path: Path, command: str) -> None:
     shutil.copytree(whisper, tmp_path / "model")
     without_tensor(tmp_path / "model")
-    code, _, err = run(*model_words(command, tmp_path / "model", spoken))
+    code, _, err = run(*model_words(command, tmp_path / "model", speech))
     assert code == 2
     one_message(err, "weights are missing: model.encoder.layers.0.fc1.weight")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_table_in_a_models_place(run, spoken: Path, command: str) -> None:
-    code, _, err = run(*model_words(command, spoken, spoken))
+def test_a_table_in_a_models_place(run, speech: Path, command: str) -> None:
+    code, _, err = run(*model_words(command, speech, speech))
     assert code == 2
     one_message(err, "a model is a folder, and this is a file")
 
@@ -311,7 +311,7 @@ def in_a_process(*arguments: object, code: str = "", path: Path | None = None) -
 
 
 @pytest.mark.parametrize(("command", "inside"), [("check", LIBRARY), ("adapt", VERSIONS)])
-def test_a_broken_torchaudio(whisper: Path, spoken: Path, tmp_path: Path, command: str, inside: str) -> None:
+def test_a_broken_torchaudio(whisper: Path, speech: Path, tmp_path: Path, command: str, inside: str) -> None:
     """A stand-in that fails as the real one does, before the installed one on the path."""
     (tmp_path / "torchaudio").mkdir()
     (tmp_path / "torchaudio/__init__.py").write_text(inside)
@@ -320,7 +320,7 @@ def test_a_broken_torchaudio(whisper: Path, spoken: Path, tmp_path: Path, comman
             sys.executable,
             "-c",
             "from speechxfer.cli import main; main()",
-            *map(str, words_for(command, spoken, whisper)),
+            *map(str, words_for(command, speech, whisper)),
         ],
         capture_output=True,
         text=True,
@@ -338,7 +338,7 @@ def test_a_broken_torchaudio(whisper: Path, spoken: Path, tmp_path: Path, comman
 @pytest.mark.parametrize("inside", [LIBRARY, VERSIONS, SYMBOL, None])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_whoever_imports_a_broken_torchaudio(
-    run, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str | None, wrapped: bool
+    run, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str | None, wrapped: bool
 ) -> None:
     """transformers imports it for Whisper, too, and in some versions wraps what that raises."""
     (tmp_path / "torchaudio").mkdir()
@@ -359,7 +359,7 @@ def test_whoever_imports_a_broken_torchaudio(
             raise
 
     monkeypatch.setattr("speechxfer.data.reader.read", imports)
-    code, _, err = run("check", spoken)
+    code, _, err = run("check", speech)
     assert code == 2
     one_message(err, "torchaudio cannot be imported with this torch")
 
@@ -367,28 +367,28 @@ def test_whoever_imports_a_broken_torchaudio(
 # -- what is not the user's mistake --------------------------------------------------------------------------------
 @pytest.mark.parametrize("error", [RuntimeError, ImportError, OSError, ZeroDivisionError])
 def test_an_unexpected_exception_is_not_hidden(
-    spoken: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    speech: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error("a fault of ours")
 
     monkeypatch.setattr("speechxfer.data.reader.read", fail)
-    done = CliRunner().invoke(build_app(), ["check", str(spoken)])
+    done = CliRunner().invoke(build_app(), ["check", str(speech)])
     assert type(done.exception) is error  # Python shows its traceback
     assert done.exit_code == 1
 
 
-def test_ctrl_c_is_130(spoken: Path) -> None:
+def test_ctrl_c_is_130(speech: Path) -> None:
     """SIGINT while rows are decoded in threads."""
-    rows = spoken.read_text().splitlines()
+    rows = speech.read_text().splitlines()
     many = [f"{number},{row}" for number in range(400) for row in rows[1:]]
-    spoken.write_text("\n".join([f"id,{rows[0]}", *many]) + "\n")
+    speech.write_text("\n".join([f"id,{rows[0]}", *many]) + "\n")
     slow = "import os, time\nimport speechxfer.data.audit as a\nreal = a.measure_utterance\ndef measure(row):\n"
     slow += "    os.write(1, b'decoding\\n')\n    time.sleep(0.02)\n    return real(row)\n"
     slow += "a.measure_utterance = measure\n"
     # a shell's background jobs are started with SIGINT ignored, and so are their children
     slow += "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    start = f"import sys\nsys.argv = ['speechxfer', 'check', {str(spoken)!r}]\nfrom speechxfer.cli import main\nmain()"
+    start = f"import sys\nsys.argv = ['speechxfer', 'check', {str(speech)!r}]\nfrom speechxfer.cli import main\nmain()"
     with subprocess.Popen(
         [sys.executable, "-c", slow + start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

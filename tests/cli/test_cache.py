@@ -48,13 +48,13 @@ def run(*words: str) -> tuple[int, str, str]:
 
 
 def test_what_is_kept_is_listed(stores, frames):
-    code, said, _ = run()
-    assert code == 0 and f"2 stores, 0 MB in {frames}" in said
-    line = next(line for line in said.splitlines() if line.startswith(stores[2].name))
+    code, output, _ = run()
+    assert code == 0 and f"2 stores, 0 MB in {frames}" in output
+    line = next(line for line in output.splitlines() if line.startswith(stores[2].name))
     assert "4 utterances" in line and line.endswith("whisper tiny, below layer 2, float32")
-    assert "whisper tiny, convolutions, float32" in said
-    code, said, _ = run("--json", "-")
-    listed = {one["layer"]: one for one in json.loads(said)["stores"]}
+    assert "whisper tiny, convolutions, float32" in output
+    code, output, _ = run("--json", "-")
+    listed = {one["layer"]: one for one in json.loads(output)["stores"]}
     for layer, path in stores.items():
         one = listed[layer]
         assert one["path"] == str(path) and one["name"] == path.name and one["utterances"] == layer + 2
@@ -63,8 +63,8 @@ def test_what_is_kept_is_listed(stores, frames):
 
 
 def test_one_is_cleared_by_how_its_name_begins(stores):
-    code, said, _ = run("clear", stores[2].name[:10])
-    assert code == 0 and said.startswith("1 of 2 stores removed")
+    code, output, _ = run("clear", stores[2].name[:10])
+    assert code == 0 and output.startswith("1 of 2 stores removed")
     assert not stores[2].exists() and stores[-1].exists()
     assert run("clear", "--all", "--quiet") == (0, "", "")
     assert not stores[-1].exists()
@@ -82,14 +82,14 @@ def test_one_is_cleared_by_how_its_name_begins(stores):
     ],
 )
 def test_what_is_not_clear_removes_nothing(stores, words, message):
-    code, _, said = run(*words)
-    assert code == 2 and message in said
+    code, _, output = run(*words)
+    assert code == 2 and message in output
     assert all(path.exists() for path in stores.values())
 
 
 def test_nothing_kept_is_no_mistake(frames):
-    code, said, _ = run()
-    assert code == 0 and f"0 stores, 0 MB in {frames}" in said
+    code, output, _ = run()
+    assert code == 0 and f"0 stores, 0 MB in {frames}" in output
     assert run("--quiet") == (0, "", "")
     assert not frames.exists()
 

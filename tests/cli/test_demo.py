@@ -48,9 +48,9 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 @needs_extra
 def test_the_whole_way_and_once_more(small: None, tmp_path: Path) -> None:
-    code, said, _ = run("--json", "result.json")
+    code, output, _ = run("--json", "result.json")
     assert code == 0
-    lines = said.rstrip("\n").split("\n")
+    lines = output.rstrip("\n").split("\n")
     last = re.fullmatch(r"WER (\d+\.\d) % before, (\d+\.\d) % after", lines[-1])
     assert last
     report = json.loads(Path("result.json").read_text())
@@ -58,17 +58,17 @@ def test_the_whole_way_and_once_more(small: None, tmp_path: Path) -> None:
     assert [f"{100 * report[side]['wer']:.1f}" for side in ("before", "after")] == list(last.groups())
     assert set(report["after"]["by"]) == {"speaker"}
     assert (Path("runs/demo/model") / "model.safetensors").is_file()
-    assert "synthetic" in said and "nothing about people" in said
+    assert "synthetic" in output and "nothing about people" in output
     for verb in ("check", "adapt", "evaluate", "transcribe"):
-        assert re.search(rf"^  \S*speechxfer {verb} ", said, re.MULTILINE), verb
+        assert re.search(rf"^  \S*speechxfer {verb} ", output, re.MULTILINE), verb
     for speaker in report["after"]["by"]["speaker"]:
-        assert f"speaker: {speaker}" in said
+        assert f"speaker: {speaker}" in output
     untouched = Path("runs/demo/before.jsonl").read_text() == Path("runs/demo/after.jsonl").read_text()
-    assert ("reference  " in said) != untouched  # the examples are utterances that changed
+    assert ("reference  " in output) != untouched  # the examples are utterances that changed
 
     Path("runs/demo/before.jsonl").write_text("")  # the second run replaces it
-    code, said, _ = run("--quiet")
-    assert (code, said) == (0, "")
+    code, output, _ = run("--quiet")
+    assert (code, output) == (0, "")
     assert len(Path("runs/demo/before.jsonl").read_text().splitlines()) == 2
 
 
@@ -78,9 +78,9 @@ def test_a_run_of_another_recipe_is_never_replaced(tmp_path: Path, recipe: objec
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (folder / "report.json").write_text("{}")
-    code, _, said = run("--output", "runs/mine")
+    code, _, output = run("--output", "runs/mine")
     assert code == 2
-    assert "runs/mine: holds a run that is not a demo" in said and "--output DIR" in said
+    assert "runs/mine: holds a run that is not a demo" in output and "--output DIR" in output
     assert (folder / "report.json").read_text() == "{}"
     assert not (tmp_path / "cache").exists()  # said before any work
 
@@ -89,6 +89,6 @@ def test_a_run_of_another_recipe_is_never_replaced(tmp_path: Path, recipe: objec
 def test_files_of_something_else_are_left_alone(small: None, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("words")
-    code, _, said = run("--output", "thesis")
-    assert code == 2 and "chapter.txt" in said
+    code, _, output = run("--output", "thesis")
+    assert code == 2 and "chapter.txt" in output
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]

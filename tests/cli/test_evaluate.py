@@ -37,8 +37,8 @@ def lines_of(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
-    out, _ = run(whisper, spoken, "--output", tmp_path / "deep/report", "--json", tmp_path / "r.json")
+def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
+    out, _ = run(whisper, speech, "--output", tmp_path / "deep/report", "--json", tmp_path / "r.json")
     folder = tmp_path / "deep/report"
     assert sorted(path.name for path in folder.iterdir()) == ["after.jsonl", "report.html", "report.json"]
     report = json.loads((tmp_path / "r.json").read_text())
@@ -59,7 +59,7 @@ def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken
     assert found["wer"] == pytest.approx(truth.wer)
     assert set(found["by"]) == {"speaker", "accent"}
     assert f"{100 * truth.wer:.1f} %" in out.replace("WER ", "")
-    seconds = sum(soundfile.info(spoken.parent / row["audio"]).duration for row in rows)
+    seconds = sum(soundfile.info(speech.parent / row["audio"]).duration for row in rows)
     assert report["speed"]["audio_seconds"] == pytest.approx(seconds, abs=0.01)
     assert report["provenance"]["options"] == {"language": None, "beams": 1, "padded_to_30s": True}
     # what the answers' own scoring says is the same
@@ -69,17 +69,17 @@ def test_counts_are_those_of_the_answers_written(run: Run, whisper: Path, spoken
     assert json.loads(scored.stdout)["result"] == found
 
 
-def test_the_hypotheses_are_the_models_own(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
-    run(whisper, spoken, "--output", tmp_path / "o", "-q")
-    waveforms = [soundfile.read(spoken.parent / f"audio/{n}.wav", dtype="float32")[0] for n in range(6)]
-    said = [text for waveform in waveforms for text in load(whisper, device="cpu").predict([waveform])]
-    assert [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")] == said
-    assert len(set(said)) > 1, "the random model says the same of everything, so this test would see nothing"
+def test_the_hypotheses_are_the_models_own(run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
+    run(whisper, speech, "--output", tmp_path / "o", "-q")
+    waveforms = [soundfile.read(speech.parent / f"audio/{n}.wav", dtype="float32")[0] for n in range(6)]
+    texts = [text for waveform in waveforms for text in load(whisper, device="cpu").predict([waveform])]
+    assert [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")] == texts
+    assert len(set(texts)) > 1, "the random model says the same of everything, so this test would see nothing"
 
 
-def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, spoken: Path, tmp_path: Path) -> None:
+def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, speech: Path, tmp_path: Path) -> None:
     out, _ = run(
-        whisper, spoken, "--baseline", other_whisper, "--output", tmp_path / "o", "--json", tmp_path / "r.json"
+        whisper, speech, "--baseline", other_whisper, "--output", tmp_path / "o", "--json", tmp_path / "r.json"
     )
     report = json.loads((tmp_path / "r.json").read_text())
     assert "result" not in report
@@ -98,28 +98,28 @@ def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, spoken:
     assert last[3].startswith("change  ") and "points" in last[3]
     assert last[4] == f"report  {tmp_path / 'o/report.html'}"
     # a later evaluation without one leaves no stale before.jsonl beside its own report
-    run(whisper, spoken, "--output", tmp_path / "o", "-q")
+    run(whisper, speech, "--output", tmp_path / "o", "-q")
     assert not (tmp_path / "o/before.jsonl").exists()
 
 
 def test_both_are_scored_on_what_both_can_take(
-    run: Run, whisper: Path, tiny_whisper: Path, spoken: Path, tmp_path: Path
+    run: Run, whisper: Path, tiny_whisper: Path, speech: Path, tmp_path: Path
 ) -> None:
     """The baseline holds two seconds, the model thirty."""
-    soundfile.write(spoken.parent / "audio/4.wav", 0.3 * np.sin(np.arange(40_000) / 9), 16_000)
-    _, err = run(whisper, spoken, "--baseline", tiny_whisper, code=2)
+    soundfile.write(speech.parent / "audio/4.wav", 0.3 * np.sin(np.arange(40_000) / 9), 16_000)
+    _, err = run(whisper, speech, "--baseline", tiny_whisper, code=2)
     assert "row 5, audio/4.wav: lasts 2.5 s; the model takes 2 s" in err
-    run(whisper, spoken, "--baseline", tiny_whisper, "--skip-bad", "--json", tmp_path / "r.json", "-q")
+    run(whisper, speech, "--baseline", tiny_whisper, "--skip-bad", "--json", tmp_path / "r.json", "-q")
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["skipped"], report["before"]["utterances"], report["after"]["utterances"]) == (1, 5, 5)
-    run(whisper, spoken, "-q")
+    run(whisper, speech, "-q")
 
 
-def test_a_model_that_writes_on_and_on_is_remarked_on(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
+def test_a_model_that_writes_on_and_on_is_remarked_on(run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
     remarks = {}
     for text in ("bad", "bad " * 8):
-        spoken.write_text(f"audio,text\naudio/5.wav,{text}\n")
-        out, _ = run(whisper, spoken, "--json", tmp_path / "r.json")
+        speech.write_text(f"audio,text\naudio/5.wav,{text}\n")
+        out, _ = run(whisper, speech, "--json", tmp_path / "r.json")
         found = json.loads((tmp_path / "r.json").read_text())["result"]
         mostly = 2 * found["insertions"] > found["substitutions"] + found["deletions"] + found["insertions"]
         remarks[mostly] = "are insertions: it loops or does not end" in out
@@ -127,53 +127,53 @@ def test_a_model_that_writes_on_and_on_is_remarked_on(run: Run, whisper: Path, s
 
 
 def test_a_run_folder_and_a_model_saved_by_us_are_the_same_model(
-    run: Run, whisper: Path, spoken: Path, tmp_path: Path
+    run: Run, whisper: Path, speech: Path, tmp_path: Path
 ) -> None:
     load(whisper, device="cpu").save(tmp_path / "run/model")
     (tmp_path / "run/recipe.yaml").write_text("stages: []\n")
     results = []
     for model in (whisper, tmp_path / "run/model", tmp_path / "run"):
-        run(model, spoken, "--json", tmp_path / "r.json", "-q")
+        run(model, speech, "--json", tmp_path / "r.json", "-q")
         results.append(json.loads((tmp_path / "r.json").read_text())["result"])
     assert results[0] == results[1] == results[2]
 
 
-def test_padding_and_beams_act_and_are_stated(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
-    said = {}
+def test_padding_and_beams_act_and_are_stated(run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
+    texts = {}
     for options in ("--pad-to-30s", "--no-pad-to-30s", "--beam-size=3"):
-        run(whisper, spoken, options, "--output", tmp_path / "o", "-q")
+        run(whisper, speech, options, "--output", tmp_path / "o", "-q")
         stated = json.loads((tmp_path / "o/report.json").read_text())["provenance"]["options"]
         assert stated["padded_to_30s"] is (options != "--no-pad-to-30s")
         assert stated["beams"] == (3 if options == "--beam-size=3" else 1)
-        said[options] = [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")]
-    assert said["--pad-to-30s"] != said["--no-pad-to-30s"]
-    assert said["--pad-to-30s"] != said["--beam-size=3"]
+        texts[options] = [row["hypothesis"] for row in lines_of(tmp_path / "o/after.jsonl")]
+    assert texts["--pad-to-30s"] != texts["--no-pad-to-30s"]
+    assert texts["--pad-to-30s"] != texts["--beam-size=3"]
 
 
-def test_breakdown_and_normaliser_by_choice(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
-    run(whisper, spoken, "--by", "accent, dialect", "--normalise", "none", "--json", tmp_path / "r.json", "-q")
+def test_breakdown_and_normaliser_by_choice(run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
+    run(whisper, speech, "--by", "accent, dialect", "--normalise", "none", "--json", tmp_path / "r.json", "-q")
     report = json.loads((tmp_path / "r.json").read_text())
     assert set(report["result"]["by"]) == {"accent"}
     assert report["normaliser"] == "none"
     assert any("no column 'dialect'" in warning for warning in report["warnings"])
-    run(whisper, spoken, "--by", "none", "--json", tmp_path / "r.json", "-q")
+    run(whisper, speech, "--by", "none", "--json", tmp_path / "r.json", "-q")
     assert json.loads((tmp_path / "r.json").read_text())["result"]["by"] == {}
 
 
-def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_whisper: Path, spoken: Path) -> None:
-    _, err = run(multilingual_whisper, spoken, code=2)
+def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_whisper: Path, speech: Path) -> None:
+    _, err = run(multilingual_whisper, speech, code=2)
     assert "--language en" in err
-    run(multilingual_whisper, spoken, "--language", "de", "-q")
+    run(multilingual_whisper, speech, "--language", "de", "-q")
 
 
 def test_bad_rows_stop_before_any_work(
-    run: Run, whisper: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, whisper: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soundfile.write(spoken.parent / "audio/long.wav", np.zeros(31 * 16_000), 16_000)
-    (spoken.parent / "audio/1.wav").write_text("not audio")
-    spoken.write_text(spoken.read_text() + "audio/gone.wav,bad,0001,south\naudio/long.wav,bad,0001,south\n")
+    soundfile.write(speech.parent / "audio/long.wav", np.zeros(31 * 16_000), 16_000)
+    (speech.parent / "audio/1.wav").write_text("not audio")
+    speech.write_text(speech.read_text() + "audio/gone.wav,bad,0001,south\naudio/long.wav,bad,0001,south\n")
     monkeypatch.setattr("speechxfer.adaptation.evaluate.evaluate_split", lambda *_, **__: pytest.fail("it began"))
-    _, err = run(whisper, spoken, code=2)
+    _, err = run(whisper, speech, code=2)
     for named in (
         "row 2, audio/1.wav: is text",
         "row 7, audio/gone.wav: no such file",
@@ -182,27 +182,27 @@ def test_bad_rows_stop_before_any_work(
         assert named in err
     assert "--skip-bad" in err
     monkeypatch.undo()
-    run(whisper, spoken, "--skip-bad", "--json", tmp_path / "r.json", "-q")
+    run(whisper, speech, "--skip-bad", "--json", tmp_path / "r.json", "-q")
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["skipped"], report["result"]["utterances"]) == (3, 5)
     assert "3 invalid rows were skipped" in report["warnings"][0]
 
 
-def test_several_splits_are_remarked_on(run: Run, whisper: Path, spoken: Path) -> None:
-    header, *rows = spoken.read_text().splitlines()
+def test_several_splits_are_remarked_on(run: Run, whisper: Path, speech: Path) -> None:
+    header, *rows = speech.read_text().splitlines()
     split = [f"{header},split", *(f"{row},{'train' if n else 'test'}" for n, row in enumerate(rows))]
-    spoken.write_text("\n".join(split) + "\n")
-    assert "all rows are scored, from the splits test, train" in run(whisper, spoken)[0]
+    speech.write_text("\n".join(split) + "\n")
+    assert "all rows are scored, from the splits test, train" in run(whisper, speech)[0]
 
 
-def test_quiet_and_json_to_standard_output(run: Run, whisper: Path, spoken: Path) -> None:
-    assert json.loads(run(whisper, spoken, "--json", "-")[0])["result"]["utterances"] == 6
-    assert run(whisper, spoken, "-q") == ("", "")
+def test_quiet_and_json_to_standard_output(run: Run, whisper: Path, speech: Path) -> None:
+    assert json.loads(run(whisper, speech, "--json", "-")[0])["result"]["utterances"] == 6
+    assert run(whisper, speech, "-q") == ("", "")
 
 
-def test_the_page_plays_the_stretch_that_was_scored(run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
-    spoken.write_text("audio,text,start,end\naudio/5.wav,bad,0.25,0.75\n")
-    run(whisper, spoken, "--output", tmp_path / "o", "-q")
+def test_the_page_plays_the_stretch_that_was_scored(run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
+    speech.write_text("audio,text,start,end\naudio/5.wav,bad,0.25,0.75\n")
+    run(whisper, speech, "--output", tmp_path / "o", "-q")
     assert "audio/5.wav#t=0.25,0.75" in (tmp_path / "o/report.html").read_text(encoding="utf-8")
 
 
@@ -222,8 +222,8 @@ def test_the_page_plays_the_stretch_that_was_scored(run: Run, whisper: Path, spo
         (["{model}", "silent.csv"], "has no valid row"),
     ],
 )
-def test_mistakes(arguments: list[str], message: str, run: Run, whisper: Path, spoken: Path, tmp_path: Path) -> None:
-    (tmp_path / "untold.csv").write_text(f"audio\n{spoken.parent}/audio/0.wav\n")
+def test_mistakes(arguments: list[str], message: str, run: Run, whisper: Path, speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "untold.csv").write_text(f"audio\n{speech.parent}/audio/0.wav\n")
     (tmp_path / "silent.csv").write_text("audio,text\ngone.wav,bad\n")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/recipe.yaml").write_text("")
@@ -231,5 +231,5 @@ def test_mistakes(arguments: list[str], message: str, run: Run, whisper: Path, s
     weights = tmp_path / "cut/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     skip = ["--skip-bad"] if "silent.csv" in arguments else []
-    _, err = run(*(a.format(model=whisper, data=spoken) for a in arguments), *skip, code=2)
+    _, err = run(*(a.format(model=whisper, data=speech) for a in arguments), *skip, code=2)
     assert message in err

@@ -16,13 +16,13 @@ from speechxfer.report.progress import Reporter
 
 
 def test_report_files_and_printed_lines(
-    whisper: Path, other_whisper: Path, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whisper: Path, other_whisper: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decoding = DecodingOptions(pad_to_30s=False)
     request = EvaluationRequest(
-        str(whisper), str(other_whisper), str(spoken), "none", "auto", decoding, "cpu", skip_bad=False
+        str(whisper), str(other_whisper), str(speech), "none", "auto", decoding, "cpu", skip_bad=False
     )
-    run = evaluate_models(request, read(spoken), Reporter(quiet=True))
+    run = evaluate_models(request, read(speech), Reporter(quiet=True))
     report = make_report(run)
     assert report["provenance"]["options"] == {"language": None, "beams": 1, "padded_to_30s": False}
     assert report["provenance"]["baseline_options"] == {"language": None, "beams": 1, "padded_to_30s": True}

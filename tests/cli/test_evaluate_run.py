@@ -24,26 +24,26 @@ def evaluate(model: Path, data: Path, baseline: Path | None = None, **options: o
     return evaluate_models(request, read(data), Reporter(quiet=True))
 
 
-def test_hypotheses_are_those_of_each_model(whisper: Path, other_whisper: Path, spoken: Path) -> None:
-    run = evaluate(whisper, spoken, other_whisper)
+def test_hypotheses_are_those_of_each_model(whisper: Path, other_whisper: Path, speech: Path) -> None:
+    run = evaluate(whisper, speech, other_whisper)
     assert run.before is not None
     for path, evaluation in ((whisper, run.after), (other_whisper, run.before)):
         model = load(path, device="cpu")
-        expected = [text for row in read(spoken) for text in model.predict([load_waveform(row)])]
+        expected = [text for row in read(speech) for text in model.predict([load_waveform(row)])]
         assert list(evaluation.hypotheses) == expected
     assert run.normaliser == "default" and run.split.skipped == 0
 
 
-def test_rows_that_one_model_refuses_are_skipped_for_both(whisper: Path, tiny_whisper: Path, spoken: Path) -> None:
-    soundfile.write(spoken.parent / "audio/4.wav", 0.3 * np.sin(np.arange(40_000) / 9), 16_000)  # 2.5 s; tiny takes 2 s
+def test_rows_that_one_model_refuses_are_skipped_for_both(whisper: Path, tiny_whisper: Path, speech: Path) -> None:
+    soundfile.write(speech.parent / "audio/4.wav", 0.3 * np.sin(np.arange(40_000) / 9), 16_000)  # 2.5 s; tiny takes 2 s
     with pytest.raises(UserError, match=r"lasts 2\.5 s"):
-        evaluate(whisper, spoken, tiny_whisper)
-    run = evaluate(whisper, spoken, tiny_whisper, skip_bad=True)
+        evaluate(whisper, speech, tiny_whisper)
+    run = evaluate(whisper, speech, tiny_whisper, skip_bad=True)
     assert run.before is not None
     assert run.split.skipped == 1 and len(run.before.hypotheses) == len(run.after.hypotheses) == 5
 
 
-def test_options_are_passed_on(whisper: Path, spoken: Path) -> None:
-    run = evaluate(whisper, spoken, normalise="none", by=["accent"])
+def test_options_are_passed_on(whisper: Path, speech: Path) -> None:
+    run = evaluate(whisper, speech, normalise="none", by=["accent"])
     assert run.baseline is run.before is None and run.normaliser == "none"
     assert set(run.after.score.to_json()["by"]) == {"accent"}

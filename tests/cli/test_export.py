@@ -17,9 +17,9 @@ def run(*words):
     return CliRunner().invoke(build_app(), ["export", *map(str, words)], catch_exceptions=False)
 
 
-def test_it_writes_checks_and_reports(whisper, spoken, tmp_path):
+def test_it_writes_checks_and_reports(whisper, speech, tmp_path):
     out, target = tmp_path / "out", tmp_path / "export.json"
-    words = (whisper, "--to", "ctranslate2", "--output", out, "--check", spoken, "--json", target)
+    words = (whisper, "--to", "ctranslate2", "--output", out, "--check", speech, "--json", target)
     done = run(*words)
     assert done.exit_code == 0, done.output
     assert f"written  {out}: ctranslate2, float32, 0." in done.output
@@ -27,7 +27,7 @@ def test_it_writes_checks_and_reports(whisper, spoken, tmp_path):
     found = json.loads(target.read_text())
     assert (found["to"], found["quantization"], found["output"]) == ("ctranslate2", "float32", str(out))
     assert found["files"]["model.bin"] == (out / "model.bin").stat().st_size
-    assert found["check"]["holds"] and found["check"]["utterances"] == 6 and found["check"]["data"] == str(spoken)
+    assert found["check"]["holds"] and found["check"]["utterances"] == 6 and found["check"]["data"] == str(speech)
     assert 0 < found["check"]["largest"] < 1e-3
 
     again = run(*words)
@@ -41,10 +41,10 @@ def test_json_on_standard_output_is_nothing_but_json(whisper, tmp_path):
     assert "not checked" in run(whisper, "--to", "transformers", "--output", tmp_path / "other").output
 
 
-def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, spoken, tmp_path, monkeypatch):
+def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, speech, tmp_path, monkeypatch):
     monkeypatch.setitem(TOLERANCES, "int8", (0.0, 0.0))
     one = tmp_path / "one.csv"
-    one.write_text(f"audio\n{spoken.parent}/audio/0.wav\n")
+    one.write_text(f"audio\n{speech.parent}/audio/0.wav\n")
     words = ("--to", "ctranslate2", "--quantization", "int8", "--output", tmp_path / "out", "--check", one)
     done = run(whisper, *words)
     assert done.exit_code == 1 and "NOT EQUAL" in done.output
@@ -58,9 +58,9 @@ def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, spoken, tmp_pat
         (("--to", "transformers", "--check", "none.csv"), "none.csv"),
     ],
 )
-def test_a_user_s_mistakes_are_exit_code_2(words, said, whisper, tmp_path):
+def test_a_user_s_mistakes_are_exit_code_2(words, texts, whisper, tmp_path):
     done = run(whisper, "--output", tmp_path / "out", *words)
-    assert done.exit_code == 2 and said in done.output
+    assert done.exit_code == 2 and texts in done.output
     assert not (tmp_path / "out").exists()
 
 

@@ -50,7 +50,7 @@ def test_the_normaliser_is_the_one_asked_for(text, tmp_path):
 def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
     """Whatever `adapt` would take for them."""
     rows = ["audio,text,split", "a.wav,one two,train", "b.wav,secret,test", "c.wav,hidden,valid", "d.wav,,train"]
-    rows += ["e.wav,spoken, Testing", "f.wav,told,Validation"]
+    rows += ["e.wav,speech, Testing", "f.wav,told,Validation"]
     (tmp_path / "all.csv").write_text("\n".join(rows))
     done = run(tmp_path / "all.csv", "--output", tmp_path / "lm.arpa")
     assert done.exit_code == 0 and "4 of dev and test left out" in done.output

@@ -59,18 +59,18 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_one_short_file_is_its_text_alone(run: Run, whisper: Path, spoken: Path) -> None:
-    file = spoken.parent / "audio/3.wav"
+def test_one_short_file_is_its_text_alone(run: Run, whisper: Path, speech: Path) -> None:
+    file = speech.parent / "audio/3.wav"
     waveform, _ = soundfile.read(file, dtype="float32")
     (text,) = load(whisper, device="cpu").predict([waveform])
     assert run(whisper, file) == (" ".join(text.split()) + "\n", "")
 
 
-def test_several_have_their_names_before_them(run: Run, whisper: Path, spoken: Path, named: None) -> None:
-    files = [spoken.parent / f"audio/{n}.wav" for n in (2, 0)]
+def test_several_have_their_names_before_them(run: Run, whisper: Path, speech: Path, named: None) -> None:
+    files = [speech.parent / f"audio/{n}.wav" for n in (2, 0)]
     assert run(whisper, *files) == (f"{files[0]}\theard 0.70\n{files[1]}\theard 0.50\n", "")
-    out, _ = run(whisper, spoken.parent / "audio")
-    assert [line.split("\t")[0] for line in out.splitlines()] == [f"{spoken.parent}/audio/{n}.wav" for n in range(6)]
+    out, _ = run(whisper, speech.parent / "audio")
+    assert [line.split("\t")[0] for line in out.splitlines()] == [f"{speech.parent}/audio/{n}.wav" for n in range(6)]
 
 
 def test_a_long_file_has_the_times_of_its_cuts(run: Run, whisper: Path, long_file: Path, named: None) -> None:
@@ -89,8 +89,8 @@ def test_what_help_says_of_the_lengths_is_so(run: Run) -> None:
     assert f"({MAX_SINGLE_SECONDS * LONG_SEGMENT_SHARE:g}; {_CUE_SECONDS:g} for subtitles)" in " ".join(out.split())
 
 
-def test_jsonl_can_be_scored(run: Run, whisper: Path, spoken: Path, long_file: Path, tmp_path: Path) -> None:
-    out, _ = run(whisper, spoken, "--output", "deep/er/out.jsonl", "--json", "r.json")
+def test_jsonl_can_be_scored(run: Run, whisper: Path, speech: Path, long_file: Path, tmp_path: Path) -> None:
+    out, _ = run(whisper, speech, "--output", "deep/er/out.jsonl", "--json", "r.json")
     rows = lines_of(tmp_path / "deep/er/out.jsonl")
     assert [row["audio"] for row in rows] == [f"audio/{n}.wav" for n in range(6)]
     assert {"id", "audio", "hypothesis", "reference", "speaker", "accent"} == set(rows[0])
@@ -99,48 +99,48 @@ def test_jsonl_can_be_scored(run: Run, whisper: Path, spoken: Path, long_file: P
     done = CliRunner().invoke(build_app(), ["score", "deep/er/out.jsonl", "--json", "-", "-q"])
     assert json.loads(done.stdout)["result"]["reference_words"] == 10
     # the same rows as evaluate writes
-    evaluated = CliRunner().invoke(build_app(), ["evaluate", str(whisper), str(spoken), "--output", "e", "-q"])
+    evaluated = CliRunner().invoke(build_app(), ["evaluate", str(whisper), str(speech), "--output", "e", "-q"])
     assert evaluated.exit_code == 0
     assert rows == lines_of(tmp_path / "e/after.jsonl")
 
 
 def test_the_json_has_the_contracts_keys(
-    run: Run, whisper: Path, spoken: Path, long_file: Path, named: None, tmp_path: Path
+    run: Run, whisper: Path, speech: Path, long_file: Path, named: None, tmp_path: Path
 ) -> None:
-    out, _ = run(whisper, spoken, long_file, "--json", "-", "--beam-size", "2", "--no-pad-to-30s")
+    out, _ = run(whisper, speech, long_file, "--json", "-", "--beam-size", "2", "--no-pad-to-30s")
     report = json.loads(out)
     assert (report["files"], report["failed"]) == (7, [])
-    seconds = sum(soundfile.info(spoken.parent / f"audio/{n}.wav").duration for n in range(6)) + 100
+    seconds = sum(soundfile.info(speech.parent / f"audio/{n}.wav").duration for n in range(6)) + 100
     assert report["seconds"] == report["speed"]["audio_seconds"] == pytest.approx(seconds, abs=0.02)
     assert report["silence_seconds"] == pytest.approx(60.35, abs=0.5)
     assert set(report["speed"]) == {"audio_seconds", "wall_seconds", "peak_memory_mb", "device"}
     assert len(report["utterances"]) == 7 and len(report["utterances"][-1]["segments"]) == 2
     options = {"language": None, "beams": 2, "padded_to_30s": False, "cut_seconds": None}
     assert report["provenance"]["options"] == options and len(report["provenance"]["checkpoint"]) == 64
-    assert run(whisper, spoken, "-q") == ("", "")
+    assert run(whisper, speech, "-q") == ("", "")
 
 
-def test_csv(run: Run, whisper: Path, spoken: Path, named: None, tmp_path: Path) -> None:
-    spoken.write_text(
+def test_csv(run: Run, whisper: Path, speech: Path, named: None, tmp_path: Path) -> None:
+    speech.write_text(
         'audio,text,note\naudio/0.wav,bad,"two\nlines, ""quoted"""\naudio/1.wav,,"a\rreturn"\n', newline=""
     )
-    run(whisper, spoken, spoken.parent / "audio/2.wav", "--output", "o.csv")
+    run(whisper, speech, speech.parent / "audio/2.wav", "--output", "o.csv")
     with (tmp_path / "o.csv").open(newline="") as file:
         rows = list(csv.reader(file, strict=True))
     assert rows == [
         ["id", "audio", "hypothesis", "reference", "note"],
         ["audio/0.wav", "audio/0.wav", "heard 0.50", "bad", 'two\nlines, "quoted"'],
         ["audio/1.wav", "audio/1.wav", "heard 0.60", "", "a\rreturn"],
-        [*[str(spoken.parent / "audio/2.wav")] * 2, "heard 0.70", "", ""],
+        [*[str(speech.parent / "audio/2.wav")] * 2, "heard 0.70", "", ""],
     ]
 
 
-def test_text(run: Run, whisper: Path, spoken: Path, long_file: Path, named: None, tmp_path: Path) -> None:
-    run(whisper, spoken.parent / "audio/1.wav", "--output", "o.txt", "-q")
+def test_text(run: Run, whisper: Path, speech: Path, long_file: Path, named: None, tmp_path: Path) -> None:
+    run(whisper, speech.parent / "audio/1.wav", "--output", "o.txt", "-q")
     assert (tmp_path / "o.txt").read_text() == "heard 0.60\n"
     run(whisper, long_file, "--output", "o.TXT", "-q")
     assert re.fullmatch(r"heard \d+\.\d\d\nheard \d+\.\d\d\n", (tmp_path / "o.TXT").read_text())
-    run(whisper, spoken, "--output", "o.txt", "-q")
+    run(whisper, speech, "--output", "o.txt", "-q")
     assert (tmp_path / "o.txt").read_text().splitlines()[5] == "audio/5.wav\theard 1.00"
 
 
@@ -164,10 +164,10 @@ def test_subtitles(run: Run, whisper: Path, long_file: Path, named: None, tmp_pa
 
 
 def test_bad_files_are_named_and_the_others_done(
-    run: Run, whisper: Path, spoken: Path, named: None, tmp_path: Path
+    run: Run, whisper: Path, speech: Path, named: None, tmp_path: Path
 ) -> None:
-    (spoken.parent / "audio/1.wav").write_text("not audio")
-    _, err = run(whisper, "gone.mp3", spoken, "--output", "o.jsonl", "--json", "r.json", "-q", code=1)
+    (speech.parent / "audio/1.wav").write_text("not audio")
+    _, err = run(whisper, "gone.mp3", speech, "--output", "o.jsonl", "--json", "r.json", "-q", code=1)
     assert "speechxfer: gone.mp3: no such file or folder" in err
     assert "speechxfer: audio/1.wav: is text, not audio (it begins 'not audio')" in err
     assert [row["id"] for row in lines_of(tmp_path / "o.jsonl")] == [f"audio/{n}.wav" for n in (0, 2, 3, 4, 5)]
@@ -177,9 +177,9 @@ def test_bad_files_are_named_and_the_others_done(
         ("gone.mp3", "no such"),
         ("audio/1.wav", "is text"),
     ]
-    out, _ = run(whisper, spoken, "--output", "o.jsonl", code=1)
+    out, _ = run(whisper, speech, "--output", "o.jsonl", code=1)
     assert out.strip().endswith("1 could not be read")
-    assert run(whisper, spoken.parent / "audio/1.wav", code=1)[0] == ""
+    assert run(whisper, speech.parent / "audio/1.wav", code=1)[0] == ""
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
@@ -195,10 +195,10 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
 
 
 def test_ctrl_c_keeps_what_was_finished(
-    run: Run, whisper: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, whisper: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupting(monkeypatch, 4)
-    _, err = run(whisper, spoken, "--output", "o.jsonl", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
+    _, err = run(whisper, speech, "--output", "o.jsonl", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
     rows = lines_of(tmp_path / "o.jsonl")
     assert 0 < len(rows) < 6 and all(row["hypothesis"].startswith("heard") for row in rows)
     assert f"finished transcripts are saved in o.jsonl ({len(rows)} transcribed)" in err
@@ -206,16 +206,16 @@ def test_ctrl_c_keeps_what_was_finished(
 
 
 def test_ctrl_c_leaves_an_earlier_file_alone(
-    run: Run, whisper: Path, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, whisper: Path, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "o.csv").write_text("earlier")
     interrupting(monkeypatch, 4)
-    _, err = run(whisper, spoken, "--output", "o.csv", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
+    _, err = run(whisper, speech, "--output", "o.csv", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
     assert (tmp_path / "o.csv").read_text() == "earlier"
     assert "saved in o.csv.part" in err and len((tmp_path / "o.csv.part").read_text().splitlines()) > 1
     interrupting(monkeypatch, 1)
     (tmp_path / "o.csv.part").unlink()
-    _, err = run(whisper, spoken, "--output", "o.csv", "--batch-seconds", "1", code=130)
+    _, err = run(whisper, speech, "--output", "o.csv", "--batch-seconds", "1", code=130)
     assert not (tmp_path / "o.csv.part").exists() and "saved" not in err
 
 
@@ -237,7 +237,7 @@ def test_ctrl_c_in_a_long_file_keeps_what_it_has_heard(
 
 
 def test_a_disk_that_fills_keeps_what_was_written(
-    run: Run, whisper: Path, spoken: Path, named: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, whisper: Path, speech: Path, named: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = _transcripts.TranscriptOutput._write_text, iter(range(100))
 
@@ -259,16 +259,16 @@ def test_a_disk_that_fills_keeps_what_was_written(
         real(self, text)
 
     monkeypatch.setattr(_transcripts.TranscriptOutput, "_write_text", put)
-    _, err = run(whisper, spoken, "--output", "o.txt", code=2)
+    _, err = run(whisper, speech, "--output", "o.txt", code=2)
     assert "o.txt.part: writing failed (No space left on device)" in err
     assert "saved in o.txt (2 transcribed)" in err
     assert len((tmp_path / "o.txt").read_text().splitlines()) == 2
 
 
-def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_whisper: Path, spoken: Path) -> None:
-    _, err = run(multilingual_whisper, spoken, code=2)
+def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_whisper: Path, speech: Path) -> None:
+    _, err = run(multilingual_whisper, speech, code=2)
     assert "--language en" in err
-    assert run(multilingual_whisper, spoken, "--language", "de")[0].count("\n") == 6
+    assert run(multilingual_whisper, speech, "--language", "de")[0].count("\n") == 6
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_mistakes(
     message: str,
     run: Run,
     whisper: Path,
-    spoken: Path,
+    speech: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -304,5 +304,5 @@ def test_mistakes(
     for folder in ("empty", "dir.csv"):
         (tmp_path / folder).mkdir()
     (tmp_path / "table.csv").write_text("file,text\na.wav,x\n")
-    _, err = run(*(a.format(model=whisper, data=spoken) for a in arguments), code=2)
+    _, err = run(*(a.format(model=whisper, data=speech) for a in arguments), code=2)
     assert message in err

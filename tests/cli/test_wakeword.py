@@ -83,11 +83,11 @@ def test_a_recipe_s_values_hold_and_what_is_typed_goes_before_them(speech: Path,
         (None, "no such recipe"),
     ],
 )
-def test_a_recipe_that_cannot_be_used(recipe: str | None, said: str, tmp_path: Path) -> None:
+def test_a_recipe_that_cannot_be_used(recipe: str | None, texts: str, tmp_path: Path) -> None:
     if recipe is not None:
         (tmp_path / "r.yaml").write_text(recipe)
     done = run("train", "x", "--recipe", tmp_path / "r.yaml", "--output", tmp_path / "d")
-    assert done.exit_code == 2 and said in done.output, done.output
+    assert done.exit_code == 2 and texts in done.output, done.output
     assert not (tmp_path / "d").exists()
 
 
@@ -164,10 +164,12 @@ def test_listen_prints_events_as_lines_of_json(trained: tuple[Path, Result], spe
         (["listen", "nowhere"], "no such folder"),
     ],
 )
-def test_mistakes_are_one_message(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_one_message(
+    words: list[str], texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(*words)
-    assert done.exit_code == 2 and said in done.output, done.output
+    assert done.exit_code == 2 and texts in done.output, done.output
     assert "Traceback" not in done.output
     assert list(tmp_path.iterdir()) == []
 

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import strategies as st
 
 from speechxfer.config import load_recipe, shipped_recipes
-from speechxfer.errors import UserError
 
 SMALLEST = "stages:\n  - {train: head, epochs: 1, lr: 1.0e-3}\n"
-
-
-def refusal(source: object, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_recipe(source, overrides)  # type: ignore[arg-type]
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("written", ["1e-4", "1E-4", "1.0e-4", "1.e-4", ".1e-3", "+1e-4", "0.0001"])
@@ -80,11 +73,11 @@ def test_a_byte_order_mark_is_taken(write):
     assert load_recipe(write(b"\xef\xbb\xbf" + SMALLEST.encode())).stages[0].epochs == 1
 
 
-def test_an_override_into_a_plain_value(write):
+def test_an_override_into_a_plain_value(write, refusal):
     assert "'seed.x=1': a plain value has no keys" in refusal(write(SMALLEST + "seed: 3\n"), "seed.x=1")
 
 
-def test_a_recipe_that_is_not_there_names_the_nearest():
+def test_a_recipe_that_is_not_there_names_the_nearest(refusal):
     assert "did you mean 'accent-whisper'?" in refusal("accent-wisper")
 
 

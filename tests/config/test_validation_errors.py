@@ -10,13 +10,7 @@ from speechxfer.errors import UserError
 SMALLEST = "stages:\n  - {train: head, epochs: 1, lr: 1.0e-3}\n"
 
 
-def refusal(source: object, *overrides: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_recipe(source, overrides)  # type: ignore[arg-type]
-    return str(caught.value)
-
-
-def test_every_problem_is_named_at_once_with_its_line(write):
+def test_every_problem_is_named_at_once_with_its_line(write, refusal):
     path = write(
         "data: {trian: a.csv, limit: many}\n"
         "head: {kind: seq2sec}\n"
@@ -26,22 +20,22 @@ def test_every_problem_is_named_at_once_with_its_line(write):
         "scoring: {by: 3}\n"
         "sede: 1\n"
     )
-    said = refusal(path, "nonsense", "stages.7.lr=1", "encoder.langauge=de", "device=gpu")
-    lines = said.splitlines()
+    output = refusal(path, "nonsense", "stages.7.lr=1", "encoder.langauge=de", "device=gpu")
+    lines = output.splitlines()
     assert lines[0] == f"{path} is not a valid recipe, with device, encoder.langauge from the command line:"
     assert [line for line in lines if line.startswith("  - line 1: ") and "data.trian" in line and "'train'?" in line]
-    assert "line 1: data.limit: must be a whole number" in said and "(found 'many')" in said
-    assert "line 2: head.kind: must be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in said
-    assert "line 4: stages.0.train: 'top-0' is not one of head, top-N" in said
-    assert "line 4: stages.0.lr: must be a number" in said
-    assert "line 5: stages.1.lr: is missing" in said
-    assert "line 6: scoring.by: must be a list, as in [a, b] (found 3)" in said
-    assert "line 7: unknown key 'sede' (did you mean 'seed'?)" in said
+    assert "line 1: data.limit: must be a whole number" in output and "(found 'many')" in output
+    assert "line 2: head.kind: must be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in output
+    assert "line 4: stages.0.train: 'top-0' is not one of head, top-N" in output
+    assert "line 4: stages.0.lr: must be a number" in output
+    assert "line 5: stages.1.lr: is missing" in output
+    assert "line 6: scoring.by: must be a list, as in [a, b] (found 3)" in output
+    assert "line 7: unknown key 'sede' (did you mean 'seed'?)" in output
     # what was typed has no line
-    assert "  - 'nonsense' is not key=value" in said
-    assert "  - 'stages.7.lr=1': there is no item 7; the list has 2" in said
-    assert "  - unknown key 'encoder.langauge' (did you mean 'language'?)" in said
-    assert "  - device: must be 'auto', 'cpu', 'cuda' or 'mps' (found 'gpu')" in said
+    assert "  - 'nonsense' is not key=value" in output
+    assert "  - 'stages.7.lr=1': there is no item 7; the list has 2" in output
+    assert "  - unknown key 'encoder.langauge' (did you mean 'language'?)" in output
+    assert "  - device: must be 'auto', 'cpu', 'cuda' or 'mps' (found 'gpu')" in output
     assert sum(line.startswith("  - ") for line in lines) == 12
     assert lines[-1].startswith("  fix: ")
 
@@ -73,7 +67,7 @@ def test_every_problem_is_named_at_once_with_its_line(write):
         (b"stages: caf\xe9\n", "not UTF-8 text (byte 11)"),
     ],
 )
-def test_one_clear_message(write, text, words):
+def test_one_clear_message(write, text, words, refusal):
     assert words in refusal(write(text))
 
 
@@ -90,10 +84,10 @@ def test_one_clear_message(write, text, words):
         ("stages.0.epochs=-1", "stages.0.epochs: must be greater than 0"),
     ],
 )
-def test_what_was_typed_is_not_blamed_on_the_file(write, word, said):
+def test_what_was_typed_is_not_blamed_on_the_file(write, word, output):
     with pytest.raises(UserError) as caught:
         load_recipe(write(SMALLEST), [word])
-    assert str(caught.value).startswith("values on the command line cannot be used:") and said in str(caught.value)
+    assert str(caught.value).startswith("values on the command line cannot be used:") and output in str(caught.value)
     with pytest.raises(UserError, match="is not a valid recipe"):  # the file has a mistake as well
         load_recipe(write(SMALLEST + "sede: 1\n"), [word])
 
@@ -110,6 +104,6 @@ def test_what_was_typed_is_not_blamed_on_the_file(write, word, said):
         ("decoding.hot_words=Kafka", "decoding.hot_words: "),  # a rule of several keys
     ],
 )
-def test_a_key_without_its_section_is_shown_the_way(write, word, said):
+def test_a_key_without_its_section_is_shown_the_way(write, word, output, refusal):
     message = refusal(write(SMALLEST.replace("ctc", "seq2seq")), word)
-    assert message.startswith("values on the command line cannot be used:") and said in message
+    assert message.startswith("values on the command line cannot be used:") and output in message

@@ -36,12 +36,12 @@ def test_its_python_runs_as_it_stands(
     (tmp_path / "accent-whisper").write_text(dump_recipe(tiny_recipe("stages.0.epochs=1")))  # a file goes before a name
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {})
-    said = capsys.readouterr().out
-    assert len(re.findall(r"\d %? ?\[\d+ / 6: ", said)) == 2  # the test part's six words, before and after
+    output = capsys.readouterr().out
+    assert len(re.findall(r"\d %? ?\[\d+ / 6: ", output)) == 2  # the test part's six words, before and after
 
 
 def test_its_graph_runs_without_us(
-    make_encoder: Any, spoken: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    make_encoder: Any, make_speech: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     pytest.importorskip("onnxruntime")
     from speechxfer.export import export_model
@@ -49,7 +49,7 @@ def test_its_graph_runs_without_us(
 
     folder = make_encoder("hubert", labels=["one", "two", "six"])
     export_model(folder, "onnx", tmp_path / "graph")
-    soundfile.write(tmp_path / "seven.wav", spoken("six", 1, 0.7), 16_000)
+    soundfile.write(tmp_path / "seven.wav", make_speech("six", 1, 0.7), 16_000)
     monkeypatch.chdir(tmp_path)
     _, block = BLOCKS
     assert "speechxfer" not in block

@@ -28,10 +28,10 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_recipes_are_found_where_it_is_installed(unpacked: Path) -> None:
     words = "from speechxfer.config import shipped_recipes; print(*shipped_recipes().values(), sep='\\n')"
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", words], env=environment, cwd=unpacked, capture_output=True, text=True, check=True
     )
-    found = [Path(line) for line in said.stdout.splitlines()]
+    found = [Path(line) for line in output.stdout.splitlines()]
     assert all(path.is_relative_to(unpacked) for path in found)
     assert {path.stem: path.read_text() for path in found} == {n: p.read_text() for n, p in shipped_recipes().items()}
 

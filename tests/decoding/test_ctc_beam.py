@@ -101,8 +101,8 @@ def test_the_language_model_counts_as_kenlm_reads_our_file(model, lm, weight, bo
             words = one.text.split()
             if words and set(words) <= set(lm.words):
                 row = (BEGIN_TOKEN, *words, END_TOKEN)
-                said = math.log(10) * sum(model.log10(row[k], row[:k]) for k in range(1, len(row)))
-                assert one.score - one.ctc == pytest.approx(weight * said + bonus * len(words), abs=1e-3), one.text
+                texts = math.log(10) * sum(model.log10(row[k], row[:k]) for k in range(1, len(row)))
+                assert one.score - one.ctc == pytest.approx(weight * texts + bonus * len(words), abs=1e-3), one.text
                 checked += 1
     assert checked > 10
 

@@ -33,9 +33,9 @@ BEAMS = (1, 4)
 
 
 @pytest.fixture(scope="module")
-def waveforms(spoken) -> list[np.ndarray]:
+def waveforms(make_speech) -> list[np.ndarray]:
     """From 0.5 to 1.7 s."""
-    return [spoken(("one", "two", "six")[k % 3], k, 0.5 + 0.3 * k) for k in range(len(SAID))]
+    return [make_speech(("one", "two", "six")[k % 3], k, 0.5 + 0.3 * k) for k in range(len(SAID))]
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,10 @@ def ended(model: WhisperRecogniser, row: list[int]) -> list[int]:
 
 def test_what_is_said_ends_and_differs(taught, waveforms):
     """Else the tests below would see little."""
-    said = say(taught, waveforms, padded=True)
-    texts = [text.strip() for text in taught.processor.tokenizer.batch_decode(said)]
+    printed = say(taught, waveforms, padded=True)
+    texts = [text.strip() for text in taught.processor.tokenizer.batch_decode(printed)]
     assert len({*texts}) >= 4 and {*texts} & {*SAID}
-    assert max(map(len, said)) < 12  # all end by themselves
+    assert max(map(len, printed)) < 12  # all end by themselves
 
 
 def test_a_beam_looks_further_than_greedy(tiny_whisper, waveforms):
@@ -93,9 +93,9 @@ def test_a_beam_looks_further_than_greedy(tiny_whisper, waveforms):
 )
 def test_padded_it_is_what_transformers_generates(taught, tiny_whisper, waveforms, beams, length_penalty):
     extractor = WhisperProcessor.from_pretrained(tiny_whisper).feature_extractor
-    said = say(taught, waveforms, padded=True, beams=beams, length_penalty=length_penalty)
+    printed = say(taught, waveforms, padded=True, beams=beams, length_penalty=length_penalty)
     asked = {"num_beams": beams, "length_penalty": length_penalty if beams > 1 else None}
-    for waveform, found in zip(waveforms, said, strict=True):
+    for waveform, found in zip(waveforms, printed, strict=True):
         features = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
         truth = taught.network.generate(features, max_new_tokens=40, **asked)[0].tolist()
         assert found == ended(taught, truth)
@@ -135,9 +135,9 @@ def test_suppressed_tokens_are_obeyed(taught, waveforms):
     stated.suppress_tokens = [*stated.suppress_tokens, word]
     stated.begin_suppress_tokens = [*stated.begin_suppress_tokens, first]
     for beams in BEAMS:
-        said = say(model, waveforms, padded=True, beams=beams)
-        assert not any(word in row for row in said)
-        assert not any(row and row[0] == first for row in said)
+        printed = say(model, waveforms, padded=True, beams=beams)
+        assert not any(word in row for row in printed)
+        assert not any(row and row[0] == first for row in printed)
     del stated.suppress_tokens[-1]
     assert any(first in row[1:] for row in say(model, waveforms, padded=True))  # later it may come
 
@@ -167,8 +167,8 @@ def test_language_and_task_tokens_of_a_multilingual_checkpoint(make_whisper, wav
 
 def test_another_language_is_another_answer(make_whisper, waveforms):
     folder = make_whisper(seconds=2, multilingual=True)
-    said = [say(load(folder, device="cpu", language=code), waveforms[:2], padded=True) for code in ("en", "de")]
-    assert said[0] != said[1]
+    printed = [say(load(folder, device="cpu", language=code), waveforms[:2], padded=True) for code in ("en", "de")]
+    assert printed[0] != printed[1]
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,10 @@ def test_no_loop_is_said(tiny_whisper, waveforms, beams):
     for row in held:
         runs = longest_run(ended(untaught, row))
         assert runs.pop(1) < MAX_SINGLE_TOKEN_REPEATS and max(runs.values()) < MAX_REPEATS
-        said = ended(untaught, row)
+        printed = ended(untaught, row)
         together = [
-            tuple(said[place : place + MIN_NO_REPEAT_NGRAM]) for place in range(len(said) - MIN_NO_REPEAT_NGRAM + 1)
+            tuple(printed[place : place + MIN_NO_REPEAT_NGRAM])
+            for place in range(len(printed) - MIN_NO_REPEAT_NGRAM + 1)
         ]
         assert max(map(together.count, together), default=0) < MAX_NGRAM_OCCURRENCES
 
@@ -233,10 +234,10 @@ def test_no_loop_is_said(tiny_whisper, waveforms, beams):
         ([5, 5, 5, 5, 5], {5}),
     ],
 )
-def test_what_may_not_be_said_next(said, forbidden):
+def test_what_may_not_be_said_next(printed, forbidden):
     prompt = [6, 6, 6]
     scores = _LoopBlocker(len(prompt))(
-        torch.tensor([prompt + said, [*prompt, *range(20, 20 + len(said))]]), torch.zeros(2, 50)
+        torch.tensor([prompt + printed, [*prompt, *range(20, 20 + len(printed))]]), torch.zeros(2, 50)
     )
     assert set(scores[0].isinf().nonzero().flatten().tolist()) == forbidden
     assert not scores[1].isinf().any()
@@ -277,7 +278,7 @@ def test_an_utterance_s_limit_follows_its_script(tiny_whisper, waveforms, beams)
 
 
 def test_the_same_bytes_in_many_words_are_no_refrain():
-    said = [1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 7, 1, 2, 3]
-    scores = _LoopBlocker(0, compute_no_repeat_ngram_size(GEORGIAN))(torch.tensor([said]), torch.zeros(1, 50))
+    printed = [1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 7, 1, 2, 3]
+    scores = _LoopBlocker(0, compute_no_repeat_ngram_size(GEORGIAN))(torch.tensor([printed]), torch.zeros(1, 50))
     assert not scores.isinf().any()
-    assert _LoopBlocker(0)(torch.tensor([said]), torch.zeros(1, 50)).isinf().any()
+    assert _LoopBlocker(0)(torch.tensor([printed]), torch.zeros(1, 50)).isinf().any()

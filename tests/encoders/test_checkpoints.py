@@ -294,8 +294,8 @@ def test_another_process_that_was_first_is_no_mistake(ctranslate2_folder, tmp_pa
 
 def test_converting_says_nothing(ctranslate2_folder, capfd):
     resolve_transformers_dir(ctranslate2_folder())
-    said = capfd.readouterr()
-    assert said.out == said.err == ""
+    output = capfd.readouterr()
+    assert output.out == output.err == ""
 
 
 def test_the_hub_is_asked_for_no_pickle(tmp_path, monkeypatch):

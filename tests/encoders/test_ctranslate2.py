@@ -246,7 +246,7 @@ def test_tiny_en_hears_what_was_said(tiny):
         pytest.skip("the corpus speechocean762 is not beside this checkout")
     name = "audio/1260/012600330.opus"
     with table.open(encoding="utf-8") as file:
-        said = next(row["text"] for row in csv.DictReader(file) if row["audio"] == name)
+        texts = next(row["text"] for row in csv.DictReader(file) if row["audio"] == name)
     model, processor = tiny
     signal, rate = soundfile.read(CORPUS / name, dtype="float32")
     features = processor.feature_extractor(signal, sampling_rate=rate, return_tensors="pt").input_features
@@ -254,4 +254,4 @@ def test_tiny_en_hears_what_was_said(tiny):
         tokens = model.generate(features)
     heard = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)[0]
     assert rate == SAMPLE_RATE and heard.strip() == "He pushed the idea away."
-    assert said == heard.strip(" .").upper()
+    assert texts == heard.strip(" .").upper()

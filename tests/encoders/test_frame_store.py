@@ -162,8 +162,8 @@ def test_processes_at_once_that_make_room_do_each_other_no_harm(tmp_path: Path, 
         for number, name in enumerate(names)
     ]
     for process in started:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        _, texts = process.communicate(timeout=300)
+        assert process.returncode == 0, texts
     held = [shard for shard in tmp_path.rglob("*.safetensors") if load_file(shard)]  # each whole
     assert 0 < sum(shard.stat().st_size for shard in held) <= 2 * 4_000
     assert not list(tmp_path.rglob("*.part"))

@@ -31,11 +31,11 @@ def test_the_pipeline_of_transformers_gives_the_same_text(whisper, utterances, t
 
     made = export_model(whisper, "transformers", tmp_path / "out", check=utterances)
     assert made.parity.passed and made.parity.largest < 1e-4 and made.parity.frames < 1e-4
-    said = pipeline("automatic-speech-recognition", str(made.output), device="cpu")
+    texts = pipeline("automatic-speech-recognition", str(made.output), device="cpu")
     for row in utterances:
         waveform = audio.load_waveform(row)
         # this model has 64 positions; the pipeline's own limit is for 448
-        there = said({"raw": waveform, "sampling_rate": 16_000}, generate_kwargs={"max_new_tokens": 24})
+        there = texts({"raw": waveform, "sampling_rate": 16_000}, generate_kwargs={"max_new_tokens": 24})
         here = padded_greedy(whisper, waveform)
         assert here and here.startswith(there["text"].strip()[:8])
 

@@ -33,11 +33,11 @@ def test_ctranslate2_gives_the_same_frames_and_tokens(whisper, in_ctranslate2, u
         encoded = theirs.encode(ctranslate2.StorageView.from_array(features.numpy()))
         with torch.no_grad():
             frames = plain.model.encoder(features).last_hidden_state
-            said = plain.generate(features, num_beams=1, max_new_tokens=20)[0].tolist()
+            texts = plain.generate(features, num_beams=1, max_new_tokens=20)[0].tolist()
         assert np.abs(np.array(encoded) - frames.numpy()).max() < 1e-3
         prompt = [start, plain.generation_config.no_timestamps_token_id]
         found = theirs.generate(encoded, [prompt], beam_size=1, max_length=22)[0].sequences_ids[0]
-        words = [token for token in said if token < plain.config.eos_token_id]
+        words = [token for token in texts if token < plain.config.eos_token_id]
         assert len(found) >= 5 and found[:5] == words[:5]
 
 

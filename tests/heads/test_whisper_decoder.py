@@ -25,8 +25,8 @@ def model(tiny_whisper) -> Iterator[WhisperRecogniser]:
 
 
 @pytest.fixture
-def waveforms(spoken):
-    return [spoken("one", 0, 0.6), spoken("two", 1, 1.9), spoken("six", 2, 1.1)]
+def waveforms(make_speech):
+    return [make_speech("one", 0, 0.6), make_speech("two", 1, 1.9), make_speech("six", 2, 1.1)]
 
 
 def padded(*targets: list[int]) -> torch.Tensor:

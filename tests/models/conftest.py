@@ -18,13 +18,13 @@ SAVED_TEXTS = ["one", "two", "six one"]
 LABELS = ["one", "two", "six"]
 
 
-def say_words(spoken: Callable[..., np.ndarray]) -> list[np.ndarray]:
-    return [spoken(("one", "two", "six")[k % 3], k, length) for k, length in enumerate(LEARNT_SECONDS)]
+def say_words(make_speech: Callable[..., np.ndarray]) -> list[np.ndarray]:
+    return [make_speech(("one", "two", "six")[k % 3], k, length) for k, length in enumerate(LEARNT_SECONDS)]
 
 
 @pytest.fixture(scope="session")
 def taught(
-    make_whisper: Callable[..., Path], spoken: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory
+    make_whisper: Callable[..., Path], make_speech: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A saved model, unpadded, of two seconds, that has learnt `LEARNT_TEXTS`: its texts end, and differ."""
     import torch
@@ -34,7 +34,7 @@ def taught(
 
     model = load(make_whisper(seconds=2), device="cpu")
     model.settings.pad_to_30s = model.encoder.pad_to_30s = False
-    prepared = model.encoder.prepare(say_words(spoken))
+    prepared = model.encoder.prepare(say_words(make_speech))
     labels = pad_targets([model.encode_target(text) for text in LEARNT_TEXTS])
     optimiser = torch.optim.AdamW(model.network.parameters(), lr=4e-3)
     torch.manual_seed(0)
@@ -48,9 +48,9 @@ def taught(
 
 
 @pytest.fixture
-def words(spoken: Callable[..., np.ndarray]) -> list[np.ndarray]:
+def words(make_speech: Callable[..., np.ndarray]) -> list[np.ndarray]:
     """The recordings that `taught` has learnt."""
-    return say_words(spoken)
+    return say_words(make_speech)
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +63,10 @@ def two_second_whisper(make_whisper: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def long_file(tmp_path: Path, spoken: Callable[..., np.ndarray]) -> Path:
+def long_file(tmp_path: Path, make_speech: Callable[..., np.ndarray]) -> Path:
     """Twelve words with pauses between them and six seconds of silence in the middle: 15 s."""
     gap = np.zeros(round(0.35 * SAMPLE_RATE), np.float32)
-    recordings = [spoken(("one", "two", "six")[n % 3], n % 5, 0.4) for n in range(12)]
+    recordings = [make_speech(("one", "two", "six")[n % 3], n % 5, 0.4) for n in range(12)]
     pieces = [piece for recording in recordings for piece in (recording, gap)]
     pieces.insert(12, np.zeros(6 * SAMPLE_RATE, np.float32))
     soundfile.write(tmp_path / "long.wav", np.concatenate(pieces), SAMPLE_RATE)
@@ -82,8 +82,8 @@ def few_rows(corpus_table: Path) -> Path:
 
 
 @pytest.fixture
-def waveform(spoken: Callable[..., np.ndarray]) -> np.ndarray:
-    return spoken("two", 1, 1.3)
+def waveform(make_speech: Callable[..., np.ndarray]) -> np.ndarray:
+    return make_speech("two", 1, 1.3)
 
 
 @pytest.fixture

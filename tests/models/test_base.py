@@ -31,13 +31,13 @@ HEADS = [
     ("family", "head"), HEADS, ids=lambda value: value if isinstance(value, str) else "-".join(value.values())
 )
 def test_a_saved_model_opens_with_the_same_predictions(
-    save_untrained, make_encoder, tiny_whisper, spoken, family, head, pad_to_30s
+    save_untrained, make_encoder, tiny_whisper, make_speech, family, head, pad_to_30s
 ):
     checkpoint = tiny_whisper if family == "whisper" else make_encoder(family)
     model, folder = save_untrained(checkpoint, f"encoder.pad_to_30s={pad_to_30s}", **head)
     again = load(folder, device="cpu")
     assert again.settings == model.settings
-    waveforms = [spoken("one", 0, 0.5), spoken("six", 3, 1.4), spoken("two", 2, 0.9)]
+    waveforms = [make_speech("one", 0, 0.5), make_speech("six", 3, 1.4), make_speech("two", 2, 0.9)]
     predictions = model.predict(waveforms)
     assert again.predict(waveforms) == predictions
     assert any(predictions)
@@ -63,8 +63,8 @@ def test_the_settings_file_keeps_the_names_of_format_1(tmp_path):
     assert ModelSettings.model_validate(stored) == settings
 
 
-def test_inference_leaves_training_mode_and_padding_as_they_were(tiny_whisper, spoken):
-    model, waveform = load(tiny_whisper, device="cpu"), spoken("one", 0, 0.5)
+def test_inference_leaves_training_mode_and_padding_as_they_were(tiny_whisper, make_speech):
+    model, waveform = load(tiny_whisper, device="cpu"), make_speech("one", 0, 0.5)
     model.network.train()
     with model.use_padding(False):
         lengths = model.infer([waveform], lambda frames: (frames.lengths.tolist(), model.network.training))
@@ -73,8 +73,8 @@ def test_inference_leaves_training_mode_and_padding_as_they_were(tiny_whisper, s
     assert model.infer([waveform], lambda frames: frames.lengths.tolist()) == [100]  # its "30 s" are 2 s
 
 
-def test_a_frame_source_replaces_the_encoder(tiny_whisper, spoken):
-    model, waveform = load(tiny_whisper, device="cpu"), spoken("one", 0, 0.5)
+def test_a_frame_source_replaces_the_encoder(tiny_whisper, make_speech):
+    model, waveform = load(tiny_whisper, device="cpu"), make_speech("one", 0, 0.5)
     frames = model.infer([waveform], lambda frames: frames)
     model.frame_source = lambda waveforms: frames
     assert model.infer([np.zeros(9, np.float32)], lambda given: given) is frames

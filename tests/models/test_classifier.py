@@ -69,13 +69,13 @@ def test_attentive_pooling_by_the_auto_class(
 
 @torch.no_grad()
 def test_attentive_pooling_in_transformers_ignores_padding(
-    save_untrained, make_encoder, spoken, waveform, open_strictly, compute_frames
+    save_untrained, make_encoder, make_speech, waveform, open_strictly, compute_frames
 ):
     model, folder = save_untrained(
         make_encoder("bert"), kind="classify", pooling="attentive"
     )  # whose own forward masks padding
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    batch = [waveform, spoken("one", 0, 0.5)]
+    batch = [waveform, make_speech("one", 0, 0.5)]
     inputs = extractor(batch, sampling_rate=16_000, return_tensors="pt", padding=True, return_attention_mask=True)
     logits = open_strictly(AutoModelForAudioClassification, folder)(**inputs).logits
     torch.testing.assert_close(logits[1:], model.compute_scores(compute_frames(model, batch[1])), atol=1e-4, rtol=0)

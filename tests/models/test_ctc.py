@@ -70,13 +70,13 @@ def test_ctc_on_whisper_by_the_auto_class(
     assert AutoTokenizer.from_pretrained(folder).get_vocab() == model.vocabulary
 
 
-def test_lstm_layers_are_for_whisper_only_and_ignore_padding(save_untrained, make_encoder, tiny_whisper, spoken):
+def test_lstm_layers_are_for_whisper_only_and_ignore_padding(save_untrained, make_encoder, tiny_whisper, make_speech):
     model, _ = save_untrained(tiny_whisper, kind="ctc", lstm_layers=1)
     assert sum(name.startswith("context.") for name, _ in model.network.named_parameters()) == 8  # both directions
     assert {id(p) for module in model.head for p in module.parameters()} >= {
         id(p) for name, p in model.network.named_parameters() if not name.startswith("encoder.")
     }
-    short, long = spoken("one", 0, 0.5), spoken("six", 3, 1.4)
+    short, long = make_speech("one", 0, 0.5), make_speech("six", 3, 1.4)
     together = model.infer([short, long], model.compute_emissions)
     alone = model.infer([short], model.compute_emissions)
     found = together.log_probs[0, : together.lengths[0]]
@@ -87,21 +87,21 @@ def test_lstm_layers_are_for_whisper_only_and_ignore_padding(save_untrained, mak
 
 @torch.no_grad()
 def test_frames_of_a_new_head_are_standardised_also_after_saving(
-    save_untrained, make_encoder, tiny_whisper, spoken, tmp_path
+    save_untrained, make_encoder, tiny_whisper, make_speech, tmp_path
 ):
-    said = [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
+    texts = [make_speech("one", 0, 0.5), make_speech("six", 3, 1.4)]
     model, _ = save_untrained(tiny_whisper, kind="ctc", lstm_layers=1)
-    model.standardise_frames(said)
+    model.standardise_frames(texts)
     model.save(tmp_path / "again")
     for mine in (model, speechxfer.load(tmp_path / "again")):
-        frames = torch.cat([mine.infer([one], lambda frames: frames.states[0]) for one in said])
+        frames = torch.cat([mine.infer([one], lambda frames: frames.states[0]) for one in texts])
         torch.testing.assert_close(frames.mean(0), torch.zeros(frames.shape[1]), atol=1e-4, rtol=0)
         torch.testing.assert_close(frames.std(0, correction=0), torch.ones(frames.shape[1]), atol=1e-4, rtol=0)
     other, _ = save_untrained(make_encoder("wav2vec2"), kind="ctc")
     before = {name: weight.clone() for name, weight in other.network.state_dict().items()}
-    unheard = iter(said)
+    unheard = iter(texts)
     other.standardise_frames(unheard)
-    assert len(list(unheard)) == len(said)
+    assert len(list(unheard)) == len(texts)
     assert all(torch.equal(weight, before[name]) for name, weight in other.network.state_dict().items())
 
 
@@ -159,7 +159,7 @@ def test_a_tokenizer_that_is_wider_than_its_head(make_encoder, tmp_path, corpus_
 
 @needs_beam_search
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_language_model_is_saved_with_the_model(make_encoder, spoken, tmp_path, suffix):
+def test_a_language_model_is_saved_with_the_model(make_encoder, make_speech, tmp_path, suffix):
     train_ngram(["one two six", "two one"], 2).write(tmp_path / "given.arpa")
     given = tmp_path / f"given.arpa{suffix}"
     if suffix:
@@ -173,5 +173,5 @@ def test_a_language_model_is_saved_with_the_model(make_encoder, spoken, tmp_path
     assert model.search_options == BeamSearchOptions(5, 0.0, 0.0, ("two",), decoding.hot_word_weight)
     model.save(tmp_path / "saved")
     assert (tmp_path / "saved/lm.arpa").read_bytes() == (tmp_path / "given.arpa").read_bytes()
-    again, waveforms = load(tmp_path / "saved", device="cpu"), [spoken("one", 0, 0.5), spoken("six", 3, 1.4)]
+    again, waveforms = load(tmp_path / "saved", device="cpu"), [make_speech("one", 0, 0.5), make_speech("six", 3, 1.4)]
     assert again.search_options == model.search_options and again.predict(waveforms) == model.predict(waveforms)

@@ -69,11 +69,11 @@ def test_texts_are_those_of_the_model_in_torch(model, in_torch, words, beams, le
         override_decoding(model, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
         override_decoding(in_torch, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
     ):
-        said = model.predict(words)
-        assert said == in_torch.predict([pad_to_bucket(word) for word in words])
+        texts = model.predict(words)
+        assert texts == in_torch.predict([pad_to_bucket(word) for word in words])
         whole = [word for word in words if len(word) % BUCKET_SAMPLES == 0]  # these get no padding
-        assert len(whole) == 3 and [said[place] for place in (0, 2, 4)] == in_torch.predict(whole)
-    assert padded or len({*said}) >= 4  # it was taught unpadded
+        assert len(whole) == 3 and [texts[place] for place in (0, 2, 4)] == in_torch.predict(whole)
+    assert padded or len({*texts}) >= 4  # it was taught unpadded
 
 
 def test_rescoring_weighs_the_words(model, words):
@@ -103,9 +103,9 @@ def test_a_decoder_that_never_ends_stops_at_the_utterance_s_token_limit(make_whi
         override_decoding(quick, DecodingOptions(pad_to_30s=False)),
         override_decoding(slow, DecodingOptions(pad_to_30s=False)),
     ):
-        said = quick.predict(words)
-        assert said == slow.predict([pad_to_bucket(word) for word in words])
-    assert len(said[0]) < len(said[-1])
+        texts = quick.predict(words)
+        assert texts == slow.predict([pad_to_bucket(word) for word in words])
+    assert len(texts[0]) < len(texts[-1])
 
 
 def test_suppressed_tokens_are_the_model_s(taught, words, tmp_path):
@@ -116,16 +116,16 @@ def test_suppressed_tokens_are_the_model_s(taught, words, tmp_path):
     stated["begin_suppress_tokens"] = [*stated["begin_suppress_tokens"], first]
     (copied / "generation_config.json").write_text(json.dumps(stated))
     quick = load(export_model(copied, "ctranslate2", tmp_path / "out").output, device="cpu")
-    said = quick.predict(words)
-    assert said == load(copied, device="cpu").predict([pad_to_bucket(word) for word in words])
-    assert said[0] != slow.predict(words[:1])[0]
+    texts = quick.predict(words)
+    assert texts == load(copied, device="cpu").predict([pad_to_bucket(word) for word in words])
+    assert texts[0] != slow.predict(words[:1])[0]
 
 
 @pytest.mark.parametrize("quantization", ["int8", "float16"])
 def test_other_precisions_run_too(taught, in_torch, words, quantization, tmp_path, capfd):
     opened = load(export_model(taught, "ctranslate2", tmp_path / "out", quantization=quantization).output, device="cpu")
-    said, truth = opened.predict(words), in_torch.predict([pad_to_bucket(word) for word in words])
-    assert sum(one == other for one, other in zip(said, truth, strict=True)) >= (4 if quantization == "int8" else 5)
+    texts, truth = opened.predict(words), in_torch.predict([pad_to_bucket(word) for word in words])
+    assert sum(one == other for one, other in zip(texts, truth, strict=True)) >= (4 if quantization == "int8" else 5)
     assert "compute type" not in capfd.readouterr().err  # CTranslate2 warns if it has to convert float16 by itself
 
 
@@ -145,10 +145,10 @@ def test_a_multilingual_model_keeps_its_language(make_whisper, words, tmp_path):
 
 
 def test_an_english_model_is_not_taken_for_a_multilingual_one(make_whisper, tmp_path):
-    told = load(make_whisper(seconds=2), device="cpu", language="en")
-    told.save(tmp_path / "told")
+    reported = load(make_whisper(seconds=2), device="cpu", language="en")
+    reported.save(tmp_path / "told")
     out = export_model(tmp_path / "told", "ctranslate2", tmp_path / "out").output
-    assert load(out, device="cpu").prompt == load(out, device="cpu", language="en").prompt == told.prompt
+    assert load(out, device="cpu").prompt == load(out, device="cpu", language="en").prompt == reported.prompt
     with pytest.raises(UserError, match="knows English only"):
         load(out, device="cpu", language="de")
 
@@ -224,7 +224,7 @@ def test_an_utterance_is_padded_by_its_own_length(model):
 def test_workers_start_before_results_are_read(model, words):
     begun = [model.submit([word]) for word in words]
     assert model.num_inflight == torch.get_num_threads()
-    assert [said() for said in reversed(begun)][::-1] == [[text] for text in model.predict(words)]
+    assert [texts() for texts in reversed(begun)][::-1] == [[text] for text in model.predict(words)]
 
 
 # -- the folder ------------------------------------------------------------------------------------------------------
@@ -356,9 +356,9 @@ def test_evaluate_and_transcribe_use_it(folder, taught, corpus_table, tmp_path, 
     out, scored = tmp_path / "out.jsonl", tmp_path / "scored.json"
     words = ["transcribe", str(folder), str(corpus_table), "--output", str(out), "--json", str(tmp_path / "heard.json")]
     run(*words)
-    said = [json.loads(line)["hypothesis"] for line in out.read_text().splitlines()]
+    texts = [json.loads(line)["hypothesis"] for line in out.read_text().splitlines()]
     rows = read(corpus_table)
-    assert said == predict_all(load(folder, device="cpu"), rows) and len(said) == 18
+    assert texts == predict_all(load(folder, device="cpu"), rows) and len(texts) == 18
     run("evaluate", str(folder), str(corpus_table), "--json", str(scored))
     report = json.loads(scored.read_text())
     assert report["result"]["utterances"] == 18 and report["provenance"]["options"]["padded_to_30s"] is False
@@ -366,9 +366,9 @@ def test_evaluate_and_transcribe_use_it(folder, taught, corpus_table, tmp_path, 
     assert not (tmp_path / "cache").exists()  # no conversion
 
 
-def test_long_audio_is_cut_and_transcribed(folder, spoken: Callable[..., np.ndarray], tmp_path):
+def test_long_audio_is_cut_and_transcribed(folder, make_speech: Callable[..., np.ndarray], tmp_path):
     pause = np.zeros(RATE // 2, np.float32)
-    parts = [part for k in range(6) for part in (spoken("one", k, 0.7), pause)]
+    parts = [part for k in range(6) for part in (make_speech("one", k, 0.7), pause)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(parts), RATE)
     (heard,) = transcribe(folder, tmp_path / "long.wav", decoding=DecodingOptions(batch_seconds=1), device="cpu")
     assert not heard.whole and len(heard.segments) > 2 and heard.complete and heard.text

@@ -101,11 +101,11 @@ def test_the_commands_have_these_options(ctc, tiny_whisper, corpus_table, arpa, 
         assert done.exit_code == code, done.output
         return done.stderr
 
-    said = tmp_path / "said.jsonl"
+    texts = tmp_path / "said.jsonl"
     search = ("--lm", arpa, "--hot-word", "two", "--hot-word", "six")
-    run("transcribe", ctc, corpus_table, *search, "--output", said, "--json", tmp_path / "t.json")
+    run("transcribe", ctc, corpus_table, *search, "--output", texts, "--json", tmp_path / "t.json")
     run("evaluate", ctc, corpus_table, *search, "--output", tmp_path / "report")
-    files = (said, tmp_path / "report/after.jsonl")
+    files = (texts, tmp_path / "report/after.jsonl")
     lines = [[json.loads(line)["hypothesis"] for line in path.open()] for path in files]
     model = load(ctc, device="cpu")
     expected = search_alone(

@@ -33,8 +33,8 @@ def joint(checkpoint: Path, **head: object) -> JointRecogniser:
 
 
 @pytest.fixture
-def waveforms(spoken) -> list[np.ndarray]:
-    return [spoken("two", 1, 1.3), spoken("one", 2, 0.6)]
+def waveforms(make_speech) -> list[np.ndarray]:
+    return [make_speech("two", 1, 1.3), make_speech("one", 2, 0.6)]
 
 
 def frames_of(model: JointRecogniser, waveforms: list[np.ndarray]) -> Frames:

@@ -43,8 +43,8 @@ def get_refusal(folder: Path) -> str:
 def test_damaged_settings(copy_folder, tiny_whisper, file, content, words):
     folder = copy_folder(tiny_whisper)
     (folder / file).write_text(content)
-    said = get_refusal(folder)
-    assert words in said and "\n" not in said.split("\n  fix:")[0]
+    output = get_refusal(folder)
+    assert words in output and "\n" not in output.split("\n  fix:")[0]
 
 
 def test_a_tokenizer_left_behind(copy_folder, tiny_whisper):
@@ -113,7 +113,7 @@ def test_how_many_tokens_a_word_of_the_training_text_takes(make_whisper, kind):
     }
     for texts in (["one two six", "", "two"], ["one" * 12, "one two"], ["", " "]):
         model = build_trainable(load_recipe(values), texts)
-        said = [text for text in texts if text.strip()]
-        count = sum(len(model.encode_text(text)) - 1 for text in said)
-        words = sum(max(len(text.split()), len(text) / 12) for text in said)
-        assert model.settings.tokens_per_word == (round(count / words, 2) if said else 1.5)
+        output = [text for text in texts if text.strip()]
+        count = sum(len(model.encode_text(text)) - 1 for text in output)
+        words = sum(max(len(text.split()), len(text) / 12) for text in output)
+        assert model.settings.tokens_per_word == (round(count / words, 2) if output else 1.5)

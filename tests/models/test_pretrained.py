@@ -62,12 +62,12 @@ def test_a_vocabulary_of_the_wrong_type(copy_folder, make_encoder):
 @pytest.mark.parametrize("then", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
 @pytest.mark.parametrize("first", [SEQ2SEQ, CTC, MEAN, ATTENTIVE], ids=get_head_name)
 def test_the_encoder_of_a_whisper_model_under_a_new_head(
-    save_perturbed, tiny_whisper, spoken, first, then, build, have_equal_weights
+    save_perturbed, tiny_whisper, make_speech, first, then, build, have_equal_weights
 ):
     earlier, folder = save_perturbed(tiny_whisper, first)
     model = build(folder, then)
     assert have_equal_weights(earlier.encoder.module, model.encoder.module)
-    assert model.kind == then["kind"] and len(model.predict([spoken("one", 0, 0.5)])) == 1
+    assert model.kind == then["kind"] and len(model.predict([make_speech("one", 0, 0.5)])) == 1
     assert get_input_limits(
         folder, head=load_recipe({"stages": [{"train": "head", "epochs": 1, "lr": 1}]}).head
     ).max_seconds
@@ -77,12 +77,12 @@ def test_the_encoder_of_a_whisper_model_under_a_new_head(
 @pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_head_name)
 @pytest.mark.parametrize("family", ["hubert", "bert"])
 def test_the_encoder_of_other_families_under_a_new_head(
-    save_perturbed, make_encoder, spoken, family, first, then, build, have_equal_weights
+    save_perturbed, make_encoder, make_speech, family, first, then, build, have_equal_weights
 ):
     earlier, folder = save_perturbed(make_encoder(family), first)
     model = build(folder, then)
     assert have_equal_weights(earlier.encoder.module, model.encoder.module)
-    assert model.kind == then["kind"] and len(model.predict([spoken("one", 0, 0.5)])) == 1
+    assert model.kind == then["kind"] and len(model.predict([make_speech("one", 0, 0.5)])) == 1
 
 
 @pytest.mark.parametrize("first", [CTC, MEAN, ATTENTIVE], ids=get_head_name)

@@ -26,8 +26,8 @@ def test_whisper_with_its_decoder(save_untrained, make_whisper, waveform, multil
     network = open_strictly(WhisperForConditionalGeneration, folder)
     processor = WhisperProcessor.from_pretrained(folder)
     features = processor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
-    said = {"language": "de", "task": "transcribe"} if multilingual else {}
-    truth = network.generate(features, max_new_tokens=47, **said)
+    texts = {"language": "de", "task": "transcribe"} if multilingual else {}
+    truth = network.generate(features, max_new_tokens=47, **texts)
     model.settings.no_loops = False  # random weights produce loops only
     with model.use_padding():
         mine = model.predict([waveform])

@@ -47,7 +47,7 @@ def test_a_model_saved_unpadded_runs_unpadded(model: SpeechModel, few_rows: Path
     saved = model.settings.model_copy(update={"pad_to_30s": False})
     model.save(tmp_path / "adapted")
     (tmp_path / "adapted/speechxfer.json").write_text(saved.model_dump_json())
-    said = {
+    printed = {
         name: [one.text for one in transcribe(which, few_rows, decoding=DecodingOptions(pad_to_30s=padded))]
         for name, which, padded in [
             ("adapted", tmp_path / "adapted", None),
@@ -55,7 +55,7 @@ def test_a_model_saved_unpadded_runs_unpadded(model: SpeechModel, few_rows: Path
             ("untouched", model, None),
         ]
     }
-    assert said["adapted"] == said["untouched, unpadded"] != said["untouched"]
+    assert printed["adapted"] == printed["untouched, unpadded"] != printed["untouched"]
 
 
 def test_a_transcript_has_the_row_s_reference_and_columns(

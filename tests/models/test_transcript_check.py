@@ -36,9 +36,9 @@ def test_wrong_transcripts_come_first_and_are_suspicious(ctc, corpus_table, monk
     spoken = list(utterances["text"])
     spoken[7] = "six one"  # the table has "two"
     spoken[11] = "s"  # the table has "six", which does not fit into two frames
-    said = [make_emissions(text, model.vocabulary) for text in spoken]
-    said[11] = Emissions(said[11].log_probs[:, :2], torch.tensor([2]))
-    monkeypatch.setattr(transcript_check, "predict_all", lambda *_, **__: said)
+    texts = [make_emissions(text, model.vocabulary) for text in spoken]
+    texts[11] = Emissions(texts[11].log_probs[:, :2], torch.tensor([2]))
+    monkeypatch.setattr(transcript_check, "predict_all", lambda *_, **__: texts)
     found = transcript_check.score_transcripts(model, utterances)
     assert [one.index for one in found[:2]] == [11, 7]
     assert [one.index for one in found if one.is_suspicious] == [11, 7]
@@ -64,12 +64,12 @@ def test_the_gap_of_whisper_s_decoder_is_that_of_its_losses(tiny_whisper, corpus
             labels = torch.tensor([tokens])
             return -float(model.infer([load_audio(row)], lambda frames: model.compute_loss(frames, labels)).detach())
 
-        (said,) = model.infer(
+        (texts,) = model.infer(
             [load_audio(row)],
             lambda f: decode_n_best(model.whisper, f, model.prompt, GenerationOptions(block_loops=True)),
         )[0]
         assert one.log_prob_gap == pytest.approx(
-            max(0.0, (likelihood(said) - likelihood(own)) / len(own)), rel=1e-3, abs=1e-4
+            max(0.0, (likelihood(texts) - likelihood(own)) / len(own)), rel=1e-3, abs=1e-4
         )
     silent = utterances.map(lambda row: {**row, "text": ""})
     assert all(

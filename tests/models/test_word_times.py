@@ -67,14 +67,14 @@ def test_a_word_that_the_normaliser_splits_stays_one_word(joint):
 @pytest.mark.parametrize(
     ("text", "said"), [("one 7—two six", "one two six"), ("3-one two (4) six", "one two six"), ("six-5 two", "six two")]
 )
-def test_words_outside_the_vocabulary_do_not_shift_other_words(joint, text, said):
+def test_words_outside_the_vocabulary_do_not_shift_other_words(joint, text, texts):
     """A normaliser that splits "7—two" leaves a space before the characters that the head can write."""
     joint.encode_known = lambda text: [
         joint.vocabulary["|" if c in " —-" else c] for c in text if c in " —-" or c in joint.vocabulary
     ]
-    (found,) = time_words(joint, make_emissions(joint, said), [text])
-    starts = [3 * place * STRIDE for place, c in enumerate(said) if place == 0 or said[place - 1] == " "]
-    assert [word.start for word in found] == pytest.approx(starts) and len(found) == len(said.split())
+    (found,) = time_words(joint, make_emissions(joint, texts), [text])
+    starts = [3 * place * STRIDE for place, c in enumerate(texts) if place == 0 or texts[place - 1] == " "]
+    assert [word.start for word in found] == pytest.approx(starts) and len(found) == len(texts.split())
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -93,8 +93,8 @@ def test_a_text_that_does_not_fit_has_no_words(joint):
     )
 
 
-def test_texts_are_the_model_s_own_in_any_batch(joint, ctc, spoken):
-    waveforms = [spoken("two", 1, 1.3), spoken("one", 2, 0.6), spoken("six", 0, 0.9)]
+def test_texts_are_the_model_s_own_in_any_batch(joint, ctc, make_speech):
+    waveforms = [make_speech("two", 1, 1.3), make_speech("one", 2, 0.6), make_speech("six", 0, 0.9)]
     for model in (joint, load(ctc, device="cpu")):
         found = predict_with_times(model, waveforms)
         assert [text for text, _ in found] == model.predict(waveforms)
@@ -110,9 +110,9 @@ def test_texts_are_the_model_s_own_in_any_batch(joint, ctc, spoken):
                 assert [word.text for word in words] == text.split() != []
 
 
-def test_times_in_a_long_file_are_relative_to_the_file(ctc, spoken, tmp_path):
+def test_times_in_a_long_file_are_relative_to_the_file(ctc, make_speech, tmp_path):
     gap = np.zeros(8_000, np.float32)
-    speech = [piece for k in range(12) for piece in (spoken(("one", "two", "six")[k % 3], k % 5, 0.5), gap)]
+    speech = [piece for k in range(12) for piece in (make_speech(("one", "two", "six")[k % 3], k % 5, 0.5), gap)]
     soundfile.write(tmp_path / "long.wav", np.concatenate(speech), 16_000)
     (one,) = transcribe(ctc, tmp_path / "long.wav", decoding=DecodingOptions(cut_seconds=3, words=True), device="cpu")
     assert len(one.segments) > 3 and not one.whole

@@ -45,9 +45,9 @@ def test_transformers_pipeline_answers_in_the_table_s_order(script, whisper, cor
     stated.max_new_tokens, stated.max_length = 12, None  # this model has 64 positions, and the pipeline asks for 256
     stated.save_pretrained(folder)
     rows = read(corpus_table).select([0, 5, 17])
-    said = bench.make_transformers(folder, options())(rows)
-    assert said == [bench.make_transformers(folder, options())(rows.select([place]))[0] for place in range(3)] and any(
-        said
+    texts = bench.make_transformers(folder, options())(rows)
+    assert texts == [bench.make_transformers(folder, options())(rows.select([place]))[0] for place in range(3)] and any(
+        texts
     )
 
 
@@ -100,8 +100,8 @@ def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(
     def measured(words, threads):
         bench.main([*words[1:], "--result", str(tmp_path / "result.json")])
         times = 1 if asked[-1].side == bench.OURS else 4
-        said = ["one", "nothing", "nothing"] if times == 1 else ["nothing"] * 3
-        return {"seconds": 0.5 * times, "said": said, "peak_memory_mb": 100.0}
+        texts = ["one", "nothing", "nothing"] if times == 1 else ["nothing"] * 3
+        return {"seconds": 0.5 * times, "said": texts, "peak_memory_mb": 100.0}
 
     monkeypatch.setattr(bench, "measured", measured)
     models = ["--adapted", str(whisper), "--zero-shot", str(whisper)]

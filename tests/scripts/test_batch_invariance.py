@@ -26,9 +26,9 @@ def test_an_unpadded_model_of_a_run_folder(script, run_folder, corpus_table, tmp
     target = tmp_path / "batch-invariance.json"
     words = ["--utterances", "7", "--batch", "3", "--beam-size", "2", "--device", "cpu", "--json", str(target)]
     script("batch_invariance.py").main([str(run_folder), str(corpus_table), *words])
-    said = capsys.readouterr().out
-    assert "greedy: 7 of 7 transcripts equal at batch 1 and 3" in said
-    assert "beam 2: 7 of 7 transcripts equal at batch 1 and 3" in said
+    output = capsys.readouterr().out
+    assert "greedy: 7 of 7 transcripts equal at batch 1 and 3" in output
+    assert "beam 2: 7 of 7 transcripts equal at batch 1 and 3" in output
     found = json.loads(target.read_text())
     assert found["padded_to_30s"] is False
     assert found["transcripts"]["greedy"] == {"equal": 7, "utterances": 7, "different": []}

@@ -113,8 +113,8 @@ def test_a_classifier_s_accuracy_and_an_interval_over_utterances(script, project
 def test_one_held_out_at_a_time(script, project):
     held = {"kind": "leave one out", "column": "speaker", "mean_accuracy": 0.991, "interval": [0.98, 1.0]}
     keep(project, "accent", run_result(**held, held_out={"a": 0.982, "b": 1.0}))
-    said = "accuracy 99.1 % (98.0 to 100.0), mean of 2, each held out by speaker; lowest 98.2 %"
-    assert rows(written(script, project))[2][2:5] == ["–", said, "–"]
+    output = "accuracy 99.1 % (98.0 to 100.0), mean of 2, each held out by speaker; lowest 98.2 %"
+    assert rows(written(script, project))[2][2:5] == ["–", output, "–"]
 
 
 def test_the_recipes_page(script, project):
@@ -176,9 +176,9 @@ def test_check_names_what_is_out_of_step_and_writes_nothing(script, project, cap
     with pytest.raises(SystemExit) as stopped:
         script("tables.py").main(["--root", str(project), "--check"])
     assert "make tables" in str(stopped.value.code)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in ("README.md, table 'results'", "README.md, table 'benchmarks'", "recipes/README.md"):
-        assert f"{name}: out of date" in said
+        assert f"{name}: out of date" in output
     assert {path: path.read_text() for path in project.rglob("*") if path.is_file()} == before
 
     written(script, project)
@@ -190,8 +190,8 @@ def test_check_names_what_is_out_of_step_and_writes_nothing(script, project, cap
     keep(project, "accent", run_result())
     with pytest.raises(SystemExit):
         script("tables.py").main(["--root", str(project), "--check"])
-    said = capsys.readouterr().out
-    assert "'results'" in said and "'benchmarks'" not in said
+    output = capsys.readouterr().out
+    assert "'results'" in output and "'benchmarks'" not in output
 
 
 def test_a_readme_without_marks_is_left_alone(script, project):

@@ -46,19 +46,21 @@ class Setting:
         self.recipe: Recipe = load_recipe(values, overrides)
         torch.manual_seed(0)
         self.model = build_trainable(self.recipe, TEXTS)
-        self.trainee = StagedModule(self.model, self.recipe.augment)
+        self.staged_module = StagedModule(self.model, self.recipe.augment)
         self.stage = self.recipe.stages[0]
-        self.trainee.apply_stage(self.stage)
+        self.staged_module.apply_stage(self.stage)
         rows = read(table)
         self.rows = rows.select(order if order is not None else range(9))
         self.seconds = [audio.measure_duration(row) for row in self.rows]
         targets = [self.model.encode_target(text) for text in self.rows["text"]]
         augment = WaveformAugmenter(self.recipe.augment, max_samples=self.model.encoder.max_samples)
-        copies = count_augmented_copies(self.recipe.cache, self.trainee.split)
+        copies = count_augmented_copies(self.recipe.cache, self.staged_module.split)
         self.utterances = TrainingDataset(self.rows, targets, augment, self.recipe.seed, copies)
 
     def context(self, reporter: Any = None, run_dir: RunDir | None = None) -> StageContext:
-        return StageContext(0, self.stage, self.trainee, self.utterances, self.seconds, self.recipe, reporter, run_dir)
+        return StageContext(
+            0, self.stage, self.staged_module, self.utterances, self.seconds, self.recipe, reporter, run_dir
+        )
 
     @property
     def expected(self):
@@ -70,7 +72,7 @@ class Setting:
     def losses(self, utterances: Any, folder: Path, meanwhile: Callable[[], Any] = lambda: None) -> list[float]:
         """The loss of every step of the stage."""
         found: list[float] = []
-        whole = self.trainee.forward
+        whole = self.staged_module.forward
 
         def forward(**inputs: Any) -> Any:
             made = whole(**inputs)
@@ -81,7 +83,7 @@ class Setting:
             meanwhile()
             return 1 / len(found)
 
-        self.trainee.forward = forward  # type: ignore[method-assign]
+        self.staged_module.forward = forward  # type: ignore[method-assign]
         train_stage(self.context(Reporter(quiet=True), RunDir(folder)), utterances, measure=measure)
         return found
 
@@ -128,15 +130,15 @@ def make(tiny_whisper: Path, make_encoder: Callable[..., Path], corpus_table: Pa
         ("bert", ("stages.0.train=[head, top-1]",)),
     ],
 )
-def test_the_same_loss_step_by_step(make, watcher, tmp_path, family, overrides):
+def test_the_same_loss_step_by_step(make, recording_reporter, tmp_path, family, overrides):
     """Four epochs over two augmented copies, masks, dropout and accumulated batches in every one."""
     given = ("stages.0.epochs=4", "stages.0.gradient_accumulation=2", *overrides)
     cached = make(family, *given)
-    utterances = cached.kept(watcher())
+    utterances = cached.kept(recording_reporter())
     assert isinstance(utterances, CachedDataset)
     found = cached.losses(utterances, tmp_path / "cached")
     never = make(family, *given, "cache.use=never")
-    anew = never.kept(watcher())
+    anew = never.kept(recording_reporter())
     assert anew is never.utterances
     truth = never.losses(anew, tmp_path / "anew")
     assert len(found) == len(truth) >= 16
@@ -144,21 +146,21 @@ def test_the_same_loss_step_by_step(make, watcher, tmp_path, family, overrides):
     assert len({*truth}) == len(truth)
 
 
-def test_epochs_read_and_do_not_encode(make, watcher, tmp_path, monkeypatch):
+def test_epochs_read_and_do_not_encode(make, recording_reporter, tmp_path, monkeypatch):
     setting = make()
     encoder, calls = setting.model.encoder, []
     whole = encoder.forward_to
     monkeypatch.setattr(
         encoder, "forward_to", lambda inputs, layer: calls.append(len(inputs.lengths)) or whole(inputs, layer)
     )
-    utterances = setting.kept(watcher())
+    utterances = setting.kept(recording_reporter())
     assert sum(calls) == 1 + 2 * 9  # the probe, and two copies
     calls.clear()
     setting.losses(utterances, tmp_path)
     assert calls == []
 
 
-def test_a_file_that_has_changed_is_encoded_again_and_no_other(make, watcher, tmp_path, monkeypatch):
+def test_a_file_that_has_changed_is_encoded_again_and_no_other(make, recording_reporter, tmp_path, monkeypatch):
     """The paths and the table are as they were; of nine utterances one was recorded anew."""
     setting = make()
     moved = tmp_path / "audio"
@@ -175,7 +177,7 @@ def test_a_file_that_has_changed_is_encoded_again_and_no_other(make, watcher, tm
         )
         with monkeypatch.context() as counting:
             counting.setattr(frame_store.FrameStore, "add", _counting(counts := [], frame_store.FrameStore.add))
-            again.kept(watcher())
+            again.kept(recording_reporter())
         return sum(counts)
 
     assert encoded() == 18  # two copies of each
@@ -195,31 +197,31 @@ def _counting(counts: list[int], add: Callable[..., None]) -> Callable[..., None
     return counted
 
 
-def test_the_size_is_told_and_is_right(make, watcher, frames):
+def test_the_size_is_told_and_is_right(make, recording_reporter, frames):
     for dtype, width in (("float32", 4), ("float16", 2)):
-        narrator = watcher()
+        narrator = recording_reporter()
         setting = make("whisper", f"cache.dtype={dtype}", "stages.0.epochs=2")
         assert isinstance(setting.kept(narrator), CachedDataset)
         (store,) = [one for one in list_stores() if one.dtype == dtype]
         assert store.utterances == 2 * 9 and store.layer == 2
         assert setting.expected.megabytes == pytest.approx(store.megabytes, rel=0.12)
         assert store.megabytes > 2 * 25 * sum(setting.seconds) * 32 * width / 1e6  # half of 50 frames a second
-        assert narrator.heard("frozen features: encoding 18 utterances, about ") and narrator.heard(str(store.path))
+        assert narrator.logged("frozen features: encoding 18 utterances, about ") and narrator.logged(str(store.path))
 
 
-def test_another_fold_finds_what_it_shares(make, watcher):
-    make().kept(watcher())
-    narrator = watcher()
+def test_another_fold_finds_what_it_shares(make, recording_reporter):
+    make().kept(recording_reporter())
+    narrator = recording_reporter()
     fold = make(order=[7, 2, 5, 0])  # other rows, the same utterances
     assert isinstance(fold.kept(narrator), CachedDataset)
-    assert narrator.heard("frozen features: cached in")
+    assert narrator.logged("frozen features: cached in")
     other = make("whisper", "seed=1")
     other.kept(narrator)  # other copies
-    assert narrator.heard("frozen features: encoding 18 utterances")
+    assert narrator.logged("frozen features: encoding 18 utterances")
     plain = [make("whisper", f"seed={seed}", augment={}) for seed in (0, 1)]
-    narrator = watcher()
+    narrator = recording_reporter()
     assert [isinstance(one.kept(narrator), CachedDataset) for one in plain] == [True, True]
-    assert narrator.heard("frozen features: encoding 9 utterances") and narrator.heard("frozen features: cached in")
+    assert narrator.logged("frozen features: encoding 9 utterances") and narrator.logged("frozen features: cached in")
 
 
 @pytest.mark.parametrize(
@@ -233,38 +235,38 @@ def test_another_fold_finds_what_it_shares(make, watcher):
         (("stages.0.epochs=9", "stages.0.train=all", "cache.features=true"), True),
     ],
 )
-def test_auto_keeps_where_it_pays(make, watcher, frames, overrides, pays):
+def test_auto_keeps_where_it_pays(make, recording_reporter, frames, overrides, pays):
     setting = make("whisper", "cache.use=auto", *overrides)
-    assert isinstance(setting.kept(watcher()), CachedDataset) is pays
+    assert isinstance(setting.kept(recording_reporter()), CachedDataset) is pays
     assert frames.exists() is pays
 
 
-def test_frames_too_large_are_not_begun(make, watcher, frames):
-    narrator = watcher()
+def test_frames_too_large_are_not_begun(make, recording_reporter, frames):
+    narrator = recording_reporter()
     setting = make("whisper", "cache.use=auto", "cache.max_gb=1e-5")
     assert setting.kept(narrator) is setting.utterances
-    assert narrator.heard("training without cached features") and narrator.heard("cache.max_gb")
+    assert narrator.logged("training without cached features") and narrator.logged("cache.max_gb")
     with pytest.raises(UserError, match="1e-05 GB are allowed"):
-        make("whisper", "cache.max_gb=1e-5").kept(watcher())
+        make("whisper", "cache.max_gb=1e-5").kept(recording_reporter())
     assert not frames.exists()
 
 
 @pytest.mark.parametrize("use", ["auto", "always"])
-def test_a_disk_without_room_is_seen_beforehand(make, watcher, frames, monkeypatch, use):
+def test_a_disk_without_room_is_seen_beforehand(make, recording_reporter, frames, monkeypatch, use):
     monkeypatch.setattr(
         "speechxfer.adaptation.cache.feature_cache.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1e6})()
     )
-    setting, narrator = make("whisper", f"cache.use={use}"), watcher()
+    setting, narrator = make("whisper", f"cache.use={use}"), recording_reporter()
     if use == "auto":
         assert setting.kept(narrator) is setting.utterances
-        assert narrator.heard("1 MB are free")
+        assert narrator.logged("1 MB are free")
     else:
         with pytest.raises(UserError, match="1 MB are free"):
             setting.kept(narrator)
     assert not frames.exists()
 
 
-def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypatch, tmp_path):
+def test_an_encoding_that_is_interrupted_goes_on(make, recording_reporter, frames, monkeypatch, tmp_path):
     """Each state is bit-equal to that of an encoding that nothing interrupted: no batch is composed in another way."""
     batches = ("decoding.batch_seconds=2",)
 
@@ -272,7 +274,7 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
         keys = [utterances.dataset.cache_key(row, copy) for copy in (0, 1) for row in range(9)]
         return {key: utterances.store.read(key) for key in keys}
 
-    truth = states(make("whisper", *batches).kept(watcher()))
+    truth = states(make("whisper", *batches).kept(recording_reporter()))
     clear_stores()
     monkeypatch.setattr(frame_store, "SHARD_BYTES", 1)  # a shard a batch
 
@@ -281,15 +283,15 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
 
     one = make("whisper", *batches)
     steps: list[int] = []
-    narrator = watcher()
+    narrator = recording_reporter()
     with pytest.raises(KeyboardInterrupt):
         narrator.act = {(f"{one.context().title}, encoding", done): stop for done in range(5, 19)}
         one.kept(narrator)
     (left,) = list_stores()
     assert 5 <= left.utterances < 18
-    narrator = watcher()
+    narrator = recording_reporter()
     resumed = make("whisper", *batches).kept(narrator)
-    assert narrator.heard(f"frozen features: encoding {18 - left.utterances} utterances")
+    assert narrator.logged(f"frozen features: encoding {18 - left.utterances} utterances")
     found = states(resumed)
     assert found.keys() == truth.keys() and all(found[key].equal(truth[key]) for key in truth)
     del steps
@@ -298,13 +300,13 @@ def test_an_encoding_that_is_interrupted_goes_on(make, watcher, frames, monkeypa
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    again = states(make("whisper", *batches).kept(watcher()))
+    again = states(make("whisper", *batches).kept(recording_reporter()))
     assert all(again[key].equal(truth[key]) for key in truth)
 
 
-def test_batches_prepared_by_other_processes_are_the_same(make, watcher, monkeypatch):
+def test_batches_prepared_by_other_processes_are_the_same(make, recording_reporter, monkeypatch):
     def states() -> list[torch.Tensor]:
-        kept = make("whisper", "decoding.batch_seconds=2").kept(watcher())
+        kept = make("whisper", "decoding.batch_seconds=2").kept(recording_reporter())
         return [kept.store.read(kept.dataset.cache_key(row, copy)) for copy in (0, 1) for row in range(9)]
 
     truth = states()
@@ -318,30 +320,30 @@ def test_batches_prepared_by_other_processes_are_the_same(make, watcher, monkeyp
     assert all(one.equal(other) for one, other in zip(found, truth, strict=True))
 
 
-def test_a_disk_that_fills_while_encoding(make, watcher, frames, monkeypatch, tmp_path):
+def test_a_disk_that_fills_while_encoding(make, recording_reporter, frames, monkeypatch, tmp_path):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(frame_store.Path, "write_bytes", full)
     with pytest.raises(UserError, match="No space left"):
-        make().kept(watcher())
-    narrator = watcher()
+        make().kept(recording_reporter())
+    narrator = recording_reporter()
     setting = make("whisper", "cache.use=auto")
     assert setting.kept(narrator) is setting.utterances
-    assert sum("No space left" in line for line in narrator.said) == 1
+    assert sum("No space left" in line for line in narrator.lines) == 1
     assert list_stores() == []  # nothing that checkpoints would lack
 
 
-def test_a_store_that_another_process_removes_is_done_without(make, watcher, tmp_path):
+def test_a_store_that_another_process_removes_is_done_without(make, recording_reporter, tmp_path):
     setting = make()
-    found = setting.losses(setting.kept(watcher()), tmp_path / "removed", meanwhile=clear_stores)
+    found = setting.losses(setting.kept(recording_reporter()), tmp_path / "removed", meanwhile=clear_stores)
     never = make("whisper", "cache.use=never")
     assert found == pytest.approx(never.losses(never.utterances, tmp_path / "never"), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["whisper", "wavlm"])
-def test_dev_is_heard_once_a_stage(make, watcher, spoken, monkeypatch, family):
-    waves = [spoken("one", 0, 0.5), spoken("two", 1, 0.8)]
+def test_dev_is_heard_once_a_stage(make, recording_reporter, make_speech, monkeypatch, family):
+    waves = [make_speech("one", 0, 0.5), make_speech("two", 1, 0.8)]
     calls: list[int] = []
 
     def listen(changed: float, times: int) -> None:
@@ -351,7 +353,7 @@ def test_dev_is_heard_once_a_stage(make, watcher, spoken, monkeypatch, family):
         with torch.no_grad():
             next(model.encoder.layers[0].parameters()).add_(changed)
         truth = model.infer(waves, lambda frames: frames.states)
-        utterances, whole = setting.kept(watcher()), model.encoder.forward_to
+        utterances, whole = setting.kept(recording_reporter()), model.encoder.forward_to
         monkeypatch.setattr(model.encoder, "forward_to", lambda *given: calls.append(1) or whole(*given))
         for _ in range(times):
             with cache_eval_features(model, utterances):
@@ -367,31 +369,31 @@ def test_dev_is_heard_once_a_stage(make, watcher, spoken, monkeypatch, family):
     assert len(calls) == 2
 
 
-def test_dev_is_not_measured_through_rounded_states(make, watcher):
+def test_dev_is_not_measured_through_rounded_states(make, recording_reporter):
     half = make("whisper", "cache.dtype=float16")
-    with cache_eval_features(half.model, half.kept(watcher())):
+    with cache_eval_features(half.model, half.kept(recording_reporter())):
         assert half.model.frame_source is None
 
 
-def test_stages_of_other_splits_have_other_stores(small, quiet, frames, weights_of):
+def test_stages_of_other_splits_have_other_stores(make_small_recipe, quiet, frames, weights_of):
     stages = "[{train: head, epochs: 2, lr: 1e-3}, {train: [head, top-1], epochs: 2, lr: 1e-3}, "
     stages += "{train: all, epochs: 1, lr: 1e-3}]"
-    run = adapt(small(f"stages={stages}"), reporter=quiet)
+    run = adapt(make_small_recipe(f"stages={stages}"), reporter=quiet)
     assert [stage["cached"] for stage in run.report.to_json()["stages"]] == [True, True, False]
     assert sorted(store.layer for store in list_stores()) == [1, 2]
     assert all(stage["encoding_seconds"] <= stage["seconds"] for stage in run.report.to_json()["stages"])
 
 
 @pytest.mark.parametrize("family", ["whisper", "wav2vec2", "conformer"])
-def test_in_bfloat16_too(make, watcher, tmp_path, family):
+def test_in_bfloat16_too(make, recording_reporter, tmp_path, family):
     """Arithmetic of eight bits above frames that are kept, or made again, in float32; the weights stay float32."""
     given = ("stages.0.train=[head, top-1]", "stages.0.epochs=4", "precision=bfloat16")
     cached = make(family, *given)
-    found = cached.losses(cached.kept(watcher()), tmp_path / "cached")
+    found = cached.losses(cached.kept(recording_reporter()), tmp_path / "cached")
     never = make(family, *given, "cache.use=never")
-    truth = never.losses(never.kept(watcher()), tmp_path / "anew")
+    truth = never.losses(never.kept(recording_reporter()), tmp_path / "anew")
     assert found == pytest.approx(truth, rel=0.02)
     single = make(family, *given[:-1], "precision=float32")
-    precise = single.losses(single.kept(watcher()), tmp_path / "single")
+    precise = single.losses(single.kept(recording_reporter()), tmp_path / "single")
     assert truth == pytest.approx(precise, rel=0.05) and truth != precise
     assert {parameter.dtype for parameter in never.model.network.parameters()} == {torch.float32}

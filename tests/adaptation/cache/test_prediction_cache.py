@@ -148,17 +148,17 @@ def test_those_unused_longest_go_first(case, monkeypatch):
     assert case.ask()[1]
 
 
-def test_a_second_run_says_the_same_and_says_that_it_was_kept(recipe_values, watcher, tmp_path):
-    runs, said = [], []
+def test_a_second_run_says_the_same_and_says_that_it_was_kept(recipe_values, recording_reporter, tmp_path):
+    runs, texts = [], []
     for name in ("first", "second"):
-        narrator = watcher()
+        narrator = recording_reporter()
         recipe = load_recipe(recipe_values, [f"output={tmp_path / name}"])
         runs.append(adapt(recipe, reporter=narrator))
-        said.append(
-            narrator.heard("zero-shot, test: predictions read from the cache")
-            and narrator.heard("zero-shot, dev: predictions read from the cache")
+        texts.append(
+            narrator.logged("zero-shot, test: predictions read from the cache")
+            and narrator.logged("zero-shot, dev: predictions read from the cache")
         )
-    assert said == [False, True] and len(list_prediction_files()) == 2
+    assert texts == [False, True] and len(list_prediction_files()) == 2
     first, second = runs
     assert first.before.to_json() == second.before.to_json() and first.after.to_json() == second.after.to_json()
     assert first.run_dir.before.read_bytes() == second.run_dir.before.read_bytes()

@@ -60,23 +60,23 @@ def test_every_bad_row_of_every_part_is_named_before_any_work(recipe, table, qui
     monkeypatch.setattr(setup, "build_trainable", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UserError) as caught:
         adapt(recipe(table(*bad(tmp_path))), reporter=quiet)
-    said = str(caught.value)
-    assert "data.train, long: lasts 31.0 s; the model takes 30 s" in said
-    assert "data.train, wordy: its text is 60 tokens; the model takes 59" in said
-    assert "data.dev, gone: no such file" in said
-    assert "data.test, silent: its text is empty" in said
-    assert "data.skip_bad=true" in said
+    printed = str(caught.value)
+    assert "data.train, long: lasts 31.0 s; the model takes 30 s" in printed
+    assert "data.train, wordy: its text is 60 tokens; the model takes 59" in printed
+    assert "data.dev, gone: no such file" in printed
+    assert "data.test, silent: its text is empty" in printed
+    assert "data.skip_bad=true" in printed
     assert not (tmp_path / "run").exists()
 
 
-def test_bad_rows_may_be_left_out_and_are_counted(recipe, table, watcher, tmp_path):
-    narrator = watcher()
+def test_bad_rows_may_be_left_out_and_are_counted(recipe, table, recording_reporter, tmp_path):
+    narrator = recording_reporter()
     material = prepare_splits(recipe(table(*bad(tmp_path)), "data.skip_bad=true"), narrator)
     counted = {part: (stated["utterances"], stated["skipped"]) for part, stated in material.split_info.items()}
     assert counted == {"train": (9, 2), "dev": (3, 1), "test": (6, 1)}
     assert not {"long", "wordy"} & {*material.train["id"]} and "gone" not in material.dev["id"]
     assert sum("invalid rows" in warning for warning in material.warnings) == 3
-    assert narrator.heard("warning: 2 invalid rows of train were skipped")
+    assert narrator.logged("warning: 2 invalid rows of train were skipped")
 
 
 def test_a_ctc_head_refuses_audio_that_its_encoder_cannot_hold(recipe, table, quiet, tmp_path):
@@ -105,12 +105,12 @@ def test_nothing_left_is_said(recipe, quiet, tmp_path):
         ("1 {}".format, "auto", "1 one"),
     ],
 )
-def test_case_as_whisper_is_taught_it(recipe, table, watcher, text, case, taught):
-    narrator = watcher()
+def test_case_as_whisper_is_taught_it(recipe, table, recording_reporter, text, case, taught):
+    narrator = recording_reporter()
     material = prepare_splits(recipe(table(text=text), f"data.case={case}"), narrator)
     assert material.texts[0] == taught
     assert material.train["text"][0] == text("one")  # what is scored stays as it was written
-    assert narrator.heard("all upper case") is (taught == "one")
+    assert narrator.logged("all upper case") is (taught == "one")
 
 
 def test_capitals_are_counted_as_they_are_taught(recipe, table, quiet):
@@ -121,19 +121,19 @@ def test_capitals_are_counted_as_they_are_taught(recipe, table, quiet):
         prepare_splits(recipe(many, "data.case=keep"), quiet)
 
 
-def test_a_ctc_head_learns_what_is_scored(recipe, table, watcher):
-    narrator = watcher()
+def test_a_ctc_head_learns_what_is_scored(recipe, table, recording_reporter):
+    narrator = recording_reporter()
     material = prepare_splits(recipe(table(text="{}!".format), "head.kind=ctc"), narrator)
     assert {*material.texts} == {"one", "two", "six"}
-    assert narrator.heard("targets are normalised by 'default'")
+    assert narrator.logged("targets are normalised by 'default'")
 
 
-def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, watcher, quiet):
+def test_texts_that_a_new_ctc_head_will_never_write(recipe, table, recording_reporter, quiet):
     """The vocabulary is the training part's: a dev part in another alphabet could choose nothing."""
-    told = watcher()
+    reported = recording_reporter()
     some = table("x,x.wav,né,s9,north,one,other", "y,x.wav,two,s9,north,one,other")
     soundfile.write(some.parent / "x.wav", TONE, 16_000)
-    material = prepare_splits(recipe(some, "data.test=split=other", "head.kind=ctc"), told)
+    material = prepare_splits(recipe(some, "data.test=split=other", "head.kind=ctc"), reported)
     assert "1 of 2 texts of test contain characters that the training split does not: é" in material.warnings
     prepare_splits(recipe(some, "data.test=split=other"), quiet)  # Whisper's own decoder can write them
     none = table("x,x.wav,мир,s9,north,one,other")
@@ -185,11 +185,13 @@ def test_mistakes_come_before_any_work(recipe, table, quiet, tmp_path, monkeypat
         (["stages.0.train=[head, top-3]"], "top-3 is more than the encoder's 2 layers"),
     ],
 )
-def test_what_a_stage_would_stop_at_comes_before_anything_is_heard(recipe, table, watcher, tmp_path, overrides, words):
-    told = watcher()
+def test_what_a_stage_would_stop_at_comes_before_anything_is_heard(
+    recipe, table, recording_reporter, tmp_path, overrides, words
+):
+    reported = recording_reporter()
     with pytest.raises(UserError) as caught:
-        adapt(recipe(table(), *overrides), reporter=told)
-    assert words in str(caught.value) and not told.heard("zero-shot")
+        adapt(recipe(table(), *overrides), reporter=reported)
+    assert words in str(caught.value) and not reported.logged("zero-shot")
     assert not (tmp_path / "run").exists()
 
 
@@ -205,8 +207,12 @@ def test_texts_that_a_vocabulary_cannot_write_are_all_named(recipe, table, quiet
     own = make_encoder("wav2vec2", words="one two")
     with pytest.raises(UserError) as caught:
         adapt(recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}"), reporter=quiet)
-    said = str(caught.value)
-    assert said.count("its text contains i s x, not in the vocabulary") == 3 and "0-six" in said and "2-six" in said
+    printed = str(caught.value)
+    assert (
+        printed.count("its text contains i s x, not in the vocabulary") == 3
+        and "0-six" in printed
+        and "2-six" in printed
+    )
     skipping = prepare_splits(
         recipe(table(), "head={kind: ctc, vocabulary: own}", f"encoder.name={own}", "data.skip_bad=true"), quiet
     )

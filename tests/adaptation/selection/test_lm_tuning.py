@@ -83,12 +83,12 @@ def test_a_run_keeps_its_language_model_beside_the_model(tiny_recipe, corpus_tab
 
     model = load(where, device="cpu")
     waveforms = [load_audio(row) for row in read(corpus_table)]
-    said = model.predict(waveforms)
-    assert said == [model.predict([one])[0] for one in waveforms]
+    texts = model.predict(waveforms)
+    assert texts == [model.predict([one])[0] for one in waveforms]
     model.save(folder.path / "copy")  # and once more into where it came from
     model.save(where)
     for again in (folder.path / "copy", where):
-        assert load(again, device="cpu").predict(waveforms) == said
+        assert load(again, device="cpu").predict(waveforms) == texts
     model.settings.beam_size = 1
     greedy = model.predict(waveforms)
     model.lm = model.settings.beam_search = None

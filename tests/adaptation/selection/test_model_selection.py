@@ -18,9 +18,9 @@ def weights(path) -> dict[str, torch.Tensor]:
     return load_file(path / "model.safetensors")
 
 
-def test_a_mean_of_epochs_is_kept(tiny_recipe, quiet, dev_says):
+def test_a_mean_of_epochs_is_kept(tiny_recipe, quiet, set_dev_errors):
     """Three epochs, so no mean of five; the mean of the last three is the best, and no mixture as good."""
-    dev_says(0.9, 0.5, 0.4, 0.4, 0.35, 0.3, 0.31)
+    set_dev_errors(0.9, 0.5, 0.4, 0.4, 0.35, 0.3, 0.31)
     run = adapt(tiny_recipe(*EPOCHS), reporter=quiet)
     assert run.report.to_json()["selected"] == "stage 0, mean of its last 3 epochs"
     assert [candidate["dev"] for candidate in run.report.to_json()["candidates"]] == [0.9, 0.3, 0.4, 0.35, 0.31]
@@ -34,8 +34,8 @@ def test_a_mean_of_epochs_is_kept(tiny_recipe, quiet, dev_says):
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "joint"])
-def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, dev_says, tiny_whisper, kind):
-    dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
+def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, set_dev_errors, tiny_whisper, kind):
+    set_dev_errors(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
     run = adapt(tiny_recipe(*EPOCHS, f"head.kind={kind}"), reporter=quiet)
     assert run.report.to_json()["selected"] == "stage 0, 25% pretrained"  # as good as its best epoch, and forgot less
     stage = run.report.to_json()["stages"][0]
@@ -46,8 +46,8 @@ def test_a_mixture_with_the_untouched_weights_is_kept(tiny_recipe, quiet, dev_sa
         torch.testing.assert_close(weight, 0.75 * adapted[prefix + name] + 0.25 * before[name])
 
 
-def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
-    dev_says(0.9, 0.5, 0.3, 0.45, 0.41, 0.42, 0.4)
+def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, set_dev_errors):
+    set_dev_errors(0.9, 0.5, 0.3, 0.45, 0.41, 0.42, 0.4)
     run = adapt(tiny_recipe(*EPOCHS), reporter=quiet)
     assert run.report.to_json()["selected"] == "stage 0"
     adapted = weights(run.run_dir.checkpoints / "stage-0" / run.report.to_json()["stages"][0]["best"])
@@ -55,10 +55,12 @@ def test_the_epochs_stand_where_nothing_is_better(tiny_recipe, quiet, dev_says):
     assert all(weight.equal(adapted[f"network.{name}"]) for name, weight in kept.items())
 
 
-def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quiet, dev_says, corpus_table, monkeypatch):
+def test_a_joint_model_decodes_with_the_weights_that_dev_chose(
+    tiny_recipe, quiet, set_dev_errors, corpus_table, monkeypatch
+):
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
-    dev_says(99, 98, 98)  # the beam, which is heard, makes fewer errors
+    set_dev_errors(99, 98, 98)  # the beam, which is heard, makes fewer errors
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 98)
     run = adapt(tiny_recipe("head.kind=joint", "decoding={kind: beam, beam_size: 3}"), reporter=quiet)
     chosen = run.report.to_json()["rescoring"]
@@ -68,11 +70,11 @@ def test_a_joint_model_decodes_with_the_weights_that_dev_chose(tiny_recipe, quie
 
 
 @pytest.mark.parametrize("beam", [0.4, 0.95])
-def test_a_joint_model_is_compared_as_it_will_decode(tiny_recipe, quiet, dev_says, monkeypatch, beam):
+def test_a_joint_model_is_compared_as_it_will_decode(tiny_recipe, quiet, set_dev_errors, monkeypatch, beam):
     """Worse than the untouched model greedily, and perhaps by its beam too; better when that is weighed."""
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
-    dev_says(0.5, 0.6, 0.6)
+    set_dev_errors(0.5, 0.6, 0.6)
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: beam)
     monkeypatch.setattr(
         rescoring_tuning, "count_word_errors", lambda found, references, weights: 0 if weights.ctc else 2
@@ -94,7 +96,7 @@ def test_rescoring_takes_the_fewest_errors(monkeypatch):
     assert rescoring_tuning.count_word_errors(found, references, RescoringWeights(ctc=0.3)) == 0
 
 
-def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypatch):
+def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, set_dev_errors, monkeypatch):
     """Three of five candidates, of which a beam finds another the best than the best path does."""
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
@@ -106,7 +108,7 @@ def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypat
         return {"stage 0, mean of its last 2 epochs, dev, beam search": 0.2}.get(title, 0.25)
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", by_beam)
-    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
+    set_dev_errors(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
     run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
     assert [title.removesuffix(", dev, beam search") for title, _ in heard] == [
         "stage 0, mean of its last 3 epochs",
@@ -114,29 +116,29 @@ def test_the_finalists_are_heard_by_beam(tiny_recipe, quiet, dev_says, monkeypat
         "stage 0, mean of its last 2 epochs",
     ]
     assert run.report.to_json()["selected"] == "stage 0, mean of its last 2 epochs"
-    told = {one["name"]: (one["dev"], one["dev_beam"]) for one in run.report.to_json()["candidates"]}
-    assert told[run.report.to_json()["selected"]] == (0.32, 0.2) and told["stage 0"] == (0.4, None)
+    reported = {one["name"]: (one["dev"], one["dev_beam"]) for one in run.report.to_json()["candidates"]}
+    assert reported[run.report.to_json()["selected"]] == (0.32, 0.2) and reported["stage 0"] == (0.4, None)
     kept = weights(run.run_dir.model)
     assert all(weight.equal(heard[2][1][name]) for name, weight in kept.items())
 
 
-def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, quiet, dev_says, monkeypatch):
+def test_of_finalists_alike_by_beam_the_better_by_the_best_path(tiny_recipe, quiet, set_dev_errors, monkeypatch):
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.0)
-    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.3)
+    set_dev_errors(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.3)
     run = adapt(tiny_recipe(*EPOCHS, "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
     assert (
         run.report.to_json()["selected"] == "stage 0, mean of its last 3 epochs, 25% pretrained"
     )  # the last of two equals
 
 
-def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeypatch):
+def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, set_dev_errors, monkeypatch):
     """Right greedily, and looping under the recipe's beam: the weights are kept, and the beam is not."""
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.95)
-    dev_says(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
+    set_dev_errors(0.9, 0.5, 0.4, 0.4, 0.32, 0.3, 0.31)
     run = adapt(tiny_recipe(*EPOCHS, "head.kind=joint", "decoding={kind: beam, beam_size: 2}"), reporter=quiet)
     assert run.report.to_json()["selected"] == "stage 0, mean of its last 3 epochs" and "rescoring" not in run.report
     model = load(run.run_dir.model, device="cpu")
@@ -146,10 +148,10 @@ def test_a_beam_that_errs_more_is_not_used(tiny_recipe, quiet, dev_says, monkeyp
 
 
 @pytest.mark.parametrize(("first", "second"), [("joint", "joint"), ("joint", "seq2seq")])
-def test_a_model_adapted_before_is_mixed_with_what_it_was(tiny_recipe, quiet, dev_says, tmp_path, first, second):
-    dev_says(0.9, 0.5, 0.4)
+def test_a_model_adapted_before_is_mixed_with_what_it_was(tiny_recipe, quiet, set_dev_errors, tmp_path, first, second):
+    set_dev_errors(0.9, 0.5, 0.4)
     base = adapt(tiny_recipe(f"head.kind={first}", f"output={tmp_path / 'base'}"), reporter=quiet).run_dir.model
-    dev_says(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
+    set_dev_errors(0.9, 0.5, 0.4, 0.45, 0.41, 0.42, 0.4)
     again = tiny_recipe(*EPOCHS, f"head.kind={second}", f"encoder.name={base}", f"output={tmp_path / 'again'}")
     run = adapt(again, reporter=quiet)
     assert run.report.to_json()["selected"] == "stage 0, 25% pretrained"
@@ -160,16 +162,16 @@ def test_a_model_adapted_before_is_mixed_with_what_it_was(tiny_recipe, quiet, de
         torch.testing.assert_close(weight, 0.75 * adapted[prefix + name] + 0.25 * before[name])
 
 
-def test_a_base_that_was_saved_with_a_beam_competes_with_it(tiny_recipe, quiet, dev_says, monkeypatch, tmp_path):
+def test_a_base_that_was_saved_with_a_beam_competes_with_it(tiny_recipe, quiet, set_dev_errors, monkeypatch, tmp_path):
     """Greedily the trained one is better, and by the beam that the base was saved with it is not: the base stays."""
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
-    dev_says(0.9, 0.5, 0.4)
+    set_dev_errors(0.9, 0.5, 0.4)
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.3)
     beam = "decoding={kind: beam, beam_size: 2}"
     base = adapt(tiny_recipe(beam, f"output={tmp_path / 'base'}"), reporter=quiet).run_dir.model
     assert load(base, device="cpu").settings.beam_size == 2
-    dev_says(0.5, 0.4, 0.35)
+    set_dev_errors(0.5, 0.4, 0.35)
     again = tiny_recipe(beam, f"encoder.name={base}", f"output={tmp_path / 'again'}")
     monkeypatch.setattr(
         Evaluator, "evaluate_dev_with_beam", lambda _, __, title: 0.3 if title.startswith("zero-shot") else 0.32
@@ -178,10 +180,10 @@ def test_a_base_that_was_saved_with_a_beam_competes_with_it(tiny_recipe, quiet, 
     assert run.report.to_json()["selected"] == "zero-shot" and run.report.to_json()["candidates"][0]["dev_beam"] == 0.3
 
 
-def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, dev_says, monkeypatch):
+def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, set_dev_errors, monkeypatch):
     from speechxfer.adaptation.selection.evaluator import Evaluator
 
-    dev_says(0.9, 0.5)
+    set_dev_errors(0.9, 0.5)
     monkeypatch.setattr(Evaluator, "evaluate_dev_with_beam", lambda *_: 0.7)
     given = ("stages.0.epochs=1", "candidates={means: [], pretrained_share: []}", "decoding={kind: beam, beam_size: 2}")
     run = adapt(tiny_recipe(*given), reporter=quiet)

@@ -126,9 +126,9 @@ def model_of(checkpoint, kind: str = "seq2seq", **encoder):
     return build_trainable(load_recipe(values | {"stages": stages}), ["one", "two", "six"])
 
 
-def test_a_batch_is_padded_with_what_no_loss_sees(tiny_whisper, spoken):
+def test_a_batch_is_padded_with_what_no_loss_sees(tiny_whisper, make_speech):
     model = model_of(tiny_whisper)
-    waves = [spoken("one", 0, 0.5), spoken("two", 1, 1.0)]
+    waves = [make_speech("one", 0, 0.5), make_speech("two", 1, 1.0)]
     batch = BatchCollator(model)([(waves[0], [5, 6, 7], False), (waves[1], [8], False)])
     assert batch["labels"].tolist() == [[5, 6, 7], [8, -100, -100]]
     assert batch["lengths"].tolist() == [50, 100] and batch["features"].shape == (2, 20, 100)
@@ -154,17 +154,17 @@ def test_accumulated_batches_weigh_by_their_targets(tiny_whisper, corpus_table, 
                 module.p = 0.0
             if isinstance(getattr(module, "dropout", None), float):
                 module.dropout = 0.0
-        trainee = StagedModule(model, Settings())
+        staged_module = StagedModule(model, Settings())
         stage = StageConfig(
             train=["all"], epochs=1, lr=1e-2, warmup=0, batch_seconds=seconds, gradient_accumulation=accumulate
         )
-        trainee.apply_stage(stage)
+        staged_module.apply_stage(stage)
         gradients: dict[str, torch.Tensor] = {}
         dataset = TrainingDataset(rows, [model.encode_target(text) for text in texts], WaveformAugmenter(Settings()), 0)
         recipe = load_recipe({"stages": [stage.model_dump()], "precision": "float32"})
         quiet, run_dir = Reporter(quiet=True), RunDir(tmp_path / name)
-        context = StageContext(0, stage, trainee, dataset, [0.9] * 4, recipe, quiet, run_dir)
-        train_stage(context, dataset, measure=lambda: 0.5, callbacks=[keep(gradients, trainee)])
+        context = StageContext(0, stage, staged_module, dataset, [0.9] * 4, recipe, quiet, run_dir)
+        train_stage(context, dataset, measure=lambda: 0.5, callbacks=[keep(gradients, staged_module)])
         moved.append(gradients)
     assert moved[0].keys() == moved[1].keys() and len(moved[0]) > 20
     for name, gradient in moved[0].items():
@@ -172,42 +172,44 @@ def test_accumulated_batches_weigh_by_their_targets(tiny_whisper, corpus_table, 
     assert max(float(gradient.abs().max()) for gradient in moved[0].values()) > 1e-3
 
 
-def keep(gradients: dict[str, torch.Tensor], trainee: StagedModule):
+def keep(gradients: dict[str, torch.Tensor], staged_module: StagedModule):
     """A callback that keeps the gradient of the first step, as the optimiser sees it."""
     from transformers import TrainerCallback
 
     class Keep(TrainerCallback):
         def on_pre_optimizer_step(self, args, state, control, **_):
             assert not gradients, "there should be one step"
-            gradients.update({n: p.grad.clone() for n, p in trainee.named_parameters() if p.grad is not None})
+            gradients.update({n: p.grad.clone() for n, p in staged_module.named_parameters() if p.grad is not None})
 
     return Keep()
 
 
-def test_the_loss_is_the_mean_over_targets(tiny_whisper, spoken):
+def test_the_loss_is_the_mean_over_targets(tiny_whisper, make_speech):
     model = model_of(tiny_whisper)
-    trainee = StagedModule(model, Settings()).eval()
+    staged_module = StagedModule(model, Settings()).eval()
     targets = [model.encode_target("one"), model.encode_target("two six one")]
-    waves = [spoken("one", 0, 0.5), spoken("two", 1, 1.0)]
+    waves = [make_speech("one", 0, 0.5), make_speech("two", 1, 1.0)]
     batch = BatchCollator(model)([(wave, target, False) for wave, target in zip(waves, targets, strict=True)])
     with torch.no_grad():
         total = sum(
             float(model.compute_loss(model.encoder(model.encoder.prepare([wave])), torch.tensor([target])))
             for wave, target in zip(waves, targets, strict=True)
         )
-        assert float(trainee(**batch)["loss"]) == pytest.approx(total / 6, rel=1e-5)  # two and four tokens
-        assert float(trainee(**batch, num_items_in_batch=60)["loss"]) == pytest.approx(total / 60, rel=1e-5)
+        assert float(staged_module(**batch)["loss"]) == pytest.approx(total / 6, rel=1e-5)  # two and four tokens
+        assert float(staged_module(**batch, num_items_in_batch=60)["loss"]) == pytest.approx(total / 60, rel=1e-5)
 
 
-def test_a_clip_shorter_than_its_text_trains_on(tiny_whisper, spoken):
+def test_a_clip_shorter_than_its_text_trains_on(tiny_whisper, make_speech):
     model = model_of(tiny_whisper, "ctc")
-    trainee = StagedModule(model, Settings())
-    trainee.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
-    batch = BatchCollator(model)([(spoken("one", 0, 0.1), [4] * 30, False), (spoken("two", 1, 0.6), [3, 4], False)])
-    loss = trainee(**batch)["loss"]
+    staged_module = StagedModule(model, Settings())
+    staged_module.apply_stage(StageConfig(train=["all"], epochs=1, lr=1))
+    batch = BatchCollator(model)(
+        [(make_speech("one", 0, 0.1), [4] * 30, False), (make_speech("two", 1, 0.6), [3, 4], False)]
+    )
+    loss = staged_module(**batch)["loss"]
     loss.backward()
     assert bool(loss.isfinite())
-    assert all(bool(p.grad.isfinite().all()) for p in trainee.parameters() if p.grad is not None)
+    assert all(bool(p.grad.isfinite().all()) for p in staged_module.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,15 @@ def equal(run, truth, same_weights) -> bool:
     ],
     ids=["first-epoch", "end-of-first", "second-epoch", "last-step", "second-stage"],
 )
-def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, title, epochs, steps):
+def test_ctrl_c_then_resume(
+    uninterrupted, recipe, recording_reporter, quiet, raise_interrupt, same_weights, title, epochs, steps
+):
     truth, each = uninterrupted
     step = (epochs + 1) * each if steps == -1 else epochs * each + steps
-    narrator = watcher({(title, step): ctrl_c})
+    narrator = recording_reporter({(title, step): raise_interrupt})
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, reporter=narrator)
-    assert narrator.heard(f"interrupted at step {step} of ")
+    assert narrator.logged(f"interrupted at step {step} of ")
     place = Path(str(recipe.output)) / "checkpoints" / ("stage-0" if title == FIRST else "stage-1")
     assert Path(str(find_last_valid_checkpoint(place))).name == f"checkpoint-{step}"
     assert not (Path(str(recipe.output)) / "report.json").exists()
@@ -96,7 +98,7 @@ def test_ctrl_c_then_resume(uninterrupted, recipe, watcher, quiet, ctrl_c, same_
     assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
-def test_a_stage_of_half_an_epoch_ends_once(tiny_recipe, watcher, quiet, tmp_path):
+def test_a_stage_of_half_an_epoch_ends_once(tiny_recipe, recording_reporter, quiet, tmp_path):
     """Killed after its last checkpoint and before it is called done: nothing is left to train."""
     recipe = tiny_recipe("stages.0.epochs=1.5")
     truth = adapt(recipe, reporter=quiet)
@@ -110,9 +112,9 @@ def test_a_stage_of_half_an_epoch_ends_once(tiny_recipe, watcher, quiet, tmp_pat
     assert again.after.to_json() == truth.after.to_json()
 
 
-def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher, quiet, ctrl_c):
+def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, recording_reporter, quiet, raise_interrupt):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(FIRST, 2): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, 2): raise_interrupt}))
     checkpoint = Path(str(find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints" / "stage-0")))
     took = json.loads((checkpoint / "seconds.json").read_text())
     assert 0 < took < 900
@@ -123,7 +125,7 @@ def test_a_stage_s_seconds_are_those_before_an_interruption_too(recipe, watcher,
 
 
 def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
-    uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, monkeypatch
+    uninterrupted, recipe, recording_reporter, quiet, raise_interrupt, same_weights, monkeypatch
 ):
     monkeypatch.setattr(batching, "count_loader_workers", lambda device: 2)
 
@@ -132,107 +134,111 @@ def test_batches_made_by_other_processes_are_the_same_and_outlive_ctrl_c(
         assert len(children) == 2
         for child in children:
             os.kill(int(child.pid or 0), signal.SIGINT)
-        ctrl_c()
+        raise_interrupt()
 
-    narrator = watcher({(FIRST, 2): ctrl_c_for_all})
+    narrator = recording_reporter({(FIRST, 2): ctrl_c_for_all})
     with pytest.raises(KeyboardInterrupt):
         adapt(recipe, reporter=narrator)
-    assert narrator.heard("interrupted at step 2 of ")
+    assert narrator.logged("interrupted at step 2 of ")
     assert equal(adapt(recipe, resume=True, reporter=quiet), uninterrupted[0], same_weights)
 
 
-def test_ctrl_c_twice_stops_at_once(recipe, watcher, quiet, ctrl_c):
+def test_ctrl_c_twice_stops_at_once(recipe, recording_reporter, quiet, raise_interrupt):
     def twice() -> None:
-        ctrl_c()
-        ctrl_c()
+        raise_interrupt()
+        raise_interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(FIRST, 1): twice}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, 1): twice}))
     assert find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0") is None
 
 
-def test_ctrl_c_while_dev_is_measured_waits_for_the_measure(recipe, watcher, ctrl_c, uninterrupted):
+def test_ctrl_c_while_dev_is_measured_waits_for_the_measure(recipe, recording_reporter, raise_interrupt, uninterrupted):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(f"{FIRST}, dev", 3): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(f"{FIRST}, dev", 3): raise_interrupt}))
     checkpoint = find_last_valid_checkpoint(Path(str(recipe.output)) / "checkpoints/stage-0")
     state = json.loads((Path(str(checkpoint)) / "trainer_state.json").read_text())
     assert state["global_step"] == uninterrupted[1]
     assert [entry["eval_error"] for entry in state["log_history"] if "eval_error" in entry]
 
 
-def test_a_crash_loses_no_more_than_the_epoch(uninterrupted, recipe, watcher, quiet, same_weights):
+def test_a_crash_loses_no_more_than_the_epoch(uninterrupted, recipe, recording_reporter, quiet, same_weights):
     truth, each = uninterrupted
 
     def crash() -> None:
         raise RuntimeError("the power went")
 
     with pytest.raises(RuntimeError, match="the power went"):
-        adapt(recipe, reporter=watcher({(FIRST, each + 1): crash}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, each + 1): crash}))
     assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
 def test_a_run_that_was_moved_goes_on_where_it_lies(
-    uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, tmp_path
+    uninterrupted, recipe, recording_reporter, quiet, raise_interrupt, same_weights, tmp_path
 ):
     truth, each = uninterrupted
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(SECOND, each + 1): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(SECOND, each + 1): raise_interrupt}))
     shutil.move(str(recipe.output), tmp_path / "moved")
     recipe.output = str(tmp_path / "moved")
     assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
     assert not (tmp_path / "run").exists()
 
 
-def test_overwrite_does_not_throw_away_what_resume_asks_for(recipe, watcher, quiet, ctrl_c):
+def test_overwrite_does_not_throw_away_what_resume_asks_for(recipe, recording_reporter, quiet, raise_interrupt):
     """The words that began a run, typed again with --resume."""
     recipe.overwrite = True
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(SECOND, 1): ctrl_c}))
-    narrator = watcher()
+        adapt(recipe, reporter=recording_reporter({(SECOND, 1): raise_interrupt}))
+    narrator = recording_reporter()
     adapt(recipe, resume=True, reporter=narrator)
-    assert narrator.heard(f"{FIRST}: already done")
+    assert narrator.logged(f"{FIRST}: already done")
 
 
-def test_resume_with_other_values_is_refused(recipe, watcher, ctrl_c):
+def test_resume_with_other_values_is_refused(recipe, recording_reporter, raise_interrupt):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(FIRST, 1): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, 1): raise_interrupt}))
     recipe.stages[0].lr = 1.0
     with pytest.raises(UserError, match="started with different values of stages"):
-        adapt(recipe, resume=True, reporter=watcher())
+        adapt(recipe, resume=True, reporter=recording_reporter())
 
 
-def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, watcher, ctrl_c):
+def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, recording_reporter, raise_interrupt):
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(FIRST, 1): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, 1): raise_interrupt}))
     stored = Path(recipe.output) / "recipe.yaml"
     values = yaml.safe_load(stored.read_text())
     del values["decoding"]["length_penalty"], values["lora"]
     stored.write_text(yaml.safe_dump(values))
-    narrator = watcher()
+    narrator = recording_reporter()
     adapt(recipe, resume=True, reporter=narrator)
-    assert not narrator.heard("starting a new one")
+    assert not narrator.logged("starting a new one")
     stored.write_text("stages: 7")
     Path(recipe.output, "report.json").unlink()
     with pytest.raises(UserError, match="not readable as a run's recipe"):
-        adapt(recipe, resume=True, reporter=watcher())
+        adapt(recipe, resume=True, reporter=recording_reporter())
 
 
-def test_patience_counts_the_epochs_before_the_interruption(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
+def test_patience_counts_the_epochs_before_the_interruption(
+    tiny_recipe, recording_reporter, quiet, raise_interrupt, monkeypatch
+):
     recipe = tiny_recipe("stages.0.epochs=9", "stages.0.patience=2", "stages.0.batch_seconds=99")  # a step an epoch
     errors = iter([0.9, 0.5, 0.6, 0.9, 0.7, 0.1, 0.1])  # the untouched model is measured again on resuming
     monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(errors))
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({("stage 0 (all)", 2): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({("stage 0 (all)", 2): raise_interrupt}))
     run = adapt(recipe, resume=True, reporter=quiet)
     assert [epoch["dev"] for epoch in run.report.to_json()["stages"][0]["epochs"]] == [0.5, 0.6, 0.7]
 
 
-def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(tiny_recipe, watcher, quiet, ctrl_c, monkeypatch):
+def test_a_stage_that_had_run_out_of_patience_is_not_begun_again(
+    tiny_recipe, recording_reporter, quiet, raise_interrupt, monkeypatch
+):
     recipe = tiny_recipe("stages.0.epochs=9", "stages.0.patience=1", "stages.0.batch_seconds=99")
     errors = iter([0.9, 0.5, 0.6, 0.9, 0.1, 0.1])
     monkeypatch.setattr(Evaluator, "evaluate_dev", lambda *_: next(errors))
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({("stage 0 (all)", 2): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({("stage 0 (all)", 2): raise_interrupt}))
     run = adapt(recipe, resume=True, reporter=quiet)
     assert [epoch["dev"] for epoch in run.report.to_json()["stages"][0]["epochs"]] == [0.5, 0.6]
     assert run.report.to_json()["stages"][0]["best"] == "checkpoint-1" and run.report.to_json()["selected"] == "stage 0"
@@ -267,21 +273,21 @@ def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_we
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
 def test_a_checkpoint_that_is_cut_short_is_passed_over(
-    uninterrupted, recipe, watcher, quiet, ctrl_c, same_weights, file
+    uninterrupted, recipe, recording_reporter, quiet, raise_interrupt, same_weights, file
 ):
     truth, each = uninterrupted
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({(FIRST, each + 1): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({(FIRST, each + 1): raise_interrupt}))
     newest = Path(str(recipe.output)) / f"checkpoints/stage-0/checkpoint-{each + 1}"
     os.truncate(newest / file, (newest / file).stat().st_size // 2)
     assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
-def test_nothing_to_resume_is_said(recipe, watcher, ctrl_c):
-    told = watcher({(FIRST, 1): ctrl_c})
+def test_nothing_to_resume_is_said(recipe, recording_reporter, raise_interrupt):
+    reported = recording_reporter({(FIRST, 1): raise_interrupt})
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, resume=True, reporter=told)
-    assert told.heard("holds no run to resume")
+        adapt(recipe, resume=True, reporter=reported)
+    assert reported.logged("holds no run to resume")
 
 
 def test_a_disk_that_fills_while_the_model_is_saved(uninterrupted, recipe, quiet, same_weights, monkeypatch):

@@ -24,41 +24,41 @@ def trainee_for(checkpoint, kind: str, **adapters) -> StagedModule:
     values = {"encoder": {"name": str(checkpoint)}, "head": {"kind": kind}, "device": "cpu"}
     recipe = load_recipe({**values, "stages": [{"train": "all", "epochs": 1, "lr": 1e-3}]})
     torch.manual_seed(0)
-    trainee = StagedModule(
+    staged_module = StagedModule(
         build_trainable(recipe, ["one", "two"]), recipe.augment, LoraAdapterConfig(rank=RANK, **adapters)
     )
-    trainee.apply_stage(recipe.stages[0])
-    return trainee
+    staged_module.apply_stage(recipe.stages[0])
+    return staged_module
 
 
 def test_only_the_adapters_train(tiny_whisper):
-    trainee = trainee_for(tiny_whisper, "seq2seq")
-    names = {name for name, parameter in trainee.named_parameters() if parameter.requires_grad}
+    staged_module = trainee_for(tiny_whisper, "seq2seq")
+    names = {name for name, parameter in staged_module.named_parameters() if parameter.requires_grad}
     assert names and all("lora_" in name for name in names)
     # 2 encoder layers, 2 decoder layers with two attentions each: 6 attentions, q and v, in and out of width 32
-    trained = sum(part["trained"] for part in count_parameters(trainee.model).values())
+    trained = sum(part["trained"] for part in count_parameters(staged_module.model).values())
     assert trained == 6 * 2 * 2 * 32 * RANK
 
 
 def test_a_new_head_trains_whole(make_encoder):
-    trainee = trainee_for(make_encoder("wav2vec2"), "ctc")
-    names = {name for name, parameter in trainee.named_parameters() if parameter.requires_grad}
+    staged_module = trainee_for(make_encoder("wav2vec2"), "ctc")
+    names = {name for name, parameter in staged_module.named_parameters() if parameter.requires_grad}
     assert {name for name in names if "lora_" not in name} == {"network.lm_head.weight", "network.lm_head.bias"}
 
 
 def test_merged_it_says_the_same_under_its_own_names(tiny_whisper):
     before = {name for name, _ in WhisperForConditionalGeneration.from_pretrained(tiny_whisper).named_parameters()}
-    trainee = trainee_for(tiny_whisper, "seq2seq", targets=["q_proj", "fc1"])
-    for name, parameter in trainee.named_parameters():
+    staged_module = trainee_for(tiny_whisper, "seq2seq", targets=["q_proj", "fc1"])
+    for name, parameter in staged_module.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    trainee.eval()
-    inputs = trainee.model.encoder.prepare([torch.randn(16_000).numpy()])
+    staged_module.eval()
+    inputs = staged_module.model.encoder.prepare([torch.randn(16_000).numpy()])
     with torch.no_grad():
-        truth = trainee.model.encoder(inputs).states
-        lora.merge_adapters(trainee.model)
-        torch.testing.assert_close(trainee.model.encoder(inputs).states, truth, atol=1e-4, rtol=1e-4)
-    assert {name for name, _ in trainee.network.named_parameters()} == before
+        truth = staged_module.model.encoder(inputs).states
+        lora.merge_adapters(staged_module.model)
+        torch.testing.assert_close(staged_module.model.encoder(inputs).states, truth, atol=1e-4, rtol=1e-4)
+    assert {name for name, _ in staged_module.network.named_parameters()} == before
 
 
 def test_a_run_leaves_a_plain_model(tiny_recipe, quiet, tiny_whisper):
@@ -93,10 +93,10 @@ def test_wavlm_s_attention_takes_no_adapters(make_encoder):
     """It reads the layers' weights, so that what stands beside them would never be asked."""
     with pytest.raises(UserError, match=r"lora\.targets.*only the weights of q_proj, v_proj"):
         trainee_for(make_encoder("wavlm"), "ctc")
-    trainee = trainee_for(make_encoder("wavlm"), "ctc", targets=["intermediate_dense", "output_dense"])
-    model = trainee.model
+    staged_module = trainee_for(make_encoder("wavlm"), "ctc", targets=["intermediate_dense", "output_dense"])
+    model = staged_module.model
     waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     frames = model.encoder(model.encoder.prepare([waveform]))
     model.compute_loss(frames, torch.tensor([model.encode_target("one")])).backward()
-    adapters = [(name, weight) for name, weight in trainee.named_parameters() if "lora_B" in name]
+    adapters = [(name, weight) for name, weight in staged_module.named_parameters() if "lora_B" in name]
     assert adapters and all(weight.grad is not None and weight.grad.abs().max() > 0 for _, weight in adapters)

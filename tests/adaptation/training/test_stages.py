@@ -17,8 +17,8 @@ def checkpoints(run, number):
     return run.run_dir.checkpoints / f"stage-{number}"
 
 
-def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, dev_says, weights_of, monkeypatch):
-    dev_says(0.9, 0.5, 0.3, 0.4, 0.35, 0.2)
+def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, set_dev_errors, weights_of, monkeypatch):
+    set_dev_errors(0.9, 0.5, 0.3, 0.4, 0.35, 0.2)
     starts = []
     whole = stages_module.train_stage
 
@@ -45,8 +45,8 @@ def test_each_stage_starts_from_the_lasts_best_epoch(tiny_recipe, quiet, dev_say
         ((0.3, 0.5, 0.3, 0.4, 0.35, 0.3), None, None),  # as good as the untouched model is not better
     ],
 )
-def test_the_best_of_all_is_kept(tiny_recipe, quiet, dev_says, same_weights, tiny_whisper, errors, stage, epoch):
-    dev_says(*errors)
+def test_the_best_of_all_is_kept(tiny_recipe, quiet, set_dev_errors, same_weights, tiny_whisper, errors, stage, epoch):
+    set_dev_errors(*errors)
     run = adapt(tiny_recipe(f"stages={TWO}"), reporter=quiet)
     if stage is None:
         assert run.report.to_json()["selected"] == "zero-shot"
@@ -61,8 +61,8 @@ def test_the_best_of_all_is_kept(tiny_recipe, quiet, dev_says, same_weights, tin
 
 
 @pytest.mark.parametrize(("errors", "epochs"), [((0.5, 0.5, 0.5), 3), ((0.5, 0.4, 0.6, 0.4), 4), ((0.5,) * 9, 3)])
-def test_patience_ends_a_stage(tiny_recipe, quiet, dev_says, errors, epochs):
-    dev_says(0.9, *errors, *(0.1,) * 9)
+def test_patience_ends_a_stage(tiny_recipe, quiet, set_dev_errors, errors, epochs):
+    set_dev_errors(0.9, *errors, *(0.1,) * 9)
     run = adapt(tiny_recipe("stages.0.epochs=6", "stages.0.patience=2", "stages.0.batch_seconds=9"), reporter=quiet)
     assert len(run.report.to_json()["stages"][0]["epochs"]) == epochs
 
@@ -72,12 +72,16 @@ def test_half_an_epoch(tiny_recipe, quiet):
     assert [epoch["epoch"] for epoch in run.report.to_json()["stages"][0]["epochs"]] == [1.0, 1.5]
 
 
-def test_an_earlier_run_is_adapted_again(won, tiny_recipe, quiet, same_weights):
+def test_an_earlier_run_is_adapted_again(improved_run, tiny_recipe, quiet, same_weights):
     """Its untouched model is the run's own: run as it was saved, not padded."""
-    run = adapt(tiny_recipe(f"encoder.name={won.run_dir.path}", "stages.0.lr=10", "stages.0.epochs=1"), reporter=quiet)
-    assert run.before is not None and run.before.to_json()["wer"] == won.report.to_json()["after"]["wer"]
-    assert run.report.to_json()["selected"] == "zero-shot" and same_weights(run.run_dir.model, won.run_dir.model)
-    settings = [json.loads((r.run_dir.model / "speechxfer.json").read_text()) for r in (won, run)]
+    run = adapt(
+        tiny_recipe(f"encoder.name={improved_run.run_dir.path}", "stages.0.lr=10", "stages.0.epochs=1"), reporter=quiet
+    )
+    assert run.before is not None and run.before.to_json()["wer"] == improved_run.report.to_json()["after"]["wer"]
+    assert run.report.to_json()["selected"] == "zero-shot" and same_weights(
+        run.run_dir.model, improved_run.run_dir.model
+    )
+    settings = [json.loads((r.run_dir.model / "speechxfer.json").read_text()) for r in (improved_run, run)]
     assert settings[0] == settings[1]
 
 
@@ -104,12 +108,14 @@ def test_one_seed_one_result(tiny_recipe, quiet, same_weights, tmp_path, overrid
 
 
 @pytest.mark.parametrize("devs, hints", [((1.0, 0.98, 0.99, 1.0), 1), ((1.0, 0.98, 0.9, 0.97), 0)])
-def test_a_new_ctc_head_that_is_stuck_is_told_of_while_it_trains_once(tiny_recipe, watcher, dev_says, devs, hints):
-    dev_says(0.9, *devs)
-    told = watcher()
+def test_a_new_ctc_head_that_is_stuck_is_told_of_while_it_trains_once(
+    tiny_recipe, recording_reporter, set_dev_errors, devs, hints
+):
+    set_dev_errors(0.9, *devs)
+    reported = recording_reporter()
     stages = "[{train: [head, encoder], epochs: 4, lr: 1e-3, batch_seconds: 9}]"
-    adapt(tiny_recipe("head.kind=ctc", f"stages={stages}"), reporter=told)
-    said = [line for line in told.said if line.startswith("hint: ")]
-    assert len(said) == hints and all("train the head alone first" in line for line in said)
+    adapt(tiny_recipe("head.kind=ctc", f"stages={stages}"), reporter=reported)
+    texts = [line for line in reported.lines if line.startswith("hint: ")]
+    assert len(texts) == hints and all("train the head alone first" in line for line in texts)
     if hints:
-        assert "epoch 3," in told.said[told.said.index(said[0]) - 1]
+        assert "epoch 3," in reported.lines[reported.lines.index(texts[0]) - 1]

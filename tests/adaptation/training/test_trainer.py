@@ -35,24 +35,26 @@ def memory(monkeypatch):
     return make
 
 
-def test_the_batch_is_halved_and_said(small, watcher, memory):
+def test_the_batch_is_halved_and_said(make_small_recipe, recording_reporter, memory):
     sizes = memory(lambda count: count == 1)
-    narrator = watcher()
-    run = adapt(small("stages.0.batch_seconds=5"), reporter=narrator)
-    assert narrator.heard("out of GPU memory: continuing with 2.5 s of audio per batch, 2 batches per step")
+    narrator = recording_reporter()
+    run = adapt(make_small_recipe("stages.0.batch_seconds=5"), reporter=narrator)
+    assert narrator.logged("out of GPU memory: continuing with 2.5 s of audio per batch, 2 batches per step")
     assert sum(sizes[1:]) == 2 * 9  # two epochs of nine utterances
     assert len(sizes[1:]) >= 2 * 3  # of 5.8 s, so three batches at least
     assert len(run.report.to_json()["stages"][0]["epochs"]) == 2
 
 
-def test_the_stage_starts_anew_from_its_start(small, watcher, memory, same_weights, tmp_path):
+def test_the_stage_starts_anew_from_its_start(make_small_recipe, recording_reporter, memory, same_weights, tmp_path):
     """As if the smaller batches had been asked for: what the failed attempt had learnt, and saved, is gone."""
     sizes = memory(lambda count: count == 3)  # in the second epoch, after a checkpoint
-    narrator = watcher()
-    halved = adapt(small("stages.0.batch_seconds=5"), reporter=narrator)
-    assert narrator.heard("epoch 1, ") and narrator.heard("out of GPU memory") and sum(sizes[:2]) == 9
-    asked = small("stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}")
-    truth = adapt(asked, reporter=watcher())
+    narrator = recording_reporter()
+    halved = adapt(make_small_recipe("stages.0.batch_seconds=5"), reporter=narrator)
+    assert narrator.logged("epoch 1, ") and narrator.logged("out of GPU memory") and sum(sizes[:2]) == 9
+    asked = make_small_recipe(
+        "stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}"
+    )
+    truth = adapt(asked, reporter=recording_reporter())
     found = [
         sorted(path.name for path in (run.run_dir.checkpoints / "stage-0").glob("checkpoint-*"))
         for run in (halved, truth)
@@ -62,32 +64,36 @@ def test_the_stage_starts_anew_from_its_start(small, watcher, memory, same_weigh
         assert same_weights(halved.run_dir.checkpoints / "stage-0" / name, truth.run_dir.checkpoints / "stage-0" / name)
 
 
-def test_a_resumed_run_keeps_the_smaller_batches(small, watcher, ctrl_c, memory, same_weights, tmp_path):
+def test_a_resumed_run_keeps_the_smaller_batches(
+    make_small_recipe, recording_reporter, raise_interrupt, memory, same_weights, tmp_path
+):
     sizes = memory(lambda count: count == 1)
-    recipe = small("stages.0.batch_seconds=5")
+    recipe = make_small_recipe("stages.0.batch_seconds=5")
     with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=watcher({("stage 0 (all)", 1): ctrl_c}))
+        adapt(recipe, reporter=recording_reporter({("stage 0 (all)", 1): raise_interrupt}))
     stored = json.loads((Path(str(recipe.output)) / "checkpoints/stage-0/batches.json").read_text())
     assert stored == {"batch_seconds": 2.5, "gradient_accumulation": 2}
     before = len(sizes)
-    resumed = adapt(recipe, resume=True, reporter=watcher())
+    resumed = adapt(recipe, resume=True, reporter=recording_reporter())
     assert len(sizes) - before >= 3 + 1  # the rest of the first epoch, and the second
-    asked = small("stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}")
+    asked = make_small_recipe(
+        "stages.0.batch_seconds=2.5", "stages.0.gradient_accumulation=2", f"output={tmp_path / 'asked'}"
+    )
     name = resumed.report.to_json()["stages"][0]["best"]
-    truth = adapt(asked, reporter=watcher())
+    truth = adapt(asked, reporter=recording_reporter())
     assert truth.report.to_json()["stages"][0]["best"] == name
     assert same_weights(resumed.run_dir.checkpoints / "stage-0" / name, truth.run_dir.checkpoints / "stage-0" / name)
 
 
-def test_memory_that_never_suffices_is_one_message(small, quiet, memory):
+def test_memory_that_never_suffices_is_one_message(make_small_recipe, quiet, memory):
     sizes = memory(lambda _: True)
     with pytest.raises(UserError, match="out of GPU memory with the smallest batch") as caught:
-        adapt(small("stages.0.batch_seconds=9"), reporter=quiet)
+        adapt(make_small_recipe("stages.0.batch_seconds=9"), reporter=quiet)
     assert "CUDA out of memory" in str(caught.value)
     assert len(sizes) == 3  # 9, 4.5 and 2.25 s
 
 
-def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, monkeypatch):
+def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(make_small_recipe, recording_reporter, monkeypatch):
     """What measuring takes is no matter of the stage's batches."""
     real = SpeechModel.predict
 
@@ -96,29 +102,29 @@ def test_the_dev_part_is_heard_in_halves_and_the_batches_stay(small, watcher, mo
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
         return real(model, waveforms)
 
-    truth = adapt(small(), reporter=watcher())
+    truth = adapt(make_small_recipe(), reporter=recording_reporter())
     monkeypatch.setattr(SpeechModel, "predict", cramped)
-    narrator = watcher()
-    run = adapt(small("overwrite=true"), reporter=narrator)
-    assert not narrator.heard("continuing with")
+    narrator = recording_reporter()
+    run = adapt(make_small_recipe("overwrite=true"), reporter=narrator)
+    assert not narrator.logged("continuing with")
     assert [c["dev"] for c in run.report.to_json()["candidates"]] == [
         c["dev"] for c in truth.report.to_json()["candidates"]
     ]
 
 
-def test_an_utterance_for_which_there_is_no_memory_is_one_message(small, quiet, monkeypatch):
+def test_an_utterance_for_which_there_is_no_memory_is_one_message(make_small_recipe, quiet, monkeypatch):
     def never(model, waveforms):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
     monkeypatch.setattr(SpeechModel, "predict", never)
     with pytest.raises(UserError, match=r"out of GPU memory with one utterance of 0\.\d s") as caught:
-        adapt(small(), reporter=quiet)
+        adapt(make_small_recipe(), reporter=quiet)
     assert "device cpu" in str(caught.value)
 
 
-def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch, tmp_path):
+def test_frozen_frames_for_which_there_is_no_memory(make_small_recipe, quiet, monkeypatch, tmp_path):
     monkeypatch.setenv("SPEECHXFER_FRAMES", str(tmp_path / "frames"))  # another test may have kept the same
-    recipe, lower = small("stages.0.train=head", "cache={use: always}"), feature_cache.encode_to_split
+    recipe, lower = make_small_recipe("stages.0.train=head", "cache={use: always}"), feature_cache.encode_to_split
 
     def cramped(model, inputs, split):
         if len(inputs.lengths) > 1:  # one is the probe of their size
@@ -131,10 +137,10 @@ def test_frozen_frames_for_which_there_is_no_memory(small, quiet, monkeypatch, t
     assert "decoding.batch_seconds" in str(caught.value)
 
 
-def test_another_error_is_not_taken_for_it(small, quiet, monkeypatch):
+def test_another_error_is_not_taken_for_it(make_small_recipe, quiet, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(StagedModule, "forward", fail)
     with pytest.raises(ZeroDivisionError):
-        adapt(small(), reporter=quiet)
+        adapt(make_small_recipe(), reporter=quiet)

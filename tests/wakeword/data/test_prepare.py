@@ -45,12 +45,12 @@ def test_nobody_is_in_two_parts_of_the_negatives(small: Small, tunes: Path, tmp_
     ],
 )
 def test_positives_that_cannot_be_used(
-    small: Small, tunes: Path, tmp_path: Path, clips: dict[str, float], said: str
+    small: Small, tunes: Path, tmp_path: Path, clips: dict[str, float], printed: str
 ) -> None:
     (tmp_path / "clips").mkdir()
     for name, seconds in clips.items():
         soundfile.write(tmp_path / "clips" / name, np.zeros(round(seconds * 16_000)), 16_000)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=printed):
         prepare_training_data(small(tmp_path / "d", positives=str(tmp_path / "clips")), QUIET)
 
 

@@ -74,6 +74,6 @@ def test_a_stream_of_another_rate_is_resampled_and_said(
         times[rate] = [event.time for _, event in found.metrics.false_alarm_events]
         assert found.metrics.hours == pytest.approx(len(wave) / 16_000 / 3600, rel=1e-3)
     assert len(times[16_000]) == 1 and times[44_100] == pytest.approx(times[16_000], abs=0.03)
-    said = capsys.readouterr().out
-    assert "8,000 Hz, resampled to 16,000 Hz; no content above 4 kHz" in said
-    assert "44,100 Hz, resampled to 16,000 Hz\n" in said and "16,000 Hz, resampled" not in said
+    output = capsys.readouterr().out
+    assert "8,000 Hz, resampled to 16,000 Hz; no content above 4 kHz" in output
+    assert "44,100 Hz, resampled to 16,000 Hz\n" in output and "16,000 Hz, resampled" not in output

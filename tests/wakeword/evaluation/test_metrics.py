@@ -35,9 +35,9 @@ def stream(name: str, peaks: dict[int, float], hours: float = 0.5, steps: int = 
 
 
 def test_counts_rates_and_delay() -> None:
-    heard = [clip("a", 0.9), clip("b", 0.7, at=22), clip("c", 0.4), clip("d", 0.9, at=5)]
-    heard += [stream("s", {10: 0.6, 15: 0.6, 30: 0.8}), stream("t", {}, hours=1.5)]
-    found = DetectionEvaluation(heard).evaluate_at(TRIGGER)
+    recordings = [clip("a", 0.9), clip("b", 0.7, at=22), clip("c", 0.4), clip("d", 0.9, at=5)]
+    recordings += [stream("s", {10: 0.6, 15: 0.6, 30: 0.8}), stream("t", {}, hours=1.5)]
+    found = DetectionEvaluation(recordings).evaluate_at(TRIGGER)
     assert (found.words, found.misses, found.false_alarms, found.hours) == (4, 2, 2, 2.0)  # 15 rests after 10
     assert found.missed == ("c", "d")  # d fires before its word
     assert [(name, round(e.time, 3)) for name, e in found.false_alarm_events] == [("s", 1.0), ("s", 3.0)]
@@ -72,8 +72,8 @@ def test_a_clips_events_beside_its_word_enter_no_rate() -> None:
 
 
 def test_the_threshold_for_so_many_alarms() -> None:
-    heard = [stream("s", {100: 0.9, 103: 0.95, 300: 0.7, 500: 0.8}), clip("a", 0.75)]
-    evaluation = DetectionEvaluation(heard)
+    recordings = [stream("s", {100: 0.9, 103: 0.95, 300: 0.7, 500: 0.8}), clip("a", 0.75)]
+    evaluation = DetectionEvaluation(recordings)
     none, one, two = (evaluation.find_threshold(k, TRIGGER) for k in (0, 1, 2))
     assert none == np.nextafter(0.95, 1) and one == np.nextafter(0.8, 1) and two == np.nextafter(0.7, 1)
     for allowed, threshold in enumerate((none, one, two)):
@@ -83,10 +83,10 @@ def test_the_threshold_for_so_many_alarms() -> None:
 
 def test_the_curve_agrees_with_each_of_its_thresholds() -> None:
     rng = np.random.default_rng(0)
-    heard = [clip(str(i), float(rng.random())) for i in range(30)]
-    heard += [ScoredRecording("s", Scores(rng.random(3000), 0.1), hours=0.4)]
+    recordings = [clip(str(i), float(rng.random())) for i in range(30)]
+    recordings += [ScoredRecording("s", Scores(rng.random(3000), 0.1), hours=0.4)]
     trigger = Trigger(0.5, smoothing=3, refractory=1.0)
-    evaluation = DetectionEvaluation(heard)
+    evaluation = DetectionEvaluation(recordings)
     curve = evaluation.make_det_curve(trigger, points=40)
     assert len(curve) > 20
     for row in curve:
@@ -109,9 +109,9 @@ def test_the_interval_of_misses_is_over_speakers_where_they_are_known() -> None:
 
 
 def test_by_condition() -> None:
-    heard = [ScoredRecording("a", clip("a", 0.9).scores, (LabelledWord(1, 3),), condition="clean")]
-    heard += [ScoredRecording("b", clip("b", 0.3).scores, (LabelledWord(1, 3),), condition="10 dB")]
-    by = DetectionEvaluation(heard).evaluate_by(TRIGGER, "condition")
+    recordings = [ScoredRecording("a", clip("a", 0.9).scores, (LabelledWord(1, 3),), condition="clean")]
+    recordings += [ScoredRecording("b", clip("b", 0.3).scores, (LabelledWord(1, 3),), condition="10 dB")]
+    by = DetectionEvaluation(recordings).evaluate_by(TRIGGER, "condition")
     assert {name: f.misses for name, f in by.items()} == {"10 dB": 1, "clean": 0}
 
 
@@ -120,8 +120,8 @@ def test_another_engines_times(tmp_path: Path) -> None:
     table.write_text("stream,time,score\na,2.0,0.7\ns,10.5,\ns,11,0.2\n")
     times = read_detection_times(table)
     assert times == {"a": [Event(2.0, 0.7)], "s": [Event(10.5), Event(11.0, 0.2)]}
-    heard = [clip("a", 0), stream("s", {})]
-    found = compute_metrics(heard, [times.get(h.name, []) for h in heard], TRIGGER)
+    recordings = [clip("a", 0), stream("s", {})]
+    found = compute_metrics(recordings, [times.get(h.name, []) for h in recordings], TRIGGER)
     assert (found.misses, found.false_alarms) == (0, 2)
 
 
@@ -133,7 +133,7 @@ def test_another_engines_times(tmp_path: Path) -> None:
         ("stream,time\na,nan\n", "nan"),
     ],
 )
-def test_a_table_of_times_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
+def test_a_table_of_times_that_cannot_be_used(tmp_path: Path, text: str, texts: str) -> None:
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=texts):
         read_detection_times(tmp_path / "t.csv")

@@ -57,13 +57,13 @@ def test_a_clip_has_silence_around_it_and_the_word_ends_with_the_sound(scorer: A
 
 
 def test_clips_have_their_speaker_and_condition(scorer: Any, rows: list[dict[str, Any]]) -> None:
-    told: list[tuple[int, int]] = []
-    found = score_clips(scorer, rows, condition="clean", progress=lambda *step: told.append(step))
+    reported: list[tuple[int, int]] = []
+    found = score_clips(scorer, rows, condition="clean", progress=lambda *step: reported.append(step))
     assert [(f.speaker, f.condition, len(f.scores.values)) for f in found] == [
         ("anna", "clean", 400),
         ("ben", "clean", 450),
     ]
-    assert told == [(1, 2), (2, 2)]
+    assert reported == [(1, 2), (2, 2)]
 
 
 def test_rows_follow_each_other_with_a_second_of_silence(scorer: Any, rows: list[dict[str, Any]]) -> None:

@@ -90,10 +90,10 @@ def test_a_window_is_never_judged_by_a_head_that_heard_its_recording() -> None:
 
 
 def test_lessons_of_a_frozen_encoder(pool: WindowPool, encoder: Path) -> None:
-    told: list[tuple[int, int]] = []
-    lessons, facts = make_soft_targets(str(encoder), pool, counts=COUNTS, progress=lambda *at: told.append(at))
+    reported: list[tuple[int, int]] = []
+    lessons, facts = make_soft_targets(str(encoder), pool, counts=COUNTS, progress=lambda *at: reported.append(at))
     assert lessons.energies.shape == (30, WINDOW_FRAMES, 40) and lessons.probabilities.shape == (30,)
-    assert ((lessons.probabilities > 0) & (lessons.probabilities < 1)).all() and told[-1] == (30, 30)
+    assert ((lessons.probabilities > 0) & (lessons.probabilities < 1)).all() and reported[-1] == (30, 30)
     assert facts["windows"] == 30 and 0 <= facts["errors"] <= 1
     energies, answers = lessons.sample_windows(5, np.random.default_rng(0))
     assert energies.shape == (5, WINDOW_FRAMES, 40) and energies.dtype == np.float32 and answers.shape == (5,)

@@ -43,9 +43,9 @@ def test_a_file_of_any_rate(
     wave = sound if rate == RATE else sound_48_khz
     soundfile.write(tmp_path / f"a.{kind}", np.column_stack([wave] * channels), rate)
     levels: list[LevelReading] = []
-    heard = listen_to_blocks(Detector(detector), read_file_blocks(tmp_path / f"a.{kind}"), on_level=levels.append)
-    assert [e.time for e in heard.events] == pytest.approx(times, abs=0.05)
-    assert heard.seconds == pytest.approx(len(sound) / RATE, abs=0.02)
+    result = listen_to_blocks(Detector(detector), read_file_blocks(tmp_path / f"a.{kind}"), on_level=levels.append)
+    assert [e.time for e in result.events] == pytest.approx(times, abs=0.05)
+    assert result.seconds == pytest.approx(len(sound) / RATE, abs=0.02)
     assert max(level.score for level in levels) > 0.5 and levels[0].decibels < -60
 
 
@@ -57,8 +57,8 @@ def test_a_pipe_of_raw_sound_or_a_wav(
     buffer = io.BytesIO()
     soundfile.write(buffer, np.column_stack([sound_48_khz] * 2), 48_000, format="WAV", subtype="PCM_16")
     wav = listen_to_blocks(Detector(detector), read_raw_blocks(io.BytesIO(buffer.getvalue())))
-    for heard in (raw, wav):
-        assert [e.time for e in heard.events] == pytest.approx(times, abs=0.05)
+    for result in (raw, wav):
+        assert [e.time for e in result.events] == pytest.approx(times, abs=0.05)
     with pytest.raises(DetectorError, match="32 bits"):
         buffer = io.BytesIO()
         soundfile.write(buffer, sound, RATE, format="WAV", subtype="FLOAT")
@@ -71,17 +71,17 @@ def test_lost_sound_counts_as_silence_and_times_stay_true(
     middle = round((times[0] + 1.0) * RATE)
     lost = 2.0
     blocks = iter([AudioBlock(sound[:middle]), AudioBlock(sound[middle + round(lost * RATE) :], lost=lost)])
-    heard = listen_to_blocks(Detector(detector), blocks)
-    assert [e.time for e in heard.events] == pytest.approx(times, abs=0.05)
-    assert heard.lost == lost
+    result = listen_to_blocks(Detector(detector), blocks)
+    assert [e.time for e in result.events] == pytest.approx(times, abs=0.05)
+    assert result.lost == lost
 
 
 def test_without_end_nothing_is_kept(detector: Path, sound: np.ndarray) -> None:
-    told: list[float] = []
-    heard = listen_to_blocks(
-        Detector(detector), iter([AudioBlock(sound)]), on_event=lambda e: told.append(e.time), keep=False
+    reported: list[float] = []
+    result = listen_to_blocks(
+        Detector(detector), iter([AudioBlock(sound)]), on_event=lambda e: reported.append(e.time), keep=False
     )
-    assert heard.events == [] and len(told) == 2
+    assert result.events == [] and len(reported) == 2
 
 
 class Microphone:
@@ -107,21 +107,21 @@ class Microphone:
 
 
 def until(blocks: Iterator[AudioBlock], seconds: float) -> Iterator[AudioBlock]:
-    heard = 0.0
+    result = 0.0
     for block in blocks:
         yield block
-        heard += len(block.samples) / RATE
-        if heard >= seconds:
+        result += len(block.samples) / RATE
+        if result >= seconds:
             return
 
 
 def test_a_microphone(detector: Path, sound: np.ndarray, times: list[float]) -> None:
     length = 9.0
-    heard = listen_to_blocks(
+    result = listen_to_blocks(
         Detector(detector),
         until(read_microphone_blocks(backend=Microphone(sound[: round(length * RATE)])), length - 0.1),
     )
-    assert [e.time for e in heard.events] == pytest.approx([t for t in times if t < length], abs=0.05)
+    assert [e.time for e in result.events] == pytest.approx([t for t in times if t < length], abs=0.05)
 
 
 def test_what_a_driver_drops_and_what_waits_too_long_is_told(sound: np.ndarray) -> None:

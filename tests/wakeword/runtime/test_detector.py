@@ -111,10 +111,10 @@ def test_samples_that_are_no_numbers_are_silence(graph: bytes, speechlike: Speec
         (lambda f: (f / "model.onnx").write_bytes(b"no graph"), "not a usable ONNX model"),
     ],
 )
-def test_a_folder_that_is_no_detector(graph: bytes, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_that_is_no_detector(graph: bytes, tmp_path: Path, damage, texts: str) -> None:  # type: ignore[no-untyped-def]
     folder = write_artifact(tmp_path / "d", graph)
     damage(folder)
-    with pytest.raises(DetectorError, match=said):
+    with pytest.raises(DetectorError, match=texts):
         Detector(folder)
 
 

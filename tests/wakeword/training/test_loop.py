@@ -32,10 +32,10 @@ def test_mining_finds_what_fires_most() -> None:
 
 def test_a_student_learns_a_word_and_not_its_parts(mixer: TrainingMixer, clip: Clip) -> None:
     plan = TrainingPlan(steps=120, batch=40, mining_rounds=2, rate=4e-3, mined=20, seed=1)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     config = StudentConfig(width=32, dilations=(1, 2, 4, 8))
-    student = train_student(mixer, plan, config=config, progress=lambda *step: told.append(step))
-    assert told[-1] == (120, 120)
+    student = train_student(mixer, plan, config=config, progress=lambda *step: reported.append(step))
+    assert reported[-1] == (120, 120)
     assert len(mixer.mined) == 20  # the second round drew them
     words = [compute_logits(student, compute_mel_energies(clip("word", 500 + i))).max() for i in range(12)]
     others = [compute_logits(student, compute_mel_energies(clip("other", 700 + i))).max() for i in range(24)]
@@ -56,7 +56,7 @@ def test_a_student_learns_a_word_and_not_its_parts(mixer: TrainingMixer, clip: C
     ],
 )
 def test_rounds_go_on_until_the_target_holds(answers: list[bool], seconds: float, steps: int, asked: int) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     heard: list[int] = []
 
     def on_round(student: object, mixer: TrainingMixer, logits: np.ndarray) -> bool:
@@ -64,8 +64,8 @@ def test_rounds_go_on_until_the_target_holds(answers: list[bool], seconds: float
         return answers[len(heard) - 1]
 
     plan = TrainingPlan(steps=4, batch=8, mining_rounds=2, extra_rounds=3, max_seconds=seconds)
-    train_student(make_noise_mixer(), plan, config=SMALL, progress=lambda *at: told.append(at), on_round=on_round)
-    assert told[-1][0] == steps and told[-1][0] == told[-1][1] and told[0] == (1, 4)
+    train_student(make_noise_mixer(), plan, config=SMALL, progress=lambda *at: reported.append(at), on_round=on_round)
+    assert reported[-1][0] == steps and reported[-1][0] == reported[-1][1] and reported[0] == (1, 4)
     assert heard == [600] * asked
 
 
