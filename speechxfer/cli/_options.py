@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from speechxfer.cli._echo import echo, echo_json
 from speechxfer.errors import UserError
 
 SAVED_SETTING = "saved with the model"
@@ -20,7 +21,7 @@ def _check_json_target(target: Path | None) -> Path | None:
     if target is not None and target.is_file() and target.suffix.lower() != ".json":
         problem = "already exists and is not a .json file"
         error = UserError(problem, where=f"--json {target}", fix="name another file")
-        typer.echo(f"speechxfer: {error}", err=True)  # options are parsed outside the handler in cli/__init__.py
+        echo(f"speechxfer: {error}", err=True)  # options are parsed outside the handler in cli/__init__.py
         raise typer.Exit(2)
     return target
 
@@ -103,7 +104,7 @@ def write_json(result: dict[str, Any], target: Path | None) -> None:
         return
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(target) == "-":
-        typer.echo(text, nl=False)
+        echo_json(text)
         return
     with translate_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -86,8 +86,9 @@ def score_files(request: ScoreRequest, *, with_alignments: bool, with_analysis: 
         UserError: if the files cannot be read or do not match.
     """
     from speechxfer.scoring import compare_scores, compare_systems
-    from speechxfer.scoring.error_analysis import analyse_errors, count_by_rule
+    from speechxfer.scoring.error_analysis import analyse_errors
     from speechxfer.scoring.pairing import read_pairs
+    from speechxfer.scoring.rule_counts import count_by_rule
 
     reference, hypotheses, baseline = request.files[0], request.files[1:], request.baseline
     systems = read_pairs(reference, hypotheses, **request.reading)
@@ -112,7 +113,7 @@ def score_files(request: ScoreRequest, *, with_alignments: bool, with_analysis: 
     if with_alignments or with_analysis:
         run.alignments = {name: result.get_alignments() for name, result in results.items()}
     if with_analysis:
-        run.analyses = {name: analyse_errors(result, run.alignments[name]) for name, result in results.items()}
+        run.analyses = {name: analyse_errors(result) for name, result in results.items()}
         run.rules = {name: count_by_rule(result) for name, result in results.items()}
     return run
 

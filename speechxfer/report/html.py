@@ -22,7 +22,8 @@ from typing import Any
 
 from speechxfer.report.terminal import format_percent
 from speechxfer.scoring import AlignedWord, Counts, GroupScore, Score, compare_systems
-from speechxfer.scoring.error_analysis import ErrorAnalysis, analyse_errors, count_by_rule
+from speechxfer.scoring.error_analysis import ErrorAnalysis, analyse_errors
+from speechxfer.scoring.rule_counts import count_by_rule
 from speechxfer.scoring.tokens import UNIT_NAMES
 
 _HERE = Path(__file__).parent
@@ -75,7 +76,7 @@ def write_html_report(
     environment.filters |= {"rate": _format_rate, "escape_bidi": escape_bidi, "count": _format_count}
     page = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
     alignments = {name: score.get_alignments() for name, score in systems.items()}
-    analyses = {name: analyse_errors(score, alignments[name]) for name, score in systems.items()}
+    analyses = {name: analyse_errors(score) for name, score in systems.items()}
     worst = {name: _list_worst(score, analyses[name]) for name, score in systems.items()}
     sources = _make_audio_sources(audio, worst.values(), target.parent) if audio else {}
     text = page.render(

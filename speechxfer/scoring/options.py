@@ -1,13 +1,15 @@
-"""Scoring options: normaliser, alignment method, unit, sclite's notation, compounds and seed."""
+"""Scoring options: normaliser, equivalents, alignment method, unit, sclite's notation, compounds and seed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
+from speechxfer.scoring.equivalents import Equivalents, make_replacer
 from speechxfer.scoring.notation import align_network, parse_notation
 from speechxfer.scoring.tokens import check_unit, join_compounds, tokenize
 from speechxfer.text.normalise import get_normaliser
@@ -25,9 +27,11 @@ class ScoringOptions:
         notation: references are in sclite's notation (alternatives, optional words, fragments).
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
         seed: random seed of the bootstrap and of permutation tests.
+        equivalents: words and phrases that count as equal, replaced on both sides after normalisation.
 
     Raises:
-        UserError: for an unknown name, a negative seed, or a notation combined with units or compounds.
+        UserError: for an unknown name, a negative seed, a notation combined with units or compounds, and equivalents
+            that contradict each other after normalisation.
     """
 
     normaliser: str | Callable[[str], str] = "default"
@@ -36,6 +40,7 @@ class ScoringOptions:
     notation: bool = False
     compounds: bool = False
     seed: int = 0
+    equivalents: Equivalents | None = None
 
     def __post_init__(self) -> None:
         check_align_method(self.align)
@@ -46,12 +51,22 @@ class ScoringOptions:
             raise UserError("sclite's notation applies to words only", fix="remove --unit and --compounds")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
+        if self.equivalents is not None:
+            _ = self.normalise  # reports contradictions before the work
 
-    @property
+    @cached_property
     def normalise(self) -> Callable[[str], str]:
-        """The normaliser as a function."""
-        assert not isinstance(self.normaliser, str)  # resolved in __post_init__
-        return self.normaliser
+        """The normaliser as a function, followed by the replacement of equivalents."""
+        normaliser = self.normaliser
+        assert not isinstance(normaliser, str)  # resolved in __post_init__
+        if self.equivalents is None:
+            return normaliser
+        replace_equivalents = make_replacer(self.equivalents, normaliser)
+        return lambda text: replace_equivalents(normaliser(text))
+
+    def with_normaliser(self, normaliser: str | Callable[[str], str]) -> ScoringOptions:
+        """Return the same options with another normaliser and without equivalents."""
+        return replace(self, normaliser=normaliser, equivalents=None)
 
     @property
     def normaliser_name(self) -> str:
@@ -66,6 +81,8 @@ class ScoringOptions:
             "notation": self.notation,
             "compounds": self.compounds,
             "seed": self.seed,
+            "equivalents": None if self.equivalents is None else self.equivalents.name,
+            "equivalents_version": None if self.equivalents is None else self.equivalents.version,
         }
 
     def align_notation(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:

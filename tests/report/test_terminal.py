@@ -29,7 +29,7 @@ def systems():
     columns = {"accent": ["uk", "us", "us"]}
     options = ScoringOptions(normaliser="none")
     hypotheses = ["a q d d", "x", "[red]not"], ["a b c", "x y", "[red]not markup[/red]"]
-    before, after = (score(REFERENCES, texts, columns=columns, by="auto", options=options) for texts in hypotheses)
+    before, after = (score(REFERENCES, texts, columns=columns, by=["accent"], options=options) for texts in hypotheses)
     return before, after
 
 
@@ -80,8 +80,8 @@ def test_the_columns_come_with_the_fewest_values_first_and_speakers_last():
 
 
 def test_groups_come_with_the_highest_rate_afterwards_first():
-    before = score(["a b"] * 4, ["a b", "a b", "x y", "x y"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
-    after = score(["a b"] * 4, ["a x", "a b", "a b", "a b"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
+    before = score(["a b"] * 4, ["a b", "a b", "x y", "x y"], columns={"c": ["u", "u", "v", "v"]}, by=["c"])
+    after = score(["a b"] * 4, ["a x", "a b", "a b", "a b"], columns={"c": ["u", "u", "v", "v"]}, by=["c"])
     lines = shown(make_before_after_table(before, after)).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["all", "c:", "c:"] and lines[3].split()[1] == "u"
     assert "0.0 [0]" in lines[3] and "25.0 [1]" in lines[3] and lines[3].split()[-1] == "+25.0"
@@ -139,7 +139,7 @@ def test_a_learning_curve():
 def test_printed_scores_of_two_systems(capsys):
     before, after = systems()
     results = {"before": before, "after": after}
-    analyses = {name: analyse_errors(found, found.get_alignments()) for name, found in results.items()}
+    analyses = {name: analyse_errors(found) for name, found in results.items()}
     rules = {name: [("as written", found.counts), ("case", found.counts)] for name, found in results.items()}
     print_scores(results, analyses, rules, compare_systems(results), ["look at [red] twice"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
