@@ -15,9 +15,12 @@ _CONTROLS = re.compile(
 )
 
 
-def escape_controls(text: str) -> str:
-    """Replace control and bidirectional characters by their code points, e.g. `[U+001B]`; tab and line feed stay."""
-    return _CONTROLS.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+def escape_controls(value: object) -> str:
+    """Return a value as text, with control and bidirectional characters replaced by their code points, e.g. `[U+001B]`.
+
+    Tab and line feed are kept.
+    """
+    return _CONTROLS.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(value))
 
 
 def escape_controls_in_json(document: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,16 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, a shipped model's name or hub:owner/name.")
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A table, a data set's folder, or hub:owner/name.")]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLS",
+        help="Columns to break the WER down by, comma-separated or repeated: accent, gender+age (crossed), age:10 "
+        "(bins of 10); or auto; or none.",
+        show_default="auto",
+    ),
+]
+NORMALISE = ("--normalise", "--normalize")
 Language = Annotated[
     str | None,
     typer.Option(metavar="CODE", help="Language of a multilingual Whisper model, e.g. de.", show_default=SAVED_SETTING),
@@ -78,9 +88,21 @@ def is_silent(quiet: bool, json: Path | None) -> bool:
     return quiet or str(json) == "-"
 
 
-def split_columns(by: str) -> Any:
-    """Return the column names in the value of `--by` (empty for `none`), or `"auto"`."""
-    return by if by == "auto" else [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
+def split_columns(by: Sequence[str] | None) -> list[str] | Literal["auto"]:
+    """Return the columns in the values of `--by` (empty for `none`), or `"auto"`.
+
+    Raises:
+        UserError: for `auto` or `none` together with columns.
+    """
+    names = [name.strip() for value in by or ["auto"] for name in value.split(",") if name.strip()]
+    if names == ["auto"]:
+        return "auto"
+    if names == ["none"]:
+        return []
+    for name in ("auto", "none"):
+        if name in names:
+            raise UserError(f"'{name}' cannot be combined with columns", where=f"--by {','.join(names)}")
+    return names
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from speechxfer.cli._echo import echo
-from speechxfer.cli._options import JsonFile, Quiet, is_silent, translate_write_errors, write_json
+from speechxfer.cli._options import NORMALISE, JsonFile, Quiet, is_silent, translate_write_errors, write_json
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
@@ -27,6 +27,7 @@ def lm(
     normalise: Annotated[
         str,
         typer.Option(
+            *NORMALISE,
             metavar="NAME",
             help="Text normalisation, the same as the CTC model's: none, basic, default, english, or a GLM file.",
         ),

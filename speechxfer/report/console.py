@@ -7,14 +7,21 @@ from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from speechxfer.escaping import escape_controls
 
 
-class EscapingConsole(Console):
-    """A rich console for text from files: brackets are not markup, and control characters become code points.
+def make_text(text: str, style: str = "") -> Text:
+    """Return a text without markup, with control characters escaped before rich measures it."""
+    return Text(escape_controls(text), style=style)
 
-    Every renderable passes through `render`, cells of tables and descriptions of progress bars too.
+
+class EscapingConsole(Console):
+    """A rich console for text from files: brackets are not markup, and no control character reaches the terminal.
+
+    Every renderable passes through `render`, cells of tables and descriptions of progress bars too. `make_text` escapes
+    without changing the layout.
     """
 
     def __init__(

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
 from speechxfer.progress import ProgressCallback
-from speechxfer.report.console import EscapingConsole
+from speechxfer.report.console import EscapingConsole, make_text
 
 LOG_INTERVAL_SECONDS = 60.0  # seconds between progress lines where no bar can be drawn
 
@@ -28,7 +27,7 @@ class Reporter:
 
     def info(self, message: RenderableType = "") -> None:
         """Print a message: plain text without markup, or a rich table."""
-        self.console.print(Text(message) if isinstance(message, str) else message)
+        self.console.print(make_text(message) if isinstance(message, str) else message)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:

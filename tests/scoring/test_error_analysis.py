@@ -1,5 +1,7 @@
 """What went wrong, by hand."""
 
+from collections import Counter
+
 import pytest
 
 from speechxfer.scoring import ScoringOptions, score
@@ -44,6 +46,35 @@ def test_what_went_wrong():
     assert sum(b["errors"] for b in bins) == found.counts.errors
     assert sum(b["reference_words"] for b in bins) == 8 and sum(b["utterances"] for b in bins) == 4
     assert set(insight.to_json(found)) >= {"worst", "confusions", "loops", "wer_without_loops"}
+
+
+def test_words_with_the_highest_error_rates():
+    references = ["rare cat dog"] * 4 + ["cat dog"] * 4 + ["dog"] * 12
+    hypotheses = ["x cat dog"] * 4 + ["hat dog", "dog", "cat dog dog", "cat dog"] + ["dog"] * 9 + ["x"] * 3
+    found = score(references, hypotheses)
+    insight = analyse_errors(found)
+    # 'rare' occurs four times only; cat: one substituted and one deleted of 8; dog: 3 of 20, the insertion is not its
+    assert insight.words == [("cat", 2, 8), ("dog", 3, 20)]
+    assert insight.to_json(found)["words"][0] == {"word": "cat", "error_rate": 0.25, "errors": 2, "occurrences": 8}
+
+
+@pytest.mark.parametrize(
+    "options", [{"normaliser": "english"}, {"unit": "char"}, {"notation": True}, {"compounds": True}]
+)
+def test_words_are_counted_as_they_are_aligned(options):
+    references = ["Don't (uh) well-known", "it's twenty one", "{ a / b } Zoë ice cream"] * 5
+    hypotheses = ["dont well known", "it's 21", "b zoe icecream"] * 5
+    found = score(references, hypotheses, options=ScoringOptions(**options))
+    wanted: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    for words in found.get_alignments():
+        for operation, reference, _ in words:
+            wanted[reference] += operation != "I"
+            wrong[reference] += operation in "SD"
+    insight = analyse_errors(found)
+    assert {word: (errors, n) for word, errors, n in insight.words} == {
+        word: (errors, wanted[word]) for word, errors in wrong.items() if errors and wanted[word] >= 5
+    }
 
 
 def test_bins_leave_out_columns_that_are_no_numbers():

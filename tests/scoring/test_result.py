@@ -6,8 +6,8 @@ from speechxfer.errors import UserError
 from speechxfer.scoring import ScoringOptions, score
 
 KEYS = {
-    "wer", "cer", "mer", "wil", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "by",
-    "interval", "interval_over", "interval_units", "interval_method",
+    "wer", "cer", "mer", "wil", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances",
+    "by", "interval", "interval_over", "interval_units", "interval_method",
 }  # fmt: skip
 REFERENCES = ["Hello, world", "three four five", "nothing at all", "it’s fine"]
 HYPOTHESES = ["hello world", "three for five six", "nothing", "it's mine"]
