@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
+from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.equivalents import Equivalents, make_replacer
-from speechxfer.scoring.notation import align_network, parse_notation
-from speechxfer.scoring.tokens import check_unit, join_compounds, tokenize
-from speechxfer.text.normalise import get_normaliser
+from speechxfer.scoring.network_alignment import Step, align_networks
+from speechxfer.scoring.normalised_tokens import TokenNormaliser
+from speechxfer.scoring.notation import Notation
+from speechxfer.scoring.tokens import check_unit
+from speechxfer.text.normalise import Normaliser, get_normaliser
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,21 @@ class ScoringOptions:
             replaced by its `Normaliser`.
         align: "min" (fewest edits, as jiwer) or "sclite".
         unit: "word", "char" or "mixed" (CJK characters and other scripts' words).
-        notation: references are in sclite's notation (alternatives, optional words, fragments).
+        notation: texts are in sclite's notation: alternatives, optional words and fragments, or what a `Notation`
+            says. A GLM file with alternatives implies that the alternatives of all texts are read, as by sclite.
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
         seed: random seed of the bootstrap and of permutation tests.
         equivalents: words and phrases that count as equal, replaced on both sides after normalisation.
 
     Raises:
-        UserError: for an unknown name, a negative seed, a notation combined with units or compounds, and equivalents
-            that contradict each other after normalisation.
+        UserError: for an unknown name, a negative seed, a notation combined with compounds, and equivalents that
+            contradict each other after normalisation.
     """
 
     normaliser: str | Callable[[str], str] = "default"
     align: str = "min"
     unit: str = "word"
-    notation: bool = False
+    notation: bool | Notation = False
     compounds: bool = False
     seed: int = 0
     equivalents: Equivalents | None = None
@@ -47,22 +52,24 @@ class ScoringOptions:
         check_unit(self.unit)
         if self.seed < 0:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
-        if self.notation and (self.unit != "word" or self.compounds):
-            raise UserError("sclite's notation applies to words only", fix="remove --unit and --compounds")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
         if self.equivalents is not None:
-            _ = self.normalise  # reports contradictions before the work
+            _ = self.side_normalisers  # reports contradictions before the work
+        if self.compounds and self.reading is not None:
+            problem = "compounds cannot be joined in texts with alternatives"
+            raise UserError(problem, fix="remove --compounds, or --notation and the alternatives of the GLM file")
 
-    @cached_property
+    @property
     def normalise(self) -> Callable[[str], str]:
-        """The normaliser as a function, followed by the replacement of equivalents."""
-        normaliser = self.normaliser
-        assert not isinstance(normaliser, str)  # resolved in __post_init__
-        if self.equivalents is None:
-            return normaliser
-        replace_equivalents = make_replacer(self.equivalents, normaliser)
-        return lambda text: replace_equivalents(normaliser(text))
+        """The normaliser as a function."""
+        assert not isinstance(self.normaliser, str)  # resolved in __post_init__
+        return self.normaliser
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether references and hypotheses are normalised in the same way."""
+        return not (isinstance(self.normaliser, Normaliser) and any(rule.by_side for rule in self.normaliser.rules))
 
     def with_normaliser(self, normaliser: str | Callable[[str], str]) -> ScoringOptions:
         """Return the same options with another normaliser and without equivalents."""
@@ -72,25 +79,84 @@ class ScoringOptions:
     def normaliser_name(self) -> str:
         return getattr(self.normaliser, "name", getattr(self.normaliser, "__name__", "custom"))
 
+    @cached_property
+    def side_normalisers(self) -> tuple[Callable[[str], str], Callable[[str], str]]:
+        """The normaliser of references and of hypotheses, each followed by the replacement of equivalents.
+
+        Their results may be in sclite's notation.
+        """
+        normaliser = self.normalise
+        sides = (normaliser, normaliser)
+        if isinstance(normaliser, Normaliser) and not self.is_symmetric:
+            sides = (normaliser.for_side("reference"), normaliser.for_side("hypothesis"))
+        if self.equivalents is None:
+            return sides
+        replace_equivalents = make_replacer(self.equivalents, normaliser)
+        left, right = ((lambda text, side=side: replace_equivalents(side(text))) for side in sides)
+        return left, right
+
+    @cached_property
+    def _side_tokens(self) -> tuple[TokenNormaliser, TokenNormaliser]:
+        left, right = self.side_normalisers
+        tokens = TokenNormaliser(left, self.unit)
+        return tokens, tokens if right is left else TokenNormaliser(right, self.unit)
+
+    @cached_property
+    def reading(self) -> Notation | None:
+        """How texts in sclite's notation are read; None if all texts are plain words."""
+        if self.notation:
+            return replace(self.notation if isinstance(self.notation, Notation) else Notation(), unit=self.unit)
+        if self._writes_notation:
+            return Notation(optional_words=False, fragments=False, unit=self.unit)
+        return None
+
+    @property
+    def _writes_notation(self) -> bool:
+        return getattr(self.normaliser, "writes_notation", False)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "normaliser": self.normaliser_name,
             "normaliser_version": getattr(self.normaliser, "version", None),
             "align": self.align,
             "unit": self.unit,
-            "notation": self.notation,
+            "notation": bool(self.notation),
             "compounds": self.compounds,
             "seed": self.seed,
             "equivalents": None if self.equivalents is None else self.equivalents.name,
             "equivalents_version": None if self.equivalents is None else self.equivalents.version,
         }
 
-    def align_notation(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:
-        """Align a hypothesis with a reference in sclite's notation: (operation, reference word, hypothesis word)."""
-        network = parse_notation(reference, self.normalise, where=f"reference of '{name}'")
-        return align_network(network, self.normalise(hypothesis).split(), self.align)
+    def align_notation(self, reference: str, hypothesis: str, name: str) -> list[Step] | None:
+        """Align texts in sclite's notation: (operation, reference word, hypothesis word).
 
-    def tokenize_pair(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
+        Returns:
+            None if neither side uses the notation, or if it is not read.
+        """
+        if self.reading is None:
+            return None
+        texts, normalisers = (reference, hypothesis), self.side_normalisers
+        is_marked = any(map(self.reading.has_markup, texts))
+        if not is_marked and self._writes_notation:
+            is_marked = any(self.reading.has_markup(n(text)) for n, text in zip(normalisers, texts, strict=True))
+        if not is_marked:
+            return None
+        left, right = (
+            self.reading.parse(text, normalise, writes_notation=self._writes_notation, where=f"{side} of '{name}'")
+            for side, text, normalise in zip(("reference", "hypothesis"), texts, normalisers, strict=True)
+        )
+        return align_networks(left, right, self.align)
+
+    def tokenize_pairs(
+        self, references: Sequence[str], hypotheses: Sequence[str]
+    ) -> tuple[list[list[str]], list[list[str]]]:
         """Return the units of both sides, normalised, with compounds joined as in the reference if asked for."""
-        left, right = (tokenize(self.normalise(text), self.unit) for text in (reference, hypothesis))
-        return left, join_compounds(left, right) if self.compounds else right
+        sides = zip(self._side_tokens, (references, hypotheses), strict=True)
+        left, right = (tokens.split(texts) for tokens, texts in sides)
+        if self.compounds:
+            right = [join_compounds(r, h, self.align) for r, h in zip(left, right, strict=True)]
+        return left, right
+
+    def count_reference_words(self, references: Sequence[str]) -> Counter[str]:
+        """Return how often each unit occurs in references, normalised."""
+        return self._side_tokens[0].count_words(references)

@@ -8,21 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cpdist
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import align_operations
+from speechxfer.scoring.character_errors import count_character_errors
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import select_breakdown
 from speechxfer.scoring.inputs import PairedTexts, Texts, Values, pair_texts
-from speechxfer.scoring.notation import has_markup
+from speechxfer.scoring.long_texts import check_lengths
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import Score
-from speechxfer.scoring.tokens import join_compounds, tokenize
 
 _CHUNK = 50_000  # utterances aligned together
-_MAX_CHARACTER_PAIRS = 4e12  # characters of an utterance's reference times those of its hypothesis
 
 
 def score(
@@ -134,53 +131,40 @@ def count_errors(
 def _count_chunk(
     references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
 ) -> CountedErrors:
-    left, right = (list(map(options.normalise, texts)) for texts in (references, hypotheses))
-    _check_sizes(left, right, ids)
-    left_tokens, right_tokens = ([tokenize(text, options.unit) for text in texts] for texts in (left, right))
-    if options.compounds:
-        right_tokens = list(map(join_compounds, left_tokens, right_tokens))
-        right = [" ".join(tokens) for tokens in right_tokens]
-    marked = [i for i, text in enumerate(references) if has_markup(text)] if options.notation else []
-    for i in marked:  # aligned through the notation's network below
-        left_tokens[i], right_tokens[i] = [], []
-    operations = align_operations(left_tokens, right_tokens, options.align)
-    for i in marked:
-        path = options.align_notation(references[i], hypotheses[i], ids[i])
+    left, right = options.tokenize_pairs(references, hypotheses)
+    texts = list(map(" ".join, left)), list(map(" ".join, right))
+    check_lengths(*texts, ids)
+    paths = {}
+    for i, pair in enumerate(zip(references, hypotheses, ids, strict=True) if options.reading else ()):
+        if (path := options.align_notation(*pair)) is not None:
+            paths[i], left[i], right[i] = path, [], []
+            texts[0][i], texts[1][i] = _join_path(path)
+    operations = _align(left, right, options.align)
+    for i, path in paths.items():
         operations[i] = "".join(operation for operation, _, _ in path)
-        left[i], right[i] = _join_path(path)
     words = np.array([[letters.count(letter) for letter in "=SDI"] for letters in operations], dtype=np.int64)
     words = words.reshape(-1, 4)
-    if options.unit == "char":  # the units are the characters
+    if options.unit == "char":  # the same units, so the same errors
         characters = np.column_stack([words[:, 1:].sum(axis=1), words[:, :3].sum(axis=1)])
     else:
-        characters = _count_characters(left, right)
+        characters = count_character_errors(*texts, ids)
     return CountedErrors(words, characters, operations)
 
 
-def _check_sizes(references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str]) -> None:
-    """Raise UserError for an utterance whose alignment would take minutes to hours."""
-    for reference, hypothesis, name in zip(references, hypotheses, ids, strict=True):
-        if len(reference) * len(hypothesis) > _MAX_CHARACTER_PAIRS:
-            raise UserError(
-                f"utterance '{name}' is too long to be aligned: {len(reference):,} characters of reference and "
-                f"{len(hypothesis):,} of hypothesis (the limit is {_MAX_CHARACTER_PAIRS**0.5:,.0f} of each)",
-                fix="split it into segments",
-            )
-
-
-def _count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> NDArray[np.int64]:
-    """Return (utterances, 2) errors and reference lengths, in characters with the spaces between words."""
-    left, right = [text.strip() for text in references], [text.strip() for text in hypotheses]
-    characters = np.zeros((len(left), 2), dtype=np.int64)
-    characters[:, 0] = cpdist(left, right, scorer=Levenshtein.distance, dtype=np.int32)
-    characters[:, 1] = [len(text) for text in left]
-    return characters
+def _align(references: list[list[str]], hypotheses: list[list[str]], method: str) -> list[str]:
+    """Align the pairs that differ; of the others, every word is a hit."""
+    operations = ["=" * len(words) for words in references]
+    differing = [i for i, words in enumerate(references) if words != hypotheses[i]]
+    found = align_operations([references[i] for i in differing], [hypotheses[i] for i in differing], method)
+    for i, letters in zip(differing, found, strict=True):
+        operations[i] = letters
+    return operations
 
 
 def _join_path(path: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
-    """Return both texts of an alignment through a network, without the optional words that were left out."""
+    """Return both texts of an alignment through networks, without the optional words that one side lacks."""
     reference = " ".join(r for operation, r, h in path if r and (h or operation == "D"))
-    return reference, " ".join(h for _, _, h in path if h)
+    return reference, " ".join(h for operation, r, h in path if h and (r or operation == "I"))
 
 
 def _fill_unknown(speakers: Sequence[str] | None, ids: Sequence[str]) -> tuple[str, ...] | None:
