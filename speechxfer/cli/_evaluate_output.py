@@ -56,16 +56,13 @@ def make_report(run: EvaluationRun) -> dict[str, Any]:
 
 
 def print_report(run: EvaluationRun, report: dict[str, Any], reporter: Reporter) -> None:
-    """Print the score tables, examples, warnings, speed and the result."""
-    from speechxfer.report.terminal import make_before_after_table, make_score_table, mark_examples
+    """Print the score tables, examples, the words that go wrong, warnings, speed and the result."""
     from speechxfer.scoring import compare_scores
 
+    if reporter.console.quiet:
+        return
+    _print_scores(run, reporter)
     provenance, before, after = report["provenance"], run.before, run.after
-    if before is None:
-        reporter.info(make_score_table(after.score))
-    else:
-        reporter.info(make_before_after_table(before.score, after.score))
-        reporter.info(mark_examples(before.score, after.score, _NUM_EXAMPLES))
     for warning in report["warnings"]:
         reporter.info(f"warning: {warning}")
     speed, rate = after.speed, report["metric"]
@@ -75,13 +72,31 @@ def print_report(run: EvaluationRun, report: dict[str, Any], reporter: Reporter)
     model = f"{provenance['model']}{_format_decoding(provenance['options'])}"
     if before is not None:
         baseline = f"{provenance['baseline']}{_format_decoding(provenance['baseline_options'])}"
-        reporter.info(f"before  {baseline}: {rate} {before.score.summary()}")
-        reporter.info(f"after   {model}: {rate} {after.score.summary()}")
-        reporter.info(f"change  {compare_scores(before.score, after.score).summary()}")
+        reporter.info(f"baseline  {baseline}: {rate} {before.score.summary()}")
+        reporter.info(f"model     {model}: {rate} {after.score.summary()}")
+        reporter.info(f"change    {compare_scores(before.score, after.score).summary()}")
     else:
         reporter.info(f"model   {model}")
         prefix = "" if after.score.wer is None else f"{rate} "  # without a WER the summary says so itself
         reporter.info(f"{prefix}{after.score.summary()}")
+
+
+def _print_scores(run: EvaluationRun, reporter: Reporter) -> None:
+    """Print the tables, examples of changed utterances, and the errors of the model."""
+    from speechxfer.report.error_lines import describe_errors, describe_rates
+    from speechxfer.report.terminal import make_score_table, make_systems_table, mark_examples, wrap_lines
+
+    width, analysed = reporter.console.width, run.analysed["model"]
+    if run.before is None:
+        reporter.info(make_score_table(analysed.score, width=width))
+    else:
+        scores = {name: one.score for name, one in run.analysed.items()}
+        reporter.info(make_systems_table(scores, width=width))
+        reporter.info(mark_examples(run.before.score, analysed.score, _NUM_EXAMPLES, ("baseline", "model")))
+    lines = [*describe_rates(analysed.score), *describe_errors(analysed.score, analysed.errors)]
+    reporter.info("errors of the model:")
+    for line in wrap_lines(lines, reporter.console):
+        reporter.info(line)
 
 
 def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> None:
@@ -91,7 +106,6 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
     from speechxfer.report.html import ReportAudio, write_html_report
 
     utterances, reference, before = run.split.utterances, run.split.reference, run.before
-    systems = {**({"before": before.score} if before else {}), "after": run.after.score}
     facts = {"model": run.request.model, "data": run.request.data, "normaliser": report["normaliser"]}
     if run.request.baseline is not None:
         facts["baseline"] = run.request.baseline
@@ -103,7 +117,7 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
         write_html_report(
             folder / HTML_FILE,
             f"{run.request.model} on {run.request.data}",
-            systems,
+            run.analysed,
             facts=facts,
             warnings=report["warnings"],
             audio=ReportAudio(find_audio_links(utterances)),

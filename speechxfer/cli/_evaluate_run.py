@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from speechxfer.errors import UserError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from speechxfer.models import SpeechModel
     from speechxfer.models.decoding_options import DecodingOptions
     from speechxfer.report.progress import Reporter
+    from speechxfer.scoring.analysis import AnalysedScore
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ class EvaluationRun:
     after: Evaluation
     normaliser: str
 
+    @cached_property
+    def analysed(self) -> dict[str, AnalysedScore]:
+        """The score of each model with its error analysis, the baseline first if there is one."""
+        from speechxfer.scoring.analysis import analyse_score
+
+        baseline = {} if self.before is None else {"baseline": analyse_score(self.before.score)}
+        return {**baseline, "model": analyse_score(self.after.score)}
+
 
 def evaluate_models(request: EvaluationRequest, utterances: datasets.Dataset, reporter: Reporter) -> EvaluationRun:
     """Evaluate the model and the baseline of `request` on the rows that both accept.
@@ -78,10 +88,10 @@ def evaluate_models(request: EvaluationRequest, utterances: datasets.Dataset, re
     scoring = ScoringConfig(normaliser=request.normalise or model.settings.normaliser, by=request.by)
     before = None
     if baseline is not None:
-        with reporter.progress(f"before, {request.baseline}") as progress:
+        with reporter.progress(f"baseline, {request.baseline}") as progress:
             saved = DecodingOptions(batch_seconds=request.decoding.batch_seconds)
             before = evaluate_set(baseline, split, scoring, saved, progress=progress, shared=True)
-    with reporter.progress(request.model if baseline is None else f"after, {request.model}") as progress:
+    with reporter.progress(f"model, {request.model}") as progress:
         after = evaluate_set(model, split, scoring, request.decoding, progress=progress, shared=True)
     return EvaluationRun(request, model, baseline, split, before, after, scoring.normaliser)
 

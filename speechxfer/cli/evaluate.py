@@ -92,8 +92,9 @@ def evaluate(
     if not main:  # of the processes that torchrun started, rank 0 alone prints and writes
         return
     report = _evaluate_output.make_report(run)
-    _evaluate_output.print_report(run, report, reporter)
     if folder is not None:
         _evaluate_output.write_report(run, report, folder)
-        reporter.info(f"report  {folder / 'report.html'}")
     write_json(report, json)
+    _evaluate_output.print_report(run, report, reporter)
+    if folder is not None:
+        reporter.info(f"report  {folder / 'report.html'}")

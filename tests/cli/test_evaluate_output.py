@@ -37,11 +37,12 @@ def test_report_files_and_printed_lines(
     rows = [json.loads(line) for line in (folder / "after.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["hypothesis"] for row in rows] == list(run.after.hypotheses)
 
+    assert '"systems":["baseline","model"]' in (folder / "report.html").read_text(encoding="utf-8")
     capsys.readouterr()
     print_report(run, report, Reporter())
     out = capsys.readouterr().out
-    assert f"before  {other_whisper}, padded to 30 s, greedy: WER {100 * report['before']['wer']:.1f} %" in out
-    assert f"after   {whisper}, unpadded, greedy: WER {100 * report['after']['wer']:.1f} %" in out
+    assert f"baseline  {other_whisper}, padded to 30 s, greedy: WER {100 * report['before']['wer']:.1f} %" in out
+    assert f"model     {whisper}, unpadded, greedy: WER {100 * report['after']['wer']:.1f} %" in out
 
 
 def test_the_output_is_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
