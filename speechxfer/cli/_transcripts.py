@@ -53,10 +53,12 @@ def make_csv_writer(columns: Sequence[str]) -> TranscriptWriter:
 
 
 def make_plain_writer(single: bool, *, times: bool = False) -> TranscriptWriter:
-    """Plain text: `name<TAB>text` for each utterance, or the text alone, one line per segment, of a `single` file.
+    """Return a writer of plain text.
 
     Args:
-        times: put the times before each segment of a single file.
+        single: the output has one file's transcript: write a line per segment (one line for a `whole` transcript),
+            without the file's name. Otherwise write `name<TAB>text` for each file.
+        times: write the times before each segment of a single file.
     """
 
     def write(transcript: Transcript) -> str:

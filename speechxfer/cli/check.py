@@ -52,7 +52,7 @@ def check(
 
     _check_output(output, data)
     if align and model is None:
-        raise UserError("needs a model that transcribes", where="--align", fix="name one: --model MODEL")
+        raise UserError("needs a model that transcribes", where="--align", fix="set --model MODEL")
     quiet = is_silent(quiet, json)
     dataset = read(data, unique=False)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
@@ -88,7 +88,7 @@ def _check_output(output: Path | None, data: str) -> None:
         return
     where = f"--output {output}"
     if output.suffix.lower() not in TABLE_DELIMITERS:
-        raise UserError("is not a table", where=where, fix=f"end it in one of {', '.join(TABLE_DELIMITERS)}")
+        raise UserError("has no suffix of a table", where=where, fix=f"use one of {', '.join(TABLE_DELIMITERS)}")
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise UserError("is the input table", where=where, fix="write to another file")
 

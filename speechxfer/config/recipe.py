@@ -1,4 +1,7 @@
-"""Schema of a recipe: every key with its type, default (defined here only) and description."""
+"""Schema of a recipe: every key with its type, default and description.
+
+Defaults are defined here, except those of `stages` and of their epochs and learning rates: `default_stages`.
+"""
 
 from __future__ import annotations
 
@@ -252,7 +255,7 @@ class Recipe(Section):
         if self.head.kind == "classify" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or set greedy")
         if self.decoding.beam_size == 1:
-            raise ValueError("decoding.beam_size: 1 is decoding.kind=greedy; a beam is 2 or more")
+            raise ValueError("decoding.beam_size: must be 2 or more; for 1 set decoding.kind=greedy")
         if not self.decoding.beam_size:
             beam_size = CTC_BEAM_SIZE if self.head.kind == "ctc" else DECODER_BEAM_SIZE
             self.decoding = self.decoding.model_copy(update={"beam_size": beam_size})

@@ -47,7 +47,8 @@ def _add_columns(folder: Path, columns: Columns) -> None:
         values = _read_pairs(folder / file)
         unknown = [name for name in values if name not in known]
         if unknown:
-            problem = f"{len(unknown)} utterances have no audio: {', '.join(unknown[:5])}"
+            more = ", …" if len(unknown) > 5 else ""
+            problem = f"{len(unknown)} ids are not in wav.scp or segments: {', '.join(unknown[:5])}{more}"
             raise UserError(problem, where=str(folder / file), fix="run utils/fix_data_dir.sh, or correct the ids")
         columns[column] = [values.get(name, "") for name in names]
     for file, column in (("spk2gender", "gender"), ("spk2age", "age"), ("spk2accent", "accent")):

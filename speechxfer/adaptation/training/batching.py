@@ -96,9 +96,10 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
 
 
 def count_loader_workers(device: str) -> int:
-    """Return the number of data loading processes: 0 for training on a CPU, which needs all cores.
+    """Return the number of data loading processes: one less than the CPUs per local process, at most 8.
 
-    Also 0 with little shared memory, through which batches are passed, as in a container without `--shm-size`.
+    0 without CUDA, where training needs all cores, and if /dev/shm, through which batches are passed, has less than
+    1 GB free (as in a container without `--shm-size`).
     """
     shared_memory = Path("/dev/shm")
     if device != "cuda" or (shared_memory.is_dir() and shutil.disk_usage(shared_memory).free < _MIN_SHARED_MEMORY):

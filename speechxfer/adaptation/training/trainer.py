@@ -43,7 +43,7 @@ class StageTrainer(Trainer):
     Args:
         batches: the batch sampler.
         measure: returns the error rate on dev.
-        before: seconds that the stage took before this trainer started.
+        before: seconds that the stage had taken when this trainer started.
     """
 
     def __init__(
@@ -347,6 +347,7 @@ def make_training_arguments(context: StageContext, accumulation: int, num_batche
         save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=False,  # `train_stage` does, since the run directory may have been moved
+        # Trainer records the epoch with the lowest dev error rate as `best_global_step`
         metric_for_best_model="eval_error",
         greater_is_better=False,
         logging_steps=10,
