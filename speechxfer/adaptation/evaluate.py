@@ -38,7 +38,7 @@ class EvaluationSet:
 
 def evaluate(
     model: str | Path | SpeechModel,
-    data: str | Path,
+    data: str | Path | Dataset,
     *,
     normaliser: str | None = None,
     by: list[str] | Literal["auto"] = "auto",
@@ -51,7 +51,7 @@ def evaluate(
 
     Args:
         model: any MODEL, or a loaded one.
-        data: DATA with a `text` (or `label`) column.
+        data: DATA with a `text` (or `label`) column, or what `speechxfer.read` returned.
         normaliser: name of a text normaliser, or a GLM file (default: the one saved with the model).
         by: columns to break the result down by, or "auto".
         decoding: how the model is run (default: as it was saved).
@@ -63,11 +63,16 @@ def evaluate(
         UserError: names every invalid row, before any of them is transcribed.
     """
     options = decoding or DecodingOptions()
-    utterances = read(data)
+    utterances = data if isinstance(data, Dataset) else read(data)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)
     named = None if isinstance(model, SpeechModel) else model
     part = prepare_evaluation_set(
-        utterances, str(data), opened, named=named, language=options.language, skip_bad=skip_bad
+        utterances,
+        "data" if isinstance(data, Dataset) else str(data),
+        opened,
+        named=named,
+        language=options.language,
+        skip_bad=skip_bad,
     )
     scoring = ScoringConfig(normaliser=normaliser or opened.settings.normaliser, by=by)
     return evaluate_set(opened, part, scoring, options, progress=progress)

@@ -39,6 +39,15 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, a shipped model's name or hub:owner/name.")
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A table, a data set's folder, or hub:owner/name.")]
+ColumnNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="KIND=NAME",
+        help="Name of a column of DATA, e.g. text=sentence (repeatable). Kinds: id, audio, text, label, speaker, "
+        "accent, start, end, ...",
+    ),
+]
 Language = Annotated[
     str | None,
     typer.Option(metavar="CODE", help="Language of a multilingual Whisper model, e.g. de.", show_default=SAVED_SETTING),

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import Data, JsonFile, Language, Quiet, is_silent, translate_write_errors, write_json
+from speechxfer.cli._options import (
+    ColumnNames,
+    Data,
+    JsonFile,
+    Language,
+    Quiet,
+    is_silent,
+    translate_write_errors,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import datasets
 
     from speechxfer.data.audit import AuditResult
+    from speechxfer.data.validation import InputLimits
 
 HELP_ORDER = 20
 _MAX_SHOWN = 50  # errors printed; --json has all of them
@@ -32,6 +42,7 @@ def check(
         typer.Option("--align", help="List rows whose text does not match the transcript of --model, worst first."),
     ] = False,
     language: Language = None,
+    column: ColumnNames = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows to a table, e.g. clean.csv.")
     ] = None,
@@ -49,22 +60,21 @@ def check(
     from speechxfer.data.reader import read
     from speechxfer.errors import UserError
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
 
     _check_output(output, data)
     if align and model is None:
         raise UserError("needs a model that transcribes", where="--align", fix="set --model MODEL")
     quiet = is_silent(quiet, json)
-    dataset = read(data, unique=False)
+    warnings: list[str] = []
+    dataset = read(data, columns=parse_column_options(column or ()), on_warning=warnings.append)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
         problem = "embedded audio cannot be written to a table"
         raise UserError(problem, where=f"--output {output}", fix="set data.skip_bad=true to skip bad rows in adapt")
-    limits = None
-    if model is not None:
-        from speechxfer.models import get_input_limits
-
-        limits = get_input_limits(model, language=language)
+    limits = _get_limits(model, language)
     with Reporter(quiet=quiet).progress("checking") as step:
         result = audit_dataset(dataset, limits, lambda done: step(done, len(dataset)))
+    result.warnings[:0] = warnings
     if not quiet:
         _print_result(data, dataset, result)
     if output is not None:
@@ -77,6 +87,12 @@ def check(
     write_json(report, json)
     if result.errors:
         raise typer.Exit(1)
+
+
+def _get_limits(model: str | None, language: str | None) -> InputLimits | None:
+    from speechxfer.models import get_input_limits
+
+    return None if model is None else get_input_limits(model, language=language)
 
 
 def _check_output(output: Path | None, data: str) -> None:

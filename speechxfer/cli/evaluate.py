@@ -10,6 +10,7 @@ import typer
 from speechxfer.cli._options import (
     BatchSeconds,
     BeamSize,
+    ColumnNames,
     Data,
     Device,
     HotWords,
@@ -51,6 +52,7 @@ def evaluate(
     by: Annotated[
         str, typer.Option(metavar="COLS", help="Columns to break the WER down by, comma-separated; auto; none.")
     ] = "auto",
+    column: ColumnNames = None,
     language: Language = None,
     beam_size: BeamSize = None,
     pad_to_30s: PadTo30s = None,
@@ -75,6 +77,7 @@ def evaluate(
     from speechxfer.data.reader import read
     from speechxfer.models import DecodingOptions
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
     from speechxfer.text.normalise import get_normaliser
 
     distributed.init_processes(device)
@@ -86,7 +89,8 @@ def evaluate(
     decoding = DecodingOptions(beam_size, pad_to_30s, lm, hot_word or (), language, batch_seconds)
     columns = split_columns(by)
     request = EvaluationRequest(model, baseline, data, normalise, columns, decoding, device, skip_bad)
-    run = evaluate_models(request, read(data), reporter)
+    utterances = read(data, columns=parse_column_options(column or ()), on_warning=reporter.warn)
+    run = evaluate_models(request, utterances, reporter)
     distributed.destroy_processes()
     if not main:  # of the processes that torchrun started, rank 0 alone prints and writes
         return

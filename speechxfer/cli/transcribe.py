@@ -14,6 +14,7 @@ import typer
 from speechxfer.cli._options import (
     BatchSeconds,
     BeamSize,
+    ColumnNames,
     Device,
     HotWords,
     JsonFile,
@@ -65,6 +66,7 @@ def transcribe(
             show_default="standard output",
         ),
     ] = None,
+    column: ColumnNames = None,
     language: Language = None,
     beam_size: BeamSize = None,
     pad_to_30s: PadTo30s = None,
@@ -97,11 +99,13 @@ def transcribe(
     from speechxfer.data.audio_files import collect_audio
     from speechxfer.models import DecodingOptions, load
     from speechxfer.models.word_times import require_ctc
+    from speechxfer.tables import parse_column_options
 
     if words and json is None and (output is None or output.suffix.lower() not in JSONL_SUFFIXES):
         fix = "add --output FILE.jsonl or --json FILE"
         raise UserError("only JSON output has word times", where="--words", fix=fix)
-    utterances, missing = collect_audio(audio)
+    reporter = _make_reporter(is_silent(quiet, json), to_stderr=output is None)
+    utterances, missing = collect_audio(audio, columns=parse_column_options(column or ()), on_warning=reporter.warn)
     count = sum(len(dataset) for dataset in utterances)
     if output is not None:
         check_output(output, audio, count)
@@ -111,7 +115,6 @@ def transcribe(
     opened = load(model, device=device, language=language)
     if words:
         require_ctc(opened, "--words")
-    reporter = _make_reporter(is_silent(quiet, json), to_stderr=output is None)
     writer = _choose_writer(output, opened, utterances)
     target = _Printer(writer, reporter) if output is None else TranscriptOutput(output, writer)
     run = _transcribe_all(opened, utterances, missing, decoding, target, reporter)

@@ -22,6 +22,13 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, (str, int, float)) else value
 
 
+def _as_tables(value: Any) -> Any:
+    """Accept paths in a list of tables: `data.train=[a.csv, b.csv]`."""
+    if value == []:
+        raise ValueError("must not be empty")
+    return [{"path": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
 def _as_columns(value: Any) -> Any:
     return [value] if isinstance(value, str) and value != "auto" else value
 
@@ -42,11 +49,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class DataTable(Section):
+    """One of several tables of training data."""
+
+    path: str = Field(description="DATA, or a pattern of file names.")
+    weight: float = Field(1.0, gt=0, le=100, description="Times that each utterance is used in an epoch, on average.")
+
+
 class DataConfig(Section):
-    train: str = Field(REQUIRED, description="DATA to train on: a table, a folder, or hub:owner/name.")
+    train: Annotated[str | list[DataTable], BeforeValidator(_as_tables)] = Field(
+        REQUIRED,
+        description="DATA to train on: a table, a folder, a pattern of file names, or hub:owner/name; or a list of "
+        "them, also as {path: DATA, weight: 0.5}.",
+    )
     dev: str = Field("auto", description="Split for model selection: DATA, COLUMN=VALUE, or auto.")
     test: str = Field("auto", description="Split for the reported score: DATA, COLUMN=VALUE, or auto.")
     retention: str | None = Field(None, description="DATA of other speech on which forgetting is measured.")
+    columns: dict[str, str] = Field(
+        {}, description="Names of the tables' columns by kind, e.g. {audio: file, text: sentence, speaker: spk}."
+    )
     group: str = Field("speaker", description="Column whose values are never in two splits.")
     split: Literal["auto", "ignore"] = Field(
         "auto",
@@ -182,6 +203,12 @@ class AugmentConfig(Section):
     time_width: float = Field(0.4, gt=0, description="Maximum length of a time mask, in seconds.")
     freq_masks: int = Field(0, ge=0, description="SpecAugment: number of channel masks.")
     freq_width: Share = Field(0.1, description="Maximum width of a channel mask, as a share of the channels.")
+    join: Share = Field(
+        0.0,
+        description="Share of utterances that are joined with others of their speaker (data.group), so that long "
+        "recordings are transcribed without gaps; not in stages with cached features.",
+    )
+    join_seconds: float = Field(28.0, gt=0, le=60, description="Maximum length of joined utterances, in seconds.")
     pad_to_30s: Share = Field(
         0.0, description="Whisper: share of batches padded to 30 s, for use in plain transformers."
     )
@@ -263,6 +290,8 @@ class Recipe(Section):
             for key in ("lm", "hot_words"):
                 if getattr(self.decoding, key):
                     raise ValueError(f"decoding.{key}: only with head.kind ctc and decoding.kind beam")
+        if self.head.kind == "classify" and self.augment.join:
+            raise ValueError("augment.join: a classifier has one label per utterance; set it to 0")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
         return self

@@ -33,7 +33,7 @@ _DROPPED_COLUMNS = ("id", "audio", "path", "bytes", "hypothesis", "segments", "w
 
 def transcribe(
     model: str | Path | SpeechModel,
-    audio: str | Path | Sequence[str | Path],
+    audio: str | Path | Dataset | Sequence[str | Path],
     *,
     decoding: DecodingOptions | None = None,
     device: str = "auto",
@@ -44,7 +44,7 @@ def transcribe(
 
     Args:
         model: any MODEL, or a loaded one; a classifier predicts labels.
-        audio: files, folders, or tables (`collect_audio`).
+        audio: files, folders, or tables (`collect_audio`), or what `speechxfer.read` returned.
         decoding: how the model is run (default: as it was saved).
         device: auto, cpu, cuda or mps, for a MODEL that is not loaded yet.
         on_bad: called with each file that cannot be read, which is then skipped.
@@ -54,7 +54,9 @@ def transcribe(
         UserError: if there is no such model or no audio, and, without `on_bad`, at the first file that cannot be read.
     """
     options = decoding or DecodingOptions()
-    utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
+    utterances, missing = [audio], []
+    if not isinstance(audio, Dataset):
+        utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
     for error in missing:
         report_unreadable(UnreadableAudio(str(error.where), str(error.where), error), on_bad)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speechxfer.errors import Problems, UserError, suggest_nearest
 from speechxfer.scoring.formats import (
+    TABLE_FORMATS,
     TRANSCRIPT_FORMATS,
     TranscriptFile,
     Utterance,
@@ -16,9 +17,10 @@ from speechxfer.scoring.formats import (
 )
 from speechxfer.scoring.formats.lines import read_utt2spk
 from speechxfer.scoring.formats.nist import split_by_segments
-from speechxfer.scoring.formats.tables import TEXT_COLUMNS
+from speechxfer.scoring.formats.tables import NO_COLUMNS
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.notation import parse_notation
+from speechxfer.tables import COLUMN_ROLES
 
 MISSING_POLICIES = ("error", "empty", "skip")
 _MAX_NAMES = 10  # ids listed in a message
@@ -55,6 +57,7 @@ def read_pairs(
     missing: str = "error",
     utt2spk: Path | None = None,
     notation: bool = False,
+    columns: Mapping[str, str] = NO_COLUMNS,
 ) -> list[MatchedTranscripts]:
     """Read a reference and one or more hypothesis files, or one file (`hypotheses` empty) that contains both.
 
@@ -67,6 +70,7 @@ def read_pairs(
         missing: treatment of references without a hypothesis: "error", "empty" or "skip".
         utt2spk: a Kaldi file of speakers.
         notation: references are in sclite's notation, and their braces are checked.
+        columns: kind of column (reference, hypothesis, id, speaker, ...) to its name, in tables.
 
     Raises:
         UserError: naming the ids (and lines) that are duplicate, missing or not in the reference.
@@ -82,17 +86,23 @@ def read_pairs(
     formats = _split_format(format)
     with pause_gc():
         if not hypotheses:
-            return [_read_single(reference, formats[0], speakers, missing, notation)]
-        left = _set_speakers(read_transcript(reference, "reference", _choose_format(reference, formats[0])), speakers)
+            return [_read_single(reference, formats[0], speakers, missing, notation, columns)]
+        format = _choose_format(reference, formats[0])
+        left = _set_speakers(read_transcript(reference, "reference", format, _keep(columns, "hypothesis")), speakers)
         _check_duplicates(left)
         if notation:
             _check_braces(left.path, ((u.line, u.id, u.text) for u in left.utterances))
-        rights = [_read_hypothesis(path, formats[1], left) for path in hypotheses]
+        rights = [_read_hypothesis(path, formats[1], left, _keep(columns, "reference")) for path in hypotheses]
         if all(u.other is not None for t in (left, *rights) for u in t.utterances):
             own = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
             rights = [replace(left, utterances=own, column=None), *rights]
         names = _make_unique_names([right.path for right in rights])
         return [_match_by_id(left, right, name, missing) for right, name in zip(rights, names, strict=True)]
+
+
+def _keep(columns: Mapping[str, str], other_side: str) -> dict[str, str]:
+    """Leave out the choice of the other side's column, which this side's file may lack."""
+    return {kind: name for kind, name in columns.items() if kind != other_side}
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
@@ -118,12 +128,17 @@ def _make_unique_names(paths: list[Path]) -> list[str]:
 
 
 def _read_single(
-    path: Path, format: str | None, speakers: dict[str, str] | None, missing: str, notation: bool
+    path: Path,
+    format: str | None,
+    speakers: dict[str, str] | None,
+    missing: str,
+    notation: bool,
+    columns: Mapping[str, str],
 ) -> MatchedTranscripts:
     chosen = format or detect_transcript_format(path)
-    if chosen in TRANSCRIPT_FORMATS and chosen not in ("csv", "tsv", "jsonl"):
+    if chosen in TRANSCRIPT_FORMATS and chosen not in TABLE_FORMATS:
         raise UserError(f"a {chosen} file has one side only", where=str(path), fix="speechxfer score REF HYP")
-    found = _set_speakers(read_transcript(path, "hypothesis", chosen), speakers)
+    found = _set_speakers(read_transcript(path, "both", chosen, columns), speakers)
     _check_duplicates(found)
     without = [u for u in found.utterances if u.other is None]
     if without:
@@ -151,8 +166,10 @@ def _check_braces(path: Path, references: Iterable[tuple[int, str, str]]) -> Non
     problems.raise_if_any()
 
 
-def _read_hypothesis(path: Path, format: str | None, reference: TranscriptFile) -> TranscriptFile:
-    found = read_transcript(path, "hypothesis", _choose_format(path, format))
+def _read_hypothesis(
+    path: Path, format: str | None, reference: TranscriptFile, columns: Mapping[str, str]
+) -> TranscriptFile:
+    found = read_transcript(path, "hypothesis", _choose_format(path, format), columns)
     if found.format == "ctm":
         if reference.format != "stm":
             raise UserError(
@@ -228,7 +245,7 @@ def _check_known_ids(left: TranscriptFile, right: TranscriptFile) -> None:
 def _find_mismatch_warnings(left: TranscriptFile, right: TranscriptFile) -> list[str]:
     """Return warnings about swapped files, and about references that differ between the two files."""
     notes = []
-    if any(u.other is not None for u in left.utterances) and right.column in TEXT_COLUMNS:
+    if any(u.other is not None for u in left.utterances) and right.column in COLUMN_ROLES["text"]:
         notes.append(
             f"{right.path.name} has no column of hypotheses ('{right.column}' is used), but {left.path.name} has one: "
             "check that the two files are not swapped"

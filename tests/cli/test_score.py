@@ -226,7 +226,7 @@ def test_no_torch_is_imported(tmp_path):
         "try: main()\nexcept SystemExit: pass\n"
         "assert not {'torch', 'pandas', 'transformers', 'datasets'} & set(sys.modules), sorted(sys.modules)\n"
     )
-    subprocess.run_score([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_an_unknown_column_to_break_down_by_is_a_warning(run_score, write_file):

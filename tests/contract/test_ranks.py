@@ -17,6 +17,7 @@ RANKS = {
     "atomic": 0,
     "progress": 0,
     "config": 1,
+    "tables": 1,
     "text": 1,
     "scoring": 2,
     "report": 3,
@@ -34,7 +35,7 @@ RANKS = {
 }
 SIDEWAYS = {("data", "shapes")}  # within a rank, this way only
 FREE = {"__init__", "__main__"}  # of the package itself: they reach anything, lazily
-LIGHT = ("errors", "atomic", "progress", "config", "text", "scoring", "report")
+LIGHT = ("errors", "atomic", "progress", "config", "tables", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -72,6 +72,8 @@ def test_one_file_of_both_sides(read):
     assert (found.ids, found.references, found.hypotheses) == (["1", "2"], ["a", "c"], ["b", ""])
     assert found.missing == ["2"]
     with pytest.raises(UserError, match="1 of 1 rows have no reference, the first on line 1"):
+        read({"both.jsonl": [{"id": "1", "reference": None, "hypothesis": "b"}]}, count=0)
+    with pytest.raises(UserError, match=r"no column for the reference(?s:.*)speechxfer score REF .*both\.jsonl"):
         read({"both.jsonl": [{"id": "1", "hypothesis": "b"}]}, count=0)
     with pytest.raises(UserError, match="a trn file has one side only"):
         read({"r.trn": REFERENCE}, count=0)

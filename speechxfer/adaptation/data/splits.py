@@ -86,15 +86,17 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         recipe.data.train,
         recipe.data.dev,
         recipe.data.test,
+        columns=recipe.data.columns,
         group=recipe.data.group,
         split=recipe.data.split,
         seed=recipe.seed,
     )
+    warnings = list(made.warnings)
     is_classifier = recipe.head.kind == "classify"
     reference = "label" if is_classifier and "label" in made.train.column_names else "text"
     splits = {"train": made.train, "dev": made.dev, "test": made.test}
     if recipe.data.retention is not None:
-        splits["retention"] = read(recipe.data.retention)
+        splits["retention"] = read(recipe.data.retention, columns=recipe.data.columns, on_warning=warnings.append)
     for name, rows in splits.items():
         if reference not in rows.column_names:
             raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
@@ -102,7 +104,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
     normaliser = get_normaliser(recipe.scoring.normaliser)
     normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
-    split_info, warnings = dict(made.split_info), list(made.warnings)
+    split_info = dict(made.split_info)
     invalid = _find_invalid_rows(splits, reference, recipe, normalise_target, reporter)
     for name, rows in invalid.items():
         if rows:

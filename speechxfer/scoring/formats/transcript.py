@@ -52,6 +52,7 @@ class TranscriptFile:
         words: the words of a ctm, which has no utterances.
         ignored: segments of an stm that are not scored.
         column: the column of a table that the texts were read from.
+        other_column: the column that the texts of the other side were read from, if the table has both.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class TranscriptFile:
     words: list[TimedWord] = field(default_factory=list)
     ignored: list[Utterance] = field(default_factory=list)
     column: str | None = None
+    other_column: str | None = None
 
 
 @dataclass(frozen=True)
