@@ -52,7 +52,7 @@ def prepare_training(recipe: Recipe, reporter: Reporter, *, learning_curve: bool
     targets = splits.encode_targets(model)
     staged = StagedModule(model, recipe.augment, recipe.lora)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
-    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed)
+    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, join_targets=model.join_targets)
     validate_stages(staged, dataset, recipe)
     return TrainingSetup(splits, staged, targets, dataset, subsets)
 

@@ -100,6 +100,10 @@ class SpeechModel(ABC):
             UserError: if the model cannot write the text.
         """
 
+    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+        """Join the targets of texts to those of the texts one after another, for models of text."""
+        raise NotImplementedError
+
     @abstractmethod
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
         """Compute the loss, summed over the targets. labels: (batch, targets) int64, -100 for padding."""

@@ -98,6 +98,13 @@ class CtcRecogniser(SpeechModel):
             raise UserError(f"its text has characters that the vocabulary lacks: {' '.join(sorted(unknown))}")
         return ids
 
+    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+        space = self.vocabulary.get(SPACE_SYMBOL)
+        joined = list(targets[0])
+        for one in targets[1:]:
+            joined += [*([] if space is None else [space]), *one]
+        return joined
+
     def encode_known(self, text: str) -> list[int]:
         """Encode a text after normalisation; characters that the vocabulary lacks are left out."""
         normalised = get_normaliser(self.settings.normaliser)(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,6 +73,10 @@ class WhisperRecogniser(SpeechModel):
         words = " ".join(text.split())
         ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
         return [*ids, self.processor.tokenizer.eos_token_id]
+
+    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+        """Join targets; only the last end token is kept."""
+        return [*(token for one in targets for token in one[:-1]), targets[-1][-1]]
 
     def write_generation_config(self) -> None:
         """Set the model's decoding settings in Whisper's generation config, for use in other libraries.

@@ -17,7 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from speechxfer import distributed
-from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, make_dataloader
+from speechxfer.adaptation.training.batching import (
+    BatchCollator,
+    DurationBatchSampler,
+    TrainingDataset,
+    make_dataloader,
+)
 from speechxfer.adaptation.training.checkpoints import (
     TRAINER_STATE_FILE,
     find_last_valid_checkpoint,
@@ -264,6 +269,8 @@ def _make_trainer(
         max_seconds=size.batch_seconds,
         epochs=math.ceil(context.stage.epochs),
         seed=context.seed,
+        weights=context.weights,
+        join=context.join_plan if isinstance(dataset, TrainingDataset) else None,
         padded_share=context.staged.augment.pad_to_30s,
         world_size=distributed.get_world_size(),
         rank=distributed.get_rank(),
