@@ -16,13 +16,17 @@ from speechxfer.adaptation.provenance import get_peak_memory_mb
 from speechxfer.atomic import write_text_atomically
 from speechxfer.config.recipe import ScoringConfig
 from speechxfer.data import audio
+from speechxfer.data.collection import WEIGHT_COLUMN
 from speechxfer.data.tables import cell_to_json
 from speechxfer.models import SpeechModel, predict_all
 from speechxfer.progress import ProgressCallback
 from speechxfer.scoring import Score, ScoringOptions, compare_scores, score
 
 # columns that results are not broken down by
-RESERVED_COLUMNS = ("id", "audio", "path", "bytes", "text", "start", "end", "hypothesis", "reference")
+RESERVED_COLUMNS = (
+    *("id", "audio", "path", "bytes", "text", "start", "end", "duration", "hypothesis", "reference"),
+    WEIGHT_COLUMN,
+)
 INSERTION_WARNING_RATE = 0.1  # insertions per reference word from which a warning is given
 
 

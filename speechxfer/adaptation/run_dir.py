@@ -180,7 +180,9 @@ class RunDir:
         """Check that overwriting the run does not remove a model or table that it starts from."""
         data, here = recipe.data, self.path.resolve()
         sources = {"encoder.name": recipe.encoder.name, "decoding.lm": recipe.decoding.lm}
-        sources |= {f"data.{name}": getattr(data, name) for name in ("train", "dev", "test", "retention")}
+        sources |= {f"data.{name}": getattr(data, name) for name in ("dev", "test", "retention")}
+        tables = [data.train] if isinstance(data.train, str) else [table.path for table in data.train]
+        sources |= {"data.train" if not number else f"data.train.{number}": path for number, path in enumerate(tables)}
         removed = [here / name for name in RUN_FILES]
         for key, source in sources.items():
             place = Path(source).resolve() if source and Path(source).exists() else None
