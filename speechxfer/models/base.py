@@ -26,6 +26,22 @@ DECODER_KINDS: tuple[Kind, ...] = ("seq2seq", "joint")  # models that generate t
 Prediction = TypeVar("Prediction")
 
 
+class TrainingLengths(BaseModel):
+    """What a model was trained on, for cutting long audio.
+
+    Attributes:
+        usual_seconds: length that 95 % of the training examples do not exceed.
+        max_seconds: length of the longest training example.
+        characters_per_second: characters of the training texts per second of speech.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    usual_seconds: float
+    max_seconds: float
+    characters_per_second: float
+
+
 class ModelSettings(BaseModel):
     """Settings saved with a model: how it was adapted and how it is run.
 
@@ -55,6 +71,7 @@ class ModelSettings(BaseModel):
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
+    training: TrainingLengths | None = None  # None for a model that was not adapted
 
     def write(self, folder: Path) -> None:
         """Write the settings to `SETTINGS_FILE` in `folder`."""
