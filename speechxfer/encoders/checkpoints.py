@@ -195,7 +195,7 @@ def _convert_once(folder: Path, content: str) -> Path:
 
 
 def fetch_language_adapter(model: str | Path, folder: Path, language: str) -> None:
-    """Download an MMS checkpoint's adapter of a language, if `model` is on the hub. folder: that MODEL stands for."""
+    """Download an MMS checkpoint's adapter of a language, if `model` is on the hub. folder: of `resolve_model_dir`."""
     if str(model).startswith("hub:"):
         with _report_download_errors(str(model)):
             hub.download_adapter(str(model).removeprefix("hub:"), folder, language)

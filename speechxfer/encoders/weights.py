@@ -1,7 +1,7 @@
 """The weight files of a transformers folder: safetensors, or `pytorch_model.bin` where there is no safetensors file.
 
 A `.bin` file is a pickle. It is read with torch's `weights_only`, which refuses anything but tensors. A safetensors
-file that cannot be read is an error, never a reason to read the `.bin` file beside it.
+file that cannot be read is an error, never a reason to read a `.bin` file next to it.
 """
 
 from __future__ import annotations
