@@ -16,7 +16,7 @@ from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
@@ -136,16 +136,15 @@ def evaluate_set(
     shared: split the work among the processes of a distributed run.
     """
     options = decoding or DecodingOptions()
-    with override_decoding(model, options):
-        return evaluate_split(
-            model,
-            part.utterances,
-            scoring,
-            reference=part.reference,
-            batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
-            progress=progress,
-            shared=shared,
-        )
+    return evaluate_split(
+        apply_decoding(model, options),
+        part.utterances,
+        scoring,
+        reference=part.reference,
+        batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
+        progress=progress,
+        shared=shared,
+    )
 
 
 def _input_limits(model: SpeechModel, named: str | Path | None, language: str | None) -> InputLimits:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -14,30 +16,44 @@ from transformers import WhisperForConditionalGeneration
 from speechxfer.encoders.base import make_additive_mask
 from speechxfer.shapes import IGNORE_INDEX, Frames
 
+# of the frames that this thread's call of the decoder attends to; each thread has its own
+_cross_attention_mask: ContextVar[Tensor | None] = ContextVar("cross_attention_mask", default=None)
+_installing = threading.Lock()
+
 
 @contextmanager
 def mask_cross_attention(frames: Frames, decoder: Any) -> Iterator[None]:
-    """Context manager that masks padded frames in the decoder's cross-attention.
+    """Context manager that masks padded frames in the decoder's cross-attention, in this thread.
 
     transformers passes `encoder_attention_mask=None` to every decoder layer, so padding would be attended to. Hooks add
     the mask to each call of a layer, repeated for the beams of a beam search.
     """
+    _install_mask_hooks(decoder)
     mask = make_additive_mask(frames.lengths, frames.states.shape[1], frames.states.dtype)
-    if mask is None:
-        yield
-        return
-
-    def add_mask(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        rows = args[0].shape[0]
-        repeated = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
-        return args, {**kwargs, "encoder_attention_mask": repeated}
-
-    handles = [layer.register_forward_pre_hook(add_mask, with_kwargs=True) for layer in decoder.layers]
+    token = _cross_attention_mask.set(mask)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        _cross_attention_mask.reset(token)
+
+
+def _install_mask_hooks(decoder: Any) -> None:
+    """Register the hooks once, and never remove them: another thread may be running the decoder."""
+    with _installing:
+        for layer in decoder.layers:
+            if _add_mask not in layer._forward_pre_hooks.values():
+                layer.register_forward_pre_hook(_add_mask, with_kwargs=True)
+
+
+def _add_mask(
+    _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    mask = _cross_attention_mask.get()
+    if mask is None:
+        return None
+    rows = args[0].shape[0]
+    repeated = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
+    return args, {**kwargs, "encoder_attention_mask": repeated}
 
 
 def compute_decoder_loss(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
@@ -13,11 +13,13 @@ from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY_SIZE, WhisperEnc
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import compute_decoder_loss
 from speechxfer.models.base import Kind, ModelSettings, SpeechModel
+from speechxfer.models.languages import find_whisper_code
 from speechxfer.shapes import Frames
 
 # options of transformers' generation config
 _SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _BEAM_OPTIONS = ("early_stopping", "num_beam_groups", "diversity_penalty")
+START_TOKEN, TRANSCRIBE_TOKEN, NO_TIMESTAMPS_TOKEN = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
 MAX_PROMPT_TOKENS = 4  # start, language, task, no timestamps; English-only checkpoints use two of them
 
 
@@ -50,6 +52,9 @@ class WhisperRecogniser(SpeechModel):
         self.whisper = whisper
         self.prompt = make_prompt(processor.tokenizer, settings.language, multilingual=is_multilingual(whisper))
         self.max_text_tokens = whisper.config.max_target_positions - len(self.prompt)
+        if is_multilingual(whisper):  # saved with the tokenizer, for other libraries
+            code = find_whisper_code(str(settings.language))
+            processor.tokenizer.set_prefix_tokens(language=code, task="transcribe", predict_timestamps=False)
 
     @property
     def head(self) -> list[nn.Module]:
@@ -58,6 +63,11 @@ class WhisperRecogniser(SpeechModel):
     @property
     def randomly_initialised_head(self) -> list[nn.Module]:
         return []
+
+    def copy_with_language(self, language: str) -> Self:
+        other = self.copy_with(language=language)
+        other.prompt = make_prompt(self.processor.tokenizer, language, multilingual=is_multilingual(self.whisper))
+        return other
 
     def encode_target(self, text: str) -> list[int]:
         tokens = self.encode_text(text)
@@ -86,7 +96,7 @@ class WhisperRecogniser(SpeechModel):
         for name in _SAMPLING_OPTIONS if beam_size > 1 else (*_SAMPLING_OPTIONS, *_BEAM_OPTIONS):
             setattr(config, name, None)  # transformers refuses to save options that the decoding method does not use
         if getattr(config, "is_multilingual", False):
-            config.language, config.task = self.settings.language, "transcribe"
+            config.language, config.task = find_whisper_code(str(self.settings.language)), "transcribe"
 
     def _save_network(self, folder: Path) -> None:
         self.write_generation_config()
@@ -123,20 +133,29 @@ def make_prompt(tokenizer: WhisperTokenizer, language: str | None, *, multilingu
     Raises:
         UserError: if a multilingual model gets no language, or the model does not know the language.
     """
-    if not multilingual:
-        if language not in (None, "en"):
-            raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
-        return list(tokenizer.prefix_tokens[:1]) + list(tokenizer.prefix_tokens[-1:])
-    if language is None:
+    code = None if language is None else find_whisper_code(language)
+    names = [START_TOKEN, NO_TIMESTAMPS_TOKEN]
+    if multilingual:
+        if code is None:
+            raise UserError(
+                "this Whisper checkpoint is multilingual and needs a language",
+                where="encoder.language",
+                fix="set encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
+            )
+        names[1:1] = [f"<|{code}|>", TRANSCRIBE_TOKEN]
+    elif code not in (None, "en"):
+        raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
+    ids: list[int] = tokenizer.convert_tokens_to_ids(names)
+    # an unknown token has the number of the end token
+    missing = [name for name, found in zip(names, ids, strict=True) if tokenizer.convert_ids_to_tokens(found) != name]
+    if f"<|{code}|>" in missing:
         raise UserError(
-            "this Whisper checkpoint is multilingual and needs a language",
+            f"this checkpoint does not know the language '{language}': its tokenizer has no token <|{code}|>",
             where="encoder.language",
-            fix="set encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
+            fix="use a checkpoint that was trained on this language (large-v3 for yue), or a language close to it",
         )
-    try:
-        tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
-        return list(tokenizer.prefix_tokens)
-    except ValueError:
+    if missing:
         raise UserError(
-            f"Whisper does not know the language '{language}'", where="encoder.language", fix="use a code such as de"
-        ) from None
+            f"the tokenizer has no token {', '.join(missing)}", fix="copy it from the source of the weights"
+        )
+    return ids

@@ -246,7 +246,10 @@ MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "not there": (shutil.rmtree, "no such model"),
     "empty": (lambda folder: [path.unlink() for path in folder.iterdir()], "no config.json (it holds nothing)"),
     "pickle": (pickle_alone, "only model.pt, a pickle, which can run code when opened"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors and no pytorch_model.bin: no weights"),
+    "no weights": (
+        lambda folder: (folder / "model.safetensors").unlink(),
+        "no model.safetensors and no pytorch_model.bin: no weights",
+    ),
     "cut weights": (shortened("model.safetensors", -1_000), "its weights cannot be read"),
     "cut header": (shortened("model.safetensors", 100), "its weights cannot be read"),
     "no bytes": (shortened("model.safetensors", 0), "its weights cannot be read"),
