@@ -9,6 +9,7 @@ from typing import Literal
 
 from datasets import Dataset
 
+from speechxfer.adaptation.data.timestamps import remove_special_tokens
 from speechxfer.adaptation.predictions import Evaluation, evaluate_split
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
@@ -102,10 +103,14 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
+    warnings = []
+    if model.kind != "classify":
+        utterances, changed = remove_special_tokens(utterances, reference)
+        if changed:
+            warnings.append(f"timestamps and other special tokens were removed from {changed} references")
     invalid = find_invalid_rows(
         utterances, text=reference, limits=_input_limits(model, named, language), progress=progress
     )
-    warnings = []
     if invalid and not skip_bad:
         problems = Problems(f"{where}: some utterances cannot be used", fix="fix them, or skip them with --skip-bad")
         for row in invalid:

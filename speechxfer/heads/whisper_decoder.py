@@ -62,7 +62,8 @@ def compute_decoder_loss(
     """Compute the cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
     frames: (batch, frames, dim). labels: (batch, targets) int64, padded with -100; the last target is the end token.
-    prompt: start, language, task and no-timestamps tokens, which are not targets.
+    prompt: start, language, task and no-timestamps tokens, which are not targets. Rows that start with a timestamp are
+    computed without the no-timestamps token.
     """
     logits = _target_logits(network, frames, labels, prompt)
     return F.cross_entropy(logits, labels[labels != IGNORE_INDEX], reduction="sum")
@@ -83,13 +84,21 @@ def compute_decoder_log_probs(
 def _target_logits(
     network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
 ) -> Tensor:
-    """Compute logits (targets, tokens) at the target positions, of all utterances one after another."""
+    """Compute logits (targets, tokens) at the target positions, of all utterances one after another.
+
+    Rows whose first target is a timestamp have no no-timestamps token in their prompt.
+    """
     batch = labels.shape[0]
     start = torch.tensor(prompt, device=labels.device).expand(batch, -1)
-    tokens = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)  # padding is token 0, which no target attends to
+    targets = labels.clamp(min=0)  # padding is token 0, which no target attends to
+    with_times = labels[:, 0] > prompt[-1]  # timestamps have the numbers after the no-timestamps token
+    tokens = torch.where(
+        with_times[:, None], torch.cat([start[:, :-1], targets], dim=1), torch.cat([start, targets[:, :-1]], dim=1)
+    )
     with mask_cross_attention(frames, network.model.decoder):
         states = network.model.decoder(
             input_ids=tokens, encoder_hidden_states=frames.states, use_cache=False
         ).last_hidden_state
-    predicting = states[:, len(prompt) - 1 :]  # (batch, targets, dim): each state predicts the next token
+    first = len(prompt) - 1  # of the states (batch, targets, dim) that each predict the next token
+    predicting = torch.where(with_times[:, None, None], states[:, first - 1 : -1], states[:, first:])
     return network.proj_out(predicting[labels != IGNORE_INDEX]).float()  # the output layer is large: targets only

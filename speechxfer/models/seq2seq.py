@@ -14,7 +14,8 @@ from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import compute_decoder_loss
 from speechxfer.models.base import Kind, ModelSettings, SpeechModel
 from speechxfer.models.languages import find_whisper_code
-from speechxfer.shapes import Frames
+from speechxfer.shapes import SAMPLE_RATE, Frames
+from speechxfer.text.timestamps import TIMESTAMP_STEP, parse_timestamps, strip_special_tokens
 
 # options of transformers' generation config
 _SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
@@ -35,6 +36,7 @@ class WhisperRecogniser(SpeechModel):
     """
 
     kind: ClassVar[Kind] = "seq2seq"
+    encoder: WhisperEncoderWrapper
     processor: WhisperProcessor
 
     def __init__(
@@ -78,10 +80,44 @@ class WhisperRecogniser(SpeechModel):
         return tokens
 
     def encode_text(self, text: str) -> list[int]:
-        """Encode a text as tokens and the end token. Each word starts with a space, as in Whisper's training."""
+        """Encode a text as tokens and the end token. Each word starts with a space, as in Whisper's training.
+
+        Timestamps (`<|0.00|> one two<|1.40|>`) become timestamp tokens, with which the decoder's prompt has no
+        no-timestamps token. They are left out if they are not as Whisper writes them, or the checkpoint has no tokens
+        for them; other special tokens always are.
+        """
+        end = self.processor.tokenizer.eos_token_id
+        segments = parse_timestamps(text) if self.knows_timestamps else None
+        if segments is None or max(segments[-1][0], segments[-1][2] or 0.0) > self.max_seconds:
+            return [*self._encode_words(strip_special_tokens(text)), end]
+        ids = []
+        for start, words, stop in segments:
+            ids += [self._get_timestamp_token(start), *self._encode_words(words)]
+            ids += [] if stop is None else [self._get_timestamp_token(stop)]
+        return [*ids, end]
+
+    def _encode_words(self, text: str) -> list[int]:
         words = " ".join(text.split())
-        ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
-        return [*ids, self.processor.tokenizer.eos_token_id]
+        ids: list[int] = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
+        return ids
+
+    @property
+    def knows_timestamps(self) -> bool:
+        """Whether the checkpoint has a token for every timestamp, after the no-timestamps token."""
+        first = self.prompt[-1] + 1
+        named = self.processor.tokenizer.convert_tokens_to_ids("<|0.00|>")  # unknown to the tokenizers of 2022
+        has_place = self.whisper.config.vocab_size > first + round(self.max_seconds / TIMESTAMP_STEP)
+        return has_place and named in (first, None, self.processor.tokenizer.unk_token_id)
+
+    @property
+    def max_seconds(self) -> float:
+        """Length of the audio that the encoder takes at once, in seconds."""
+        return self.encoder.max_samples / SAMPLE_RATE
+
+    def _get_timestamp_token(self, seconds: float) -> int:
+        """Return the token of a time in the text, which is later by the silence that is added before the audio."""
+        shifted = min(seconds + self.encoder.pad_silence, self.max_seconds)
+        return self.prompt[-1] + 1 + round(shifted / TIMESTAMP_STEP)
 
     def write_generation_config(self) -> None:
         """Set the model's decoding settings in Whisper's generation config, for use in other libraries.
