@@ -101,8 +101,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
             raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
     if recipe.data.limit is not None:
         splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
-    if not is_classifier:
-        splits = remove_from_splits(splits, reference, recipe, reporter)
+    splits = remove_from_splits(splits, reference, recipe, reporter)
     normaliser = get_normaliser(recipe.scoring.normaliser)
     normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
     split_info, warnings = dict(made.split_info), list(made.warnings)

@@ -28,8 +28,10 @@ def remove_from_splits(
 ) -> dict[str, Dataset]:
     """Remove special tokens from the texts of every split, which are scored without them; the log has the numbers.
 
-    The training texts to be trained with timestamps are kept in `TARGET_COLUMN`.
+    The training texts to be trained with timestamps are kept in `TARGET_COLUMN`. A classifier's labels have none.
     """
+    if recipe.head.kind == "classify":
+        return splits
     stripped: dict[str, Dataset] = {}
     for name, rows in splits.items():
         stripped[name], changed = remove_special_tokens(rows, column)
