@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -137,6 +138,7 @@ class WhisperRecogniser(SpeechModel):
     def _save_network(self, folder: Path) -> None:
         self.write_generation_config()
         self.whisper.save_pretrained(folder)
+        write_vocabulary(self.processor.tokenizer, folder)
 
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
         return compute_decoder_loss(self.whisper, frames, labels, self.prompt)
@@ -155,6 +157,18 @@ class WhisperRecogniser(SpeechModel):
         rows = decode_whisper(self.whisper, frames, self.prompt, self.generation_options)
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def write_vocabulary(tokenizer: WhisperTokenizer, folder: Path) -> None:
+    """Write `vocab.json` and `added_tokens.json`, token to number, which whisper.cpp's converter and older tools read.
+
+    transformers itself reads `tokenizer.json`, which has the same tokens.
+    """
+    words = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    added = {token: number for token, number in tokenizer.get_added_vocab().items() if token not in words}
+    for name, vocabulary in (("vocab.json", words), ("added_tokens.json", added)):
+        ordered = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
+        (folder / name).write_text(json.dumps(ordered, ensure_ascii=False), encoding="utf-8")
 
 
 def is_multilingual(whisper: WhisperForConditionalGeneration) -> bool:
