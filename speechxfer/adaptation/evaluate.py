@@ -9,6 +9,7 @@ from typing import Literal
 
 from datasets import Dataset
 
+from speechxfer.adaptation.data.timestamps import remove_special_tokens
 from speechxfer.adaptation.predictions import Evaluation, evaluate_split
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
@@ -16,7 +17,7 @@ from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
@@ -107,10 +108,14 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
+    warnings = []
+    if model.kind != "classify":
+        utterances, changed = remove_special_tokens(utterances, reference)
+        if changed:
+            warnings.append(f"timestamps and other special tokens were removed from {changed} references")
     invalid = find_invalid_rows(
         utterances, text=reference, limits=_input_limits(model, named, language), progress=progress
     )
-    warnings = []
     if invalid and not skip_bad:
         problems = Problems(f"{where}: some utterances cannot be used", fix="fix them, or skip them with --skip-bad")
         for row in invalid:
@@ -141,16 +146,15 @@ def evaluate_set(
     shared: split the work among the processes of a distributed run.
     """
     options = decoding or DecodingOptions()
-    with override_decoding(model, options):
-        return evaluate_split(
-            model,
-            part.utterances,
-            scoring,
-            reference=part.reference,
-            batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
-            progress=progress,
-            shared=shared,
-        )
+    return evaluate_split(
+        apply_decoding(model, options),
+        part.utterances,
+        scoring,
+        reference=part.reference,
+        batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
+        progress=progress,
+        shared=shared,
+    )
 
 
 def _input_limits(model: SpeechModel, named: str | Path | None, language: str | None) -> InputLimits:

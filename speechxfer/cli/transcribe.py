@@ -164,7 +164,7 @@ def _transcribe_all(
     reporter: Reporter,
 ) -> _TranscriptionRun:
     """Transcribe every utterance and write each transcript to `target` as soon as it is done."""
-    from speechxfer.models.decoding_options import override_decoding
+    from speechxfer.models.decoding_options import apply_decoding
     from speechxfer.models.transcribe import iter_transcripts
     from speechxfer.models.transcript import UnreadableAudio
 
@@ -172,7 +172,8 @@ def _transcribe_all(
     for error in missing:
         run.add_failure(UnreadableAudio(str(error.where), str(error.where), error))
     start = time.perf_counter()
-    with override_decoding(model, decoding), target, reporter.progress("seconds of audio") as progress:
+    model = apply_decoding(model, decoding)
+    with target, reporter.progress("seconds of audio") as progress:
         for transcript in iter_transcripts(model, utterances, decoding, on_bad=run.add_failure, progress=progress):
             target.write(transcript)
             run.transcripts.append(transcript)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from speechxfer.decoding.whisper import ENGLISH_TOKENS_PER_WORD
 from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.encoders.checkpoints import SETTINGS_FILE
+from speechxfer.errors import UserError
 from speechxfer.shapes import Frames
 
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
@@ -157,9 +159,29 @@ class SpeechModel(ABC):
         finally:
             self.network.train(was_training)
 
+    def copy_with(self, **changes: Any) -> Self:
+        """Return the same model, with the same weights, and settings of its own in which `changes` are made."""
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update=changes)
+        other.encoder = copy.copy(self.encoder)
+        return other
+
+    def copy_with_language(self, language: str) -> Self:
+        """Return a copy of a multilingual model that transcribes another language.
+
+        Raises:
+            UserError: if the model does not know the language, or has no choice of languages.
+        """
+        raise UserError(
+            f"a loaded model of kind {self.kind} keeps its language", where="language", fix="load it with the language"
+        )
+
     @contextmanager
     def use_padding(self, pad_to_30s: bool = True) -> Iterator[None]:
-        """Pad Whisper's input to 30 s (or do not) while the context is open; no effect on other encoders."""
+        """Pad Whisper's input to 30 s (or do not) while the context is open; no effect on other encoders.
+
+        For training and checks: it changes the model itself. `decoding_options.apply_decoding` does not.
+        """
         before = getattr(self.encoder, "pad_to_30s", None)
         if before is not None:
             self.encoder.pad_to_30s = pad_to_30s  # type: ignore[attr-defined]

@@ -6,10 +6,9 @@ import gzip
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -167,10 +166,10 @@ class CtcRecogniser(SpeechModel):
 
     def get_beam_search(self) -> BeamSearch:
         """Return the beam search that `decode_frames` uses; it is rebuilt only if the settings have changed."""
-        key = (self.lm, self.search_options)
-        if self._last_search is None or self._last_search[0] != key:
-            self._last_search = key, BeamSearch(self.labels, self.lm, self.search_options)
-        return self._last_search[1]
+        key, last = (self.lm, self.search_options), self._last_search
+        if last is None or last[0] != key:
+            last = self._last_search = key, BeamSearch(self.labels, self.lm, self.search_options)
+        return last[1]
 
     def configure_beam_search(self, decoding: DecodingConfig, texts: list[str]) -> None:
         """Set up the beam search of a recipe: hot words, weights, and its language model or one trained on `texts`.
@@ -198,14 +197,12 @@ class CtcRecogniser(SpeechModel):
         self.settings.lm = LM_FILE if self.lm else None
         self.get_beam_search()
 
-    @contextmanager
-    def override_beam_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Iterator[None]:
-        """Use this language model or these hot words instead of the saved ones while the context is open.
+    def copy_with_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Self:
+        """Return a copy with this language model or these hot words instead of the saved ones.
 
         Saved weights are kept; the defaults are `DEFAULT_LM_WEIGHT` and the recipe's `hot_word_weight`. For a model
         saved with greedy decoding the beam size is `CTC_BEAM_SIZE`. Raises the errors of `configure_beam_search`.
         """
-        saved = self.settings.beam_size, self.settings.beam_search, self.lm
         options, defaults = dict(self.settings.beam_search or {}), DecodingConfig.model_validate({})
         if hot_words:
             normalise = get_normaliser(self.settings.normaliser)
@@ -213,14 +210,11 @@ class CtcRecogniser(SpeechModel):
             options["hot_word_weight"] = options.get("hot_word_weight") or defaults.hot_word_weight
         if lm is not None:
             options["lm_weight"] = options.get("lm_weight") or DEFAULT_LM_WEIGHT
-        try:
-            self.lm = self.lm if lm is None else read_lm(lm)
-            self.settings.beam_search = options
-            self.settings.beam_size = CTC_BEAM_SIZE if self.settings.beam_size == 1 else self.settings.beam_size
-            self.get_beam_search()
-            yield
-        finally:
-            self.settings.beam_size, self.settings.beam_search, self.lm = saved
+        beam_size = CTC_BEAM_SIZE if self.settings.beam_size == 1 else self.settings.beam_size
+        other = self.copy_with(beam_search=options, beam_size=beam_size)
+        other.lm = self.lm if lm is None else read_lm(lm)
+        other.get_beam_search()
+        return other
 
     def save(self, folder: Path) -> None:
         super().save(folder)

@@ -24,6 +24,7 @@ from speechxfer.models.ctranslate2 import open_ctranslate2
 from speechxfer.models.joint import build_joint, open_joint
 from speechxfer.models.pretrained import get_encoder_config, load_config, load_pretrained
 from speechxfer.models.seq2seq import MAX_PROMPT_TOKENS, WhisperRecogniser
+from speechxfer.text.timestamps import strip_special_tokens
 from speechxfer.text.vocabulary import detect_case
 
 ENCODER_FRAME_RATE = 50.0  # Hz, in every supported family; an adapter on top lowers it
@@ -113,7 +114,7 @@ def build_trainable(recipe: Recipe, texts: list[str]) -> SpeechModel:
 
 def _estimate_tokens_per_word(model: WhisperRecogniser, texts: list[str]) -> float:
     """Average over an even sample of the texts; in scripts without spaces, twelve characters count as a word."""
-    sample = [text for text in texts[:: 1 + len(texts) // 1000] if text and text.strip()]
+    sample = [strip_special_tokens(text) for text in texts[:: 1 + len(texts) // 1000] if text and text.strip()]
     words = sum(max(len(text.split()), len(text) / 12) for text in sample)
     if not words:
         return ENGLISH_TOKENS_PER_WORD

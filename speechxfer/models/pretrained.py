@@ -55,7 +55,7 @@ def load_bare_encoder(folder: Path) -> Any:
 
 
 def _to_one_line(error: Exception) -> str:
-    first, *rest = str(error).splitlines()
+    first, *rest = str(error).splitlines() or [type(error).__name__]
     return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
 
 
@@ -85,15 +85,29 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
             ) from None
     try:
         network, info = cls.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, weights_only=True, **options
         )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"its weights cannot be read ({_to_one_line(error)})",
-            where=str(folder),
-            fix="the file is damaged or truncated; copy or download it again",
-        ) from None
+    except Exception as error:
+        raise _explain_unreadable_weights(error, folder) or error from None
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(tuple(fresh)))
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
     return network
+
+
+def _explain_unreadable_weights(error: Exception, folder: Path) -> UserError | None:
+    """Return the error for weights that cannot be read; None for an error of another kind."""
+    if type(error).__name__ == "UnpicklingError":  # torch's, with `weights_only`
+        return UserError(
+            "its .bin file is damaged or holds more than weights, which could run code: it is not opened",
+            where=str(folder),
+            fix="copy it again, or, where you trust its source, save it with transformers' save_pretrained, which "
+            "writes safetensors",
+        )
+    if isinstance(error, SafetensorError | OSError | ValueError | RuntimeError | EOFError):
+        return UserError(
+            f"its weights cannot be read ({_to_one_line(error)})",
+            where=str(folder),
+            fix="the file is damaged or truncated; copy or download it again",
+        )
+    return None

@@ -18,7 +18,7 @@ from speechxfer.data.tables import cell_to_json
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.batch_scheduler import BatchScheduler, PendingUtterance
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.models.loading import load
 from speechxfer.models.segment_retry import SegmentFunction, SegmentRetry
 from speechxfer.models.transcript import (
@@ -68,8 +68,8 @@ def transcribe(
     for error in missing:
         report_unreadable(UnreadableAudio(str(error.where), str(error.where), error), on_bad)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)
-    with override_decoding(opened, options):
-        return list(iter_transcripts(opened, utterances, options, on_bad=on_bad, progress=progress))
+    configured = apply_decoding(opened, options)
+    return list(iter_transcripts(configured, utterances, options, on_bad=on_bad, progress=progress))
 
 
 def iter_transcripts(
@@ -85,6 +85,8 @@ def iter_transcripts(
     Only a few batches of decoded audio are in memory, whatever the length of the files and tables. On
     KeyboardInterrupt the transcripts so far are yielded, those of incomplete files included, before it is raised again.
     The other arguments are those of `transcribe`.
+
+    model: with `options` applied (`apply_decoding`).
     """
     max_seconds, max_single_seconds = _get_segment_lengths(model, options.cut_seconds)
     fn = _make_word_time_function(model) if options.words else None

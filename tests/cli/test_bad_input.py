@@ -229,7 +229,7 @@ def shortened(name: str, keep: int) -> Callable[[Path], None]:
 
 
 def pickle_alone(folder: Path) -> None:
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    torch.save(load_file(folder / "model.safetensors"), folder / "model.pt")
     (folder / "model.safetensors").unlink()
 
 
@@ -242,8 +242,11 @@ def sharded_in_part(folder: Path) -> None:
 MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "not there": (shutil.rmtree, "no such model"),
     "empty": (lambda folder: [path.unlink() for path in folder.iterdir()], "no config.json (it holds nothing)"),
-    "pickle": (pickle_alone, "only pytorch_model.bin, a pickle, which can run code when opened"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no *.safetensors file: no weights"),
+    "pickle": (pickle_alone, "only model.pt, a pickle, which can run code when opened"),
+    "no weights": (
+        lambda folder: (folder / "model.safetensors").unlink(),
+        "no model.safetensors and no pytorch_model.bin: no weights",
+    ),
     "cut weights": (shortened("model.safetensors", -1_000), "its weights cannot be read"),
     "cut header": (shortened("model.safetensors", 100), "its weights cannot be read"),
     "no bytes": (shortened("model.safetensors", 0), "its weights cannot be read"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from speechxfer.adaptation.data.timestamps import remove_from_splits, take_training_texts
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config import Recipe
 from speechxfer.data.reader import make_missing_column_error, read
@@ -32,7 +33,7 @@ class DataSplits:
 
     Attributes:
         reference: column that is trained on and scored against: `text`, or `label` for a classifier.
-        texts: training targets, normalised.
+        texts: training targets, normalised; for Whisper's decoder with timestamps where they are trained.
         split_info: how each split was made, and its size, for the report.
         warnings: messages for the user.
         retention: speech that is not adapted to, on which forgetting is measured.
@@ -102,6 +103,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
             raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
     if recipe.data.limit is not None:
         splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
+    splits = remove_from_splits(splits, reference, recipe, reporter)
     normaliser = get_normaliser(recipe.scoring.normaliser)
     normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
     split_info = dict(made.split_info)
@@ -114,7 +116,8 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     for name, rows in splits.items():
         _check_has_words(name, rows[reference], normaliser)
         reporter.info(f"{name}: {len(rows):,} utterances, {split_info[name].get('from', 'as given')}")
-    texts = [normalise_target(text) for text in splits["train"][reference]]
+    splits["train"], texts = take_training_texts(splits["train"], reference)
+    texts = [normalise_target(text) for text in texts]
     others = {name: rows for name, rows in splits.items() if name != "train"}
     if recipe.head.is_new_ctc:
         warnings += _unseen_character_warnings(texts, others, normalise_target)

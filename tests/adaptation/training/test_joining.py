@@ -63,10 +63,10 @@ def test_batches_count_the_joined_seconds() -> None:
 
 def test_a_sample_is_the_utterances_with_pauses_and_their_texts(corpus_table) -> None:
     rows = read(corpus_table)
-    join = WhisperRecogniser.join_targets
+    join, whisper = WhisperRecogniser.join_targets, SimpleNamespace(prompt=[0], knows_timestamps=False)
     targets = [[row, 99] for row in range(len(rows))]
     augmenter = WaveformAugmenter(AugmentConfig())
-    dataset = TrainingDataset(rows, targets, augmenter, 0, join_targets=lambda some: join(SimpleNamespace(), some))
+    dataset = TrainingDataset(rows, targets, augmenter, 0, join_targets=lambda some: join(whisper, some))
     sampler = DurationBatchSampler(
         [1.0] * 4, max_seconds=30, epochs=1, seed=0, join=make_plan(groups=["a"] * 4, num_targets=[2] * 4)
     )
