@@ -26,7 +26,8 @@ class DecodingOptions:
         language: the language of a multilingual Whisper.
         batch_seconds: audio in one batch, in seconds (default: the recipe's `decoding.batch_seconds`).
         cut_seconds: maximum segment length in seconds; longer audio is split at pauses. By default audio that is longer
-            than the training utterances (for a pretrained model 30 s) is split into segments of their usual length (28 s).
+            than the training utterances is split into segments of their usual length; for a pretrained model these
+            lengths are 30 s and 28 s.
         words: add the time and confidence of each word (models with a CTC head).
     """
 

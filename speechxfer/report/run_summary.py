@@ -46,7 +46,7 @@ def summarize_selection(report: RunReport) -> dict[str, str]:
 
 
 def describe_outcome(report: RunReport) -> str:
-    """Return a sentence: which candidate was selected, among how many, and by which figures."""
+    """Return a sentence: which candidate was selected, among how many, and its figures."""
     candidates = {one.name: one for one in report.candidates}
     zero_shot = candidates.get(ZERO_SHOT)
     trained = sorted((one for one in report.candidates if one.name != ZERO_SHOT), key=_get_best_dev)

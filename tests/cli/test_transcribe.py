@@ -281,7 +281,7 @@ def test_a_multilingual_checkpoint_is_told_its_language(run: Run, multilingual_w
         (["{model}", "empty"], "holds no audio file"),
         (["{model}", "table.csv"], "has no column 'audio'"),
         (["{model}", "{data}", "--output", "o.json"], "did you mean '.jsonl'"),
-        (["{model}", "{data}", "--output", "o"], "end it in one of .jsonl"),
+        (["{model}", "{data}", "--output", "o"], "use one of .jsonl"),
         (["{model}", "{data}", "--output", "dir.csv"], "is a folder"),
         (["{model}", "{data}", "--output", "{data}"], "is also an input"),
         (["{model}", "{data}", "--output", "o.srt"], "subtitles need exactly one audio file, and there are 6"),
@@ -305,6 +305,6 @@ def test_mistakes(
     )
     for folder in ("empty", "dir.csv"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "table.csv").write_text("file,text\na.wav,x\n")
+    (tmp_path / "table.csv").write_text("sound,text\na.wav,x\n")
     _, err = run(*(a.format(model=whisper, data=speech) for a in arguments), code=2)
     assert message in err

@@ -26,7 +26,7 @@ class JoinPlan:
         groups: each utterance's speaker; only utterances of one speaker are joined.
         num_targets: number of each utterance's targets.
         max_targets: maximum number of joined targets (default: any).
-        stretch: factor by which augmentation may lengthen audio.
+        stretch: largest factor of augmentation on the length of audio.
     """
 
     share: float
