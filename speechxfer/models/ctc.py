@@ -32,6 +32,7 @@ from speechxfer.heads.classification import AttentiveConfig
 from speechxfer.heads.ctc import compute_ctc_loss
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 from speechxfer.models.base import ModelSettings, SpeechModel
+from speechxfer.models.language_adapters import load_adapter, load_ctc_tokenizer
 from speechxfer.models.pretrained import (
     UNUSED_WEIGHTS,
     get_encoder_config,
@@ -243,7 +244,8 @@ def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
         network = load_pretrained(WhisperForCTC, folder)
     else:
         network = load_pretrained(AutoModelForCTC, folder, fresh=UNUSED_WEIGHTS)
-    tokenizer = load_pretrained(Wav2Vec2CTCTokenizer, folder)
+        load_adapter(network, folder, settings.language)
+    tokenizer = load_ctc_tokenizer(folder, settings.language)
     model = CtcRecogniser(network.eval(), load_pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
     if settings.lm is not None:
         model.lm = read_lm(folder / Path(settings.lm).name)
@@ -276,7 +278,7 @@ def build_ctc(folder: Path, settings: ModelSettings, head: HeadConfig, texts: li
             fix="set head.lstm_layers=0; this family needs none",
         )
     else:
-        network = _build_transformers_ctc(folder, config, head, tokenizer)
+        network = _build_transformers_ctc(folder, config, head, tokenizer, settings.language)
     return CtcRecogniser(network, extractor, tokenizer, settings)
 
 
@@ -290,9 +292,12 @@ def _build_whisper_ctc(folder: Path, encoder_config: Any, head: HeadConfig, voca
 
 
 def _build_transformers_ctc(
-    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer
+    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer, language: str | None
 ) -> PreTrainedModel:
-    """Build the CTC model of the folder's architecture with a new output layer."""
+    """Build the CTC model of the folder's architecture with a new output layer.
+
+    language: whose adapter layers are loaded, if the folder has any.
+    """
     options = {
         "vocab_size": len(tokenizer.get_vocab()),
         "pad_token_id": tokenizer.pad_token_id,
@@ -308,6 +313,10 @@ def _build_transformers_ctc(
     else:
         fresh = ("lm_head", *UNUSED_WEIGHTS)
         network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **options)
+        load_adapter(network, folder, language)
+        if network.lm_head.out_features != options["vocab_size"]:  # that of the language
+            network.lm_head = nn.Linear(network.lm_head.in_features, options["vocab_size"])
+            network.config.vocab_size = options["vocab_size"]
     # a checkpoint's own head may have as many symbols, but other ones
     reinit_linear(network.lm_head, encoder_config.initializer_range)
     return network
