@@ -112,6 +112,8 @@ def transcribe(
     if words:
         require_ctc(opened, "--words")
     reporter = _make_reporter(is_silent(quiet, json), to_stderr=output is None)
+    for warning in opened.warnings:
+        reporter.info(f"warning: {warning}")
     writer = _choose_writer(output, opened, utterances)
     target = _Printer(writer, reporter) if output is None else TranscriptOutput(output, writer)
     run = _transcribe_all(opened, utterances, missing, decoding, target, reporter)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -53,7 +51,6 @@ from speechxfer.text.vocabulary import (
     encode_text,
 )
 
-LM_FILE = "lm.arpa"  # in the model's folder
 FROM_TRAIN = "from-train"
 
 
@@ -183,12 +180,12 @@ class CtcRecogniser(SpeechModel):
         }
         if decoding.lm == FROM_TRAIN:
             self._scratch = tempfile.TemporaryDirectory()
-            path = Path(self._scratch.name) / LM_FILE
+            path = Path(self._scratch.name) / "lm.arpa"
             train_ngram((self._to_vocabulary_case(text) for text in texts), decoding.lm_order).write(path)
             self.lm = read_lm(path)
         elif decoding.lm is not None:
             self.lm = read_lm(decoding.lm)
-        self.settings.lm = LM_FILE if self.lm else None
+        self.settings.lm = self.lm.saved_name if self.lm else None
         self.get_beam_search()
 
     def copy_with_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Self:
@@ -212,13 +209,8 @@ class CtcRecogniser(SpeechModel):
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if self.lm is None:
-            return
-        target = folder / LM_FILE
-        if not (target.exists() and target.samefile(self.lm.path)):
-            opener = gzip.open if self.lm.path.suffix == ".gz" else open
-            with opener(self.lm.path, "rb") as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
+        if self.lm is not None:
+            self.lm.save(folder)
 
     def decode_ids(self, ids: list[int]) -> str:
         """Join the symbols of a label sequence without blanks and repeats."""

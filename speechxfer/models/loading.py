@@ -18,8 +18,9 @@ from speechxfer.encoders.checkpoints import SETTINGS_FILE, resolve_model_dir, re
 from speechxfer.encoders.ctranslate2 import describe_folder, is_ctranslate2
 from speechxfer.errors import UserError
 from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
+from speechxfer.models.bundled_lm import use_bundled_lm
 from speechxfer.models.classifier import build_classifier, open_classifier
-from speechxfer.models.ctc import build_ctc, open_ctc
+from speechxfer.models.ctc import CtcRecogniser, build_ctc, open_ctc
 from speechxfer.models.ctranslate2 import open_ctranslate2
 from speechxfer.models.joint import build_joint, open_joint
 from speechxfer.models.language_adapters import load_ctc_tokenizer, prepare_language
@@ -55,6 +56,8 @@ def load(model: str | Path, *, device: str = "auto", language: str | None = None
         prepare_language(model, folder, language, settings.kind)
         settings.language = language
     opened = _open(folder, settings)
+    if isinstance(opened, CtcRecogniser) and not (folder / SETTINGS_FILE).is_file():
+        use_bundled_lm(opened, folder)
     opened.network.to(resolve_device(device)).eval()
     return opened
 
