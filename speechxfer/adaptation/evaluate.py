@@ -108,7 +108,7 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
-    warnings = []
+    warnings = [f"{named or 'the model'}: {warning}" for warning in model.warnings]
     if model.kind != "classify":
         utterances, changed = remove_special_tokens(utterances, reference)
         if changed:

@@ -111,6 +111,8 @@ def transcribe(
     opened = load(model, device=device, language=language)
     if words:
         require_ctc(opened, "--words")
+    for warning in opened.warnings:
+        reporter.warn(warning)
     writer = _choose_writer(output, opened, utterances)
     target = _Printer(writer, reporter) if output is None else TranscriptOutput(output, writer)
     run = _transcribe_all(opened, utterances, missing, decoding, target, reporter)

@@ -14,7 +14,7 @@ REQUIRED = "REQUIRED"  # marks a value that only the user can give
 
 DECODER_BEAM_SIZE, CTC_BEAM_SIZE = 5, 50  # CTC beam search is cheap and needs a wider beam
 
-_TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
+_TRAINABLE = re.compile(r"head|adapter|encoder|all|top-[1-9]\d*")
 
 
 def _as_list(value: Any) -> Any:
@@ -36,7 +36,7 @@ def _as_columns(value: Any) -> Any:
 def _known_parts(parts: list[str]) -> list[str]:
     for part in parts:
         if not _TRAINABLE.fullmatch(part):
-            raise ValueError(f"'{part}' is not one of head, top-N (e.g. top-2), encoder, all")
+            raise ValueError(f"'{part}' is not one of head, adapter, top-N (e.g. top-2), encoder, all")
     return parts
 
 
@@ -85,7 +85,9 @@ class EncoderConfig(Section):
         "whisper-tiny.en",
         description="MODEL: a folder, the name of installed weights, or hub:owner/name.",
     )
-    language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
+    language: str | None = Field(
+        None, description="Language code of a multilingual checkpoint: en, de, ... for Whisper, eng, deu, ... for MMS."
+    )
     pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, as in pretraining.")
     pad_silence: float = Field(
         0.0,
@@ -121,7 +123,8 @@ class HeadConfig(Section):
 
 class StageConfig(Section):
     train: TrainableParts = Field(
-        description="Trained parts: head, top-N (upper encoder layers), encoder (without the feature extractor), all."
+        description="Trained parts: head, adapter (MMS's, of the language), top-N (upper encoder layers), encoder "
+        "(without the feature extractor), all."
     )
     epochs: float = Field(gt=0, description="Number of epochs (default: by head kind).")
     lr: float = Field(gt=0, description="Peak learning rate (default: by head kind).")

@@ -8,7 +8,9 @@ result.
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,10 +26,11 @@ from speechxfer import distributed
 from speechxfer.data.parallel import count_cpus
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.shapes import Emissions
-from speechxfer.text.ngram import BEGIN_TOKEN, END_TOKEN, read_arpa_words
+from speechxfer.text.ngram import BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD, read_arpa_words
 
 WORD_SEPARATOR = " "
 NEVER_LOG_PROB = -1e4  # log-probability of tokens that are never written
+UNKNOWN_WORD_SCORE = -10.0  # pyctcdecode's default
 DEFAULT_LM_WEIGHT = 0.5  # of a language model whose weight was not tuned on dev
 MIN_LM_COVERAGE = 0.5  # share of a language model's words that the symbols must be able to spell
 MAX_CHARACTERS_SHOWN = 12  # in a message
@@ -35,6 +38,8 @@ MAX_CHARACTERS_SHOWN = 12  # in a message
 MIN_TOKEN_LOG_PROB, BEAM_PRUNE_LOG_PROB = -9.0, -14.0
 _PIECES = ("▁", "##")  # the decoder treats these as word pieces, so such symbols are replaced during the search
 _STAND_INS = range(0xE000, 0xF900)  # replacements, from Unicode's private use area
+UNIGRAMS_FILE = "unigrams.txt"  # the words of a language model, in pyctcdecode's layout
+_KENLM_HEADER = b"mmap lm http://kheafield.com/code"  # of the binary format
 _SENTENCE_MARKERS = (BEGIN_TOKEN, END_TOKEN)
 _STDERR_LOCK = threading.Lock()  # standard error is the process's: it is redirected by one thread at a time
 
@@ -47,6 +52,7 @@ class BeamSearchOptions:
 
     beam_size: prefixes kept in each frame. lm_weight: factor of the language model's log-probability. word_bonus: added
     for every word. hot_words: words or phrases whose words get `hot_word_weight`, or a share of it while incomplete.
+    unknown_word_score: log10, added to the language model's probability of a word that it does not have.
     """
 
     beam_size: int
@@ -54,6 +60,7 @@ class BeamSearchOptions:
     word_bonus: float = 0.0
     hot_words: tuple[str, ...] = ()
     hot_word_weight: float = 0.0
+    unknown_word_score: float = UNKNOWN_WORD_SCORE
 
 
 @dataclass(frozen=True)
@@ -67,23 +74,59 @@ class CtcHypothesis:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """An ARPA file and its vocabulary, as returned by `read_lm`."""
+    """A language model's file and its vocabulary, as returned by `read_lm`. is_binary: KenLM's binary format."""
 
     path: Path
     words: tuple[str, ...]
+    is_binary: bool = False
+
+    @property
+    def saved_name(self) -> str:
+        """Name of the file in a saved model's folder."""
+        return "lm.bin" if self.is_binary else "lm.arpa"
+
+    def save(self, folder: Path) -> None:
+        """Write the file, decompressed, and for a binary one its words, unless it is in `folder` already."""
+        target = folder / self.saved_name
+        if target.exists() and target.samefile(self.path):
+            return
+        opener = gzip.open if self.path.suffix == ".gz" else open
+        with opener(self.path, "rb") as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        if self.is_binary:
+            (folder / UNIGRAMS_FILE).write_text("\n".join(self.words) + "\n", encoding="utf-8")
 
 
 def read_lm(path: str | Path) -> LanguageModel:
-    """Read a word n-gram model in ARPA format, gzipped or not. Raises UserError if it is missing, invalid or empty."""
+    """Read a word n-gram model: ARPA, gzipped or not, or KenLM's binary format with `unigrams.txt` next to it.
+
+    Raises:
+        UserError: if the file is missing, invalid or empty.
+    """
     path = Path(path)
     if path.is_dir():
         raise UserError("is a folder, not a language model", where=str(path), fix="name the ARPA file")
     if not path.is_file():
         raise UserError("no such language model", where=str(path), fix="train one: speechxfer lm TEXT --output lm.arpa")
-    words = read_arpa_words(path)
+    with path.open("rb") as file:
+        is_binary = file.read(len(_KENLM_HEADER)) == _KENLM_HEADER
+    words = _read_unigrams(path.with_name(UNIGRAMS_FILE)) if is_binary else read_arpa_words(path)
     if not words:
         raise UserError("the language model has no words", where=str(path))
-    return LanguageModel(path, tuple(words))
+    return LanguageModel(path, tuple(words), is_binary)
+
+
+def _read_unigrams(path: Path) -> list[str]:
+    """Read the words of a binary language model, one a line, as pyctcdecode writes them."""
+    try:
+        words = path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"KenLM's binary format does not list its words, and {path.name} cannot be read ({error})",
+            where=str(path),
+            fix=f"put {path.name}, with a word a line, next to it, or use the ARPA file",
+        ) from None
+    return [word for word in words if word not in (*_SENTENCE_MARKERS, UNKNOWN_WORD)]
 
 
 def beam_search(
@@ -208,6 +251,7 @@ def _make_decoder(labels: list[str], lm: LanguageModel | None, search: BeamSearc
                 unigrams=[*lm.words, *_SENTENCE_MARKERS],
                 alpha=search.lm_weight,
                 beta=search.word_bonus,
+                unk_score_offset=search.unknown_word_score,
                 score_boundary=False,  # the boundaries are words: see `BeamSearch._add_sentence_markers`
             )
     except (ValueError, RuntimeError) as error:  # KenLM's error for a file that is valid at the start only
@@ -216,7 +260,7 @@ def _make_decoder(labels: list[str], lm: LanguageModel | None, search: BeamSearc
         raise UserError(
             f"the language model cannot be read to its end: {reason}",
             where=str(lm.path),
-            fix="it is truncated or damaged: train it again with speechxfer lm TEXT --output lm.arpa",
+            fix="it is truncated or damaged: copy it again, or train one: speechxfer lm TEXT --output lm.arpa",
         ) from None
 
 

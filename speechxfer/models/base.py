@@ -65,7 +65,7 @@ class ModelSettings(BaseModel):
     no_loops: bool = False  # Whisper's decoder: block repetition loops
     tokens_per_word: float = ENGLISH_TOKENS_PER_WORD  # Whisper's decoder: average over the training texts
     rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.rescoring.RescoringWeights`
-    lm: str | None = None  # ctc: name of the ARPA file in the model's folder
+    lm: str | None = None  # ctc: name of the language model's file in the model's folder
     # ctc: options of `decoding.ctc_beam.BeamSearchOptions` other than the beam size
     beam_search: dict[str, Any] | None = Field(
         None, validation_alias=AliasChoices("beam_search", "search"), serialization_alias="search"
@@ -99,6 +99,7 @@ class SpeechModel(ABC):
         self.encoder, self.processor, self.settings = encoder, processor, settings
         # replaces the encoder's forward pass while cached frames are used
         self.frame_source: Callable[[Sequence[np.ndarray]], Frames] | None = None
+        self.warnings: list[str] = []  # about how the model was loaded
         encoder.pad_silence = settings.pad_silence
 
     @property

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from speechxfer.heads.classification import AttentiveConfig
 from speechxfer.heads.ctc import compute_ctc_loss
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 from speechxfer.models.base import ModelSettings, SpeechModel
+from speechxfer.models.language_adapters import load_adapter, load_ctc_tokenizer
 from speechxfer.models.pretrained import (
     UNUSED_WEIGHTS,
     get_encoder_config,
@@ -52,7 +51,6 @@ from speechxfer.text.vocabulary import (
     encode_text,
 )
 
-LM_FILE = "lm.arpa"  # in the model's folder
 FROM_TRAIN = "from-train"
 
 
@@ -189,12 +187,12 @@ class CtcRecogniser(SpeechModel):
         }
         if decoding.lm == FROM_TRAIN:
             self._scratch = tempfile.TemporaryDirectory()
-            path = Path(self._scratch.name) / LM_FILE
+            path = Path(self._scratch.name) / "lm.arpa"
             train_ngram((self._to_vocabulary_case(text) for text in texts), decoding.lm_order).write(path)
             self.lm = read_lm(path)
         elif decoding.lm is not None:
             self.lm = read_lm(decoding.lm)
-        self.settings.lm = LM_FILE if self.lm else None
+        self.settings.lm = self.lm.saved_name if self.lm else None
         self.get_beam_search()
 
     def copy_with_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Self:
@@ -218,13 +216,8 @@ class CtcRecogniser(SpeechModel):
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if self.lm is None:
-            return
-        target = folder / LM_FILE
-        if not (target.exists() and target.samefile(self.lm.path)):
-            opener = gzip.open if self.lm.path.suffix == ".gz" else open
-            with opener(self.lm.path, "rb") as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
+        if self.lm is not None:
+            self.lm.save(folder)
 
     def decode_ids(self, ids: list[int]) -> str:
         """Join the symbols of a label sequence without blanks and repeats."""
@@ -250,7 +243,8 @@ def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
         network = load_pretrained(WhisperForCTC, folder)
     else:
         network = load_pretrained(AutoModelForCTC, folder, fresh=UNUSED_WEIGHTS)
-    tokenizer = load_pretrained(Wav2Vec2CTCTokenizer, folder)
+        load_adapter(network, folder, settings.language)
+    tokenizer = load_ctc_tokenizer(folder, settings.language)
     model = CtcRecogniser(network.eval(), load_pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
     if settings.lm is not None:
         model.lm = read_lm(folder / Path(settings.lm).name)
@@ -283,7 +277,7 @@ def build_ctc(folder: Path, settings: ModelSettings, head: HeadConfig, texts: li
             fix="set head.lstm_layers=0; this family needs none",
         )
     else:
-        network = _build_transformers_ctc(folder, config, head, tokenizer)
+        network = _build_transformers_ctc(folder, config, head, tokenizer, settings.language)
     return CtcRecogniser(network, extractor, tokenizer, settings)
 
 
@@ -297,9 +291,12 @@ def _build_whisper_ctc(folder: Path, encoder_config: Any, head: HeadConfig, voca
 
 
 def _build_transformers_ctc(
-    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer
+    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer, language: str | None
 ) -> PreTrainedModel:
-    """Build the CTC model of the folder's architecture with a new output layer."""
+    """Build the CTC model of the folder's architecture with a new output layer.
+
+    language: whose adapter layers are loaded, if the folder has any.
+    """
     options = {
         "vocab_size": len(tokenizer.get_vocab()),
         "pad_token_id": tokenizer.pad_token_id,
@@ -315,6 +312,10 @@ def _build_transformers_ctc(
     else:
         fresh = ("lm_head", *UNUSED_WEIGHTS)
         network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **options)
+        load_adapter(network, folder, language)
+        if network.lm_head.out_features != options["vocab_size"]:  # that of the language
+            network.lm_head = nn.Linear(network.lm_head.in_features, options["vocab_size"])
+            network.config.vocab_size = options["vocab_size"]
     # a checkpoint's own head may have as many symbols, but other ones
     reinit_linear(network.lm_head, encoder_config.initializer_range)
     return network

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -294,6 +296,35 @@ def test_files_that_are_no_language_model(tmp_path, lm):
         beam_search(
             emissions(3), LETTERS, read_lm(tmp_path / "bad.arpa"), BeamSearchOptions(beam_size=5, lm_weight=1.0)
         )
+
+
+def test_kenlm_s_binary_format_is_that_of_the_arpa_file(model, lm, tmp_path):
+    """abc_trigram.bin was written from this ARPA file by KenLM's own program: `build_binary trie lm.arpa`."""
+    binary = tmp_path / "lm.bin"
+    shutil.copy(Path(__file__).with_name("abc_trigram.bin"), binary)
+    with pytest.raises(UserError, match=r"does not list its words.*\n.*unigrams\.txt"):
+        read_lm(binary)
+    (tmp_path / "unigrams.txt").write_text("\n".join(["<s>", *lm.words, "</s>"]))
+    found = read_lm(binary)
+    assert found.is_binary and set(found.words) == set(lm.words)
+    search = BeamSearchOptions(beam_size=50, lm_weight=0.7, word_bonus=0.3)
+    heard = emissions(9, 14, 23)
+    assert beam_search(heard, LETTERS, found, search) == beam_search(heard, LETTERS, lm, search)
+    (tmp_path / "saved").mkdir()
+    found.save(tmp_path / "saved")
+    assert read_lm(tmp_path / "saved" / found.saved_name).words == found.words
+    binary.write_bytes(binary.read_bytes()[:300])
+    with pytest.raises(UserError, match="cannot be read to its end"):
+        beam_search(heard, LETTERS, read_lm(binary), search)
+
+
+@pytest.mark.parametrize("offset", [-10.0, -3.0, 0.0])
+def test_the_score_of_an_unknown_word(model, lm, offset):
+    search = BeamSearchOptions(beam_size=50, lm_weight=0.5, unknown_word_score=offset)
+    (found,) = beam_search(saying("cc"), LETTERS, lm, search)
+    (ctc,) = (one.ctc for one in found if one.text == "cc")
+    expected = score_of_text(model, "cc", ctc, search) + 0.5 * math.log(10) * (offset - UNKNOWN_WORD_OFFSET)
+    assert next(one.score for one in found if one.text == "cc") == pytest.approx(expected, abs=1e-3)
 
 
 def test_without_its_package_the_extra_is_named(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -93,14 +92,6 @@ def test_limits_of_a_vocabulary(make_encoder):
         get_input_limits(own, head=HeadConfig(kind="ctc")).characters is None
     )  # a new head gets the characters of the texts
     assert get_input_limits(make_encoder("wav2vec2"), head=HeadConfig(kind="classify")).frames_per_second is None
-
-
-def test_a_language_of_mms_is_refused(copy_folder, make_encoder):
-    folder = copy_folder(make_encoder("wav2vec2", words="one two"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"adapter_attn_dim": 8}))
-    with pytest.raises(UserError, match=r"the language of an MMS checkpoint cannot be chosen[\s\S]*load_adapter"):
-        load(folder, device="cpu", language="fra")
 
 
 @pytest.mark.parametrize("kind", ["seq2seq", "joint"])

@@ -96,6 +96,8 @@ class StageTrainer(Trainer):
         staged: StagedModule = self.model  # type: ignore[assignment]
         model, stage = staged.model, staged.stage
         encoder = set(model.encoder.module.parameters())
+        if "adapter" in stage.train:  # as small and as new to the speech as a head
+            encoder -= {p for adapter in model.encoder.get_language_adapters() for p in adapter.parameters()}
         decoder = set(model.whisper.model.decoder.parameters()) if isinstance(model, WhisperRecogniser) else set()
         factors = _layerwise_factors(model.encoder, stage.layer_decay)
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
