@@ -19,12 +19,16 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.scoring.long_texts import find_distance
 
 ALIGN_METHODS = ("min", "sclite")
 HIT, SUBSTITUTION, DELETION, INSERTION = "=SDI"  # in the order of the count columns
 
 _LETTERS = np.frombuffer(b"=SDI", dtype=np.uint8)
 _MIN_RAPIDFUZZ_TOKENS = 256  # above this length rapidfuzz itself is faster (and breaks ties differently)
+_MIN_LONG_CELLS = (
+    40_000_000_000  # larger tables are searched within a limit of errors, where ties may differ from jiwer's
+)
 _MAX_BATCH_BYTES = 32 << 20  # traceback held at once
 _MAX_PAIR_BYTES = 1 << 30  # traceback of one pair: about 23,000 by 23,000 words
 
@@ -235,8 +239,10 @@ def _traceback(
 def _align_with_rapidfuzz(
     index: int, reference: Tokens, hypothesis: Tokens, counts: NDArray[np.int64], letters: list[str] | None
 ) -> None:
-    pieces, at = [], 0
-    for edit in Levenshtein.editops(reference, hypothesis):
+    pieces, at, hint = [], 0, None
+    if len(reference) * len(hypothesis) > _MIN_LONG_CELLS:
+        hint = find_distance(reference, hypothesis, "an utterance", "words")
+    for edit in Levenshtein.editops(reference, hypothesis, score_hint=hint):
         pieces.append(HIT * (edit.src_pos - at))
         at = edit.src_pos + (edit.tag != "insert")
         pieces.append({"replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}[edit.tag])

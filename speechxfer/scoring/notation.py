@@ -1,238 +1,247 @@
-"""References in sclite's notation: alternatives, optional words and fragments, scored as by `sclite -D -F`.
+"""Texts in sclite's notation: alternatives, optional words and fragments, read as sclite with `-D -F` reads them.
 
-    { a lot / alot / @ }   alternatives, which may be nested; @ is the empty alternative
-    (uh)                   an optional word: correct if spoken, and if not
-    fr-   -end             a fragment: correct against any word that starts (ends) with it
+    { a lot / alot / @ }   alternatives, which may be nested and glued ({a/b}); @ is the empty word
+    (uh)                   an optional word: correct if it is spoken, and if not (sclite -D)
+    fr-   -end             a fragment: correct against any word that starts (ends) with it (sclite -F)
+    word;tag               a word with a tag, which is not part of the text
 
-A reference becomes a network of words; it is scored by the path with the lowest alignment cost.
+Either side may be in the notation. A text becomes a network of words; `network_alignment` scores the two paths with the
+lowest alignment cost.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from functools import cached_property
 
 from speechxfer.errors import UserError
+from speechxfer.scoring.tokens import tokenize
+from speechxfer.text.glm import take_first_alternatives
 
-_MARKUP = re.compile(r"[{}]|(?:^|\s)(?:\(\S+\)|@|-[^\s\d]\S*|\S+-)(?=\s|$)")
+_OPTIONAL_WORD = r"\(\S+\)"
+_FRAGMENT = r"-[^\s\d]\S*|\S+-"
+_TAG = re.compile(r"(?<=[^\s\\]);\S*")
+_UNREAD = {
+    "braces": re.compile(r"[{}]"),
+    "the word @": re.compile(r"(?<!\S)@(?!\S)"),
+    "tags (word;tag)": re.compile(r"[^\s\\;];[^\s;]"),
+}
 
-Cell = tuple[int, int]  # row and column of the table of costs
 
-
-@dataclass(frozen=True)
-class Arc:
-    """A word of the network.
+@dataclass(frozen=True, slots=True)
+class State:
+    """A word of a network, or the junction at the end of alternatives.
 
     Attributes:
-        predecessors: indices of the arcs that may precede it (-1: the start).
-        is_null: this is the empty alternative.
-        fragment: "start" if the spoken word starts with `word`, "end" if it ends with it, else "".
+        word: None for a junction.
+        before: indices of the states that may precede it (-1: the start); one for a word, several for a junction.
+        is_null: this is the empty word.
+        fragment: "start" if the whole word starts with `word`, "end" if it ends with it, else "".
     """
 
-    word: str
-    predecessors: tuple[int, ...]
+    word: str | None
+    before: tuple[int, ...]
     is_null: bool = False
     is_optional: bool = False
     fragment: str = ""
 
-    def matches(self, spoken: str) -> bool:
-        if self.word == spoken:
-            return True
-        if self.fragment == "start" and spoken.startswith(self.word):
-            return True
-        if self.fragment == "end" and spoken.endswith(self.word):
-            return True
-        if len(spoken) > 1 and spoken.endswith("-"):  # the hypothesis may contain fragments too
-            return self.word.startswith(spoken[:-1])
-        return len(spoken) > 1 and spoken.startswith("-") and self.word.endswith(spoken[1:])
+    @property
+    def written(self) -> str:
+        """The word with the hyphen of a fragment."""
+        word = self.word or ""
+        return {"": word, "start": f"{word}-", "end": f"-{word}"}[self.fragment]
 
 
 @dataclass(frozen=True)
 class Network:
-    """Arcs in topological order.
+    """States in topological order.
 
     Attributes:
-        last: indices of the arcs that may end the reference.
+        last: index of the state that ends the text (-1 for an empty text).
     """
 
-    arcs: tuple[Arc, ...]
-    last: tuple[int, ...]
+    states: tuple[State, ...]
+    last: int
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> Network:
+        """Return the network of a text without alternatives."""
+        return cls(tuple(State(word, (i - 1,)) for i, word in enumerate(words)), len(words) - 1)
+
+    def list_first_path(self) -> list[State]:
+        """Return the words of the first alternatives."""
+        path, i = [], self.last
+        while i >= 0:
+            state = self.states[i]
+            path += [state] if state.word is not None else []
+            i = state.before[0]
+        return path[::-1]
 
 
-def has_markup(reference: str) -> bool:
-    """Return whether a reference uses the notation at all (most do not, and are aligned faster without it)."""
-    return _MARKUP.search(reference) is not None
+@dataclass(frozen=True)
+class Notation:
+    """How texts are read. Alternatives are always read, the rest by choice.
 
-
-def parse_notation(reference: str, normalise: Callable[[str], str], where: str = "reference") -> Network:
-    """Parse a reference into a network. Words without markup between them are normalised together.
-
-    Raises:
-        UserError: for unbalanced braces.
+    Attributes:
+        unit: the unit that is counted. Characters of an optional word are optional; fragments are plain characters.
     """
-    parser = _Parser(normalise, where)
-    for token in reference.replace("{", " { ").replace("}", " } ").split():
-        parser.read(token)
-    return parser.finish()
+
+    optional_words: bool = True
+    fragments: bool = True
+    unit: str = "word"
+
+    def has_markup(self, text: str) -> bool:
+        """Return whether a text uses the notation at all (most do not, and are aligned faster without it)."""
+        return self._markup.search(text) is not None
+
+    def parse(
+        self, text: str, normalise: Callable[[str], str], *, writes_notation: bool = False, where: str = "reference"
+    ) -> Network:
+        """Parse a text into a network. Words without markup between them are normalised together.
+
+        Args:
+            writes_notation: `normalise` may return texts in the notation (a GLM file with alternatives).
+            where: the text's name in messages.
+
+        Raises:
+            UserError: for unbalanced braces.
+        """
+        parser = _Parser(self, normalise, writes_notation, where)
+        for token in _split_tokens(text):
+            parser.read(token)
+        return parser.finish()
+
+    @cached_property
+    def marked_word(self) -> re.Pattern[str]:
+        """An optional word or a fragment, as far as they are read."""
+        kinds = [_OPTIONAL_WORD] if self.optional_words else []
+        kinds += [_FRAGMENT] if self.fragments and self.unit != "char" else []
+        return re.compile("|".join(kinds) if kinds else r"(?!)")
+
+    @cached_property
+    def _markup(self) -> re.Pattern[str]:
+        return re.compile(rf"[{{}}]|{_TAG.pattern}|(?<!\S)(?:@|{self.marked_word.pattern})(?!\S)")
+
+
+def find_unread_markup(texts: Iterable[str], ids: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield (description, ids) of each markup of sclite's notation that occurs in texts scored as plain words."""
+    found: dict[str, list[str]] = {}
+    for text, name in zip(texts, ids, strict=True):
+        for description, pattern in _UNREAD.items():
+            if pattern.search(text):
+                found.setdefault(description, []).append(name)
+    yield from found.items()
+
+
+def _split_tokens(text: str) -> list[str]:
+    """Split at spaces and braces, and at slashes within braces."""
+    if "{" not in text and "}" not in text:
+        return text.split()
+    tokens: list[str] = []
+    depth = 0
+    for piece in re.split(r"([{}])", text):
+        if piece in ("{", "}"):
+            depth = max(0, depth + (1 if piece == "{" else -1))
+            tokens.append(piece)
+        else:
+            tokens += (piece.replace("/", " / ") if depth else piece).split()
+    return tokens
 
 
 @dataclass
 class _Alternatives:
-    """An open brace: the arcs before it, and the ends of the alternatives read so far."""
+    """An open brace: the state before it, and the ends of the alternatives read so far."""
 
-    start: tuple[int, ...]
-    ends: tuple[int, ...] = ()
+    start: int
+    ends: list[int] = field(default_factory=list)
 
 
 @dataclass
 class _Parser:
-    """Builds a network token by token. ends: the arcs that may precede the next word."""
+    """Builds a network token by token. at: the state that precedes the next word."""
 
+    notation: Notation
     normalise: Callable[[str], str]
+    writes_notation: bool
     where: str
-    arcs: list[Arc] = field(default_factory=list)
-    ends: tuple[int, ...] = (-1,)
+    states: list[State] = field(default_factory=list)
+    at: int = -1
     open: list[_Alternatives] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)  # words without markup, not yet normalised
 
-    def read(self, token: str) -> None:
+    def read(self, token: str, *, is_normalised: bool = False) -> None:
+        """Read a token of a text, or of what the normaliser made of it."""
+        token = _TAG.sub("", token).replace("\\;", ";")
         if self.open and token in ("/", "}"):
             self._end_alternative(closes=token == "}")
-        elif not _MARKUP.fullmatch(token):
-            self.plain.append(token)
-        else:
+        elif token == "}":
+            raise UserError("'}' without a '{' before it", where=self.where)
+        elif token == "{":
             self._flush()
-            if token == "}":
-                raise UserError("'}' without a '{' before it", where=self.where)
-            if token == "{":
-                self.open.append(_Alternatives(self.ends))
-            elif token == "@":
-                self._add(Arc("@", self.ends, is_null=True))
-            else:
-                self._add_marked(token)
+            self.open.append(_Alternatives(self.at))
+        elif token == "@":
+            self._flush()
+            self._add(State("@", (self.at,), is_null=True))
+        elif self.notation.marked_word.fullmatch(token):
+            self._flush()
+            self._add_marked(token, is_normalised)
+        elif is_normalised:
+            self._add_words(token)
+        else:
+            self.plain.append(token)
 
     def finish(self) -> Network:
         self._flush()
         if self.open:
             raise UserError("'{' without a '}' after it", where=self.where)
-        return Network(tuple(self.arcs), self.ends)
+        return Network(tuple(self.states), self.at)
 
-    def _add(self, arc: Arc) -> None:
-        self.arcs.append(arc)
-        self.ends = (len(self.arcs) - 1,)
+    def _add(self, state: State) -> None:
+        self.states.append(state)
+        self.at = len(self.states) - 1
+
+    def _add_words(self, text: str, *, is_optional: bool = False, fragment: str = "") -> None:
+        units = tokenize(text, self.notation.unit)
+        for unit in units:
+            self._add(State(unit, (self.at,), False, is_optional, fragment if len(units) == 1 else ""))
 
     def _flush(self) -> None:
-        for word in self.normalise(" ".join(self.plain)).split():
-            self._add(Arc(word, self.ends))
+        if not self.plain:
+            return
+        text = self.normalise(" ".join(self.plain))
         self.plain.clear()
+        if not self.writes_notation:
+            self._add_words(text)
+            return
+        for token in _split_tokens(text):
+            self.read(token, is_normalised=True)
 
     def _end_alternative(self, *, closes: bool) -> None:
         self._flush()
         alternatives = self.open[-1]
-        if self.ends == alternatives.start:  # an alternative without words
-            self._add(Arc("@", self.ends, is_null=True))
-        alternatives.ends += self.ends
-        self.ends = alternatives.ends if closes else alternatives.start
+        if self.at == alternatives.start:  # an alternative without words
+            self._add(State("@", (self.at,), is_null=True))
+        alternatives.ends.append(self.at)
+        self.at = alternatives.start
         if closes:
             self.open.pop()
+            self.at = alternatives.ends[0]
+            if len(alternatives.ends) > 1:
+                self._add(State(None, tuple(alternatives.ends)))
 
-    def _add_marked(self, token: str) -> None:
-        optional = len(token) > 2 and token[0] == "(" and token[-1] == ")"
-        bare = token[1:-1] if optional else token
+    def _add_marked(self, token: str, is_normalised: bool) -> None:
+        notation = self.notation
+        is_optional = notation.optional_words and len(token) > 2 and token[0] == "(" and token[-1] == ")"
+        bare = token[1:-1] if is_optional else token
         fragment = ""
-        if len(bare) > 1 and bare.endswith("-"):
-            fragment, bare = "start", bare[:-1]
-        elif len(bare) > 1 and bare.startswith("-") and not bare[1].isdigit():
-            fragment, bare = "end", bare[1:]
-        for word in self.normalise(bare).split():
-            self._add(Arc(word, self.ends, is_optional=optional, fragment=fragment))
-
-
-@dataclass(frozen=True)
-class _Costs:
-    """Costs of one alignment step; optional: deleting an optional word; null: passing an empty alternative."""
-
-    substitution: Any
-    insertion: Any
-    deletion: Any
-    optional: Any
-    null: Any
-    match: Any = 0.0
-
-    def cast(self, number_type: type) -> _Costs:
-        return _Costs(*(number_type(getattr(self, name)) for name in self.__dataclass_fields__))
-
-    def deletion_of(self, arc: Arc) -> Any:
-        return self.null if arc.is_null else self.optional if arc.is_optional else self.deletion
-
-
-_COSTS = {"sclite": _Costs(4.0, 3.0, 3.0, 2.0, 0.001), "min": _Costs(1.0, 1.0, 1.0, 0.0, 0.0)}
-
-
-def align_network(network: Network, hypothesis: Sequence[str], method: str) -> list[tuple[str, str, str]]:
-    """Align a hypothesis along the cheapest path of a network.
-
-    Ties are broken as by sclite: a match or substitution before an insertion before a deletion, the first of several
-    arcs.
-
-    Returns:
-        (operation, reference word, hypothesis word); an optional word left out is a hit with ''.
-    """
-    # sclite adds in single precision, where the thousandths of @ decide between paths of equal cost
-    number_type: type = np.float32 if any(arc.is_null for arc in network.arcs) else float
-    costs = _COSTS[method].cast(number_type)
-    size = len(hypothesis) + 1
-    # table[a + 1][j]: lowest cost of ending with arc a after j hypothesis words; back: the cell before
-    table = [[costs.insertion * number_type(j) for j in range(size)]]
-    back: list[list[Cell]] = [[(0, j - 1) for j in range(size)]]
-    for arc in network.arcs:
-        line, origin = _extend(arc, table, hypothesis, costs)
-        table.append(line)
-        back.append(origin)
-    row = min((a + 1 for a in network.last), key=lambda r: table[r][size - 1])
-    return _trace_path(network, hypothesis, back, row)
-
-
-def _extend(arc: Arc, table: list[list[Any]], hypothesis: Sequence[str], costs: _Costs) -> tuple[list[Any], list[Cell]]:
-    """Return the table's next row, and the cell from which each of its cells is reached."""
-    number, rows, deletion = len(table), [a + 1 for a in arc.predecessors], costs.deletion_of(arc)
-    line: list[Any] = []
-    origin: list[Cell] = []
-    for j in range(len(hypothesis) + 1):
-        row = min(rows, key=lambda r: table[r][j])
-        best, source = table[row][j] + deletion, (row, j)
-        if j:
-            if line[j - 1] + costs.insertion <= best:
-                best, source = line[j - 1] + costs.insertion, (number, j - 1)
-            if not arc.is_null:
-                row = min(rows, key=lambda r: table[r][j - 1])
-                step = costs.match if arc.matches(hypothesis[j - 1]) else costs.substitution
-                if table[row][j - 1] + step <= best:
-                    best, source = table[row][j - 1] + step, (row, j - 1)
-        line.append(best)
-        origin.append(source)
-    return line, origin
-
-
-def _trace_path(
-    network: Network, hypothesis: Sequence[str], back: list[list[Cell]], row: int
-) -> list[tuple[str, str, str]]:
-    j = len(hypothesis)
-    path = []
-    while row or j:
-        to_row, to_j = back[row][j]
-        spoken = hypothesis[j - 1] if to_j < j else ""
-        if to_row == row:
-            path.append(("I", "", spoken))
-        else:
-            arc = network.arcs[row - 1]
-            if to_j < j:
-                path.append(("=" if arc.matches(spoken) else "S", arc.word, spoken))
-            elif not arc.is_null:
-                path.append(("=" if arc.is_optional else "D", arc.word, ""))
-        row, j = to_row, to_j
-    return path[::-1]
+        if notation.fragments and notation.unit != "char" and len(bare) > 1:
+            if bare.endswith("-"):
+                fragment, bare = "start", bare[:-1]
+            elif bare.startswith("-") and not bare[1].isdigit():
+                fragment, bare = "end", bare[1:]
+        if not is_normalised:
+            bare = self.normalise(bare)
+            bare = take_first_alternatives(bare) if self.writes_notation else bare
+        self._add_words(bare, is_optional=is_optional, fragment=fragment)

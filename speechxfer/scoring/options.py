@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
-from speechxfer.scoring.notation import align_network, parse_notation
-from speechxfer.scoring.tokens import check_unit, join_compounds, tokenize
+from speechxfer.scoring.compounds import join_compounds
+from speechxfer.scoring.network_alignment import Step, align_networks
+from speechxfer.scoring.notation import Notation
+from speechxfer.scoring.tokens import check_unit, tokenize
 from speechxfer.text.normalise import get_normaliser
 
 
@@ -22,18 +25,19 @@ class ScoringOptions:
             replaced by its `Normaliser`.
         align: "min" (fewest edits, as jiwer) or "sclite".
         unit: "word", "char" or "mixed" (CJK characters and other scripts' words).
-        notation: references are in sclite's notation (alternatives, optional words, fragments).
+        notation: texts are in sclite's notation: alternatives, optional words and fragments, or what a `Notation`
+            says. A GLM file with alternatives implies that the alternatives of all texts are read, as by sclite.
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
         seed: random seed of the bootstrap and of permutation tests.
 
     Raises:
-        UserError: for an unknown name, a negative seed, or a notation combined with units or compounds.
+        UserError: for an unknown name, a negative seed, or a notation combined with compounds.
     """
 
     normaliser: str | Callable[[str], str] = "default"
     align: str = "min"
     unit: str = "word"
-    notation: bool = False
+    notation: bool | Notation = False
     compounds: bool = False
     seed: int = 0
 
@@ -42,10 +46,11 @@ class ScoringOptions:
         check_unit(self.unit)
         if self.seed < 0:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
-        if self.notation and (self.unit != "word" or self.compounds):
-            raise UserError("sclite's notation applies to words only", fix="remove --unit and --compounds")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
+        if self.compounds and self.reading is not None:
+            problem = "compounds cannot be joined in texts with alternatives"
+            raise UserError(problem, fix="remove --compounds, or --notation and the alternatives of the GLM file")
 
     @property
     def normalise(self) -> Callable[[str], str]:
@@ -57,23 +62,58 @@ class ScoringOptions:
     def normaliser_name(self) -> str:
         return getattr(self.normaliser, "name", getattr(self.normaliser, "__name__", "custom"))
 
+    @cached_property
+    def side_normalisers(self) -> tuple[Callable[[str], str], Callable[[str], str]]:
+        """The normaliser of references and of hypotheses; their results may be in sclite's notation."""
+        for_side = getattr(self.normaliser, "for_side", None)
+        return (for_side("reference"), for_side("hypothesis")) if for_side else (self.normalise, self.normalise)
+
+    @cached_property
+    def reading(self) -> Notation | None:
+        """How texts in sclite's notation are read; None if all texts are plain words."""
+        if self.notation:
+            return replace(self.notation if isinstance(self.notation, Notation) else Notation(), unit=self.unit)
+        if self._writes_notation:
+            return Notation(optional_words=False, fragments=False, unit=self.unit)
+        return None
+
+    @property
+    def _writes_notation(self) -> bool:
+        return getattr(self.normaliser, "writes_notation", False)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "normaliser": self.normaliser_name,
             "normaliser_version": getattr(self.normaliser, "version", None),
             "align": self.align,
             "unit": self.unit,
-            "notation": self.notation,
+            "notation": bool(self.notation),
             "compounds": self.compounds,
             "seed": self.seed,
         }
 
-    def align_notation(self, reference: str, hypothesis: str, name: str) -> list[tuple[str, str, str]]:
-        """Align a hypothesis with a reference in sclite's notation: (operation, reference word, hypothesis word)."""
-        network = parse_notation(reference, self.normalise, where=f"reference of '{name}'")
-        return align_network(network, self.normalise(hypothesis).split(), self.align)
+    def align_notation(self, reference: str, hypothesis: str, name: str) -> list[Step] | None:
+        """Align texts in sclite's notation: (operation, reference word, hypothesis word).
+
+        Returns:
+            None if neither side uses the notation, or if it is not read.
+        """
+        if self.reading is None:
+            return None
+        texts, normalisers = (reference, hypothesis), self.side_normalisers
+        is_marked = any(map(self.reading.has_markup, texts))
+        if not is_marked and self._writes_notation:
+            is_marked = any(self.reading.has_markup(n(text)) for n, text in zip(normalisers, texts, strict=True))
+        if not is_marked:
+            return None
+        left, right = (
+            self.reading.parse(text, normalise, writes_notation=self._writes_notation, where=f"{side} of '{name}'")
+            for side, text, normalise in zip(("reference", "hypothesis"), texts, normalisers, strict=True)
+        )
+        return align_networks(left, right, self.align)
 
     def tokenize_pair(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
         """Return the units of both sides, normalised, with compounds joined as in the reference if asked for."""
-        left, right = (tokenize(self.normalise(text), self.unit) for text in (reference, hypothesis))
-        return left, join_compounds(left, right) if self.compounds else right
+        texts = zip(self.side_normalisers, (reference, hypothesis), strict=True)
+        left, right = (tokenize(normalise(text), self.unit) for normalise, text in texts)
+        return left, join_compounds(left, right, self.align) if self.compounds else right

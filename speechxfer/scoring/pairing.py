@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,19 +11,26 @@ from speechxfer.errors import Problems, UserError, suggest_nearest
 from speechxfer.scoring.formats import (
     TABLE_FORMATS,
     TRANSCRIPT_FORMATS,
+    Side,
     TranscriptFile,
     Utterance,
     detect_transcript_format,
     read_transcript,
 )
 from speechxfer.scoring.formats.lines import read_utt2spk
-from speechxfer.scoring.formats.nist import split_by_segments
+from speechxfer.scoring.formats.segments import join_by_channel, reduce_to_span, split_by_segments
 from speechxfer.scoring.formats.tables import NO_COLUMNS
+from speechxfer.scoring.formats.transcript import require_utterances
 from speechxfer.scoring.garbage_collection import pause_gc
-from speechxfer.scoring.notation import parse_notation
+from speechxfer.scoring.notation import Notation
 from speechxfer.tables import COLUMN_ROLES
 
 MISSING_POLICIES = ("error", "empty", "skip")
+REDUCED_SIDES: dict[str, tuple[Side, ...]] = {
+    "ref": ("reference",),
+    "hyp": ("hypothesis",),
+    "both": ("reference", "hypothesis"),
+}
 _MAX_NAMES = 10  # ids listed in a message
 
 
@@ -57,6 +65,7 @@ def read_pairs(
     missing: str = "error",
     utt2spk: Path | None = None,
     notation: bool = False,
+    reduce: str | None = None,
     columns: Mapping[str, str] = NO_COLUMNS,
 ) -> list[MatchedTranscripts]:
     """Read a reference and one or more hypothesis files, or one file (`hypotheses` empty) that contains both.
@@ -69,15 +78,17 @@ def read_pairs(
             the suffixes).
         missing: treatment of references without a hypothesis: "error", "empty" or "skip".
         utt2spk: a Kaldi file of speakers.
-        notation: references are in sclite's notation, and their braces are checked.
+        notation: texts are in sclite's notation, and their braces are checked.
+        reduce: leave out what the other file does not cover, as sclite's `-m`: "ref" leaves out references, "hyp"
+            hypotheses, "both" both. A ctm and an stm are reduced to the time span of the other file, other formats to
+            the ids of the other file.
         columns: kind of column (reference, hypothesis, id, speaker, ...) to its name, in tables.
 
     Raises:
         UserError: naming the ids (and lines) that are duplicate, missing or not in the reference.
     """
-    if missing not in MISSING_POLICIES:
-        problem = f"unknown value --missing {missing}{suggest_nearest(missing, MISSING_POLICIES)}"
-        raise UserError(problem, fix=f"use one of {', '.join(MISSING_POLICIES)}")
+    _check_choice("--missing", missing, MISSING_POLICIES)
+    _check_choice("--reduce", reduce or "ref", REDUCED_SIDES)
     files = [reference, *hypotheses]
     for i, path in enumerate(files):
         if any(path == other or _is_same_file(path, other) for other in files[:i]):
@@ -87,17 +98,21 @@ def read_pairs(
     with pause_gc():
         if not hypotheses:
             return [_read_single(reference, formats[0], speakers, missing, notation, columns)]
-        format = _choose_format(reference, formats[0])
-        left = _set_speakers(read_transcript(reference, "reference", format, _keep(columns, "hypothesis")), speakers)
-        _check_duplicates(left)
-        if notation:
-            _check_braces(left.path, ((u.line, u.id, u.text) for u in left.utterances))
-        rights = [_read_hypothesis(path, formats[1], left, _keep(columns, "reference")) for path in hypotheses]
+        left = _read_reference(reference, formats[0], speakers, notation, _keep(columns, "hypothesis"))
+        own = _keep(columns, "reference")
+        rights = [_read_hypothesis(path, formats[1], left, notation, own) for path in hypotheses]
         if all(u.other is not None for t in (left, *rights) for u in t.utterances):
-            own = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
-            rights = [replace(left, utterances=own, column=None), *rights]
+            swapped = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
+            rights = [replace(left, utterances=swapped, column=left.other_column, other_column=left.column), *rights]
         names = _make_unique_names([right.path for right in rights])
-        return [_match_by_id(left, right, name, missing) for right, name in zip(rights, names, strict=True)]
+        sides = REDUCED_SIDES[reduce] if reduce else ()
+        return [_match(left, right, name, missing, sides) for right, name in zip(rights, names, strict=True)]
+
+
+def _check_choice(option: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        problem = f"unknown value {option} {value}{suggest_nearest(value, known)}"
+        raise UserError(problem, fix=f"use one of {', '.join(known)}")
 
 
 def _keep(columns: Mapping[str, str], other_side: str) -> dict[str, str]:
@@ -148,37 +163,64 @@ def _read_single(
             fix="give a file of references too: speechxfer score REF HYP",
         )
     if notation:
-        _check_braces(path, ((u.line, u.id, u.other or "") for u in found.utterances))
+        _check_braces(path, ((u.line, u.id, text or "") for u in found.utterances for text in (u.other, u.text)))
     lacking = [u for u in found.utterances if u.absent]
     notes = _report_missing(lacking, len(found.utterances), path, missing)
     pairs = [(u._replace(text=u.other or ""), u) for u in found.utterances if not u.absent or missing == "empty"]
     return _make_transcripts(path.name, path, pairs, [u.id for u in lacking], notes)
 
 
-def _check_braces(path: Path, references: Iterable[tuple[int, str, str]]) -> None:
+def _check_braces(path: Path, texts: Iterable[tuple[int, str, str]]) -> None:
     problems = Problems(f"{path} is not valid in sclite's notation", fix="write alternatives as { a lot / alot / @ }")
-    for line, name, text in references:
+    for line, name, text in texts:
         if "{" in text or "}" in text:
             try:
-                parse_notation(text, str)
+                Notation().parse(text, str)
             except UserError as error:
                 problems.add(f"line {line} ({name}): {error.problem}")
     problems.raise_if_any()
 
 
+def _read_reference(
+    path: Path, format: str | None, speakers: dict[str, str] | None, notation: bool, columns: Mapping[str, str]
+) -> TranscriptFile:
+    found = read_transcript(path, "reference", _choose_format(path, format), columns)
+    if found.format == "ctm":
+        found = join_by_channel(found)
+        require_utterances(path, found.utterances)
+    found = _set_speakers(found, speakers)
+    _check_duplicates(found)
+    _check_notation(found, notation)
+    return found
+
+
 def _read_hypothesis(
-    path: Path, format: str | None, reference: TranscriptFile, columns: Mapping[str, str]
+    path: Path, format: str | None, reference: TranscriptFile, notation: bool, columns: Mapping[str, str]
 ) -> TranscriptFile:
     found = read_transcript(path, "hypothesis", _choose_format(path, format), columns)
-    if found.format == "ctm":
-        if reference.format != "stm":
-            raise UserError(
-                "a ctm file has times but no utterances: its reference must be an stm file",
-                where=str(path),
-                fix=f"convert {reference.path.name} to stm",
-            )
-        return split_by_segments(found, reference)
+    if found.format == "ctm" and reference.format not in ("stm", "ctm"):
+        raise UserError(
+            "a ctm file has times but no utterances: its reference must be an stm or ctm file",
+            where=str(path),
+            fix=f"convert {reference.path.name} to stm",
+        )
+    if reference.format == "ctm" and found.format in ("stm", "ctm"):
+        found = join_by_channel(found)
+    _check_notation(found, notation)
     return found
+
+
+def _check_notation(transcript: TranscriptFile, notation: bool) -> None:
+    """Check the braces of texts in sclite's notation. Raises UserError for alternatives of a ctm if it is not read."""
+    if notation:
+        words = ((word.line, word.recording, word.word) for word in transcript.words if not word.has_alternatives)
+        texts = [] if transcript.words else [(u.line, u.id, u.text) for u in transcript.utterances]
+        _check_braces(transcript.path, (*words, *texts))
+        return
+    marked = [word for word in transcript.words if word.has_alternatives]
+    if marked:
+        problem = f"has alternatives (<ALT_BEGIN>), the first on line {marked[0].line}"
+        raise UserError(problem, where=str(transcript.path), fix="add --notation to read them")
 
 
 def _set_speakers(transcript: TranscriptFile, speakers: dict[str, str] | None) -> TranscriptFile:
@@ -205,30 +247,80 @@ def _check_duplicates(transcript: TranscriptFile) -> None:
         lines[u.id] = u.line
 
 
-def _match_by_id(left: TranscriptFile, right: TranscriptFile, name: str, missing: str) -> MatchedTranscripts:
+def _match(
+    left: TranscriptFile, right: TranscriptFile, name: str, missing: str, sides: Collection[Side]
+) -> MatchedTranscripts:
+    """Match the utterances of two files, after leaving out what the other does not cover on the `sides` to reduce."""
+    notes: list[str] = []
+    if left.format == "stm" and right.format == "ctm":
+        right, left, notes = reduce_to_span(right, left, sides)
+        right = split_by_segments(right, left)
     if left.format == right.format == "lines" and len(left.utterances) != len(right.utterances):
         raise UserError(
             f"{left.path} has {len(left.utterances)} lines but {right.path} has {len(right.utterances)}",
             fix="use a format with ids, so that a missing line cannot shift the others",
         )
     left, right = _match_by_audio(left, right)
+    right, case_notes = _match_case(left, right)
+    left, right, id_notes = _reduce_to_ids(left, right, sides)
     _check_duplicates(left)
     _check_duplicates(right)
     _check_known_ids(left, right)
     found = {u.id: u for u in right.utterances if not u.absent}
     lacking = [u for u in left.utterances if u.id not in found]
-    notes = _report_missing(lacking, len(left.utterances), right.path, missing)
+    notes += case_notes + id_notes
+    notes += _report_missing(lacking, len(left.utterances), right.path, missing)
     notes += _find_mismatch_warnings(left, right)
     kept = [u for u in left.utterances if u.id in found or missing == "empty"]
     pairs = [(u, found.get(u.id, Utterance(u.id, "", 0))) for u in kept]
     return _make_transcripts(name, right.path, pairs, [u.id for u in lacking], notes)
 
 
+def _match_case(left: TranscriptFile, right: TranscriptFile) -> tuple[TranscriptFile, list[str]]:
+    """Write hypothesis ids as in the reference where only the case differs, as sclite ignores it, with a note."""
+    known = {u.id for u in (*left.utterances, *left.ignored)}
+    if all(u.id in known for u in right.utterances):
+        return right, []
+    left_cases, right_cases = (
+        Counter(name.lower() for name in ids) for ids in (known, [u.id for u in right.utterances])
+    )
+    spelling = {n.lower(): n for n in known if left_cases[n.lower()] == right_cases[n.lower()] == 1}
+    utterances = [u._replace(id=spelling.get(u.id.lower(), u.id)) for u in right.utterances]
+    changed = [old.id for old, new in zip(right.utterances, utterances, strict=True) if old.id != new.id]
+    if not changed:
+        return right, []
+    note = f"ids of {right.path.name} differ in case from those of {left.path.name}: {_format_names(changed)}"
+    return replace(right, utterances=utterances), [note]
+
+
+def _reduce_to_ids(
+    left: TranscriptFile, right: TranscriptFile, sides: Collection[Side]
+) -> tuple[TranscriptFile, TranscriptFile, list[str]]:
+    """Leave out hypotheses of ignored segments and, on the `sides` to reduce, ids that the other file lacks."""
+    if left.ignored:
+        ignored = {u.id for u in left.ignored}
+        right = replace(right, utterances=[u for u in right.utterances if u.id not in ignored])
+    if not sides:
+        return left, right, []
+    in_left, in_right = {u.id for u in left.utterances}, {u.id for u in right.utterances}
+    notes = []
+    if "reference" in sides and in_left - in_right:
+        left = replace(left, utterances=[u for u in left.utterances if u.id in in_right])
+        notes.append(f"{len(in_left - in_right):,} references that are not in {right.path.name} are left out")
+    if "hypothesis" in sides and in_right - in_left:
+        right = replace(right, utterances=[u for u in right.utterances if u.id in in_left])
+        notes.append(f"{len(in_right - in_left):,} hypotheses that are not in {left.path.name} are left out")
+    if not left.utterances:
+        fix = "use the same ids, or times, in both files"
+        raise UserError(f"nothing is left of {left.path} within {right.path}", fix=fix)
+    return left, right, notes
+
+
 def _check_known_ids(left: TranscriptFile, right: TranscriptFile) -> None:
     """Raise UserError for hypotheses whose id is not in the reference."""
     known = {u.id for u in left.utterances}
     extra = [u for u in right.utterances if u.id not in known]
-    if len(extra) == len(right.utterances):
+    if extra and len(extra) == len(right.utterances):
         raise UserError(
             f"{left.path} and {right.path} have no id in common: the first has '{left.utterances[0].id}', the second "
             f"'{right.utterances[0].id}'",

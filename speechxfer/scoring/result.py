@@ -15,7 +15,6 @@ from speechxfer.scoring.alignment import align_operations
 from speechxfer.scoring.counts import Counts, GroupScore, Interval
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import select_shown_columns
-from speechxfer.scoring.notation import has_markup
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.statistics import (
     MIN_BOOTSTRAP_UNITS,
@@ -205,16 +204,17 @@ class Score:
             return self._alignments(range(len(self.ids)) if rows is None else rows)
 
     def _alignments(self, chosen: Sequence[int]) -> list[list[AlignedWord]]:
-        sides = [self.options.tokenize_pair(self.references[i], self.hypotheses[i]) for i in chosen]
+        texts = [(self.references[i], self.hypotheses[i], self.ids[i]) for i in chosen]
+        paths = [self.options.align_notation(*text) for text in texts]
+        sides = [
+            self.options.tokenize_pair(*text[:2]) if path is None else ([], [])
+            for text, path in zip(texts, paths, strict=True)
+        ]
         letters = align_operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
-        found = []
-        for i, (reference, hypothesis), operations in zip(chosen, sides, letters, strict=True):
-            if self.options.notation and has_markup(self.references[i]):
-                path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
-                found.append([AlignedWord(*step) for step in path])
-            else:
-                found.append(_pair_words(operations, reference, hypothesis))
-        return found
+        return [
+            _pair_words(operations, *side) if path is None else [AlignedWord(*step) for step in path]
+            for path, side, operations in zip(paths, sides, letters, strict=True)
+        ]
 
     def get_tokens(self, index: int) -> tuple[list[str], list[str]]:
         """Return the units of both sides of one utterance, as normalised."""

@@ -8,16 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cpdist
 
 from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.scoring.alignment import count_operations
+from speechxfer.scoring.character_errors import count_character_errors
+from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.garbage_collection import pause_gc
-from speechxfer.scoring.notation import has_markup
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import Score
-from speechxfer.scoring.tokens import join_compounds, tokenize
+from speechxfer.scoring.tokens import tokenize
 
 AUTO_GROUP_SIZES = (2, 200)  # minimum and maximum number of distinct values of a column that `by="auto"` selects
 _CHUNK = 50_000  # utterances aligned together
@@ -96,30 +95,29 @@ def count_errors(
 def _count_chunk(
     references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    left, right = (list(map(options.normalise, texts)) for texts in (references, hypotheses))
+    normalised = zip(options.side_normalisers, (references, hypotheses), strict=True)
+    left, right = (list(map(normalise, texts)) for normalise, texts in normalised)
     left_tokens, right_tokens = ([tokenize(text, options.unit) for text in texts] for texts in (left, right))
     if options.compounds:
-        right_tokens = list(map(join_compounds, left_tokens, right_tokens))
+        right_tokens = [join_compounds(r, h, options.align) for r, h in zip(left_tokens, right_tokens, strict=True)]
         right = [" ".join(tokens) for tokens in right_tokens]
-    marked = [i for i, text in enumerate(references) if has_markup(text)] if options.notation else []
-    for i in marked:  # aligned through the notation's network below
-        left_tokens[i], right_tokens[i] = [], []
+    paths = {}
+    for i, texts in enumerate(zip(references, hypotheses, ids, strict=True) if options.reading else ()):
+        if (path := options.align_notation(*texts)) is not None:
+            paths[i], left_tokens[i], right_tokens[i] = path, [], []
     words = count_operations(left_tokens, right_tokens, options.align)
-    for i in marked:
-        path = options.align_notation(references[i], hypotheses[i], ids[i])
+    for i, path in paths.items():
         words[i] = [sum(operation == letter for operation, _, _ in path) for letter in "=SDI"]
         left[i], right[i] = _join_path(path)
-    left, right = [text.strip() for text in left], [text.strip() for text in right]
-    characters = np.zeros((len(left), 2), dtype=np.int64)
-    characters[:, 0] = cpdist(left, right, scorer=Levenshtein.distance, dtype=np.int32)
-    characters[:, 1] = [len(text) for text in left]
-    return words, characters
+    if options.unit == "char":  # the same units, so the same errors
+        return words, np.column_stack([words[:, 1:].sum(axis=1), words[:, :3].sum(axis=1)])
+    return words, count_character_errors(left, right, ids)
 
 
 def _join_path(path: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
-    """Return both texts of an alignment through a network, without the optional words that were left out."""
+    """Return both texts of an alignment through networks, without the optional words that one side lacks."""
     reference = " ".join(r for operation, r, h in path if r and (h or operation == "D"))
-    return reference, " ".join(h for _, _, h in path if h)
+    return reference, " ".join(h for operation, r, h in path if h and (r or operation == "I"))
 
 
 def _to_nfc(texts: Sequence[str], side: str) -> tuple[str, ...]:

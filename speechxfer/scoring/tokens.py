@@ -1,17 +1,30 @@
-"""Splitting normalised texts into the units that are counted, and joining compounds."""
+"""Splitting normalised texts into the units that are counted."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from speechxfer.errors import UserError, suggest_nearest
 
 SCORING_UNITS = ("word", "char", "mixed")
 UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit"}  # shown in reports
 
-# Scripts written without spaces between words: kana, Han and its extensions, Thai, Lao, Khmer, Myanmar
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_MIXED = re.compile(rf"[{_UNSPACED}][\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[^\s{_UNSPACED}]+")
+# Thai, Lao, Myanmar, Khmer; then 々〆〇, kana, bopomofo, kana extensions, Han, half-width kana, Han extensions
+_WITH_MARKS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+    "\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_MARKS = "\ufe00-\ufe0f\U000e0100-\U000e01ef" + "".join(
+    character
+    for low, high in _WITH_MARKS
+    for character in map(chr, range(low, high + 1))
+    if unicodedata.category(character).startswith("M")
+)
+_MIXED = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+")
+_AFTER_UNSPACED = re.compile(rf"([{_UNSPACED}][{_MARKS}]*)\s+")
+_BEFORE_UNSPACED = re.compile(rf"\s+(?=[{_UNSPACED}])")
 
 
 def tokenize(text: str, unit: str = "word") -> list[str]:
@@ -28,47 +41,18 @@ def tokenize(text: str, unit: str = "word") -> list[str]:
     return _MIXED.findall(text)
 
 
+def remove_optional_spaces(text: str) -> str:
+    """Remove the spaces next to characters of scripts written without spaces, where they do not separate words.
+
+    They come from punctuation that a normaliser removed, or from a segmentation into words.
+    """
+    if text.isascii():
+        return text
+    return _BEFORE_UNSPACED.sub("", _AFTER_UNSPACED.sub(r"\1", text))
+
+
 def check_unit(unit: str) -> None:
     """Raise UserError for an unknown unit."""
     if unit not in SCORING_UNITS:
         problem = f"unknown unit '{unit}'{suggest_nearest(unit, SCORING_UNITS)}"
         raise UserError(problem, fix=f"use one of {', '.join(SCORING_UNITS)}")
-
-
-def join_compounds(reference: list[str], hypothesis: list[str]) -> list[str]:
-    """Split or join compounds of the hypothesis as in the reference (`ice cream`, `icecream`, `ice-cream`).
-
-    Words that the reference contains in the same spelling are left as they are.
-    """
-    bare = [word.replace("-", "") for word in reference]
-    whole = dict(zip(bare, reference, strict=True))
-    pieces: dict[str, list[str]] = {}
-    for width in (2, 3):
-        for i in range(len(reference) - width + 1):
-            pieces.setdefault("".join(bare[i : i + width]), reference[i : i + width])
-    known = set(reference)
-    result: list[str] = []
-    i = 0
-    while i < len(hypothesis):
-        word = hypothesis[i]
-        if word not in known:
-            key = word.replace("-", "")
-            if key in pieces:
-                result += pieces[key]
-                i += 1
-                continue
-            if key in whole:
-                result.append(whole[key])
-                i += 1
-                continue
-        for width in (3, 2):
-            part = hypothesis[i : i + width]
-            key = "".join(part).replace("-", "")
-            if len(part) == width and key in whole and not all(w in known for w in part):
-                result.append(whole[key])
-                i += width
-                break
-        else:
-            result.append(word)
-            i += 1
-    return result

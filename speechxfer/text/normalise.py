@@ -10,21 +10,32 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.text.characters import remove_invisible, to_lower, to_nfc
+
+Side = Literal["reference", "hypothesis"]
 
 _CACHE_SIZE = 200_000  # words; a corpus repeats its words, so normalised words are cached
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One step of a normaliser; reports list by name how many errors each rule removes."""
+    """One step of a normaliser; reports list by name how many errors each rule removes.
+
+    Attributes:
+        by_side: what scoring applies instead of `apply`, where references and hypotheses are treated differently.
+        writes_notation: `by_side` writes sclite's notation, e.g. `{can not / cannot}`; `apply` never does.
+    """
 
     name: str
     apply: Callable[[str], str] = field(compare=False)
+    by_side: Mapping[Side, Callable[[str], str]] | None = field(default=None, compare=False)
+    writes_notation: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,20 @@ class Normaliser:
         """Return a normaliser of the first `count` rules, to measure the effect of each rule."""
         return Normaliser(f"{self.name}[:{count}]", self.version, self.rules[:count], self.by_word)
 
+    def for_side(self, side: Side) -> Normaliser:
+        """Return the normaliser that scoring applies to one side; its texts may be in sclite's notation."""
+        if all(rule.by_side is None for rule in self.rules):
+            return self
+        rules = [r if r.by_side is None else replace(r, apply=r.by_side[side], by_side=None) for r in self.rules]
+        return Normaliser(self.name, self.version, tuple(rules), self.by_word)
 
-NORMALISER_NAMES = ("none", "basic", "default", "english")
+    @property
+    def writes_notation(self) -> bool:
+        """Whether the texts of `for_side` may be in sclite's notation."""
+        return any(rule.writes_notation for rule in self.rules)
+
+
+NORMALISER_NAMES = ("none", "lower", "basic", "default", "english")
 
 
 def get_normaliser(name: str) -> Normaliser:
@@ -79,18 +102,16 @@ def get_normaliser(name: str) -> Normaliser:
     """
     if name == "none":
         return Normaliser("none", "1", ())
+    if name == "lower":
+        return Normaliser("lower", "1", _LOWER_RULES)
     if name == "basic":
-        return Normaliser("basic", "1", _BASIC, by_word=False)
+        return Normaliser("basic", "2", _BASIC, by_word=False)
     if name == "default":
-        return Normaliser("default", "1", DEFAULT_RULES)
+        return Normaliser("default", "2", DEFAULT_RULES)
     if name == "english":
-        return Normaliser("english", "1", _make_english_rules(), by_word=False)
+        return Normaliser("english", "2", _make_english_rules(), by_word=False)
     if Path(name).suffix.lower() == ".glm":
-        from speechxfer.text.glm import read_glm
-
-        mapping = read_glm(Path(name))
-        version = hashlib.sha256(repr(mapping.rules).encode()).hexdigest()[:12]
-        return Normaliser(name, version, (Rule("unicode", _to_nfc), Rule("GLM", mapping)), by_word=False)
+        return _make_glm_normaliser(name)
     raise UserError(
         f"unknown normaliser '{name}'{suggest_nearest(name, NORMALISER_NAMES)}",
         fix=f"use one of {', '.join(NORMALISER_NAMES)}, or the path of a .glm file",
@@ -100,9 +121,6 @@ def get_normaliser(name: str) -> Normaliser:
 # Variants of one character, and what they become
 _APOSTROPHES = dict.fromkeys(map(ord, "’‘ʼʹ`´＇ꞌ‛"), "'")
 _HYPHENS = dict.fromkeys(map(ord, "‐‑‒−﹣－"), "-")
-_INVISIBLE = dict.fromkeys(
-    [0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-)
 _VARIANTS = {**_APOSTROPHES, **_HYPHENS}
 
 _IN_WORDS = "'-._/·־׳״"  # kept inside a word (o'clock, well-known, u.s, l·l), removed at its edges
@@ -134,14 +152,6 @@ class _AllPunctuation(dict[int, str]):
 _OUTER, _ALL = _OuterPunctuation(), _AllPunctuation()
 
 
-def _to_nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text.translate(_INVISIBLE))
-
-
-def _to_lower(text: str) -> str:
-    return unicodedata.normalize("NFC", text.lower())
-
-
 def _unify_variants(text: str) -> str:
     return text.translate(_VARIANTS)
 
@@ -161,15 +171,15 @@ def _remove_brackets(text: str) -> str:
     return re.sub(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>", " ", text)
 
 
+_LOWER_RULES = (Rule("unicode", to_nfc), Rule("case", to_lower))
 DEFAULT_RULES = (
-    Rule("unicode", _to_nfc),
-    Rule("case", _to_lower),
+    *_LOWER_RULES,
     Rule("apostrophes and hyphens", _unify_variants),
     Rule("punctuation", remove_punctuation),
 )
 _BASIC = (
-    Rule("compatibility forms", lambda text: unicodedata.normalize("NFKC", text.translate(_INVISIBLE))),
-    Rule("case", _to_lower),
+    Rule("compatibility forms", lambda text: unicodedata.normalize("NFKC", remove_invisible(text))),
+    Rule("case", to_lower),
     Rule("bracketed text", _remove_brackets),
     Rule("all punctuation", lambda text: text.translate(_ALL)),
 )
@@ -180,8 +190,7 @@ def _make_english_rules() -> tuple[Rule, ...]:
     from speechxfer.text.spelling import to_american
 
     return (
-        Rule("unicode", _to_nfc),
-        Rule("case", _to_lower),
+        *_LOWER_RULES,
         Rule("apostrophes and hyphens", _unify_variants),
         Rule("bracketed text", _remove_brackets),
         Rule("symbols", english.expand_symbols),
@@ -193,3 +202,18 @@ def _make_english_rules() -> tuple[Rule, ...]:
         Rule("spelling", to_american),
         Rule("numbers", english.convert_numbers),
     )
+
+
+def _make_glm_normaliser(name: str) -> Normaliser:
+    from speechxfer.text.glm import read_glm, take_first_alternatives
+
+    file = read_glm(Path(name))
+    reference, hypothesis = file.make_mapping("reference"), file.make_mapping("hypothesis")
+    rule = Rule(
+        "GLM",
+        lambda text: take_first_alternatives(reference(text)),
+        by_side={"reference": reference, "hypothesis": hypothesis},
+        writes_notation=file.writes_notation,
+    )
+    version = hashlib.sha256(repr(file).encode()).hexdigest()[:12]
+    return Normaliser(name, version, (Rule("unicode", to_nfc), rule), by_word=False)

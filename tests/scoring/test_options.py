@@ -15,8 +15,7 @@ from speechxfer.text.normalise import get_normaliser
         ({"normaliser": "defualt"}, "did you mean 'default'"),
         ({"normaliser": "nowhere.glm"}, "no such file"),
         ({"seed": -1}, "seed -1"),
-        ({"notation": True, "unit": "char"}, "notation applies to words"),
-        ({"notation": True, "compounds": True}, "notation applies to words"),
+        ({"notation": True, "compounds": True}, "compounds cannot be joined in texts with alternatives"),
     ],
 )
 def test_mistakes(options, message):
@@ -32,7 +31,7 @@ def test_a_name_and_its_normaliser_are_equal_options():
 def test_json_names_the_normaliser():
     assert ScoringOptions().to_json() == {
         "normaliser": "default",
-        "normaliser_version": "1",
+        "normaliser_version": "2",
         "align": "min",
         "unit": "word",
         "notation": False,

@@ -128,7 +128,7 @@ def test_files_that_cannot_be_paired(read):
         read_pairs(Path("r.trn"), [Path("r.trn")])
     with pytest.raises(UserError, match=r"r\.txt has 2 lines but h.txt has 1"):
         read({"r.txt": "a\nb\n", "h.txt": "a\n"}, format="lines")
-    with pytest.raises(UserError, match="its reference must be an stm file"):
+    with pytest.raises(UserError, match="its reference must be an stm or ctm file"):
         read({"r.trn": REFERENCE, "h.ctm": "rec A 0 1 a\n"})
     with pytest.raises(UserError, match=r"line 2 \(s1-2\): '{' without a '}'"):
         read({"r.trn": "a (s1-1)\n{ c (s1-2)\n", "h.trn": "a (s1-1)\nc (s1-2)\n"}, notation=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from speechxfer.errors import Problems, UserError
@@ -12,17 +13,23 @@ from speechxfer.scoring.formats.transcript import (
     iter_numbered_lines,
     read_nfc_text,
     require_utterances,
+    split_lines,
 )
+
+_SEPARATOR = re.compile(r"[ \t]+")
 
 
 def read_kaldi_text(path: Path, side: Side) -> TranscriptFile:
-    """Read lines of `id text` (an id alone is an empty text); speakers come from `utt2spk` in the same folder."""
+    """Read lines of `id text` (an id alone is an empty text); speakers come from `utt2spk` in the same folder.
+
+    As in Kaldi, the id ends at the first space or tab.
+    """
     utt2spk = path.parent / "utt2spk"
     speakers = read_utt2spk(utt2spk) if utt2spk.is_file() else {}
     utterances = []
     for number, line in iter_numbered_lines(path):
-        name, _, text = line.strip().partition(" ") if "\t" not in line else line.strip().partition("\t")
-        utterances.append(Utterance(name, text.strip(), number, speaker=speakers.get(name)))
+        name, *text = _SEPARATOR.split(line.strip(), maxsplit=1)
+        utterances.append(Utterance(name, text[0] if text else "", number, speaker=speakers.get(name)))
     return TranscriptFile(path, "kaldi", require_utterances(path, utterances))
 
 
@@ -45,8 +52,6 @@ def read_utt2spk(path: Path) -> dict[str, str]:
 
 def read_lines(path: Path, side: Side) -> TranscriptFile:
     """Read one utterance per line, with the line number as its id; an empty line is an empty text."""
-    lines = read_nfc_text(path).split("\n")
-    if lines and not lines[-1]:
-        lines.pop()  # after the last line's end
-    utterances = [Utterance(str(n), line.strip(), n) for n, line in enumerate(lines, start=1)]
+    lines = enumerate(split_lines(read_nfc_text(path)), start=1)
+    utterances = [Utterance(str(n), line.strip(), n) for n, line in lines]
     return TranscriptFile(path, "lines", require_utterances(path, utterances))

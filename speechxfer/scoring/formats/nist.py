@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from collections import Counter
 from pathlib import Path
 
-from speechxfer.errors import Problems, UserError
+from speechxfer.errors import Problems
 from speechxfer.scoring.formats.transcript import (
     SegmentTime,
     Side,
@@ -17,7 +17,10 @@ from speechxfer.scoring.formats.transcript import (
     require_utterances,
 )
 
-IGNORED_SEGMENT_MARK = "ignore_time_segment_in_scoring"
+# sclite looks for the mark anywhere in a segment's text, in any case
+_IGNORED_SEGMENT = re.compile(r"ignore[_ ]time[_ ]segment[_ ]in[_ ]scoring", re.IGNORECASE)
+_BRACKETED = re.compile(r"\(([^\s()]+)\)")
+_ALTERNATIVE_MARKS = ("<alt_begin>", "<alt>", "<alt_end>")
 
 
 def read_trn(path: Path, side: Side) -> TranscriptFile:
@@ -33,8 +36,23 @@ def read_trn(path: Path, side: Side) -> TranscriptFile:
             continue
         text, name, speaker = found
         utterances.append(Utterance(name, text, number, None, speaker))
+    _check_one_per_line(utterances, problems)
     problems.raise_if_any()
     return TranscriptFile(path, "trn", require_utterances(path, utterances))
+
+
+def _check_one_per_line(utterances: list[Utterance], problems: Problems) -> None:
+    """Add a problem for each text that contains what looks like the id of another utterance."""
+    shapes = {_get_shape(u.id) for u in utterances if any(map(str.isdigit, u.id))}
+    for utterance in utterances:
+        ids = [name for name in _BRACKETED.findall(utterance.text) if _get_shape(name) in shapes]
+        if ids:
+            problems.add(f"line {utterance.line}: two utterances, '{ids[0]}' and '{utterance.id}', on one line")
+
+
+def _get_shape(name: str) -> str:
+    """Return an id with its numbers and its words unified: `s12-cmh` becomes `a0-a`."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", name))
 
 
 def parse_trn_line(line: str) -> tuple[str, str, str | None] | None:
@@ -50,95 +68,101 @@ def parse_trn_line(line: str) -> tuple[str, str, str | None] | None:
 def read_stm(path: Path, side: Side) -> TranscriptFile:
     """Read lines of `recording channel speaker start end [<labels>] text`, times in seconds.
 
-    Segments marked to be ignored are kept separately.
+    The id is `recording-channel-start-end`, and `-speaker` for segments of the same time. Segments marked to be ignored
+    (IGNORE_TIME_SEGMENT_IN_SCORING) are kept separately.
     """
     problems = Problems(
         f"{path} is not a valid stm file", fix="write each line as: recording channel speaker start end text"
     )
-    utterances: list[Utterance] = []
-    ignored: list[Utterance] = []
+    found = []
     for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
             continue
         fields = line.split(None, 5)
         if len(fields) < 5 or (start := _seconds(fields[3])) is None or (end := _seconds(fields[4])) is None:
             problems.add(f"line {number}: '{line[:60]}'")
-            continue
-        if end < start:
+        elif end < start:
             problems.add(f"line {number}: end {end} s is before start {start} s")
-            continue
-        text = fields[5] if len(fields) > 5 else ""
-        labels = ""
-        if label := re.match(r"<([^>]*)>\s*", text):
-            labels, text = label[1], text[label.end() :]
-        columns = {f"label {k}": value for k, value in enumerate(labels.split(","), start=1) if value.strip()}
-        name = f"{fields[0]}-{fields[1]}-{fields[3]}-{fields[4]}"
-        columns |= {"recording": fields[0], "duration": f"{end - start:.3f}"}
-        segment = SegmentTime(fields[0].lower(), fields[1].lower(), start, end)
-        utterance = Utterance(name, text.strip(), number, speaker=fields[2], columns=columns, segment=segment)
-        (ignored if text.strip().lower() == IGNORED_SEGMENT_MARK else utterances).append(utterance)
+        else:
+            found.append(_make_segment(number, fields, start, end))
     problems.raise_if_any()
-    return TranscriptFile(path, "stm", require_utterances(path, utterances), ignored=ignored)
+    ignored = [segment for segment in found if _IGNORED_SEGMENT.search(segment.text)]
+    scored = [segment for segment in found if not _IGNORED_SEGMENT.search(segment.text)] if ignored else found
+    times = Counter(segment.id for segment in scored)
+    scored = [_add_speaker(segment) if times[segment.id] > 1 else segment for segment in scored]
+    ignored = [_add_speaker(segment) if segment.id in times else segment for segment in ignored]
+    return TranscriptFile(path, "stm", require_utterances(path, scored), ignored=ignored)
+
+
+def _add_speaker(segment: Utterance) -> Utterance:
+    return segment._replace(id=f"{segment.id}-{segment.speaker}")
+
+
+def _make_segment(number: int, fields: list[str], start: float, end: float) -> Utterance:
+    recording, channel, speaker = fields[:3]
+    text = fields[5] if len(fields) > 5 else ""
+    labels = ""
+    if label := re.match(r"<([^>]*)>\s*", text):
+        labels, text = label[1], text[label.end() :]
+    columns = {f"label {k}": value for k, value in enumerate(labels.split(","), start=1) if value.strip()}
+    columns |= {"recording": recording, "duration": f"{end - start:.3f}"}
+    return Utterance(
+        id=f"{recording}-{channel}-{start:.10g}-{end:.10g}",
+        text=text.strip(),
+        line=number,
+        speaker=speaker,
+        columns=columns,
+        segment=SegmentTime(recording, channel, start, end),
+    )
 
 
 def read_ctm(path: Path, side: Side) -> TranscriptFile:
     """Read lines of `recording channel start duration word [confidence]`, times in seconds.
 
-    The words have no utterances until `split_by_segments`.
+    Alternatives stand between lines whose word is <ALT_BEGIN>, <ALT> and <ALT_END> and whose times are `*`. The words
+    have no utterances until `segments` makes them.
     """
-    if side == "reference":
-        raise UserError(
-            "a ctm file has no utterances, so it cannot be the reference", where=str(path), fix="use an stm file"
-        )
     problems = Problems(
         f"{path} is not a valid ctm file", fix="write each line as: recording channel start duration word"
     )
-    words = []
+    words: list[TimedWord] = []
+    alternatives: list[list[TimedWord]] | None = None  # an open <ALT_BEGIN>
     for number, line in iter_numbered_lines(path):
         if line.startswith(";;"):
             continue
         fields = line.split()
+        mark = fields[4].lower() if len(fields) > 4 else ""
+        if mark in _ALTERNATIVE_MARKS:
+            if (mark == "<alt_begin>") == (alternatives is not None):
+                problems.add(f"line {number}: {fields[4]} {'within' if alternatives else 'without'} <ALT_BEGIN>")
+            elif mark == "<alt_end>":
+                words += _join_alternatives(alternatives or [])
+            else:
+                alternatives = [*(alternatives or []), []]
+            alternatives = None if mark == "<alt_end>" else alternatives
+            continue
         if len(fields) < 5 or (start := _seconds(fields[2])) is None or (length := _seconds(fields[3])) is None:
             problems.add(f"line {number}: '{line[:60]}'")
             continue
-        words.append(TimedWord(fields[0].lower(), fields[1].lower(), start, length, fields[4], number))
+        word = TimedWord(fields[0], fields[1], start, start + length / 2, start + length, fields[4], number)
+        (words if alternatives is None else alternatives[-1]).append(word)
+    if alternatives is not None:
+        problems.add("<ALT_BEGIN> without <ALT_END>")
     problems.raise_if_any()
     return TranscriptFile(path, "ctm", [], words)
 
 
+def _join_alternatives(alternatives: list[list[TimedWord]]) -> list[TimedWord]:
+    """Return alternatives as one word in sclite's notation; nothing if all of them are empty."""
+    words = [word for alternative in alternatives for word in alternative]
+    if not words:
+        return []
+    texts = [" ".join(word.word for word in alternative) or "@" for alternative in alternatives]
+    first = min(words, key=lambda word: word.start)
+    middle, end = max(word.middle for word in words), max(word.end for word in words)
+    text = f"{{ {' / '.join(texts)} }}"
+    return [TimedWord(first.recording, first.channel, first.start, middle, end, text, words[0].line, True)]
+
+
 def _seconds(field: str) -> float | None:
     return float(field) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", field) else None
-
-
-def split_by_segments(words: TranscriptFile, segments: TranscriptFile) -> TranscriptFile:
-    """Assign the words of a ctm to the utterances of an stm, as sclite does.
-
-    A word belongs to the first segment that ends after the word's midpoint; words after the last segment belong to the
-    last one. A recording (or channel) without any word gets no utterances: it may be silent or never transcribed.
-
-    Raises:
-        UserError: for words of a recording that is not in the stm.
-    """
-    by_recording: dict[tuple[str, str], list[Utterance]] = {}
-    for utterance in [*segments.utterances, *segments.ignored]:
-        if utterance.segment is not None:
-            by_recording.setdefault((utterance.segment.recording, utterance.segment.channel), []).append(utterance)
-    ends: dict[tuple[str, str], list[float]] = {}
-    for key, group in by_recording.items():
-        group.sort(key=lambda u: u.segment.end if u.segment else 0.0)
-        ends[key] = [u.segment.end for u in group if u.segment]
-    transcribed = {(word.recording, word.channel) for word in words.words}
-    texts: dict[str, list[str]] = {
-        u.id: [] for u in segments.utterances if u.segment and (u.segment.recording, u.segment.channel) in transcribed
-    }
-    for word in sorted(words.words, key=lambda w: w.start):
-        key = (word.recording, word.channel)
-        if key not in by_recording:
-            raise UserError(
-                f"recording '{word.recording}', channel '{word.channel}' is not in {segments.path}",
-                where=f"{words.path}:{word.line}",
-            )
-        index = min(bisect_right(ends[key], word.start + word.duration / 2), len(ends[key]) - 1)
-        texts.get(by_recording[key][index].id, []).append(word.word)
-    lines = {u.id: u.line for u in segments.utterances}
-    return TranscriptFile(words.path, "ctm", [Utterance(name, " ".join(t), lines[name]) for name, t in texts.items()])

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from speechxfer.errors import UserError
+from speechxfer.tables.text_file import read_text
+from speechxfer.text.normalise import Side
 
-Side = Literal["reference", "hypothesis"]
+__all__ = [
+    "ChannelKey",
+    "SegmentTime",
+    "Side",
+    "TimedWord",
+    "TranscriptFile",
+    "Utterance",
+    "iter_numbered_lines",
+    "read_nfc_text",
+    "require_utterances",
+    "split_lines",
+]
+
+ChannelKey = tuple[str, str]  # recording and channel, in lower case
+_LINE_END = re.compile(r"\r*\n|\r")
 
 
 class Utterance(NamedTuple):
@@ -36,12 +53,20 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentTime:
-    """Time of an stm's utterance, in seconds from the start of the recording."""
+    """Time of an stm's utterance, in seconds from the start of the recording.
+
+    Attributes:
+        recording, channel: as written in the file.
+    """
 
     recording: str
     channel: str
     start: float
     end: float
+
+    @property
+    def key(self) -> ChannelKey:
+        return self.recording.lower(), self.channel.lower()
 
 
 @dataclass(frozen=True)
@@ -66,44 +91,42 @@ class TranscriptFile:
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word of a ctm, with times in seconds from the start of the recording."""
+    """A word of a ctm, or its alternatives in sclite's notation, with times in seconds from the start of the recording.
+
+    Attributes:
+        recording, channel: as written in the file.
+        middle: midpoint of the word; of alternatives, the latest midpoint.
+    """
 
     recording: str
     channel: str
     start: float
-    duration: float
+    middle: float
+    end: float
     word: str
     line: int
+    has_alternatives: bool = False
+
+    @property
+    def key(self) -> ChannelKey:
+        return self.recording.lower(), self.channel.lower()
 
 
 def read_nfc_text(path: Path) -> str:
-    """Read a file's text, NFC-normalised. Raises UserError naming the line of the first byte that is not UTF-8."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError("is encoded as UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"byte 0x{data[error.start]:02x} is not UTF-8",
-            where=f"{path}:{line}",
-            fix="save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)",
-        ) from None
-    if "\0" in text:
-        raise UserError(
-            "is not a text file: it contains a NUL byte",
-            where=f"{path}:{text.count(chr(10), 0, text.index(chr(0))) + 1}",
-        )
+    """Read a UTF-8 file, NFC-normalised (see `speechxfer.tables.text_file.read_text`)."""
+    text = read_text(path)
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def split_lines(text: str) -> list[str]:
+    """Split at \\n, \\r\\n and \\r only; nothing follows the last line's end."""
+    lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def iter_numbered_lines(path: Path) -> list[tuple[int, str]]:
-    """Return (number from 1, line) of each line that is not blank. Lines end at \\n and \\r\\n only."""
-    lines = read_nfc_text(path).replace("\r\n", "\n").split("\n")
+    """Return (number from 1, line) of each line that is not blank."""
+    lines = split_lines(read_nfc_text(path))
     return [(n, line) for n, line in enumerate(lines, start=1) if line and not line.isspace()]
 
 

@@ -17,6 +17,14 @@ def test_kaldi_text_with_speakers_from_its_folder(tmp_path):
     ]
 
 
+def test_the_id_of_a_kaldi_text_ends_at_the_first_space_or_tab(tmp_path):
+    (tmp_path / "text").write_text("u1 hello\tworld again\nu2\thello world\n u3 \t a\u3000b \n", encoding="utf-8")
+    found = read_kaldi_text(tmp_path / "text", "reference")
+    assert [(u.id, u.text) for u in found.utterances] == [
+        ("u1", "hello\tworld again"), ("u2", "hello world"), ("u3", "a\u3000b"),
+    ]  # fmt: skip
+
+
 def test_utt2spk(tmp_path):
     path = tmp_path / "utt2spk"
     path.write_text("u1 s1\nu2 s1\nu1 s1\n")
@@ -34,6 +42,8 @@ def test_lines_are_named_by_their_numbers(tmp_path):
     path.write_text("a b\n\n c \n")
     found = read_lines(path, "hypothesis")
     assert [(u.id, u.text) for u in found.utterances] == [("1", "a b"), ("2", ""), ("3", "c")]
+    path.write_bytes(b"a\r\rb\r")
+    assert [(u.id, u.text) for u in read_lines(path, "hypothesis").utterances] == [("1", "a"), ("2", ""), ("3", "b")]
     path.write_text("")
     with pytest.raises(UserError, match="no utterances"):
         read_lines(path, "hypothesis")

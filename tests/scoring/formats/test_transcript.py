@@ -5,7 +5,13 @@ import unicodedata
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.formats.transcript import Utterance, iter_numbered_lines, read_nfc_text, require_utterances
+from speechxfer.scoring.formats.transcript import (
+    Utterance,
+    iter_numbered_lines,
+    read_nfc_text,
+    require_utterances,
+    split_lines,
+)
 
 
 @pytest.fixture
@@ -45,6 +51,22 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_lines_are_numbered_and_blank_ones_skipped(write):
     data = "a\r\n\n  \nb\x0bc\u2028d\n".encode()
     assert iter_numbered_lines(write(data)) == [(1, "a"), (4, "b\x0bc\u2028d")]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a\nb\n", ["a", "b"]),
+        ("a\r\nb", ["a", "b"]),
+        ("a\rb\r", ["a", "b"]),
+        ("a\r\r\nb\r\r\n", ["a", "b"]),
+        ("a\n\rb\n\n", ["a", "", "b", ""]),
+        ("", []),
+        ("\n", [""]),
+    ],
+)
+def test_line_ends(text, lines):
+    assert split_lines(text) == lines
 
 
 def test_a_file_needs_utterances(tmp_path):
