@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from speechxfer.cli._echo import echo
 from speechxfer.errors import UserError, explain_torchaudio_import_error
 from speechxfer.wakeword.runtime.errors import DetectorError
 
@@ -24,6 +25,7 @@ def build_app() -> typer.Typer:
     """Return a Typer app with the commands of every public module of this folder, sorted by `HELP_ORDER`."""
     app = typer.Typer(
         name="speechxfer",
+        context_settings={"help_option_names": ["-h", "--help"]},
         help=_ABOUT,
         no_args_is_help=True,
         add_completion=False,
@@ -51,7 +53,7 @@ def _print_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version  # slow (60 ms) and rarely needed
 
-        typer.echo(f"speechxfer {version('speechxfer')}")
+        echo(f"speechxfer {version('speechxfer')}")
         raise typer.Exit
 
 
@@ -78,16 +80,16 @@ def _with_exit_codes(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except (UserError, DetectorError) as error:
-            typer.echo(f"speechxfer: {error}", err=True)
+            echo(f"speechxfer: {error}", err=True)
             raise typer.Exit(2) from None
         except (ImportError, OSError, RuntimeError) as error:
             explanation = explain_torchaudio_import_error(error)  # also where transformers wraps the import error
             if explanation is None:
                 raise
-            typer.echo(f"speechxfer: {explanation}", err=True)
+            echo(f"speechxfer: {explanation}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            typer.echo("speechxfer: interrupted", err=True)
+            echo("speechxfer: interrupted", err=True)
             raise typer.Exit(130) from None
 
     return guarded

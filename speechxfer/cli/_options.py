@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from speechxfer.cli._echo import echo, echo_json
 from speechxfer.errors import UserError
 
 SAVED_SETTING = "saved with the model"
@@ -20,7 +21,7 @@ def _check_json_target(target: Path | None) -> Path | None:
     if target is not None and target.is_file() and target.suffix.lower() != ".json":
         problem = "already exists and is not a .json file"
         error = UserError(problem, where=f"--json {target}", fix="name another file")
-        typer.echo(f"speechxfer: {error}", err=True)  # options are parsed outside the handler in cli/__init__.py
+        echo(f"speechxfer: {error}", err=True)  # options are parsed outside the handler in cli/__init__.py
         raise typer.Exit(2)
     return target
 
@@ -48,6 +49,16 @@ ColumnNames = Annotated[
         "accent, start, end, ...",
     ),
 ]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLS",
+        help="Columns to break the WER down by, comma-separated or repeated: accent, gender+age (crossed), age:10 "
+        "(bins of 10); or auto; or none.",
+        show_default="auto",
+    ),
+]
+NORMALISE = ("--normalise", "--normalize")
 Language = Annotated[
     str | None,
     typer.Option(metavar="CODE", help="Language of a multilingual Whisper model, e.g. de.", show_default=SAVED_SETTING),
@@ -86,9 +97,21 @@ def is_silent(quiet: bool, json: Path | None) -> bool:
     return quiet or str(json) == "-"
 
 
-def split_columns(by: str) -> Any:
-    """Return the column names in the value of `--by` (empty for `none`), or `"auto"`."""
-    return by if by == "auto" else [name.strip() for name in by.split(",") if name.strip() not in ("", "none")]
+def split_columns(by: Sequence[str] | None) -> list[str] | Literal["auto"]:
+    """Return the columns in the values of `--by` (empty for `none`), or `"auto"`.
+
+    Raises:
+        UserError: for `auto` or `none` together with columns.
+    """
+    names = [name.strip() for value in by or ["auto"] for name in value.split(",") if name.strip()]
+    if names == ["auto"]:
+        return "auto"
+    if names == ["none"]:
+        return []
+    for name in ("auto", "none"):
+        if name in names:
+            raise UserError(f"'{name}' cannot be combined with columns", where=f"--by {','.join(names)}")
+    return names
 
 
 @contextmanager
@@ -112,7 +135,7 @@ def write_json(result: dict[str, Any], target: Path | None) -> None:
         return
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(target) == "-":
-        typer.echo(text, nl=False)
+        echo_json(text)
         return
     with translate_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

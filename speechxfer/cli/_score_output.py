@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechxfer.cli._options import translate_write_errors, write_json
+from speechxfer.cli._echo import echo, echo_json
+from speechxfer.cli._options import translate_write_errors
+from speechxfer.escaping import escape_controls
 
 if TYPE_CHECKING:
+    from speechxfer.cli._score_inputs import NamedFile
     from speechxfer.cli._score_run import ScoreRun
 
 SCHEMA = "speechxfer.score/1"
@@ -17,12 +22,65 @@ STANDARD_OUTPUT = Path("-")
 MAX_AUDIO_LOOKUPS = 20_000  # utterances whose audio file is looked for
 
 
+@dataclass(frozen=True)
+class OutputTargets:
+    """Where the results go.
+
+    Attributes:
+        html, alignments, json: files; the last two may be standard output.
+        table: form of the table that is printed alone.
+        audio_folder: where the audio paths of the tables are relative to (default: the folders of the tables).
+        embed_audio: the number of audio files to embed in the page.
+        quiet: nothing else is printed.
+    """
+
+    html: Path | None = None
+    alignments: Path | None = None
+    json: Path | None = None
+    table: str | None = None
+    audio_folder: Path | None = None
+    embed_audio: int = 0
+    quiet: bool = False
+
+    @property
+    def are_printed(self) -> bool:
+        """Whether the result is printed for people: not if standard output has the JSON, the alignments or a table."""
+        return not self.quiet and self.table is None and STANDARD_OUTPUT not in (self.json, self.alignments)
+
+    @property
+    def need_analysis(self) -> bool:
+        return self.are_printed or self.html is not None or self.json is not None
+
+
+def write_outputs(run: ScoreRun, targets: OutputTargets, inputs: Sequence[NamedFile]) -> None:
+    """Write all files, then print, so that an error while printing loses nothing."""
+    if targets.html is not None:
+        write_html(run, targets.html, audio_folder=targets.audio_folder, embed=targets.embed_audio)
+    if targets.alignments is not None:
+        write_alignments(run, targets.alignments)
+    if targets.json is not None:
+        write_json_document(run, targets.json, inputs)
+    if targets.table is not None:
+        print_table(run, targets.table, quiet=targets.quiet)
+    elif targets.are_printed:
+        print_result(run)
+
+
 def print_result(run: ScoreRun) -> None:
     """Print the score tables, the error analysis, the comparisons and the warnings."""
     from speechxfer.report.terminal import print_scores
 
     gate = {(str(run.request.baseline), name): comparison for name, comparison in run.against_baseline.items()}
-    print_scores(run.results, run.analyses, run.rules, {**run.comparisons, **gate}, run.warnings)
+    print_scores(run.analysed, {**run.comparisons, **gate}, run.warnings)
+
+
+def print_table(run: ScoreRun, form: str, *, quiet: bool) -> None:
+    """Print the results as a table in Markdown, CSV or LaTeX, and warnings to standard error unless `quiet`."""
+    from speechxfer.report.table_formats import format_results
+
+    echo(format_results(run.results, form), end="")
+    for warning in [] if quiet else run.warnings:
+        echo(f"warning: {warning}", err=True)
 
 
 def write_html(run: ScoreRun, path: Path, *, audio_folder: Path | None, embed: int) -> None:
@@ -35,32 +93,53 @@ def write_html(run: ScoreRun, path: Path, *, audio_folder: Path | None, embed: i
     from speechxfer.report.html import ReportAudio, write_html_report
 
     files = run.request.files
-    in_one_table = files[0] in [pairs.path for pairs in run.systems]
-    title = ", ".join(run.results) if in_one_table else f"{', '.join(run.results)} against {files[0].name}"
-    facts = {"files": ", ".join(map(str, files)), "speechxfer": _get_version("speechxfer"), **_option_facts(run)}
+    in_one_table = files[0].path in [pairs.path for pairs in run.systems]
+    title = ", ".join(run.results) if in_one_table else f"{', '.join(run.results)} against {files[0].path.name}"
+    facts = {
+        "files": ", ".join(file.shown for file in files),
+        "speechxfer": _get_version("speechxfer"),
+        **_option_facts(run),
+    }
     audio = ReportAudio(_find_audio(run, audio_folder), num_embedded=embed)
     with translate_write_errors(path):
-        write_html_report(path, title, run.results, facts=facts, warnings=run.warnings, audio=audio)
+        write_html_report(path, title, run.analysed, facts=facts, warnings=run.warnings, audio=audio)
 
 
 def write_alignments(run: ScoreRun, path: Path) -> None:
     """Write the aligned texts in the style of sclite's .pra files."""
     with translate_write_errors(path):
         if path == STANDARD_OUTPUT:
-            sys.stdout.writelines(_alignment_lines(run))
+            for line in _alignment_lines(run):
+                echo(line)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
-            file.writelines(_alignment_lines(run))
+            file.writelines(f"{line}\n" for line in _alignment_lines(run))
 
 
-def write_json_document(run: ScoreRun, path: Path, inputs: Sequence[Path]) -> None:
-    """Write the JSON document of schema `speechxfer.score/1`; `inputs` are recorded with their SHA-256."""
-    document = {
+def write_json_document(run: ScoreRun, path: Path, inputs: Sequence[NamedFile]) -> None:
+    """Write the JSON document of schema `speechxfer.score/1`; `inputs` are recorded with their SHA-256.
+
+    The utterances are written one by one, because a text of all of them would take as much memory as the scores.
+    """
+    head = json.dumps(_make_document(run, inputs), indent=2, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
+    pieces = chain([head, ',\n  "utterances": {'], _iter_utterances(run), ["\n  }\n}\n"])
+    with translate_write_errors(path):
+        if path == STANDARD_OUTPUT:
+            for piece in pieces:
+                echo_json(piece)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # names that are not UTF-8
+            file.writelines(pieces)
+
+
+def _make_document(run: ScoreRun, inputs: Sequence[NamedFile]) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "versions": {name: _get_version(name) for name in ("speechxfer", "numpy", "rapidfuzz")},
         "options": {**_get_options(run), "missing": run.request.reading["missing"], "by": run.request.columns},
-        "inputs": [{"path": str(source), "sha256": _hash_file(source)} for source in inputs],
+        "inputs": [{"path": source.shown, "sha256": _hash_file(source.path)} for source in inputs],
         **_make_system_entries(run),
         "comparisons": [{"before": a, "after": b, **c.to_json()} for (a, b), c in run.comparisons.items()],
         "gates": {
@@ -74,8 +153,19 @@ def write_json_document(run: ScoreRun, path: Path, inputs: Sequence[Path]) -> No
         },
         "warnings": run.warnings,
     }
-    with translate_write_errors(path):
-        write_json(document, path)
+
+
+def _iter_utterances(run: ScoreRun) -> Iterator[str]:
+    """Yield the members of "utterances": for each system a list of ids with their operations."""
+    for k, (name, result) in enumerate(run.results.items()):
+        yield f"{',' if k else ''}\n    {_dump(name)}: ["
+        for i, (utterance, operations) in enumerate(zip(result.ids, result.operations, strict=True)):
+            yield f'{"," if i else ""}\n      {{"id": {_dump(utterance)}, "operations": "{operations}"}}'
+        yield "\n    ]" if result.ids else "]"
+
+
+def _dump(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _get_options(run: ScoreRun) -> dict[str, Any]:
@@ -93,26 +183,27 @@ def _option_facts(run: ScoreRun) -> dict[str, str]:
 
 def _make_system_entries(run: ScoreRun) -> dict[str, Any]:
     results = {name: result.to_json() for name, result in run.results.items()}
-    single = len(results) == 1
+    details = {"terms": {}, "punctuation": {}, "case": {}}
+    for name, analysed in run.analysed.items():
+        for detail, found in details.items():
+            if (counts := getattr(analysed, detail)) is not None:
+                found[name] = counts.to_json()
     return {
-        "result" if single else "results": results[run.systems[0].name] if single else results,
-        "raw_wer": {name: steps[0][1].wer for name, steps in run.rules.items()},
-        "errors_by_rule": {n: [[rule, counts.errors] for rule, counts in steps] for n, steps in run.rules.items()},
-        "insight": {name: analysis.to_json(run.results[name]) for name, analysis in run.analyses.items()},
-        "missing": {pairs.name: pairs.missing for pairs in run.systems},
-        "utterances": {
-            name: [
-                {"id": utterance, "operations": "".join(word.operation for word in words)}
-                for utterance, words in zip(result.ids, run.alignments[name], strict=True)
-            ]
-            for name, result in run.results.items()
+        **({"result": results[run.systems[0].name]} if len(results) == 1 else {}),
+        "results": results,
+        "raw_wer": {name: analysed.rules[0][1].wer for name, analysed in run.analysed.items()},
+        "errors_by_rule": {
+            name: [[rule, counts.errors] for rule, counts in analysed.rules] for name, analysed in run.analysed.items()
         },
+        "insight": {name: analysed.errors.to_json(analysed.score) for name, analysed in run.analysed.items()},
+        **{detail: found for detail, found in details.items() if found},
+        "missing": {pairs.name: pairs.missing for pairs in run.systems},
     }
 
 
 def _find_audio(run: ScoreRun, folder: Path | None) -> dict[str, str]:
     """Map ids to audio files that exist, relative to `folder` or else to the folder of one of the tables."""
-    roots = [folder] if folder is not None else [path.parent for path in run.request.files]
+    roots = [folder] if folder is not None else [file.path.parent for file in run.request.files]
     found = {}
     for name, audio in list(run.systems[0].audio.items())[:MAX_AUDIO_LOOKUPS]:
         path, _, interval = audio.partition("#")
@@ -123,11 +214,14 @@ def _find_audio(run: ScoreRun, folder: Path | None) -> dict[str, str]:
 
 
 def _alignment_lines(run: ScoreRun) -> Iterator[str]:
+    from speechxfer.report.error_lines import describe_rates
     from speechxfer.scoring.pra import format_pra
 
     for name, result in run.results.items():
-        yield f"System name:   {name}\n\n"
-        yield from (line.rstrip() + "\n" for line in format_pra(result, run.alignments[name]))
+        yield from (f"System name:   {escape_controls(name)}", "")
+        yield from (f"{result.summary()}; {line}" for line in describe_rates(result))
+        for line in format_pra(result, result.iter_alignments()):
+            yield escape_controls(line).rstrip()
 
 
 def _get_version(package: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from speechxfer.cli._score_inputs import NamedFile
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
-    from speechxfer.scoring import AlignedWord, Comparison, Score, ScoringOptions
-    from speechxfer.scoring.error_analysis import ErrorAnalysis
+    from speechxfer.scoring import Comparison, Score, ScoringOptions
+    from speechxfer.scoring.analysis import AnalysedScore
     from speechxfer.scoring.pairing import MatchedTranscripts
 
 
@@ -25,14 +27,20 @@ class ScoreRequest:
         options: how the texts are scored.
         baseline: hypotheses that no system may be significantly worse than (`--fail-worse-than`).
         max_wer: the highest accepted WER, a fraction of the reference words (`--fail-above`).
+        terms: a file of words and phrases whose occurrences are counted.
+        punctuation: also count errors of punctuation.
+        case: also count errors of letter case.
     """
 
-    files: list[Path]
+    files: list[NamedFile]
     reading: dict[str, Any]
-    columns: Any
+    columns: list[str] | Literal["auto"]
     options: ScoringOptions
     baseline: Path | None = None
     max_wer: float | None = None
+    terms: Path | None = None
+    punctuation: bool = False
+    case: bool = False
 
     def score(self, pairs: MatchedTranscripts, by: Any) -> Score:
         """Return the score of one system, broken down by the columns `by`."""
@@ -62,9 +70,7 @@ class ScoreRun:
     comparisons: dict[tuple[str, str], Comparison]
     against_baseline: dict[str, Comparison]
     warnings: list[str]
-    alignments: dict[str, list[list[AlignedWord]]] = field(default_factory=dict)
-    analyses: dict[str, ErrorAnalysis] = field(default_factory=dict)
-    rules: dict[str, Any] = field(default_factory=dict)
+    analysed: dict[str, AnalysedScore] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[str]:
@@ -75,23 +81,25 @@ class ScoreRun:
         ]
 
 
-def score_files(request: ScoreRequest, *, with_alignments: bool, with_analysis: bool) -> ScoreRun:
+def score_files(request: ScoreRequest, *, with_analysis: bool) -> ScoreRun:
     """Score and compare the systems of `request`.
 
     Args:
-        with_alignments: align every utterance, which takes memory.
-        with_analysis: also analyse the errors; implies the alignments.
+        with_analysis: also analyse the errors.
 
     Raises:
-        UserError: if the files cannot be read or do not match.
+        UserError: if the files cannot be read or do not match, or no system has a column to break the WER down by.
     """
     from speechxfer.scoring import compare_scores, compare_systems
-    from speechxfer.scoring.error_analysis import analyse_errors, count_by_rule
+    from speechxfer.scoring.analysis import analyse_score
     from speechxfer.scoring.pairing import read_pairs
+    from speechxfer.scoring.terms import read_terms
 
-    reference, hypotheses, baseline = request.files[0], request.files[1:], request.baseline
-    systems = read_pairs(reference, hypotheses, **request.reading)
-    base: Score | None = None
+    terms = None if request.terms is None else read_terms(request.terms, request.options)
+    reference, *hypotheses = (file.path for file in request.files)
+    systems = _set_names(read_pairs(reference, hypotheses, **request.reading), request.files)
+    _check_columns(request.columns, systems)
+    baseline, base = request.baseline, None
     if baseline is not None:
         if [pairs.path for pairs in systems] == [baseline]:
             raise UserError("is the hypothesis itself", where=f"--fail-worse-than {baseline}")
@@ -109,12 +117,44 @@ def score_files(request: ScoreRequest, *, with_alignments: bool, with_analysis: 
         },
         warnings=_collect_warnings(systems, results),
     )
-    if with_alignments or with_analysis:
-        run.alignments = {name: result.get_alignments() for name, result in results.items()}
     if with_analysis:
-        run.analyses = {name: analyse_errors(result, run.alignments[name]) for name, result in results.items()}
-        run.rules = {name: count_by_rule(result) for name, result in results.items()}
+        run.analysed = {
+            name: analyse_score(result, terms=terms, punctuation=request.punctuation, case=request.case)
+            for name, result in results.items()
+        }
     return run
+
+
+def _set_names(systems: list[MatchedTranscripts], files: Sequence[NamedFile]) -> list[MatchedTranscripts]:
+    """Give the systems the names of the command line. Raises UserError for a name of a file that is not a system."""
+    names = {file.path: file.name for file in files if file.name is not None}
+    for path in names.keys() - {pairs.path for pairs in systems}:
+        problem = f"the name '{names[path]}' is given to the references, which are not a system"
+        raise UserError(problem, where=str(path), fix="name the hypotheses only")
+    named = [replace(pairs, name=names.get(pairs.path) or pairs.name) for pairs in systems]
+    if len({pairs.name for pairs in named}) < len(named):
+        raise UserError("two systems have the same name", fix="give each its own name: NAME=FILE")
+    return named
+
+
+def _check_columns(by: Sequence[str] | Literal["auto"], systems: Sequence[MatchedTranscripts]) -> None:
+    """Raise UserError for columns to break the WER down by that no system has."""
+    from speechxfer.scoring.groups import select_breakdown
+
+    if by == "auto":
+        return
+    columns = [_list_columns(pairs) for pairs in systems]
+    for name in by:
+        problems = [select_breakdown([name], one).problems for one in columns]
+        if all(problems):
+            known = ", ".join(dict.fromkeys(known for one in columns for known in one))
+            raise UserError(problems[0][0], where=f"--by {name}", fix=f"use one of {known}" if known else None)
+
+
+def _list_columns(pairs: MatchedTranscripts) -> dict[str, list[str]]:
+    speakers = {} if pairs.speakers is None else {"speaker": pairs.speakers}
+    known = {**pairs.columns, **speakers}
+    return {name: ["" if value is None else value for value in values] for name, values in known.items()}
 
 
 def _have_same_utterances(results: dict[str, Score]) -> bool:

@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-import typer
-
+from speechxfer.cli._echo import echo
 from speechxfer.errors import UserError, suggest_nearest
 
 if TYPE_CHECKING:  # the model's modules import torch
@@ -222,7 +221,7 @@ class TranscriptOutput:
             file = self.part if self.path.exists() else self.part.replace(self.path)
             incomplete = f", {self.num_incomplete} of them incomplete" if self.num_incomplete else ""
             message = f"finished transcripts are saved in {file} ({self.num_written:,} transcribed{incomplete})"
-            typer.echo(f"speechxfer: {message}", err=True)
+            echo(f"speechxfer: {message}", err=True)
 
 
 def _to_line(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from speechxfer.cli._echo import echo
 from speechxfer.cli._options import JsonFile, Quiet, is_silent, write_json
 from speechxfer.errors import UserError, suggest_nearest
 
@@ -82,24 +83,22 @@ def clear(
     for path in predictions:
         path.unlink(missing_ok=True)
     if not is_silent(quiet, json):
-        typer.echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
+        echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
     write_json({"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
 
 
 def _print_stores(stores: list[StoreInfo], folder: Path, predictions: list[Path]) -> None:
     for store in stores:
         layer = "convolutions" if store.layer < 0 else f"below layer {store.layer}"
-        typer.echo(
+        echo(
             f"{store.path.name}  {store.megabytes:8,.0f} MB  {store.utterances:7,} utterances  "
             f"{_format_time(store.last_used)}  {store.encoder}, {layer}, {store.dtype}"
         )
-    typer.echo(f"{len(stores)} stores, {sum(store.megabytes for store in stores):,.0f} MB in {folder}")
+    echo(f"{len(stores)} stores, {sum(store.megabytes for store in stores):,.0f} MB in {folder}")
     megabytes = _count_megabytes(predictions)
-    typer.echo(f"predictions of pretrained models on {len(predictions)} data splits, {megabytes:,.1f} MB")
+    echo(f"predictions of pretrained models on {len(predictions)} data splits, {megabytes:,.1f} MB")
     if stores:
-        typer.echo(
-            "\nspeechxfer cache clear NAME removes one (its first letters are enough), --all removes everything."
-        )
+        echo("\nspeechxfer cache clear NAME removes one (its first letters are enough), --all removes everything.")
 
 
 def _count_megabytes(files: list[Path]) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speechxfer.cli._echo import echo
 from speechxfer.cli._options import (
     ColumnNames,
     Data,
@@ -80,7 +81,7 @@ def check(
     if output is not None:
         _write_usable_rows(dataset, result, output)
         if not quiet:
-            typer.echo(f"written  {output}: {len(result.usable)} rows")
+            echo(f"written  {output}: {len(result.usable)} rows")
     report = _make_report(dataset, result)
     if align:
         report["matches"] = _match_transcripts(str(model), language, dataset, result, quiet=quiet)
@@ -114,16 +115,16 @@ def _print_result(data: str, dataset: datasets.Dataset, result: AuditResult) -> 
     for bad in result.errors[:_MAX_SHOWN]:
         row = f"row {bad.index + 1}"  # also the id if the table has neither ids nor audio paths
         names = ", ".join(name for name in dict.fromkeys((bad.id, audio[bad.index])) if name and name != row)
-        typer.echo(f"error    {row}{f' ({names})' if names else ''}: {bad.problem}")
+        echo(f"error    {row}{f' ({names})' if names else ''}: {bad.problem}")
         if bad.fix:
-            typer.echo(f"         fix: {bad.fix}")
+            echo(f"         fix: {bad.fix}")
     if len(result.errors) > _MAX_SHOWN:
-        typer.echo(f"         … and {len(result.errors) - _MAX_SHOWN} more errors (--json FILE has all)")
+        echo(f"         … and {len(result.errors) - _MAX_SHOWN} more errors (--json FILE has all)")
     for warning in result.warnings:
-        typer.echo(f"warning  {warning}")
+        echo(f"warning  {warning}")
     _print_groups("speaker", result.speakers)
     _print_groups("accent", result.accents)
-    typer.echo(
+    echo(
         f"{data}: {result.rows} rows, {_format_duration(result.hours)}, {len(result.usable)} usable, "
         f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warning{'s' * (len(result.warnings) != 1)}"
     )
@@ -150,11 +151,11 @@ def _match_transcripts(
     if not quiet:
         for score in suspicious[:_MAX_SHOWN]:
             row, text = result.usable[score.index] + 1, usable[score.index]["text"]
-            typer.echo(f"suspicious row {row} ({score.id}): {text}")
-            typer.echo(f"         transcribed as: {score.hypothesis}")
+            echo(f"suspicious row {row} ({score.id}): {text}")
+            echo(f"         transcribed as: {score.hypothesis}")
         if len(suspicious) > _MAX_SHOWN:
-            typer.echo(f"         … and {len(suspicious) - _MAX_SHOWN} more suspicious rows (--json FILE has all)")
-        typer.echo(f"aligned  {len(scores)} rows, {len(suspicious)} of them suspicious: listen to those")
+            echo(f"         … and {len(suspicious) - _MAX_SHOWN} more suspicious rows (--json FILE has all)")
+        echo(f"aligned  {len(scores)} rows, {len(suspicious)} of them suspicious: listen to those")
     return [
         {
             "row": result.usable[score.index] + 1,
@@ -179,7 +180,7 @@ def _print_groups(name: str, totals: dict[str, dict[str, float]], num_shown: int
     if len(lines) > 2 * num_shown:
         lines = [*lines[:num_shown], "…", *lines[-2:]]
     plural = name if len(totals) == 1 else f"{name}s"
-    typer.echo(f"{len(totals)} {plural}: {', '.join(lines)}")
+    echo(f"{len(totals)} {plural}: {', '.join(lines)}")
 
 
 def _format_duration(hours: float) -> str:

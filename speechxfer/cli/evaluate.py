@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from speechxfer.cli._options import (
+    NORMALISE,
     BatchSeconds,
     BeamSize,
+    By,
     ColumnNames,
     Data,
     Device,
@@ -44,14 +46,13 @@ def evaluate(
     normalise: Annotated[
         str | None,
         typer.Option(
+            *NORMALISE,
             metavar="NAME",
             help="Text normalisation: none, basic, default, english, or a GLM file.",
             show_default="saved with the model",
         ),
     ] = None,
-    by: Annotated[
-        str, typer.Option(metavar="COLS", help="Columns to break the WER down by, comma-separated; auto; none.")
-    ] = "auto",
+    by: By = None,
     column: ColumnNames = None,
     language: Language = None,
     beam_size: BeamSize = None,

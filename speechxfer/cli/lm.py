@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, is_silent, translate_write_errors, write_json
+from speechxfer.cli._echo import echo
+from speechxfer.cli._options import NORMALISE, JsonFile, Quiet, is_silent, translate_write_errors, write_json
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
@@ -26,6 +27,7 @@ def lm(
     normalise: Annotated[
         str,
         typer.Option(
+            *NORMALISE,
             metavar="NAME",
             help="Text normalisation, the same as the CTC model's: none, basic, default, english, or a GLM file.",
         ),
@@ -75,10 +77,10 @@ def lm(
 def _print_result(text: str, result: dict[str, Any]) -> None:
     held_out = f" ({result['held_out']:,} of dev and test left out)" if result["held_out"] else ""
     words = f"{result['words']:,} words, {result['vocabulary']:,} of them different"
-    typer.echo(f"{text}: {result['sentences']:,} sentences{held_out}, {words}")
+    echo(f"{text}: {result['sentences']:,} sentences{held_out}, {words}")
     counts = ", ".join(f"{count:,}" for count in result["ngrams"])
-    typer.echo(f"{result['output']}: {counts} n-grams of 1 to {result['order']}")
-    typer.echo(f"use it: speechxfer adapt RECIPE head.kind=ctc decoding.kind=beam decoding.lm={result['output']}")
+    echo(f"{result['output']}: {counts} n-grams of 1 to {result['order']}")
+    echo(f"use it: speechxfer adapt RECIPE head.kind=ctc decoding.kind=beam decoding.lm={result['output']}")
 
 
 def _read_sentences(text: str) -> tuple[list[str], int]:

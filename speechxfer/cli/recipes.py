@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from speechxfer.cli._echo import echo
 from speechxfer.cli._options import JsonFile, Quiet, is_silent, write_json
 from speechxfer.errors import UserError, suggest_nearest
 
@@ -41,11 +42,11 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
     if not is_silent(quiet, json):
         width = max((len(one["name"]) for one in listed), default=0)
         for one in listed:
-            typer.echo(f"{one['name']:{width}}  {one['purpose']}")
-        typer.echo(f"\n{_format_command('NAME', 'adapt')} runs one; recipes copy NAME copies one for editing.")
+            echo(f"{one['name']:{width}}  {one['purpose']}")
+        echo(f"\n{_format_command('NAME', 'adapt')} runs one; recipes copy NAME copies one for editing.")
         for one in listed:
             if one["command"] != "speechxfer adapt":
-                typer.echo(f"{_format_command(one['name'], one['command'])} runs {one['name']}.")
+                echo(f"{_format_command(one['name'], one['command'])} runs {one['name']}.")
     write_json({"recipes": listed}, json)
 
 
@@ -73,7 +74,7 @@ def copy(
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
     if not is_silent(quiet, json):
-        typer.echo(f"{file}\n  run it: {_format_command(file, detect_command(known[name]))}")
+        echo(f"{file}\n  run it: {_format_command(file, detect_command(known[name]))}")
     write_json({"name": name, "path": str(file)}, json)
 
 

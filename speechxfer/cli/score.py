@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Quiet, split_columns
+from speechxfer.cli._echo import echo
+from speechxfer.cli._options import NORMALISE, By, JsonFile, Quiet, split_columns
+from speechxfer.cli._score_inputs import NamedFile, copy_standard_input, parse_files
+from speechxfer.cli._score_output import STANDARD_OUTPUT, OutputTargets, write_outputs
 from speechxfer.errors import UserError
 
 HELP_ORDER = 60
-_STANDARD_OUTPUT = Path("-")
 
 
 def register(app: typer.Typer) -> None:
@@ -21,15 +23,23 @@ def register(app: typer.Typer) -> None:
 
 def score(
     files: Annotated[
-        list[Path],
-        typer.Argument(metavar="REF HYP [HYP2 ...]", help="References and hypotheses, or one table with both."),
+        list[str],
+        typer.Argument(
+            metavar="REF HYP [HYP2 ...]",
+            help="References and hypotheses, or one table with both. NAME=HYP names a system; - is standard input.",
+        ),
     ],
-    by: Annotated[
-        str, typer.Option(metavar="COLS", help="Columns to break the WER down by, comma-separated; auto; none.")
-    ] = "auto",
+    by: By = None,
     normalise: Annotated[
-        str, typer.Option(metavar="NAME", help="Text normalisation: none, basic, default, english, or a GLM file.")
+        str,
+        typer.Option(
+            *NORMALISE, metavar="NAME", help="Text normalisation: none, basic, default, english, or a GLM file."
+        ),
     ] = "default",
+    equivalents: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Words and phrases that count as equal, one group a line: Ann = Anne."),
+    ] = None,
     align: Annotated[
         str, typer.Option(metavar="METHOD", help="Alignment: min (fewest errors, as jiwer) or sclite.")
     ] = "min",
@@ -42,6 +52,16 @@ def score(
     ] = False,
     compounds: Annotated[
         bool, typer.Option("--compounds", help='Count "ice cream" for "icecream", and vice versa, as correct.')
+    ] = False,
+    terms: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also count recall and precision of these words and phrases, one per line."),
+    ] = None,
+    punctuation: Annotated[
+        bool, typer.Option("--punctuation", help="Also count errors of punctuation, in the texts as written.")
+    ] = False,
+    case: Annotated[
+        bool, typer.Option("--case", help="Also count errors of letter case, in the texts as written.")
     ] = False,
     missing: Annotated[
         str, typer.Option(metavar="POLICY", help="If a hypothesis is missing: error, empty or skip.")
@@ -59,6 +79,9 @@ def score(
     ] = False,
     utt2spk: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Speaker of each utterance, in Kaldi's format.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="FORM", help="Print the results table alone, as markdown, csv or latex.")
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML report, one file.")] = None,
     output: Annotated[
@@ -88,36 +111,34 @@ def score(
 
     The suffix gives the format: .csv .tsv .jsonl .trn .stm .ctm; without one, Kaldi text. Utterances are matched by id.
     """
-    from speechxfer.cli import _score_output
     from speechxfer.cli._score_run import ScoreRequest, score_files
     from speechxfer.scoring import ScoringOptions
+    from speechxfer.scoring.equivalents import read_equivalents
 
-    _check_options(fail_above, by_line, format, files)
-    quiet = quiet or _STANDARD_OUTPUT in (json_file, output)
-    inputs = [*files, *(path for path in (fail_worse_than, utt2spk) if path is not None)]
-    inputs += [Path(normalise)] if normalise.endswith(".glm") else []
-    _check_outputs({"--html": html, "--output": output, "--json": json_file}, inputs)
-    request = ScoreRequest(
-        files=files,
-        reading={
-            "format": "lines" if by_line else format, "missing": missing, "utt2spk": utt2spk, "notation": notation,
-        },
-        columns=split_columns(by),
-        options=ScoringOptions(normalise, align, unit, notation, compounds, seed),
-        baseline=fail_worse_than,
-        max_wer=fail_above,
-    )  # fmt: skip
-    run = score_files(request, with_alignments=output is not None, with_analysis=not quiet or json_file is not None)
-    if not quiet:
-        _score_output.print_result(run)
-    if html is not None:
-        _score_output.write_html(run, html, audio_folder=audio_folder, embed=embed_audio)
-    if output is not None:
-        _score_output.write_alignments(run, output)
-    if json_file is not None:
-        _score_output.write_json_document(run, json_file, inputs)
+    named = parse_files(files)
+    _check_options(fail_above, by_line, format, [file.path for file in named])
+    targets = OutputTargets(html, output, json_file, table, audio_folder, embed_audio, quiet)
+    extra = [fail_worse_than, utt2spk, equivalents, terms, Path(normalise) if normalise.endswith(".glm") else None]
+    others = [NamedFile(path) for path in extra if path is not None]
+    _check_outputs(targets, [file.path for file in (*named, *others)])
+    equal = None if equivalents is None else read_equivalents(equivalents)
+    chosen_format = "lines" if by_line else format
+    with copy_standard_input(named, with_format=chosen_format is not None) as inputs:
+        request = ScoreRequest(
+            files=inputs,
+            reading={"format": chosen_format, "missing": missing, "utt2spk": utt2spk, "notation": notation},
+            columns=split_columns(by),
+            options=ScoringOptions(normalise, align, unit, notation, compounds, seed, equal),
+            baseline=fail_worse_than,
+            max_wer=fail_above,
+            terms=terms,
+            punctuation=punctuation,
+            case=case,
+        )
+        run = score_files(request, with_analysis=targets.need_analysis)
+        write_outputs(run, targets, [*inputs, *others])
     for failure in run.failures:
-        typer.echo(f"speechxfer: {failure}", err=True)
+        echo(f"speechxfer: {failure}", err=True)
     if run.failures:
         raise typer.Exit(1)
 
@@ -141,19 +162,27 @@ def _check_options(fail_above: float | None, by_line: bool, format: str | None, 
             raise UserError(problem, where=str(path), fix=fix)
 
 
-def _check_outputs(outputs: dict[str, Path | None], inputs: list[Path]) -> None:
+def _check_outputs(targets: OutputTargets, inputs: list[Path]) -> None:
     """Check before the work that no output is a folder, an input or another output."""
-    seen: list[Path] = []
-    for option, path in outputs.items():
+    from speechxfer.report.table_formats import check_table_form
+
+    if targets.table is not None:
+        check_table_form(targets.table)
+    seen = [STANDARD_OUTPUT] if targets.table is not None else []
+    for option, path in {"--html": targets.html, "--output": targets.alignments, "--json": targets.json}.items():
         if path is None:
             continue
         where = f"{option} {path}"
         if path.is_dir():
             raise UserError("is a folder", where=where, fix="name a file")
-        if option == "--html" and path == _STANDARD_OUTPUT:
+        if option == "--html" and path == STANDARD_OUTPUT:
             raise UserError("cannot be written to standard output", where=where, fix="name a file")
-        if any(path == other or (path.exists() and other.exists() and path.samefile(other)) for other in inputs):
+        if path != STANDARD_OUTPUT and any(_are_same(path, other) for other in inputs):
             raise UserError("would overwrite an input", where=where, fix="name another file")
         if path in seen:
             raise UserError("is named for two outputs", where=where, fix="name another file")
         seen.append(path)
+
+
+def _are_same(path: Path, other: Path) -> bool:
+    return path == other or (path.exists() and other.exists() and path.samefile(other))

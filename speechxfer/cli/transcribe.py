@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speechxfer.cli._echo import echo
 from speechxfer.cli._options import (
     BatchSeconds,
     BeamSize,
@@ -144,7 +145,7 @@ class _TranscriptionRun:
 
     def add_failure(self, unreadable: UnreadableAudio) -> None:
         self.failed.append(unreadable)
-        typer.echo(f"speechxfer: {unreadable}", err=True)
+        echo(f"speechxfer: {unreadable}", err=True)
 
 
 def _choose_writer(output: Path | None, model: SpeechModel, utterances: Sequence[datasets.Dataset]) -> TranscriptWriter:
@@ -223,17 +224,16 @@ class _Printer:
         if self.out.isatty() and self.console.is_terminal:
             self.console.out(text, end="", highlight=False)  # above the progress bar
         else:
-            typer.echo(text, file=self.out, nl=False)
+            echo(text, file=self.out, end="")
 
 
 def _make_reporter(quiet: bool, *, to_stderr: bool) -> Reporter:
-    from rich.console import Console
-
+    from speechxfer.report.console import EscapingConsole
     from speechxfer.report.progress import Reporter
 
     reporter = Reporter(quiet=quiet)
     if to_stderr:
-        reporter.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        reporter.console = EscapingConsole(stderr=True, quiet=quiet)
     return reporter
 
 

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speechxfer.cli._echo import echo, overwrite_line
 from speechxfer.cli._options import JsonFile, Quiet, write_json
 from speechxfer.errors import UserError
 
@@ -223,7 +224,7 @@ def listen(
         from speechxfer.wakeword.runtime.wyoming_server import get_detector_name, serve_wyoming
 
         if not quiet:
-            typer.echo(f"serving '{get_detector_name(artifact)}' on {wyoming}")
+            echo(f"serving '{get_detector_name(artifact)}' on {wyoming}")
         serve_wyoming(artifact, wyoming, trigger)
         return
     blocks = _open_blocks(audio, microphone, rate)
@@ -257,12 +258,13 @@ class _EventPrinter:
     def print_event(self, event: Event) -> None:
         self.num_events += 1
         if self.with_level:
-            typer.echo("\r" + " " * 79 + "\r", err=True, nl=False)
+            overwrite_line(" " * 79)
+            overwrite_line("")
         line = json.dumps({"word": self.word, "time": round(event.time, 3), "score": event.score})
         if self.to_stdout:
-            typer.echo(line)
+            echo(line)
         elif not self.quiet:
-            typer.echo(f"{event.time:9.2f} s  {self.word}  (score {event.score:.3f})")
+            echo(f"{event.time:9.2f} s  {self.word}  (score {event.score:.3f})")
         if self.file is not None:
             self.file.write(line + "\n")
             self.file.flush()
@@ -271,7 +273,7 @@ class _EventPrinter:
         from speechxfer.wakeword.runtime.audio_sources import format_level
 
         if self.with_level:
-            typer.echo("\r" + format_level(level, self.word, self.threshold), err=True, nl=False)
+            overwrite_line(format_level(level, self.word, self.threshold))
 
     def print_summary(self, summary: ListeningSummary) -> None:
         if self.quiet or self.to_stdout:
@@ -280,7 +282,7 @@ class _EventPrinter:
         if not self.num_events:
             found = f"no detection (highest score {summary.highest_score:.2f}, threshold {self.threshold:.2f})"
         lost = f", {summary.lost:.1f} s of it dropped" if summary.lost else ""
-        typer.echo(f"{summary.seconds:.1f} s of audio{lost}, {found}")
+        echo(f"{summary.seconds:.1f} s of audio{lost}, {found}")
 
 
 def _evaluate_streams(settings: WakeWordSettings, stream: list[str], reporter: Reporter) -> dict[str, Any]:

@@ -20,15 +20,17 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
-from speechxfer.report.terminal import format_percent
+from speechxfer.escaping import escape_controls
+from speechxfer.report.formatting import format_percent
+from speechxfer.report.score_rows import order_values
 from speechxfer.scoring import AlignedWord, Counts, GroupScore, Score, compare_systems
-from speechxfer.scoring.error_analysis import ErrorAnalysis, analyse_errors, count_by_rule
+from speechxfer.scoring.analysis import AnalysedScore, analyse_score
+from speechxfer.scoring.error_analysis import MIN_WORD_OCCURRENCES, ErrorAnalysis
 from speechxfer.scoring.tokens import UNIT_NAMES
 
 _HERE = Path(__file__).parent
 _MAX_CHART_GROUPS = 60  # values of a column that a chart shows
 _MAX_OPEN_GROUPS = 12  # values of a column above which its chart is collapsed
-_BIDI_AND_CONTROLS = re.compile("[\u0000-\u0008\u000b-\u001f\u007f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ReportAudio:
 def write_html_report(
     path: Path | str,
     title: str,
-    systems: Mapping[str, Score],
+    systems: Mapping[str, Score | AnalysedScore],
     *,
     facts: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
@@ -58,7 +60,7 @@ def write_html_report(
     """Write the report of one or more systems, side by side.
 
     Args:
-        systems: scores by name of the system.
+        systems: scores by name of the system; a score that is not analysed yet is analysed here.
         facts: how the report was made, as label to text.
         warnings: messages for the reader.
         advice: what to do next, each with its `action` and `evidence`.
@@ -72,22 +74,21 @@ def write_html_report(
     target.parent.mkdir(parents=True, exist_ok=True)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rate": _format_rate, "escape_bidi": escape_bidi, "count": _format_count}
+    environment.filters |= {"rate": _format_rate, "escape_controls": escape_controls, "count": _format_count}
     page = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
-    alignments = {name: score.get_alignments() for name, score in systems.items()}
-    analyses = {name: analyse_errors(score, alignments[name]) for name, score in systems.items()}
-    worst = {name: _list_worst(score, analyses[name]) for name, score in systems.items()}
+    analysed = {name: one if isinstance(one, AnalysedScore) else analyse_score(one) for name, one in systems.items()}
+    scores = {name: one.score for name, one in analysed.items()}
+    worst = {name: _list_worst(one.score, one.errors) for name, one in analysed.items()}
     sources = _make_audio_sources(audio, worst.values(), target.parent) if audio else {}
     text = page.render(
         title=title,
-        systems=systems,
-        comparisons=_describe_comparisons(systems),
-        analyses=analyses,
+        systems=analysed,
+        comparisons=_describe_comparisons(scores),
         worst=worst,
-        rules={name: count_by_rule(score) for name, score in systems.items()},
         select_changes=_select_changes,
-        charts=_make_charts(systems),
+        charts=_make_charts(scores),
         max_open_groups=_MAX_OPEN_GROUPS,
+        min_word_occurrences=MIN_WORD_OCCURRENCES,
         nouns=UNIT_NAMES,
         facts=facts or {},
         warnings=warnings,
@@ -96,14 +97,9 @@ def write_html_report(
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        data=Markup(_dump_for_script(_make_script_data(systems, alignments, analyses, sources))),
+        data=Markup(_dump_for_script(_make_script_data(analysed, sources))),
     )
     target.write_text(text, encoding="utf-8")
-
-
-def escape_bidi(text: str) -> str:
-    """Replace control and bidirectional characters, which could hide or reorder text, by their code points."""
-    return _BIDI_AND_CONTROLS.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text))
 
 
 def _select_changes(rules: Sequence[tuple[str, Counts]]) -> list[tuple[str, int]]:
@@ -156,10 +152,9 @@ def _make_charts(systems: Mapping[str, Score]) -> list[_Chart]:
 
 
 def _make_chart(scores: Sequence[Score], column: str) -> _Chart:
-    """Make the chart of a column's groups, sorted by the last system's rate, the highest first."""
+    """Make the chart of a column's groups."""
     groups = {value: [score.by.get(column, {}).get(value) for score in scores] for value in scores[0].by[column]}
-    rates = {value: group.wer or 0.0 for value, group in scores[-1].by.get(column, {}).items()}
-    order = sorted(groups, key=lambda value: (-rates.get(value, 0.0), value))
+    order = order_values(scores[-1], column, groups)
     shown: list[tuple[str, list[GroupScore | None]]] = [("", [score.overall for score in scores])]
     shown += [(value, groups[value]) for value in order[:_MAX_CHART_GROUPS]]
     top, step = _choose_axis([group for _, row in shown for group in row if group is not None])
@@ -198,35 +193,27 @@ def _describe_comparisons(systems: Mapping[str, Score]) -> list[tuple[str, str, 
     return [(before, after, found.summary()) for (before, after), found in compare_systems(systems).items()]
 
 
-def _make_script_data(
-    systems: Mapping[str, Score],
-    alignments: Mapping[str, list[list[AlignedWord]]],
-    analyses: Mapping[str, ErrorAnalysis],
-    sources: Mapping[str, str],
-) -> dict[str, Any]:
+def _make_script_data(systems: Mapping[str, AnalysedScore], sources: Mapping[str, str]) -> dict[str, Any]:
     """Return the data that the page's script shows.
 
     `rows` has an entry per utterance with its id, `g`: its values of `columns`, `a`: its audio, and `s`: for each
     system its errors, words, aligned words and whether it has a repetition loop. The first `filters` columns can be
     selected.
     """
-    first = next(iter(systems.values()))
-    row_of = {name: {u: i for i, u in enumerate(score.ids)} for name, score in systems.items()}
-    home = next(iter(row_of.values()))  # rows of the first system, whose groups are shown
-    loops = {name: set(analysis.loops) for name, analysis in analyses.items()}
+    first = next(iter(systems.values())).score
     columns = list(dict.fromkeys([*first.shown_columns, *first.by_columns]))
-    rows = []
-    for u in dict.fromkeys(u for score in systems.values() for u in score.ids):
-        row: dict[str, Any] = {"id": u, "s": []}
-        if u in home:
-            row["g"] = [first.columns[c][home[u]] for c in columns]
-        if u in sources:
-            row["a"] = sources[u]
-        for name, score in systems.items():
-            i = row_of[name].get(u)
-            row["s"].append(None if i is None else _make_cell(score, i, alignments[name][i], i in loops[name]))
-        rows.append(row)
-    return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": rows}
+    rows: dict[str, dict[str, Any]] = {}
+    for k, analysed in enumerate(systems.values()):
+        score, loops = analysed.score, set(analysed.errors.loops)
+        for i, (name, words) in enumerate(zip(score.ids, score.iter_alignments(), strict=True)):
+            row = rows.setdefault(name, {"id": name, "s": [None] * len(systems)})
+            row["s"][k] = _make_cell(score, i, words, i in loops)
+    for i, name in enumerate(first.ids):  # the groups of the first system are shown
+        rows[name]["g"] = [first.columns[column][i] for column in columns]
+    for name, source in sources.items():
+        if name in rows:
+            rows[name]["a"] = source
+    return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": [*rows.values()]}
 
 
 def _make_cell(score: Score, index: int, words: Sequence[AlignedWord], has_loop: bool) -> list[Any]:
@@ -238,17 +225,28 @@ def _make_cell(score: Score, index: int, words: Sequence[AlignedWord], has_loop:
 def _make_audio_sources(
     audio: ReportAudio, worst: Iterable[Sequence[tuple[str, int, int]]], folder: Path
 ) -> dict[str, str]:
-    """Return an audio element's source for each utterance: a path relative to the report, or the file as a data URL."""
+    """Return an audio element's source for each utterance: a path relative to the report, or the file as a data URL.
+
+    A file that is not audio is linked, never embedded: a table may name any file of this machine.
+
+    Args:
+        worst: (id, errors, words) of the worst utterances of each system.
+        folder: the folder of the report.
+    """
     ranked = [one[0] for rank in zip_longest(*worst) for one in rank if one]
-    embedded = list(dict.fromkeys(ranked))[: audio.num_embedded]
+    files = {name: _find_file(source, folder) for name, source in audio.files.items()}
+    candidates = [
+        name for name in dict.fromkeys(ranked) if (file := files.get(name)) is not None and _is_audio(file[0])
+    ]
+    embedded = set(candidates[: audio.num_embedded])
     sources = {}
-    for name, source in audio.files.items():
-        path, _, segment = str(source).partition("#")
-        file = Path(path) if Path(path).exists() else folder / path
-        if not file.is_file():
+    for name, found in files.items():
+        if found is None:
             continue
+        file, segment = found
         if name in embedded:
-            media_type = mimetypes.guess_type(file.name)[0] or "audio/wav"
+            media_type = mimetypes.guess_type(file.name)[0] or ""
+            media_type = media_type if media_type.startswith("audio/") else "audio/wav"
             url = f"data:{media_type};base64,{base64.b64encode(file.read_bytes()).decode()}"
         else:
             url = urllib.parse.quote(os.path.relpath(file, folder).replace(os.sep, "/"))
@@ -257,6 +255,23 @@ def _make_audio_sources(
             url += f"#t={times[1] or 0},{times[2]}".rstrip(",")
         sources[name] = url
     return sources
+
+
+def _find_file(source: str, folder: Path) -> tuple[Path, str] | None:
+    """Return the file and the segment of `path#start-end`; None if there is no such file."""
+    path, _, segment = str(source).partition("#")
+    file = Path(path) if Path(path).exists() else folder / path
+    return (file, segment) if file.is_file() else None
+
+
+def _is_audio(file: Path) -> bool:
+    """Return whether soundfile opens the file as audio."""
+    import soundfile  # takes 0.1 s
+
+    try:
+        return bool(soundfile.info(file).frames)
+    except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: a name that ends in .raw
+        return False
 
 
 def _dump_for_script(value: Any) -> str:

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from speechxfer.progress import ProgressCallback
+from speechxfer.report.console import EscapingConsole, make_text
 
 LOG_INTERVAL_SECONDS = 60.0  # seconds between progress lines where no bar can be drawn
 
@@ -22,11 +23,11 @@ class Reporter:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
+        self.console = EscapingConsole(quiet=quiet)
 
     def info(self, message: RenderableType = "") -> None:
         """Print a message: plain text without markup, or a rich table."""
-        self.console.print(message, markup=False) if isinstance(message, str) else self.console.print(message)
+        self.console.print(make_text(message) if isinstance(message, str) else message)
 
     def warn(self, message: str) -> None:
         """Print a warning."""
@@ -39,7 +40,7 @@ class Reporter:
             yield self._make_line_callback(title)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from speechxfer.report.formatting import format_percent
 from speechxfer.report.run_report import ZERO_SHOT, CandidateEntry, RunReport
-from speechxfer.report.terminal import format_percent
 
 NUM_RUNNERS_UP = 3  # candidates listed after the selected one
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -21,6 +21,8 @@ from speechxfer.scoring.statistics import (
     sign_flip,
     sum_by_unit,
 )
+
+Alignment = str | Sequence[AlignedWord]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def compare_scores(before: Score, after: Score, *, mapsswe: bool = False) -> Com
     interval = None if math.isnan(low) or units < MIN_GROUP_UNITS else (low, high)
     p_mapsswe = None
     if mapsswe:
-        p_mapsswe = compute_mapsswe_p(before.get_alignments(), after.get_alignments(rows.tolist()))
+        p_mapsswe = compute_mapsswe_p(before.operations, [after.operations[row] for row in rows.tolist()])
     difference, p = after.wer - before.wer, sign_flip(shares, seed=seed)
     return Comparison(before.wer, after.wer, difference, interval, p, over, units, p_mapsswe=p_mapsswe)
 
@@ -142,10 +144,13 @@ def compare_systems(systems: Mapping[str, Score]) -> dict[tuple[str, str], Compa
     return dict(zip(pairs, found, strict=True))
 
 
-def compute_mapsswe_p(before: list[list[AlignedWord]], after: list[list[AlignedWord]]) -> float:
+def compute_mapsswe_p(before: Sequence[Alignment], after: Sequence[Alignment]) -> float:
     """Return the two-sided p value of MAPSSWE (Gillick & Cox, 1989).
 
     It compares the errors in segments that are separated by two words correct in both systems.
+
+    Args:
+        before, after: the alignment of each utterance, as in `Score.operations` or from `Score.get_alignments`.
     """
     values = np.array(compute_segment_differences(before, after), dtype=np.float64)
     if len(values) < 2 or not values.any():
@@ -156,7 +161,7 @@ def compute_mapsswe_p(before: list[list[AlignedWord]], after: list[list[AlignedW
     return math.erfc(abs(float(values.mean())) / (spread / math.sqrt(len(values))) / math.sqrt(2))
 
 
-def compute_segment_differences(before: list[list[AlignedWord]], after: list[list[AlignedWord]]) -> list[int]:
+def compute_segment_differences(before: Sequence[Alignment], after: Sequence[Alignment]) -> list[int]:
     """Return the errors of the second system minus those of the first, for each segment with errors."""
     differences: list[int] = []
     for first, second in zip(before, after, strict=True):
@@ -175,14 +180,14 @@ def compute_segment_differences(before: list[list[AlignedWord]], after: list[lis
     return differences
 
 
-def _count_by_position(words: list[AlignedWord]) -> list[int]:
+def _count_by_position(alignment: Alignment) -> list[int]:
     """Return the errors at each position: before the first reference word, on it, before the second, and so on."""
     counts = [0]
-    for operation, _, _ in words:
-        if operation == "I":
+    for step in alignment:  # a letter, or an aligned word, whose first item is the letter
+        if step[0] == "I":
             counts[-1] += 1
         else:
-            counts += [int(operation != "="), 0]
+            counts += [int(step[0] != "="), 0]
     return counts
 
 

@@ -45,6 +45,19 @@ class Counts:
         return self.errors / self.reference_words if self.reference_words else None
 
     @property
+    def mer(self) -> float | None:
+        """Match error rate: errors over all aligned positions (Morris et al., 2004); None without reference words."""
+        return self.errors / (self.hits + self.errors) if self.reference_words else None
+
+    @property
+    def wil(self) -> float | None:
+        """Word information lost: 1 - hits² / (reference words * hypothesis words); None without reference words."""
+        if not self.reference_words:
+            return None
+        hypothesis_words = self.hits + self.substitutions + self.insertions
+        return 1 - self.hits**2 / (self.reference_words * hypothesis_words) if hypothesis_words else 1.0
+
+    @property
     def cer(self) -> float | None:
         """Character error rate; None without reference characters."""
         return self.character_errors / self.reference_characters if self.reference_characters else None
@@ -87,6 +100,8 @@ class GroupScore:
         return {
             "wer": c.wer,
             "cer": c.cer,
+            "mer": c.mer,
+            "wil": c.wil,
             "substitutions": c.substitutions,
             "deletions": c.deletions,
             "insertions": c.insertions,

@@ -1,22 +1,28 @@
-"""Error analysis: worst utterances, confusions, repetition loops, effect of each normalisation rule, WER by bins."""
+"""Error analysis: worst utterances, confusions, error rates of words, repetition loops, WER by bins, input warnings."""
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from speechxfer.scoring.counts import Counts
+from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import SNR_COLUMNS
+from speechxfer.scoring.notation import has_markup
+from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import AlignedWord, Score
-from speechxfer.scoring.scorer import count_errors
-from speechxfer.scoring.tokens import UNIT_NAMES
+from speechxfer.scoring.tokens import UNIT_NAMES, tokenize
 from speechxfer.text.normalise import Normaliser
 
+MIN_WORD_OCCURRENCES = 5  # occurrences in the references from which a word has an error rate
+_MAX_WORDS = 20  # words listed with their error rates
 _LOOP_REPEATS = 4  # minimum number of consecutive repeats of an n-gram
 _LOOP_SPAN = 8  # minimum number of words that the repeats cover
 _MAX_LOOP_NGRAM = 8  # words of the longest n-gram looked for
@@ -37,6 +43,8 @@ class ErrorAnalysis:
         confusions: (reference, hypothesis, count).
         deleted: (word, count).
         inserted: (word, count).
+        words: (reference word, errors, occurrences) of the words with the highest share of substituted and deleted
+            occurrences, among those that occur at least `MIN_WORD_OCCURRENCES` times.
         over_100_percent: rows with more errors than reference words.
         loops: rows whose hypothesis has a repetition loop.
         counts_without_loops: counts of all other rows.
@@ -47,6 +55,7 @@ class ErrorAnalysis:
     confusions: list[tuple[str, str, int]]
     deleted: list[tuple[str, int]]
     inserted: list[tuple[str, int]]
+    words: list[tuple[str, int, int]]
     over_100_percent: list[int]
     loops: list[int]
     counts_without_loops: Counts
@@ -58,6 +67,7 @@ class ErrorAnalysis:
             "confusions": [{"reference": r, "hypothesis": h, "count": n} for r, h, n in self.confusions],
             "deleted": dict(self.deleted),
             "inserted": dict(self.inserted),
+            "words": [{"word": w, "error_rate": e / n, "errors": e, "occurrences": n} for w, e, n in self.words],
             "above_100": [score.ids[i] for i in self.over_100_percent],
             "loops": [score.ids[i] for i in self.loops],
             "wer_without_loops": self.counts_without_loops.wer,
@@ -77,37 +87,34 @@ class ErrorAnalysis:
         }
 
 
-def analyse_errors(score: Score, alignments: Sequence[Sequence[AlignedWord]], top: int = 10) -> ErrorAnalysis:
+def analyse_errors(score: Score, top: int = 10) -> ErrorAnalysis:
     """Analyse the errors of a score.
 
     Args:
-        alignments: `score.get_alignments()`, which callers need too.
         top: maximum length of the lists of words and utterances.
     """
     errors = score.words[:, 1:].sum(axis=1)
     lengths = score.words[:, :3].sum(axis=1)
     order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
-    confusions: Counter[tuple[str, str]] = Counter()
-    deleted: Counter[str] = Counter()
-    inserted: Counter[str] = Counter()
-    loops = []
-    for i, words in enumerate(alignments):
-        for operation, reference, hypothesis in words:
-            if operation == "S":
-                confusions[reference, hypothesis] += 1
-            elif operation == "D":
-                deleted[reference] += 1
-            elif operation == "I":
-                inserted[hypothesis] += 1
-        if errors[i] >= _LOOP_REPEATS - 1 and has_repetition_loop([w.hypothesis for w in words if w.hypothesis]):
-            loops.append(i)
+    tally, loops = _WordTally(), []
+    aligned = [
+        i for i, text in enumerate(score.references) if errors[i] or (score.options.notation and has_markup(text))
+    ]
+    with pause_gc():
+        for i, words in zip(aligned, score.iter_alignments(aligned), strict=True):
+            tally.add(words)
+            if errors[i] >= _LOOP_REPEATS - 1 and has_repetition_loop([w.hypothesis for w in words if w.hypothesis]):
+                loops.append(i)
+        known = set(aligned)
+        tally.add_correct([text for i, text in enumerate(score.references) if i not in known], score.options)
     rest = np.ones(len(errors), dtype=bool)
     rest[loops] = False
     return ErrorAnalysis(
         worst=[int(i) for i in order[:top] if errors[i]],
-        confusions=[(r, h, n) for (r, h), n in _most_common(confusions, top)],
-        deleted=_most_common(deleted, top),
-        inserted=_most_common(inserted, top),
+        confusions=[(r, h, n) for (r, h), n in _most_common(tally.confusions, top)],
+        deleted=_most_common(tally.deleted, top),
+        inserted=_most_common(tally.inserted, top),
+        words=tally.rank_words(),
         over_100_percent=[int(i) for i in np.flatnonzero(errors > lengths)],
         loops=loops,
         counts_without_loops=Counts.from_arrays(score.words[rest], score.characters[rest]),
@@ -115,9 +122,54 @@ def analyse_errors(score: Score, alignments: Sequence[Sequence[AlignedWord]], to
     )
 
 
+@dataclass
+class _WordTally:
+    """Counts of words by what happened to them."""
+
+    confusions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    deleted: Counter[str] = field(default_factory=Counter)
+    inserted: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    occurrences: Counter[str] = field(default_factory=Counter)
+
+    def add(self, words: Sequence[AlignedWord]) -> None:
+        for operation, reference, hypothesis in words:
+            if operation == "I":
+                self.inserted[hypothesis] += 1
+                continue
+            self.occurrences[reference] += 1
+            if operation == "=":
+                continue
+            self.errors[reference] += 1
+            if operation == "S":
+                self.confusions[reference, hypothesis] += 1
+            else:
+                self.deleted[reference] += 1
+
+    def add_correct(self, references: Sequence[str], options: ScoringOptions) -> None:
+        """Add the words of utterances without errors, each distinct word normalised once where that is the same."""
+        normaliser = options.normaliser
+        by_word = isinstance(normaliser, Normaliser) and normaliser.by_word and options.equivalents is None
+        if not by_word or options.unit != "word":
+            self.occurrences.update(
+                chain.from_iterable(tokenize(options.normalise(text), options.unit) for text in references)
+            )
+            return
+        for word, count in Counter(chain.from_iterable(map(str.split, references))).items():
+            for token in options.normalise(word).split():
+                self.occurrences[token] += count
+
+    def rank_words(self) -> list[tuple[str, int, int]]:
+        """Return (word, errors, occurrences) of the words with the highest error rates."""
+        found = [(w, e, n) for w, e in self.errors.items() if (n := self.occurrences[w]) >= MIN_WORD_OCCURRENCES]
+        return sorted(found, key=lambda one: (-one[1] / one[2], -one[1], one[0]))[:_MAX_WORDS]
+
+
 def has_repetition_loop(words: Sequence[str]) -> bool:
     """Return whether an n-gram (n up to 8) is repeated at least four times in a row, over eight words or more."""
-    if len(words) - len(set(words)) < _LOOP_SPAN - 2:  # a loop repeats at least six words: two words, four times
+    if (
+        len(words) < _LOOP_SPAN or len(words) - len(set(words)) < _LOOP_SPAN - 2
+    ):  # a loop repeats at least six words: two words, four times
         return False
     for n in range(1, _MAX_LOOP_NGRAM + 1):
         run = 0
@@ -126,37 +178,6 @@ def has_repetition_loop(words: Sequence[str]) -> bool:
             if run + n >= max(_LOOP_SPAN, _LOOP_REPEATS * n):
                 return True
     return False
-
-
-def count_by_rule(score: Score) -> list[tuple[str, Counts]]:
-    """Count errors of the texts as written, then after each further rule of the normaliser.
-
-    Returns:
-        (rule name, counts); a normaliser without rules (none, or a function) has the entries "as written" and its own.
-    """
-    normaliser, n = score.options.normaliser, len(score.ids)
-    sides = score.references, score.hypotheses
-    rules = normaliser.rules if isinstance(normaliser, Normaliser) else ()
-    words, characters = count_errors(*sides, score.ids, replace(score.options, normaliser="none"))
-    found = [("as written", Counts.from_arrays(words, characters))]
-    before = [*score.references, *score.hypotheses]
-    for k, rule in enumerate(rules[:-1], start=1):
-        assert isinstance(normaliser, Normaliser)
-        partial = replace(score.options, normaliser=normaliser.take_first(k))
-        after = [partial.normalise(text) for text in (*score.references, *score.hypotheses)]
-        changed = range(n) if score.options.notation else _find_changed(before, after, n)
-        left, right, ids = ([side[i] for i in changed] for side in (*sides, score.ids))
-        rows = np.array(changed, dtype=np.int64)
-        words[rows], characters[rows] = count_errors(left, right, ids, partial)
-        found.append((rule.name, Counts.from_arrays(words, characters)))
-        before = after
-    last = rules[-1].name if rules else score.options.normaliser_name
-    return [*found, (last, score.counts)] if last != "none" else found
-
-
-def _find_changed(before: Sequence[str], after: Sequence[str], n: int) -> list[int]:
-    """Return the utterances that a rule changed on either side; the first n texts are references, then hypotheses."""
-    return [i for i in range(n) if before[i] != after[i] or before[n + i] != after[n + i]]
 
 
 def find_input_warnings(score: Score) -> list[str]:
@@ -170,7 +191,8 @@ def find_input_warnings(score: Score) -> list[str]:
     if len(score.ids) >= _MIN_IDENTICAL and score.references == score.hypotheses:
         found.append("all hypotheses are identical to their references: check that the right files were given")
     if not score.options.notation:
-        marked = [i for i, text in zip(score.ids, score.references, strict=True) if _ALTERNATIVES.search(text)]
+        texts = zip(score.ids, score.references, strict=True)
+        marked = [i for i, text in texts if "{" in text and _ALTERNATIVES.search(text)]
         if marked:
             found.append(
                 f"{len(marked)} references contain alternatives {{ a / b }}, and all their words are counted "
@@ -190,7 +212,7 @@ def are_sides_swapped(score: Score) -> bool:
 
 
 def _most_common(counter: Counter[Any], top: int) -> list[tuple[Any, int]]:
-    return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:top]
+    return heapq.nsmallest(top, counter.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _count_by_bin(score: Score, lengths: np.ndarray) -> dict[str, list[tuple[str, Counts]]]:

@@ -1,4 +1,4 @@
-"""Scoring options: normaliser, alignment method, unit, sclite's notation, compounds and seed."""
+"""Scoring options: normaliser, equivalents, alignment method, unit, sclite's notation, compounds and seed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
 from speechxfer.scoring.compounds import join_compounds
+from speechxfer.scoring.equivalents import Equivalents, make_replacer
 from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.notation import Notation
 from speechxfer.scoring.tokens import check_unit, tokenize
@@ -29,9 +30,11 @@ class ScoringOptions:
             says. A GLM file with alternatives implies that the alternatives of all texts are read, as by sclite.
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
         seed: random seed of the bootstrap and of permutation tests.
+        equivalents: words and phrases that count as equal, replaced on both sides after normalisation.
 
     Raises:
-        UserError: for an unknown name, a negative seed, or a notation combined with compounds.
+        UserError: for an unknown name, a negative seed, a notation combined with compounds, and equivalents that
+            contradict each other after normalisation.
     """
 
     normaliser: str | Callable[[str], str] = "default"
@@ -40,6 +43,7 @@ class ScoringOptions:
     notation: bool | Notation = False
     compounds: bool = False
     seed: int = 0
+    equivalents: Equivalents | None = None
 
     def __post_init__(self) -> None:
         check_align_method(self.align)
@@ -51,12 +55,22 @@ class ScoringOptions:
         if self.compounds and self.reading is not None:
             problem = "compounds cannot be joined in texts with alternatives"
             raise UserError(problem, fix="remove --compounds, or --notation and the alternatives of the GLM file")
+        if self.equivalents is not None:
+            _ = self.normalise  # reports contradictions before the work
 
-    @property
+    @cached_property
     def normalise(self) -> Callable[[str], str]:
-        """The normaliser as a function."""
-        assert not isinstance(self.normaliser, str)  # resolved in __post_init__
-        return self.normaliser
+        """The normaliser as a function, followed by the replacement of equivalents."""
+        normaliser = self.normaliser
+        assert not isinstance(normaliser, str)  # resolved in __post_init__
+        if self.equivalents is None:
+            return normaliser
+        replace_equivalents = make_replacer(self.equivalents, normaliser)
+        return lambda text: replace_equivalents(normaliser(text))
+
+    def with_normaliser(self, normaliser: str | Callable[[str], str]) -> ScoringOptions:
+        """Return the same options with another normaliser and without equivalents."""
+        return replace(self, normaliser=normaliser, equivalents=None)
 
     @property
     def normaliser_name(self) -> str:
@@ -65,8 +79,16 @@ class ScoringOptions:
     @cached_property
     def side_normalisers(self) -> tuple[Callable[[str], str], Callable[[str], str]]:
         """The normaliser of references and of hypotheses; their results may be in sclite's notation."""
-        for_side = getattr(self.normaliser, "for_side", None)
-        return (for_side("reference"), for_side("hypothesis")) if for_side else (self.normalise, self.normalise)
+        normaliser = self.normaliser
+        for_side = getattr(normaliser, "for_side", None)
+        if for_side is None:
+            return self.normalise, self.normalise
+        reference, hypothesis = for_side("reference"), for_side("hypothesis")
+        if self.equivalents is None:
+            return reference, hypothesis
+        assert not isinstance(normaliser, str)  # resolved in __post_init__
+        replace_equivalents = make_replacer(self.equivalents, normaliser)
+        return lambda text: replace_equivalents(reference(text)), lambda text: replace_equivalents(hypothesis(text))
 
     @cached_property
     def reading(self) -> Notation | None:
@@ -90,6 +112,8 @@ class ScoringOptions:
             "notation": bool(self.notation),
             "compounds": self.compounds,
             "seed": self.seed,
+            "equivalents": None if self.equivalents is None else self.equivalents.name,
+            "equivalents_version": None if self.equivalents is None else self.equivalents.version,
         }
 
     def align_notation(self, reference: str, hypothesis: str, name: str) -> list[Step] | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from speechxfer.scoring.result import AlignedWord, Score
 
 
-def format_pra(score: Score, alignments: Sequence[Sequence[AlignedWord]]) -> Iterator[str]:
+def format_pra(score: Score, alignments: Iterable[Sequence[AlignedWord]]) -> Iterator[str]:
     """Yield the lines of the file: for each utterance its id, its counts, and both sides aligned by column."""
     for name, (hits, substitutions, deletions, insertions), words in zip(
         score.ids, score.words.tolist(), alignments, strict=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.alignment import align_operations
 from speechxfer.scoring.counts import Counts, GroupScore, Interval
-from speechxfer.scoring.garbage_collection import pause_gc
-from speechxfer.scoring.groups import select_shown_columns
+from speechxfer.scoring.groups import select_shown_columns, sort_values
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.statistics import (
     MIN_BOOTSTRAP_UNITS,
@@ -47,6 +45,7 @@ class Score:
         by_columns: the columns of the breakdown.
         words: (utterances, 4) hits, substitutions, deletions, insertions.
         characters: (utterances, 2) errors, reference length.
+        operations: the alignment of each utterance, with a letter per position: `=`, S, D or I.
         notes: warnings found while scoring.
         auto: the breakdown's columns were chosen by `by="auto"`.
     """
@@ -59,6 +58,7 @@ class Score:
     by_columns: tuple[str, ...]
     words: NDArray[np.int64]
     characters: NDArray[np.int64]
+    operations: list[str]
     options: ScoringOptions
     notes: tuple[str, ...] = ()
     auto: bool = False
@@ -100,7 +100,8 @@ class Score:
         values, numbers = number_values(self.columns[column])
         order = np.argsort(numbers, kind="stable")
         rows = np.split(order, np.cumsum(np.bincount(numbers, minlength=len(values)))[:-1])
-        return dict(zip(values, rows, strict=True))
+        found = dict(zip(values, rows, strict=True))
+        return {value: found[value] for value in sort_values(values)}
 
     def _groups(self, column: str) -> dict[str, GroupScore]:
         rows = self.group_rows(column)
@@ -200,21 +201,16 @@ class Score:
 
     def get_alignments(self, rows: Sequence[int] | None = None) -> list[list[AlignedWord]]:
         """Return the aligned words of the utterances numbered `rows` (default: all)."""
-        with pause_gc():
-            return self._alignments(range(len(self.ids)) if rows is None else rows)
+        return list(self.iter_alignments(rows))
 
-    def _alignments(self, chosen: Sequence[int]) -> list[list[AlignedWord]]:
-        texts = [(self.references[i], self.hypotheses[i], self.ids[i]) for i in chosen]
-        paths = [self.options.align_notation(*text) for text in texts]
-        sides = [
-            self.options.tokenize_pair(*text[:2]) if path is None else ([], [])
-            for text, path in zip(texts, paths, strict=True)
-        ]
-        letters = align_operations([r for r, _ in sides], [h for _, h in sides], self.options.align)
-        return [
-            _pair_words(operations, *side) if path is None else [AlignedWord(*step) for step in path]
-            for path, side, operations in zip(paths, sides, letters, strict=True)
-        ]
+    def iter_alignments(self, rows: Sequence[int] | None = None) -> Iterator[list[AlignedWord]]:
+        """Yield what `get_alignments` returns, one utterance at a time."""
+        for i in range(len(self.ids)) if rows is None else rows:
+            path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
+            if path is not None:
+                yield [AlignedWord(*step) for step in path]
+            else:
+                yield _pair_words(self.operations[i], *self.get_tokens(i))
 
     def get_tokens(self, index: int) -> tuple[list[str], list[str]]:
         """Return the units of both sides of one utterance, as normalised."""
@@ -246,6 +242,7 @@ class Score:
             by_columns=tuple(c for c in self.by_columns if c in columns),
             words=np.concatenate([self.words, other.words]),
             characters=np.concatenate([self.characters, other.characters]),
+            operations=self.operations + other.operations,
             options=self.options,
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
             auto=self.auto and other.auto,

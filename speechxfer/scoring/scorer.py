@@ -2,99 +2,136 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speechxfer.errors import UserError, suggest_nearest
-from speechxfer.scoring.alignment import count_operations
+from speechxfer.errors import UserError
+from speechxfer.scoring.alignment import align_operations
 from speechxfer.scoring.character_errors import count_character_errors
 from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.garbage_collection import pause_gc
+from speechxfer.scoring.groups import select_breakdown
+from speechxfer.scoring.inputs import PairedTexts, Texts, Values, pair_texts
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import Score
 from speechxfer.scoring.tokens import tokenize
 
-AUTO_GROUP_SIZES = (2, 200)  # minimum and maximum number of distinct values of a column that `by="auto"` selects
 _CHUNK = 50_000  # utterances aligned together
 
 
 def score(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
+    references: Texts,
+    hypotheses: Texts,
     *,
-    ids: Sequence[str] | None = None,
-    speakers: Sequence[str | None] | None = None,
-    columns: Mapping[str, Sequence[Any]] | None = None,
-    by: Sequence[str] | Literal["auto"] | None = None,
+    ids: Iterable[Any] | None = None,
+    speakers: Values | None = None,
+    columns: Mapping[str, Values] | None = None,
+    by: Iterable[str] | Literal["auto"] | None = None,
     options: ScoringOptions | None = None,
+    missing: Literal["error", "empty", "skip"] = "error",
 ) -> Score:
     """Score `hypotheses` against `references`, utterance by utterance.
 
     Args:
-        references: raw texts.
-        hypotheses: raw texts in the same order.
-        ids: unique names (default: "1", "2", ...).
-        speakers: one name per utterance; confidence intervals are then computed over speakers.
+        references: raw texts: a list or any iterable of strings, a mapping from id to text, or one string, which is one
+            utterance.
+        hypotheses: raw texts in the same order, or a mapping with the same keys.
+        ids: unique names (default: the keys of the mappings, or "1", "2", ...).
+        speakers: one name per utterance, or a mapping by id; confidence intervals are then computed over speakers.
         columns: further values of each utterance, by column name.
-        by: column names to break the result down by; "auto": every column (speaker too) with 2 to 200 distinct values
-            (default: no breakdown).
+        by: column names to break the result down by, also crossed (`gender+age`) and in bins of a width (`age:10`);
+            "auto": the speaker, and every column of at most 40 characters and at least five utterances per value on
+            average, with 2 to 200 distinct values (default: no breakdown).
         options: normaliser, alignment and unit (default: `ScoringOptions()`).
+        missing: what to do with ids of a mapping that have no hypothesis: "error", "empty" or "skip".
 
     Raises:
-        UserError: for sequences of different lengths, duplicate ids and texts that are not strings.
+        UserError: for sequences of different lengths, duplicate ids, texts that are not strings, sets, tables, and ids
+            on one side only.
     """
     options = options or ScoringOptions()
-    left, right = _to_nfc(references, "references"), _to_nfc(hypotheses, "hypotheses")
-    names = tuple(map(str, ids)) if ids is not None else tuple(map(str, range(1, len(left) + 1)))
-    values = {name: _to_strings(column) for name, column in (columns or {}).items()}
-    known = _to_strings(speakers) if speakers is not None else values.get("speaker")
-    known_columns = values if known is None else {**values, "speakers": known}
-    _check_lengths(len(left), {"hypotheses": right, "ids": names, **known_columns})
-    _check_unique(names)
-    if known is not None:
-        values = {"speaker": known, **{name: column for name, column in values.items() if name != "speaker"}}
-    by_columns, notes = _select_columns(by, values)
+    pairs, names, values = _read_inputs(references, hypotheses, ids, speakers, columns or {}, missing)
+    breakdown = select_breakdown(by, values)
     with pause_gc():
-        words, characters = count_errors(left, right, names, options)
+        counted = count_errors(pairs.references, pairs.hypotheses, names, options)
     return Score(
         ids=names,
-        references=left,
-        hypotheses=right,
-        speakers=_fill_unknown(known, names),
-        columns=values,
-        by_columns=by_columns,
-        words=words,
-        characters=characters,
+        references=pairs.references,
+        hypotheses=pairs.hypotheses,
+        speakers=_fill_unknown(values.get("speaker"), names),
+        columns={**values, **breakdown.made},
+        by_columns=breakdown.names,
+        words=counted.words,
+        characters=counted.characters,
+        operations=counted.operations,
         options=options,
-        notes=notes,
+        notes=(*pairs.notes, *breakdown.problems),
         auto=by == "auto",
     )
 
 
+def _read_inputs(
+    references: Texts,
+    hypotheses: Texts,
+    ids: Iterable[Any] | None,
+    speakers: Values | None,
+    columns: Mapping[str, Values],
+    missing: str,
+) -> tuple[PairedTexts, tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Return the texts, the ids and the columns, the speakers first among them."""
+    pairs = pair_texts(references, hypotheses, missing)
+    total = len(references) if isinstance(references, Mapping) else len(pairs.references)
+    if pairs.keys is not None and ids is not None:
+        raise UserError("ids are given twice: as `ids` and as the keys of the texts", fix="leave out `ids`")
+    if ids is not None:
+        names = pairs.select_values(ids, "ids", total)
+    else:
+        names = tuple(map(str, range(1, total + 1) if pairs.keys is None else pairs.keys))
+    _check_unique(names)
+    known = speakers if speakers is not None else columns.get("speaker")
+    given = {**({} if known is None else {"speaker": known}), **{n: v for n, v in columns.items() if n != "speaker"}}
+    values = {n: pairs.select_values(v, "speakers" if n == "speaker" else n, total) for n, v in given.items()}
+    return pairs, names, values
+
+
+@dataclass(frozen=True)
+class CountedErrors:
+    """Errors of utterances.
+
+    Attributes:
+        words: (utterances, 4) hits, substitutions, deletions, insertions.
+        characters: (utterances, 2) character errors and reference lengths.
+        operations: the alignment of each utterance, with a letter per position: `=`, S, D or I.
+    """
+
+    words: NDArray[np.int64]
+    characters: NDArray[np.int64]
+    operations: list[str]
+
+
 def count_errors(
     references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count word and character errors of each utterance.
-
-    Returns:
-        (utterances, 4) hits, substitutions, deletions, insertions; (utterances, 2) character errors and reference
-        lengths.
-    """
+) -> CountedErrors:
+    """Count word and character errors of each utterance."""
     words = np.zeros((len(references), 4), dtype=np.int64)
     characters = np.zeros((len(references), 2), dtype=np.int64)
+    operations: list[str] = []
+    known: dict[str, str] = {}  # equal strings are kept once: most utterances have no error
     for start in range(0, len(references), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        words[rows], characters[rows] = _count_chunk(references[rows], hypotheses[rows], ids[rows], options)
-    return words, characters
+        chunk = _count_chunk(references[rows], hypotheses[rows], ids[rows], options)
+        words[rows], characters[rows] = chunk.words, chunk.characters
+        operations += [known.setdefault(letters, letters) for letters in chunk.operations]
+    return CountedErrors(words, characters, operations)
 
 
 def _count_chunk(
     references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> CountedErrors:
     normalised = zip(options.side_normalisers, (references, hypotheses), strict=True)
     left, right = (list(map(normalise, texts)) for normalise, texts in normalised)
     left_tokens, right_tokens = ([tokenize(text, options.unit) for text in texts] for texts in (left, right))
@@ -105,13 +142,17 @@ def _count_chunk(
     for i, texts in enumerate(zip(references, hypotheses, ids, strict=True) if options.reading else ()):
         if (path := options.align_notation(*texts)) is not None:
             paths[i], left_tokens[i], right_tokens[i] = path, [], []
-    words = count_operations(left_tokens, right_tokens, options.align)
+    operations = align_operations(left_tokens, right_tokens, options.align)
     for i, path in paths.items():
-        words[i] = [sum(operation == letter for operation, _, _ in path) for letter in "=SDI"]
+        operations[i] = "".join(operation for operation, _, _ in path)
         left[i], right[i] = _join_path(path)
+    words = np.array([[letters.count(letter) for letter in "=SDI"] for letters in operations], dtype=np.int64)
+    words = words.reshape(-1, 4)
     if options.unit == "char":  # the same units, so the same errors
-        return words, np.column_stack([words[:, 1:].sum(axis=1), words[:, :3].sum(axis=1)])
-    return words, count_character_errors(left, right, ids)
+        characters = np.column_stack([words[:, 1:].sum(axis=1), words[:, :3].sum(axis=1)])
+    else:
+        characters = count_character_errors(left, right, ids)
+    return CountedErrors(words, characters, operations)
 
 
 def _join_path(path: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
@@ -120,28 +161,11 @@ def _join_path(path: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
     return reference, " ".join(h for operation, r, h in path if h and (r or operation == "I"))
 
 
-def _to_nfc(texts: Sequence[str], side: str) -> tuple[str, ...]:
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UserError(f"{side}[{i}] is of type {type(text).__name__}, not a string", fix="use '' for no text")
-    return tuple(text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts)
-
-
-def _to_strings(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple("" if value is None else str(value) for value in values)
-
-
 def _fill_unknown(speakers: Sequence[str] | None, ids: Sequence[str]) -> tuple[str, ...] | None:
     """Give each utterance of an unknown speaker a speaker of its own; None if no speaker is known."""
     if speakers is None or not any(speakers):
         return None
     return tuple(speaker or f"utterance {name}" for speaker, name in zip(speakers, ids, strict=True))
-
-
-def _check_lengths(expected: int, others: Mapping[str, Sequence[str]]) -> None:
-    for name, values in others.items():
-        if len(values) != expected:
-            raise UserError(f"{expected} references but {len(values)} {name}", fix="give one value per utterance")
 
 
 def _check_unique(ids: Sequence[str]) -> None:
@@ -152,19 +176,3 @@ def _check_unique(ids: Sequence[str]) -> None:
         if name in seen:
             raise UserError(f"duplicate id '{name}'", fix="give each utterance its own id")
         seen.add(name)
-
-
-def _select_columns(
-    by: Sequence[str] | Literal["auto"] | None, columns: Mapping[str, Sequence[str]]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the columns to break the result down by, and a warning for each that does not exist."""
-    if by is None:
-        return (), ()
-    if isinstance(by, str):
-        if by != "auto":
-            raise UserError(f"by='{by}' is neither 'auto' nor a list of columns", fix=f"set by=['{by}']")
-        low, high = AUTO_GROUP_SIZES
-        return tuple(name for name, values in columns.items() if low <= len(set(values)) <= high), ()
-    lacking = [name for name in by if name not in columns]
-    notes = [f"no column '{name}' to break the result down by{suggest_nearest(name, columns)}" for name in lacking]
-    return tuple(name for name in by if name in columns), tuple(notes)

@@ -52,10 +52,23 @@ def test_silence(quiet: bool, target: Path | None, silent: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "columns"), [("auto", "auto"), ("none", []), ("", []), ("speaker, accent", ["speaker", "accent"])]
+    ("by", "columns"),
+    [
+        (None, "auto"),
+        (["auto"], "auto"),
+        (["none"], []),
+        ([""], []),
+        (["speaker, accent", "gender+age"], ["speaker", "accent", "gender+age"]),
+    ],
 )
-def test_columns(by: str, columns: object) -> None:
+def test_columns(by: list[str] | None, columns: object) -> None:
     assert split_columns(by) == columns
+
+
+@pytest.mark.parametrize("by", [["auto", "accent"], ["accent,none"]])
+def test_auto_and_none_stand_alone(by: list[str]) -> None:
+    with pytest.raises(UserError, match="cannot be combined with columns"):
+        split_columns(by)
 
 
 def test_write_errors_name_the_file_and_a_closed_pipe_stays_one() -> None:

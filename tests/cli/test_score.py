@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from speechxfer.scoring import score as score_texts
 
@@ -56,7 +57,7 @@ def test_json_of_several_systems(run_score, write_file):
     run_score("r.trn", "a.trn", "b.trn", "--json", "out.json", "--quiet")
     document = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert document["schema"] == "speechxfer.score/1"
-    assert set(document["results"]) == {"a.trn", "b.trn"} and "result" not in document
+    assert set(document["results"]) == {"a.trn", "b.trn"} and "result" not in document  # which system?
     assert document["results"]["b.trn"]["wer"] == 0
     assert [c["difference"] for c in document["comparisons"]] == [pytest.approx(-0.5)]
     assert [len(i["sha256"]) for i in document["inputs"]] == [64, 64, 64]
@@ -187,7 +188,8 @@ def test_html_is_one_file(run_score, write_file):
 
 def test_audio_is_found_beside_the_table_and_some_of_it_put_inside(run_score, write_file):
     for name in "ab":
-        write_file(f"data/audio/{name}.wav", b"RIFF")
+        write_file(f"data/audio/{name}.wav", b"")
+        soundfile.write(f"data/audio/{name}.wav", [0.0] * 100, 16_000)
     write_file("data/r.csv", "id,audio,text\n1,audio/a.wav,x y\n2,audio/b.wav,z\n3,audio/none.wav,q\n")
     write_file("h.csv", "id,hypothesis\n1,x y\n2,w\n3,q\n")
     run_score("data/r.csv", "h.csv", "--html", "out/r.html", "--embed-audio", 1, "-q")
@@ -229,9 +231,9 @@ def test_no_torch_is_imported(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_an_unknown_column_to_break_down_by_is_a_warning(run_score, write_file):
+def test_an_unknown_column_to_break_down_by_is_an_error(run_score, write_file):
     write_file("r.trn", trn(REFERENCES))
     write_file("h.trn", trn(HYPOTHESES))
     assert "no column 'speeker' to break the result down by (did you mean 'speaker'?)" in run_score(
-        "r.trn", "h.trn", "--by", "speeker"
+        "r.trn", "h.trn", "--by", "speeker", code=2
     )

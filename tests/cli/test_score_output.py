@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from speechxfer.cli._score_inputs import NamedFile
 from speechxfer.cli._score_output import SCHEMA, STANDARD_OUTPUT, write_alignments, write_html, write_json_document
 from speechxfer.cli._score_run import ScoreRequest, ScoreRun, score_files
 from speechxfer.errors import UserError
@@ -21,19 +22,21 @@ def run(tmp_path: Path) -> ScoreRun:
     (tmp_path / "h.csv").write_text("id,text\nu1,one two tree\nu2,four five\n")
     (tmp_path / "u1.wav").write_bytes(b"")
     reading = {"format": None, "missing": "error", "utt2spk": None, "notation": False}
-    files = [tmp_path / "r.csv", tmp_path / "h.csv"]
+    files = [NamedFile(tmp_path / "r.csv"), NamedFile(tmp_path / "h.csv")]
     request = ScoreRequest(files, reading, "auto", ScoringOptions(), max_wer=0.1)
-    return score_files(request, with_alignments=True, with_analysis=True)
+    return score_files(request, with_analysis=True)
 
 
 def test_the_json_document(run: ScoreRun, tmp_path: Path) -> None:
     write_json_document(run, tmp_path / "out.json", run.request.files)
     document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert document["schema"] == SCHEMA
-    assert document["result"]["wer"] == pytest.approx(1 / 5) and document["raw_wer"] == {"h.csv": pytest.approx(1 / 5)}
+    assert document["result"] == document["results"]["h.csv"] and document["result"]["wer"] == pytest.approx(1 / 5)
+    assert document["result"]["mer"] == pytest.approx(1 / 5) and document["result"]["wil"] == pytest.approx(1 - 16 / 25)
+    assert document["raw_wer"] == {"h.csv": pytest.approx(1 / 5)}
     assert document["utterances"]["h.csv"] == [{"id": "u1", "operations": "==S"}, {"id": "u2", "operations": "=="}]
     assert [entry["sha256"] for entry in document["inputs"]] == [
-        hashlib.sha256(path.read_bytes()).hexdigest() for path in run.request.files
+        hashlib.sha256(file.path.read_bytes()).hexdigest() for file in run.request.files
     ]
     assert document["gates"] == {
         "fail_above": 0.1,

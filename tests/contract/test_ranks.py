@@ -14,6 +14,7 @@ import speechxfer
 PACKAGE = Path(speechxfer.__file__).parent
 RANKS = {
     "errors": 0,
+    "escaping": 0,
     "atomic": 0,
     "progress": 0,
     "config": 1,
@@ -35,7 +36,7 @@ RANKS = {
 }
 SIDEWAYS = {("data", "shapes")}  # within a rank, this way only
 FREE = {"__init__", "__main__"}  # of the package itself: they reach anything, lazily
-LIGHT = ("errors", "atomic", "progress", "config", "tables", "text", "scoring", "report")
+LIGHT = ("errors", "escaping", "atomic", "progress", "config", "tables", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

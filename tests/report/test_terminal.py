@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from speechxfer.report.terminal import (
@@ -14,13 +15,14 @@ from speechxfer.report.terminal import (
     print_scores,
 )
 from speechxfer.scoring import ScoringOptions, compare_systems, score
+from speechxfer.scoring.analysis import AnalysedScore, analyse_score
 from speechxfer.scoring.error_analysis import analyse_errors
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
 
 
-def shown(renderable):
-    console = Console(file=io.StringIO(), width=120, color_system=None)
+def shown(renderable, width=120):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -29,7 +31,7 @@ def systems():
     columns = {"accent": ["uk", "us", "us"]}
     options = ScoringOptions(normaliser="none")
     hypotheses = ["a q d d", "x", "[red]not"], ["a b c", "x y", "[red]not markup[/red]"]
-    before, after = (score(REFERENCES, texts, columns=columns, by="auto", options=options) for texts in hypotheses)
+    before, after = (score(REFERENCES, texts, columns=columns, by=["accent"], options=options) for texts in hypotheses)
     return before, after
 
 
@@ -80,8 +82,8 @@ def test_the_columns_come_with_the_fewest_values_first_and_speakers_last():
 
 
 def test_groups_come_with_the_highest_rate_afterwards_first():
-    before = score(["a b"] * 4, ["a b", "a b", "x y", "x y"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
-    after = score(["a b"] * 4, ["a x", "a b", "a b", "a b"], columns={"c": ["u", "u", "v", "v"]}, by="auto")
+    before = score(["a b"] * 4, ["a b", "a b", "x y", "x y"], columns={"c": ["u", "u", "v", "v"]}, by=["c"])
+    after = score(["a b"] * 4, ["a x", "a b", "a b", "a b"], columns={"c": ["u", "u", "v", "v"]}, by=["c"])
     lines = shown(make_before_after_table(before, after)).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["all", "c:", "c:"] and lines[3].split()[1] == "u"
     assert "0.0 [0]" in lines[3] and "25.0 [1]" in lines[3] and lines[3].split()[-1] == "+25.0"
@@ -139,9 +141,9 @@ def test_a_learning_curve():
 def test_printed_scores_of_two_systems(capsys):
     before, after = systems()
     results = {"before": before, "after": after}
-    analyses = {name: analyse_errors(found, found.get_alignments()) for name, found in results.items()}
-    rules = {name: [("as written", found.counts), ("case", found.counts)] for name, found in results.items()}
-    print_scores(results, analyses, rules, compare_systems(results), ["look at [red] twice"])
+    rules = [("as written", before.counts), ("case", before.counts)]
+    analysed = {"before": AnalysedScore(before, analyse_errors(before), rules), "after": analyse_score(after)}
+    print_scores(analysed, compare_systems(results), ["look at [red] twice"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0].startswith("before: 71.4 % [5 / 7: ")
     assert "before normalisation 71.4 % [5 / 7]; change in errors by rule: none" in lines
@@ -150,3 +152,53 @@ def test_printed_scores_of_two_systems(capsys):
         line.startswith("before to after: -71.4 points over 3 utterances, permutation test p = ") for line in lines
     )
     assert lines[-1] == "warning: look at [red] twice"
+
+
+def three_systems():
+    """Three systems with long names, groups with long values, and more words than a line holds."""
+    n = 60
+    words = [f"word{i % 7:04}" for i in range(n)]
+    references = [f"{word} {word} said the quick brown fox" for word in words]
+    columns = {"room": [("a quiet living room with a carpet", "[/street]", "[indoor]")[i % 3] for i in range(n)]}
+    speakers = [f"s{i % 20}" for i in range(n)]
+    systems = {}
+    for k, name in enumerate(("a-very-long-file-name-of-a-system-of-some-kind.jsonl", "exp[a]/h.trn", "exp[b]/h.trn")):
+        texts = [text.replace("quick", f"quark{i}") if i % (k + 2) == 0 else text for i, text in enumerate(references)]
+        ids = [f"/data/recordings/of/a/long/path/{i:04}.wav" for i in range(n)]
+        systems[name] = score(references, texts, ids=ids, speakers=speakers, columns=columns, by=["room"])
+    return systems
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_nothing_but_sentences_is_wider_than_80_columns(count, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    systems = dict(list(three_systems().items())[:count])
+    print_scores({name: analyse_score(found) for name, found in systems.items()}, {}, [])
+    lines = [line for line in capsys.readouterr().out.splitlines() if " ins]" not in line]  # the headlines
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "room: [indoor]" in text and "room: [/street]" in text and "most confused: quick > quark0 (1)" in text
+    assert "95 %" in text and (count < 3 or ("exp[a]/h.trn" in text and "exp[b]/h.trn" in text))
+
+
+def test_systems_that_do_not_fit_side_by_side_are_below_each_other_with_their_intervals():
+    systems = three_systems()
+    wide = shown(make_systems_table(systems), 200).splitlines()
+    narrow = shown(make_systems_table(systems, width=80), 80).splitlines()
+    assert len(wide) == 2 + 1 + 3 and len(narrow) == 1 + 3 * (1 + 3)
+    assert narrow[0].split() == ["system", "words", "%", "[errors]", "95", "%"]
+    assert [line.split()[-2:] for line in narrow[1:4]] == [
+        [f"[{found.counts.errors}]", f"{100 * found.interval.low:.1f}-{100 * found.interval.high:.1f}"]
+        for found in systems.values()
+    ]
+    two = shown(make_systems_table(dict(list(systems.items())[1:]), width=70)).splitlines()
+    change = 100 * (systems["exp[b]/h.trn"].wer - systems["exp[a]/h.trn"].wer)
+    assert two[0].split()[-1] == "change" and two[2].split()[-1] == f"{change:+.1f}" and max(map(len, two)) <= 70
+
+
+def test_numbers_and_bins_are_in_their_own_order():
+    ages = [9, 10, 25, 30, 100] * 4
+    hypotheses = [f"a{'b' * (age // 10 % 3)}" for age in ages]
+    found = score(["a"] * 20, hypotheses, columns={"age": ages}, by=["age:10"])
+    labels = [line.split()[1] for line in shown(make_score_table(found)).splitlines()[2:]]
+    assert labels == ["0-9", "10-19", "20-29", "30-39", "100-109"]

@@ -1,9 +1,12 @@
 """Counts, rates and summaries by hand."""
 
+import jiwer
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from speechxfer.scoring import Counts, GroupScore, Interval
+from speechxfer.scoring import Counts, GroupScore, Interval, score
 
 COUNTS = Counts(hits=6, substitutions=2, deletions=2, insertions=1, character_errors=9, reference_characters=45)
 
@@ -12,6 +15,22 @@ def test_rates():
     assert (COUNTS.errors, COUNTS.reference_words) == (5, 10)
     assert COUNTS.wer == pytest.approx(0.5) and COUNTS.cer == pytest.approx(0.2)
     assert Counts(insertions=3).wer is None and Counts(insertions=3).cer is None
+
+
+TEXTS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join)
+
+
+@given(st.lists(st.tuples(TEXTS, st.one_of(TEXTS, st.just(""))), min_size=1, max_size=5))
+def test_match_error_rate_and_word_information_lost_are_jiwers(pairs):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    found, wanted = score(references, hypotheses).counts, jiwer.process_words(references, hypotheses)
+    assert (found.mer, found.wil) == (pytest.approx(wanted.mer), pytest.approx(wanted.wil))
+
+
+def test_rates_without_words():
+    assert Counts(insertions=3).mer is None and Counts(insertions=3).wil is None
+    assert Counts(deletions=3).mer == 1 and Counts(deletions=3).wil == 1
+    assert Counts(hits=3).mer == 0 and Counts(hits=3).wil == 0
 
 
 def test_addition_and_sums_of_arrays():

@@ -37,6 +37,8 @@ def test_json_names_the_normaliser():
         "notation": False,
         "compounds": False,
         "seed": 0,
+        "equivalents": None,
+        "equivalents_version": None,
     }
     assert ScoringOptions(str.lower).to_json()["normaliser"] == "lower"
     assert ScoringOptions(str.lower).to_json()["normaliser_version"] is None

@@ -6,8 +6,8 @@ from speechxfer.errors import UserError
 from speechxfer.scoring import ScoringOptions, score
 
 KEYS = {
-    "wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "by",
-    "interval", "interval_over", "interval_units", "interval_method",
+    "wer", "cer", "mer", "wil", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances",
+    "by", "interval", "interval_over", "interval_units", "interval_method",
 }  # fmt: skip
 REFERENCES = ["Hello, world", "three four five", "nothing at all", "it’s fine"]
 HYPOTHESES = ["hello world", "three for five six", "nothing", "it's mine"]
@@ -18,7 +18,7 @@ def small(**more):
 
 
 def test_breakdown_adds_up():
-    found = small(columns={"accent": ["uk", "us", "uk", None], "one": ["x"] * 4}, by="auto")
+    found = small(columns={"accent": ["uk", "us", "uk", None], "one": ["x"] * 4}, by=["accent"])
     assert list(found.by) == ["accent"]
     assert set(found.by["accent"]) == {"uk", "us", ""}
     assert sum((p.counts for p in found.by["accent"].values()), start=type(found.counts)()) == found.counts
@@ -32,7 +32,14 @@ def grouped(sizes, speakers_of, **more):
     accents = [name for name, size in zip("abcdef", sizes, strict=False) for _ in range(size)]
     hypotheses = ["x y" if i % 3 else "x" for i in range(len(accents))]
     speakers = None if speakers_of is None else [speakers_of(i) for i in range(len(accents))]
-    return score(["x y"] * len(accents), hypotheses, speakers=speakers, columns={"accent": accents}, by="auto", **more)
+    return score(
+        ["x y"] * len(accents),
+        hypotheses,
+        speakers=speakers,
+        columns={"accent": accents},
+        by=["speaker", "accent"],
+        **more,
+    )
 
 
 def test_groups_of_fewer_than_five_speakers_have_no_interval_which_is_said_once():

@@ -9,8 +9,8 @@ from speechxfer.errors import UserError
 from speechxfer.scoring import ScoringOptions, score, scorer
 
 KEYS = {
-    "wer", "cer", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances", "by",
-    "interval", "interval_over", "interval_units", "interval_method",
+    "wer", "cer", "mer", "wil", "substitutions", "deletions", "insertions", "hits", "reference_words", "utterances",
+    "by", "interval", "interval_over", "interval_units", "interval_method",
 }  # fmt: skip
 REFERENCES = ["Hello, world", "three four five", "nothing at all", "it’s fine"]
 HYPOTHESES = ["hello world", "three for five six", "nothing", "it's mine"]
@@ -36,9 +36,9 @@ def test_cer_is_jiwers_on_normalised_texts():
 
 
 def test_auto_takes_columns_of_2_to_200_values():
-    n = 201
+    n = 1005
     columns = {"one": ["x"] * n, "two": [str(i % 2) for i in range(n)], "many": [str(i % 200) for i in range(n)]}
-    found = score(["a"] * n, ["a"] * n, columns={**columns, "all": list(range(n))}, by="auto")
+    found = score(["a"] * n, ["a"] * n, columns={**columns, "more": [i % 201 for i in range(n)]}, by="auto")
     assert list(found.by) == ["two", "many"]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from speechxfer.data.audio import load_waveform
-from speechxfer.report.html import escape_bidi
+from speechxfer.escaping import escape_controls
 from speechxfer.wakeword.evaluation.evaluate import DetectorReport
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
 
@@ -41,7 +41,7 @@ def write_detector_report(
     from markupsafe import Markup
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["escape_bidi"] = escape_bidi
+    environment.filters["escape_controls"] = escape_controls
     page = environment.from_string(resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     style = resources.files("speechxfer.report").joinpath("page.css").read_text(encoding="utf-8")
     result = report.to_json()

@@ -1,0 +1,77 @@
+"""Errors after each rule of the normaliser: how much of a rate is a matter of writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from speechxfer.scoring.counts import Counts
+from speechxfer.scoring.garbage_collection import pause_gc
+from speechxfer.scoring.options import ScoringOptions
+from speechxfer.scoring.result import Score
+from speechxfer.scoring.scorer import count_errors
+from speechxfer.text.normalise import Normaliser
+
+_CHUNK = 50_000  # utterances normalised together
+
+
+def count_by_rule(score: Score) -> list[tuple[str, Counts]]:
+    """Count errors of the texts as written, then after each further rule of the normaliser, then with equivalents.
+
+    Returns:
+        (rule name, counts); a normaliser without rules (none, or a function) has the entries "as written" and its own.
+    """
+    names, steps = _list_steps(score.options)
+    totals = [Counts() for _ in steps]
+    with pause_gc():
+        for start in range(0, len(score.ids), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            totals = [total + counts for total, counts in zip(totals, _count_chunk(score, rows, steps), strict=True)]
+    return [*zip(names, [*totals, score.counts], strict=True)]
+
+
+def _list_steps(options: ScoringOptions) -> tuple[list[str], list[ScoringOptions]]:
+    """Return the names of all steps, and the options of all but the last, which are those of the score."""
+    normaliser = options.normaliser
+    steps: list[tuple[str, str | Callable[[str], str]]] = [("as written", "none")]
+    if isinstance(normaliser, Normaliser):
+        steps += [(rule.name, normaliser.take_first(k)) for k, rule in enumerate(normaliser.rules, start=1)]
+    else:
+        steps.append((options.normaliser_name, normaliser))
+    if options.equivalents is not None:
+        steps.append(("equivalents", normaliser))
+    return [name for name, _ in steps], [options.with_normaliser(normaliser) for _, normaliser in steps[:-1]]
+
+
+def _count_chunk(score: Score, rows: slice, steps: Sequence[ScoringOptions]) -> list[Counts]:
+    """Count the errors of some utterances with the options of each step.
+
+    From the last step to the first, only the utterances are counted again whose texts the step after it changed.
+    """
+    sides, ids = (score.references[rows], score.hypotheses[rows]), score.ids[rows]
+    words, characters = score.words[rows].copy(), score.characters[rows].copy()
+    parts = _split_into_parts(*sides, score.options)
+    distinct = list({part for row in parts for part in row})
+    after = list(map(score.options.normalise, distinct))
+    found = []
+    for options in reversed(steps):
+        before = list(map(options.normalise, distinct))
+        changed_parts = {part for part, a, b in zip(distinct, before, after, strict=True) if a != b}
+        changed = [i for i, row in enumerate(parts) if score.options.notation or not changed_parts.isdisjoint(row)]
+        left, right, names = ([side[i] for i in changed] for side in (*sides, ids))
+        at = np.array(changed, dtype=np.int64)
+        counted = count_errors(left, right, names, options)
+        words[at], characters[at] = counted.words, counted.characters
+        found.append(Counts.from_arrays(words, characters))
+        after = before
+    return found[::-1]
+
+
+def _split_into_parts(
+    references: Sequence[str], hypotheses: Sequence[str], options: ScoringOptions
+) -> list[tuple[str, ...]]:
+    """Split both texts of each utterance into the parts that are normalised independently of each other."""
+    if isinstance(options.normaliser, Normaliser) and options.normaliser.by_word and options.equivalents is None:
+        return [(*left.split(), *right.split()) for left, right in zip(references, hypotheses, strict=True)]
+    return list(zip(references, hypotheses, strict=True))
