@@ -62,8 +62,11 @@ def transcribe(
         UserError: if there is no such model or no audio, and, without `on_bad`, at the first file that cannot be read.
     """
     options = decoding or DecodingOptions()
-    utterances, missing = [audio], []
-    if not isinstance(audio, Dataset):
+    utterances: list[Dataset]
+    missing: list[UserError] = []
+    if isinstance(audio, Dataset):
+        utterances = [audio]
+    else:
         utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
     for error in missing:
         report_unreadable(UnreadableAudio(str(error.where), str(error.where), error), on_bad)

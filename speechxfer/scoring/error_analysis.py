@@ -97,9 +97,8 @@ def analyse_errors(score: Score, top: int = 10) -> ErrorAnalysis:
     lengths = score.words[:, :3].sum(axis=1)
     order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
     tally, loops = _WordTally(), []
-    aligned = [
-        i for i, text in enumerate(score.references) if errors[i] or (score.options.notation and has_markup(text))
-    ]
+    reading = score.options.reading
+    aligned = [i for i, text in enumerate(score.references) if errors[i] or (reading and reading.has_markup(text))]
     with pause_gc():
         for i, words in zip(aligned, score.iter_alignments(aligned), strict=True):
             tally.add(words)
