@@ -111,7 +111,7 @@ def score_split(
         speakers=list(speakers) if speakers is not None else None,
         columns={name: list(utterances[name]) for name in columns},
         by=scoring.by,
-        options=ScoringOptions(normaliser=normaliser),
+        options=ScoringOptions(normaliser=normaliser, unit="word" if labels else scoring.unit),
     )
 
 

@@ -185,6 +185,11 @@ class ScoringConfig(Section):
         "default",
         description="Text normaliser of references and hypotheses: none, basic, default, english, or a GLM file.",
     )
+    unit: Literal["auto", "word", "char", "mixed"] = Field(
+        "auto",
+        description="Unit of the error rate; auto: characters if the training texts are in a script written without "
+        "spaces, else words; mixed: characters of such scripts, words of others.",
+    )
     by: Annotated[list[str] | Literal["auto"], BeforeValidator(_as_columns)] = Field(
         "auto", description="Columns to break the score down by."
     )

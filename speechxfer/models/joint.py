@@ -19,6 +19,8 @@ from speechxfer.heads.joint import CtcHead, WhisperWithCtc
 from speechxfer.heads.whisper_decoder import compute_decoder_log_probs
 from speechxfer.models.base import ModelSettings
 from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.scoring.tokens import tokenize
+from speechxfer.scoring.units import choose_unit
 from speechxfer.shapes import IGNORE_INDEX, Emissions, Frames, pad_targets
 from speechxfer.text.normalise import get_normaliser
 from speechxfer.text.timestamps import strip_special_tokens
@@ -106,10 +108,15 @@ class JointRecogniser(WhisperRecogniser):
         targets = pad_targets([self.encode_known(text) for text in texts])
         ctc = compute_ctc_log_probs(emissions, targets, self.blank).tolist()
         scored = [
-            DecoderHypothesis(text, tuple(self._normalise(text).split()), *scores)
+            DecoderHypothesis(text, self._split(text), *scores)
             for text, *scores in zip(texts, decoder, ctc, strict=True)
         ]
         return [scored[start : start + beams] for start in range(0, len(scored), beams)]
+
+    def _split(self, text: str) -> tuple[str, ...]:
+        """Split a text into what is counted: words, or characters in a script written without spaces."""
+        normalised = self._normalise(text)
+        return tuple(tokenize(normalised, choose_unit([normalised])))
 
     def encode_known(self, text: str) -> list[int]:
         """Encode a text for the CTC head; characters that the vocabulary lacks are left out."""

@@ -15,7 +15,6 @@ import numpy as np
 from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import SNR_COLUMNS
-from speechxfer.scoring.notation import has_markup
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import AlignedWord, Score
 from speechxfer.scoring.tokens import UNIT_NAMES, tokenize

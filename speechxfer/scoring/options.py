@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from speechxfer.scoring.equivalents import Equivalents, make_replacer
 from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.notation import Notation
 from speechxfer.scoring.tokens import check_unit, tokenize
+from speechxfer.scoring.units import AUTO_UNIT, choose_unit
 from speechxfer.text.normalise import get_normaliser
 
 
@@ -25,7 +26,8 @@ class ScoringOptions:
         normaliser: name, path of a GLM file, or any function str -> str, applied to both sides. A name or path is
             replaced by its `Normaliser`.
         align: "min" (fewest edits, as jiwer) or "sclite".
-        unit: "word", "char" or "mixed" (CJK characters and other scripts' words).
+        unit: "word", "char" or "mixed" (CJK characters and other scripts' words); "auto": characters if the references
+            are in a script written without spaces, else words.
         notation: texts are in sclite's notation: alternatives, optional words and fragments, or what a `Notation`
             says. A GLM file with alternatives implies that the alternatives of all texts are read, as by sclite.
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
@@ -39,7 +41,7 @@ class ScoringOptions:
 
     normaliser: str | Callable[[str], str] = "default"
     align: str = "min"
-    unit: str = "word"
+    unit: str = AUTO_UNIT
     notation: bool | Notation = False
     compounds: bool = False
     seed: int = 0
@@ -47,7 +49,8 @@ class ScoringOptions:
 
     def __post_init__(self) -> None:
         check_align_method(self.align)
-        check_unit(self.unit)
+        if self.unit != AUTO_UNIT:
+            check_unit(self.unit)
         if self.seed < 0:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
         if isinstance(self.normaliser, str):
@@ -67,6 +70,10 @@ class ScoringOptions:
             return normaliser
         replace_equivalents = make_replacer(self.equivalents, normaliser)
         return lambda text: replace_equivalents(normaliser(text))
+
+    def with_unit_of(self, references: Iterable[str]) -> ScoringOptions:
+        """Return the same options with the unit chosen by the references, if it is "auto"."""
+        return replace(self, unit=choose_unit(references)) if self.unit == AUTO_UNIT else self
 
     def with_normaliser(self, normaliser: str | Callable[[str], str]) -> ScoringOptions:
         """Return the same options with another normaliser and without equivalents."""

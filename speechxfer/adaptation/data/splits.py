@@ -20,6 +20,8 @@ from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits
 from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
+from speechxfer.scoring.tokens import UNIT_NAMES
+from speechxfer.scoring.units import METRIC_NAMES, resolve_unit
 from speechxfer.text.normalise import Normaliser, get_normaliser
 from speechxfer.text.vocabulary import build_vocabulary, encode_text
 
@@ -38,6 +40,7 @@ class DataSplits:
         warnings: messages for the user.
         retention: speech that is not adapted to, on which forgetting is measured.
         metric: name of the error rate.
+        unit: what it counts: "word", "char" or "mixed".
     """
 
     train: Dataset
@@ -49,6 +52,7 @@ class DataSplits:
     warnings: list[str] = field(default_factory=list)
     retention: Dataset | None = None
     metric: str = "WER"
+    unit: str = "word"
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -59,6 +63,10 @@ class DataSplits:
     def sample_train_probe(self, seed: int) -> Dataset:
         """Sample up to `TRAIN_PROBE_SIZE` training utterances, on which memorisation is measured."""
         return _sample(self.train, TRAIN_PROBE_SIZE, seed)
+
+    def resolve_scoring(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the scoring unit of these splits."""
+        return recipe.model_copy(update={"scoring": recipe.scoring.model_copy(update={"unit": self.unit})})
 
     def encode_targets(self, model: SpeechModel) -> list[list[int]]:
         """Return the target ids of each training utterance.
@@ -123,6 +131,9 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         warnings += _unseen_character_warnings(texts, others, normalise_target)
     if is_classifier:
         warnings += _unseen_label_warnings(texts, {name: rows[reference] for name, rows in others.items()})
+    unit = "word" if is_classifier else resolve_unit(recipe.scoring.unit, splits["train"][reference])
+    if unit != "word":
+        reporter.info(f"error rates count {UNIT_NAMES[unit]}s ({METRIC_NAMES[unit]})")
     for line in [*(f"warning: {warning}" for warning in warnings), *([remark] if remark else [])]:
         reporter.info(line)
     return DataSplits(
@@ -131,7 +142,8 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         texts=texts,
         split_info=split_info,
         warnings=warnings,
-        metric="error rate" if is_classifier else "WER",
+        metric="error rate" if is_classifier else METRIC_NAMES[unit],
+        unit=unit,
     )
 
 

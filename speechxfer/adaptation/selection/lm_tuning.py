@@ -17,6 +17,7 @@ from speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, Language
 from speechxfer.decoding.ctc_greedy import decode_greedy
 from speechxfer.models import predict_all
 from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.scoring.tokens import tokenize
 from speechxfer.shapes import Emissions, Frames
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
@@ -37,7 +38,7 @@ def tune_beam_search(model: CtcRecogniser, evaluator: Evaluator) -> dict[str, An
     """
     if model.settings.beam_size == 1:
         return None
-    emissions = _compute_dev_emissions(model, evaluator)
+    emissions, unit = _compute_dev_emissions(model, evaluator), evaluator.splits.unit
     normalise = get_normaliser(evaluator.recipe.scoring.normaliser)
     references = [normalise(text) for text in evaluator.splits.dev[evaluator.splits.reference]]
     step = -(-len(references) // MAX_TUNING_UTTERANCES)
@@ -49,8 +50,9 @@ def tune_beam_search(model: CtcRecogniser, evaluator: Evaluator) -> dict[str, An
     if step > 1:
         beam = BeamSearch(model.labels, model.lm, search)
         texts = distributed.run_on_main(lambda: [normalise(rows[0].text) for rows in beam.search_rows(emissions)])
-        rate = _word_error_rate(texts, references)
-    greedy = _word_error_rate([normalise(_decode_greedy_text(model, rows)) for rows in emissions], references)
+        rate = _compute_error_rate(texts, references, unit)
+    greedy_texts = [normalise(_decode_greedy_text(model, rows)) for rows in emissions]
+    greedy = _compute_error_rate(greedy_texts, references, unit)
     evaluator.reporter.info(f"greedy: dev {greedy:.1%}; beam size {search.beam_size}: {rate:.1%}")
     if rate > greedy and not search.hot_words:
         model.settings.beam_size = 1
@@ -66,15 +68,17 @@ def tune_lm_weights(
     search: BeamSearchOptions,
     normalise: Normaliser,
     *,
+    unit: str = "word",
     lm_weights: Sequence[float] = LM_WEIGHT_GRID,
     word_bonuses: Sequence[float] = LM_WORD_BONUS_GRID,
 ) -> tuple[BeamSearchOptions, float]:
-    """Return `search` with the weights that give the fewest word errors (the first among equals), and its error rate.
+    """Return `search` with the weights that give the fewest errors (the first among equals), and its error rate.
 
     Args:
         emissions: log-probabilities of each utterance, (frames, vocab).
         references: normalised texts.
         lm: without a language model nothing is tuned.
+        unit: scoring unit of the error rate.
     """
     grid = [search]
     if lm is not None:
@@ -83,7 +87,7 @@ def tune_lm_weights(
     rates = []
     for options in grid:
         n_best = BeamSearch(symbols, lm, options).search_rows(emissions)
-        rates.append(_word_error_rate([normalise(rows[0].text) for rows in n_best], references))
+        rates.append(_compute_error_rate([normalise(rows[0].text) for rows in n_best], references, unit))
     best = rates.index(min(rates))
     return grid[best], rates[best]
 
@@ -116,14 +120,15 @@ def _tune_on_sample(
         model.lm,
         model.search_options,
         get_normaliser(evaluator.recipe.scoring.normaliser),
+        unit=evaluator.splits.unit,
         lm_weights=LM_WEIGHT_GRID if decoding.lm_weight is None else (decoding.lm_weight,),
         word_bonuses=LM_WORD_BONUS_GRID if decoding.word_bonus is None else (decoding.word_bonus,),
     )
 
 
-def _word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the word errors divided by the reference words."""
-    pairs = [(hyp.split(), ref.split()) for hyp, ref in zip(hypotheses, references, strict=True)]
+def _compute_error_rate(hypotheses: Sequence[str], references: Sequence[str], unit: str) -> float:
+    """Return the errors divided by the units of the references."""
+    pairs = [(tokenize(hyp, unit), tokenize(ref, unit)) for hyp, ref in zip(hypotheses, references, strict=True)]
     return sum(Levenshtein.distance(*pair) for pair in pairs) / max(1, sum(len(ref) for _, ref in pairs))
 
 
