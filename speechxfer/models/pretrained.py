@@ -11,7 +11,8 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, WhisperConfig, WhisperModel
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
+from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 
 from speechxfer.errors import UserError
 from speechxfer.heads.classification import AttentiveClassifier, AttentiveConfig
@@ -77,6 +78,8 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if not hasattr(cls, "from_config") and not hasattr(cls, "gradient_checkpointing_enable"):  # not a network
+        if not issubclass(cls, PreTrainedTokenizerBase):
+            _check_extractor(folder)
         try:
             return cls.from_pretrained(folder, local_files_only=True, **options)
         except (OSError, ValueError, TypeError, AttributeError) as error:  # AttributeError: unexpected JSON types
@@ -93,6 +96,16 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
     return network
+
+
+def _check_extractor(folder: Path) -> None:
+    """Raise UserError if the folder has no feature extractor: neither its own file nor a processor's."""
+    if not any((folder / name).is_file() for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)):
+        raise UserError(
+            f"its feature extractor is missing: there is no {FEATURE_EXTRACTOR_NAME}",
+            where=str(folder),
+            fix=f"copy {FEATURE_EXTRACTOR_NAME} from the source of the weights",
+        )
 
 
 def _explain_unreadable_weights(error: Exception, folder: Path) -> UserError | None:
