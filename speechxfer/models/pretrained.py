@@ -26,8 +26,15 @@ UNUSED_WEIGHTS = ("masked_spec_embed", *(f"{family}.masked_spec_embed" for famil
 def load_config(folder: Path) -> Any:
     """Load the transformers configuration of a folder. Raises UserError if it cannot be read."""
     try:
-        return AutoConfig.from_pretrained(folder)
+        # False, not None: at a terminal transformers would ask whether to run the folder's code
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                "it is an architecture with Python code of its own, which is never run",
+                where=str(folder),
+                fix="use a checkpoint of an architecture that transformers has",
+            ) from None
         raise UserError(
             f"transformers cannot read its config.json ({_to_one_line(error)})", where=str(folder)
         ) from None
