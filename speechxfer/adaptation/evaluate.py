@@ -9,7 +9,7 @@ from typing import Literal
 
 from datasets import Dataset
 
-from speechxfer.adaptation.data.timestamps import remove_special_tokens
+from speechxfer.adaptation.data.timestamps import clean_references
 from speechxfer.adaptation.predictions import Evaluation, evaluate_split
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
@@ -108,11 +108,8 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
-    warnings = [f"{named or 'the model'}: {warning}" for warning in model.warnings]
-    if model.kind != "classify":
-        utterances, changed = remove_special_tokens(utterances, reference)
-        if changed:
-            warnings.append(f"timestamps and other special tokens were removed from {changed} references")
+    utterances, removed = clean_references(utterances, reference)
+    warnings = [*model.warnings, *removed]
     invalid = find_invalid_rows(
         utterances, text=reference, limits=_input_limits(model, named, language), progress=progress
     )

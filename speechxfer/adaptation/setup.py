@@ -72,8 +72,9 @@ def load_zero_shot_model(recipe: Recipe, reporter: Reporter | None = None) -> Sp
         reason = error.problem
     else:
         if (model.kind == "classify") == (recipe.head.kind == "classify"):
-            for warning in model.warnings if reporter else []:
-                reporter.info(f"warning: {recipe.encoder.name}: {warning}")
+            if reporter:
+                for warning in model.warnings:
+                    reporter.info(f"warning: {recipe.encoder.name}: {warning}")
             return model
         reason = f"it is a model of kind {model.kind}"
     if reporter:

@@ -11,7 +11,8 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, WhisperConfig, WhisperModel
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
+from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 
 from speechxfer.errors import UserError
 from speechxfer.heads.classification import AttentiveClassifier, AttentiveConfig
@@ -25,8 +26,15 @@ UNUSED_WEIGHTS = ("masked_spec_embed", *(f"{family}.masked_spec_embed" for famil
 def load_config(folder: Path) -> Any:
     """Load the transformers configuration of a folder. Raises UserError if it cannot be read."""
     try:
-        return AutoConfig.from_pretrained(folder)
+        # False, not None: at a terminal transformers would ask whether to run the folder's code
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                "it is an architecture with Python code of its own, which is never run",
+                where=str(folder),
+                fix="use a checkpoint of an architecture that transformers has",
+            ) from None
         raise UserError(
             f"transformers cannot read its config.json ({_to_one_line(error)})", where=str(folder)
         ) from None
@@ -77,6 +85,8 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if not hasattr(cls, "from_config") and not hasattr(cls, "gradient_checkpointing_enable"):  # not a network
+        if not issubclass(cls, PreTrainedTokenizerBase):
+            _check_extractor(folder)
         try:
             return cls.from_pretrained(folder, local_files_only=True, **options)
         except (OSError, ValueError, TypeError, AttributeError) as error:  # AttributeError: unexpected JSON types
@@ -93,6 +103,16 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
     return network
+
+
+def _check_extractor(folder: Path) -> None:
+    """Raise UserError if the folder has no feature extractor: neither its own file nor a processor's."""
+    if not any((folder / name).is_file() for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)):
+        raise UserError(
+            f"its feature extractor is missing: there is no {FEATURE_EXTRACTOR_NAME}",
+            where=str(folder),
+            fix=f"copy {FEATURE_EXTRACTOR_NAME} from the source of the weights",
+        )
 
 
 def _explain_unreadable_weights(error: Exception, folder: Path) -> UserError | None:

@@ -202,9 +202,8 @@ def make_prompt(tokenizer: WhisperTokenizer, language: str | None, *, multilingu
         names[1:1] = [f"<|{code}|>", TRANSCRIBE_TOKEN]
     elif code not in (None, "en"):
         raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
-    ids: list[int] = tokenizer.convert_tokens_to_ids(names)
-    # an unknown token has the number of the end token
-    missing = [name for name, found in zip(names, ids, strict=True) if tokenizer.convert_ids_to_tokens(found) != name]
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    missing = [name for name in names if name not in vocabulary]
     if f"<|{code}|>" in missing:
         raise UserError(
             f"this checkpoint does not know the language '{language}': its tokenizer has no token <|{code}|>",
@@ -215,4 +214,4 @@ def make_prompt(tokenizer: WhisperTokenizer, language: str | None, *, multilingu
         raise UserError(
             f"the tokenizer has no token {', '.join(missing)}", fix="copy it from the source of the weights"
         )
-    return ids
+    return [vocabulary[name] for name in names]

@@ -108,3 +108,34 @@ def test_how_many_tokens_a_word_of_the_training_text_takes(make_whisper, kind):
         count = sum(len(model.encode_text(text)) - 1 for text in output)
         words = sum(max(len(text.split()), len(text) / 12) for text in output)
         assert model.settings.tokens_per_word == (round(count / words, 2) if output else 1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "message"),
+    [
+        ({"words": "one two six"}, "vocab.json", r"its tokenizer is missing: there is no vocab\.json"),
+        (
+            {"words": "one two six"},
+            "preprocessor_config.json",
+            r"extractor is missing: there is no preprocessor_config",
+        ),
+        ({"labels": ["one", "two"]}, "preprocessor_config.json", r"extractor is missing: there is no preprocessor_c"),
+    ],
+)
+def test_a_file_that_is_missing_is_named(make_encoder, copy_folder, options, name, message):
+    folder = copy_folder(make_encoder("wav2vec2", **options))
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder, device="cpu")
+    assert caught.value.where == str(folder) and f"copy {name}" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tokenizer.json", "tokenizer is missing"), ("processor_config.json", "extractor")]
+)
+def test_a_file_that_whisper_needs_is_named(tiny_whisper, copy_folder, name, message):
+    folder = copy_folder(tiny_whisper)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder, device="cpu")
+    assert caught.value.where == str(folder)

@@ -23,6 +23,13 @@ def remove_special_tokens(utterances: Dataset, column: str) -> tuple[Dataset, in
     return utterances.remove_columns(column).add_column(column, stripped), changed
 
 
+def clean_references(utterances: Dataset, column: str) -> tuple[Dataset, list[str]]:
+    """Remove special tokens from the references of a data set; returns also a warning if there were any."""
+    cleaned, changed = remove_special_tokens(utterances, column)
+    warning = f"timestamps and other special tokens were removed from {changed} references"
+    return cleaned, [warning] if changed else []
+
+
 def remove_from_splits(
     splits: dict[str, Dataset], column: str, recipe: Recipe, reporter: Reporter
 ) -> dict[str, Dataset]:

@@ -7,8 +7,9 @@ from datasets import Dataset
 
 import speechxfer
 from speechxfer.adaptation.data.splits import prepare_splits
-from speechxfer.adaptation.data.timestamps import describe_targets, remove_special_tokens
+from speechxfer.adaptation.data.timestamps import clean_references, describe_targets, remove_special_tokens
 from speechxfer.config import load_recipe
+from speechxfer.data.reader import read
 from speechxfer.models import load
 from speechxfer.report.progress import Reporter
 
@@ -83,5 +84,7 @@ def test_texts_without_any_are_not_touched(recipe_values, corpus_table):
 
 
 def test_references_are_scored_without_them(tiny_whisper, timed_table, corpus_table):
+    (_, warning) = clean_references(read(timed_table), "text")
+    assert warning == ["timestamps and other special tokens were removed from 18 references"]
     found = speechxfer.evaluate(tiny_whisper, timed_table, device="cpu")
     assert found.score.overall == speechxfer.evaluate(tiny_whisper, corpus_table, device="cpu").score.overall
