@@ -15,6 +15,7 @@ import numpy as np
 from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import SNR_COLUMNS
+from speechxfer.scoring.notation import find_unread_markup
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import AlignedWord, Score
 from speechxfer.scoring.tokens import UNIT_NAMES, tokenize
@@ -30,7 +31,7 @@ _WORD_BINS = (1, 3, 6, 11, 21, 41)  # lower edges; the last bin is open
 _DURATION_BINS = (0, 1, 2, 4, 8, 16, 30)  # seconds
 _LOWEST_SNR = -100
 _SNR_BINS = (_LOWEST_SNR, 0, 5, 10, 15, 20, 30)  # dB
-_ALTERNATIVES = re.compile(r"\{[^{}]*\s/\s[^{}]*\}")
+_ALTERNATIVES = re.compile(r"\{[^{}]*/[^{}]*\}")
 
 
 @dataclass(frozen=True)
@@ -181,14 +182,14 @@ def has_repetition_loop(words: Sequence[str]) -> bool:
 def find_input_warnings(score: Score) -> list[str]:
     """Return warnings about inputs that can be scored but are probably mistaken.
 
-    These are swapped sides, the same texts on both sides, and references in sclite's notation scored as plain words.
+    These are swapped sides, the same texts on both sides, and texts in sclite's notation scored as plain words.
     """
     found = []
     if are_sides_swapped(score):
         found.append("the references look like recogniser output: check that the two files are not swapped")
     if len(score.ids) >= _MIN_IDENTICAL and score.references == score.hypotheses:
         found.append("all hypotheses are identical to their references: check that the right files were given")
-    if not score.options.notation:
+    if score.options.reading is None:
         texts = zip(score.ids, score.references, strict=True)
         marked = [i for i, text in texts if "{" in text and _ALTERNATIVES.search(text)]
         if marked:
@@ -196,6 +197,9 @@ def find_input_warnings(score: Score) -> list[str]:
                 f"{len(marked)} references contain alternatives {{ a / b }}, and all their words are counted "
                 f"({marked[0]}): use --notation to score them as sclite does"
             )
+        for markup, ids in find_unread_markup(score.hypotheses, score.ids):
+            some = "1 hypothesis contains" if len(ids) == 1 else f"{len(ids):,} hypotheses contain"
+            found.append(f"{some} {markup} as plain words ({ids[0]}): use --notation to read them as sclite does")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Edit distances of long texts, searched within a limit of errors that is doubled until it suffices."""
+"""Limits of long texts, and their edit distance, searched within a limit of errors that is raised step by step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from rapidfuzz.distance import Levenshtein
 
 from speechxfer.errors import UserError
 
+MAX_CHARACTERS = 1_000_000  # of a text; of two texts, on (geometric) average
+
 _FIRST_LIMIT = 1024  # errors
-_MAX_CELLS = 1_000_000_000_000  # cells that may be filled, about a minute: a million units with 500,000 errors
+_MAX_CELLS = 1_000_000_000_000  # cells that may be filled, which takes a minute
+
+
+def check_lengths(references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str]) -> None:
+    """Raise UserError for an utterance whose texts are too long to count their errors."""
+    for reference, hypothesis, name in zip(references, hypotheses, ids, strict=True):
+        if len(reference) * len(hypothesis) > MAX_CHARACTERS**2:
+            length = max(len(reference), len(hypothesis))
+            problem = f"a text of {length:,} characters is too long to score, the limit is {MAX_CHARACTERS:,}"
+            raise UserError(problem, where=f"utterance '{name}'", fix="split it into segments")
 
 
 def find_distance(reference: Sequence[str], hypothesis: Sequence[str], where: str, unit: str) -> int:

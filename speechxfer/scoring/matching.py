@@ -1,4 +1,4 @@
-"""Matches the utterances of references and hypotheses by id. Ids without a match are errors that name them."""
+"""Match references and hypotheses by utterance id. Ids without a match are errors that name them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.formats import Side, TranscriptFile, Utterance
+from speechxfer.scoring.formats.nist import add_speaker
 from speechxfer.scoring.formats.segments import reduce_to_span, split_by_segments
 from speechxfer.tables import COLUMN_ROLES
 
@@ -40,14 +41,42 @@ class MatchedTranscripts:
     columns_read: dict[str, str] = field(default_factory=dict)
 
 
+def check_duplicates(transcript: TranscriptFile) -> None:
+    """Raise UserError, naming both lines, for an id that occurs more than once."""
+    if len({u.id for u in transcript.utterances}) == len(transcript.utterances):
+        return
+    lines: dict[str, int] = {}
+    for u in transcript.utterances:
+        if u.id in lines:
+            raise UserError(
+                f"duplicate id '{u.id}' on lines {lines[u.id]} and {u.line}",
+                where=str(transcript.path),
+                fix="give each utterance its own id",
+            )
+        lines[u.id] = u.line
+
+
 def match_transcripts(
     left: TranscriptFile, right: TranscriptFile, name: str, missing: str, sides: Collection[Side]
 ) -> MatchedTranscripts:
-    """Match the utterances of two files, after leaving out what the other does not cover on the `sides` to reduce."""
+    """Match the utterances of a system with the references.
+
+    Args:
+        left: the references.
+        right: the hypotheses.
+        name: the system's.
+        missing: treatment of references without a hypothesis: "error", "empty" or "skip".
+        sides: those of which is left out what the other file does not cover.
+
+    Raises:
+        UserError: naming the ids (and lines) that are duplicate, missing or not in the reference.
+    """
     notes: list[str] = []
     if left.format == "stm" and right.format == "ctm":
         right, left, notes = reduce_to_span(right, left, sides)
         right = split_by_segments(right, left)
+    if left.format == right.format == "stm":
+        right = _match_speakers(left, right)
     if left.format == right.format == "lines" and len(left.utterances) != len(right.utterances):
         raise UserError(
             f"{left.path} has {len(left.utterances)} lines but {right.path} has {len(right.utterances)}",
@@ -66,7 +95,7 @@ def match_transcripts(
     notes += _find_mismatch_warnings(left, right)
     kept = [u for u in left.utterances if u.id in found or missing == "empty"]
     pairs = [(u, found.get(u.id, Utterance(u.id, "", 0))) for u in kept]
-    matched = make_matched_transcripts(name, right.path, pairs, [u.id for u in lacking], notes)
+    matched = make_transcripts(name, right.path, pairs, [u.id for u in lacking], notes)
     return replace(matched, columns_read=name_columns(left.column, right.column))
 
 
@@ -74,6 +103,14 @@ def name_columns(reference: str | None, hypothesis: str | None) -> dict[str, str
     """Return the columns that were read, by side; a file that is not a table has none."""
     sides = {"reference": reference, "hypothesis": hypothesis}
     return {side: column for side, column in sides.items() if column is not None}
+
+
+def _match_speakers(left: TranscriptFile, right: TranscriptFile) -> TranscriptFile:
+    """Add the speaker to ids of segments that have it in the reference, because others have the same times."""
+    known = {u.id.lower() for u in (*left.utterances, *left.ignored)}
+    by_speaker = [(u, add_speaker(u)) for u in right.utterances]
+    utterances = [new if u.id.lower() not in known and new.id.lower() in known else u for u, new in by_speaker]
+    return replace(right, utterances=utterances)
 
 
 def _match_case(left: TranscriptFile, right: TranscriptFile) -> tuple[TranscriptFile, list[str]]:
@@ -114,20 +151,6 @@ def _reduce_to_ids(
         fix = "use the same ids, or times, in both files"
         raise UserError(f"nothing is left of {left.path} within {right.path}", fix=fix)
     return left, right, notes
-
-
-def check_duplicates(transcript: TranscriptFile) -> None:
-    if len({u.id for u in transcript.utterances}) == len(transcript.utterances):
-        return
-    lines: dict[str, int] = {}
-    for u in transcript.utterances:
-        if u.id in lines:
-            raise UserError(
-                f"duplicate id '{u.id}' on lines {lines[u.id]} and {u.line}",
-                where=str(transcript.path),
-                fix="give each utterance its own id",
-            )
-        lines[u.id] = u.line
 
 
 def _check_known_ids(left: TranscriptFile, right: TranscriptFile) -> None:
@@ -196,9 +219,10 @@ def _match_by_audio(left: TranscriptFile, right: TranscriptFile) -> tuple[Transc
     )
 
 
-def make_matched_transcripts(
+def make_transcripts(
     name: str, path: Path, pairs: list[tuple[Utterance, Utterance]], missing: list[str], notes: list[str]
 ) -> MatchedTranscripts:
+    """Collect the texts, speakers and columns of (reference, hypothesis) pairs."""
     speakers = [r.speaker or h.speaker for r, h in pairs]
     keys = dict.fromkeys(key for pair in pairs for u in pair if u.columns for key in u.columns)
     columns = {key: [r.columns.get(key, h.columns.get(key)) for r, h in pairs] for key in keys}
@@ -217,6 +241,7 @@ def make_matched_transcripts(
 
 
 def format_names(names: Iterable[str]) -> str:
+    """Return the first ten names, and the number of the others."""
     shown = list(names)
     more = f" and {len(shown) - _MAX_NAMES} more" if len(shown) > _MAX_NAMES else ""
     return ", ".join(shown[:_MAX_NAMES]) + more

@@ -23,6 +23,7 @@ from speechxfer.text.glm import take_first_alternatives
 _OPTIONAL_WORD = r"\(\S+\)"
 _FRAGMENT = r"-[^\s\d]\S*|\S+-"
 _TAG = re.compile(r"(?<=[^\s\\]);\S*")
+_MAYBE_UNREAD = re.compile(r"[{}@;]")
 _UNREAD = {
     "braces": re.compile(r"[{}]"),
     "the word @": re.compile(r"(?<!\S)@(?!\S)"),
@@ -129,7 +130,7 @@ def find_unread_markup(texts: Iterable[str], ids: Iterable[str]) -> Iterator[tup
     """Yield (description, ids) of each markup of sclite's notation that occurs in texts scored as plain words."""
     found: dict[str, list[str]] = {}
     for text, name in zip(texts, ids, strict=True):
-        for description, pattern in _UNREAD.items():
+        for description, pattern in _UNREAD.items() if _MAYBE_UNREAD.search(text) else ():
             if pattern.search(text):
                 found.setdefault(description, []).append(name)
     yield from found.items()

@@ -1,4 +1,4 @@
-"""Reads the files of references and hypotheses and matches their utterances."""
+"""Read references and hypotheses, and match them by utterance id."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from speechxfer.scoring.matching import (
     MatchedTranscripts,
     check_duplicates,
     format_names,
-    make_matched_transcripts,
+    make_transcripts,
     match_transcripts,
     name_columns,
     report_missing,
 )
 from speechxfer.scoring.notation import Notation
+
+__all__ = ["MISSING_POLICIES", "REDUCED_SIDES", "MatchedTranscripts", "read_pairs"]
 
 MISSING_POLICIES = ("error", "empty", "skip")
 REDUCED_SIDES: dict[str, tuple[Side, ...]] = {
@@ -149,7 +151,7 @@ def _read_single(
     lacking = [u for u in found.utterances if u.absent]
     notes = report_missing(lacking, len(found.utterances), path, missing)
     pairs = [(u._replace(text=u.other or ""), u) for u in found.utterances if not u.absent or missing == "empty"]
-    matched = make_matched_transcripts(path.name, path, pairs, [u.id for u in lacking], notes)
+    matched = make_transcripts(path.name, path, pairs, [u.id for u in lacking], notes)
     return replace(matched, columns_read=name_columns(found.other_column, found.column))
 
 

@@ -26,6 +26,8 @@ def _cell(word: AlignedWord) -> tuple[str, str, str]:
     operation, reference, hypothesis = word
     if operation == "=" and not hypothesis:  # an optional word left out
         reference, hypothesis = f"({reference})", " "
+    elif operation == "=" and not reference:  # an optional word of the hypothesis
+        reference, hypothesis = " ", f"({hypothesis})"
     if operation in "SD":
         reference = reference.upper()
     if operation in "SI":

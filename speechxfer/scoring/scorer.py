@@ -16,6 +16,7 @@ from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import select_breakdown
 from speechxfer.scoring.inputs import PairedTexts, Texts, Values, pair_texts
+from speechxfer.scoring.long_texts import check_lengths
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import Score
 from speechxfer.scoring.tokens import tokenize
@@ -134,6 +135,7 @@ def _count_chunk(
 ) -> CountedErrors:
     normalised = zip(options.side_normalisers, (references, hypotheses), strict=True)
     left, right = (list(map(normalise, texts)) for normalise, texts in normalised)
+    check_lengths(left, right, ids)
     left_tokens, right_tokens = ([tokenize(text, options.unit) for text in texts] for texts in (left, right))
     if options.compounds:
         right_tokens = [join_compounds(r, h, options.align) for r, h in zip(left_tokens, right_tokens, strict=True)]

@@ -23,8 +23,9 @@ _MARKS = "\ufe00-\ufe0f\U000e0100-\U000e01ef" + "".join(
     if unicodedata.category(character).startswith("M")
 )
 _MIXED = re.compile(rf"[{UNSPACED_CHARACTERS}][{_MARKS}]*|[^\s{UNSPACED_CHARACTERS}]+")
-_AFTER_UNSPACED = re.compile(rf"([{UNSPACED_CHARACTERS}][{_MARKS}]*)\s+")
-_BEFORE_UNSPACED = re.compile(rf"\s+(?=[{UNSPACED_CHARACTERS}])")
+_WITH_PUNCTUATION = UNSPACED_CHARACTERS + "\u3001-\u303f\uff00-\uff65"
+_AFTER_UNSPACED = re.compile(rf"([{_WITH_PUNCTUATION}][{_MARKS}]*)\s+")
+_BEFORE_UNSPACED = re.compile(rf"\s+(?=[{_WITH_PUNCTUATION}])")
 
 
 def tokenize(text: str, unit: str = "word") -> list[str]:

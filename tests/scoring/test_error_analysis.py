@@ -96,3 +96,18 @@ def test_suspicions():
     assert "--notation" in find_input_warnings(score(marked, ["a lot of", "c"]))[0]
     assert find_input_warnings(score(marked, ["a lot of", "c"], options=ScoringOptions(notation=True))) == []
     assert find_input_warnings(score(["either / or {x}"], ["either or"])) == []
+    assert "--notation" in find_input_warnings(score(["a {lot/alot} of"], ["a lot of"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "expected"),
+    [
+        (["{ a / b }", "c"], "1 hypothesis contains braces as plain words (1)"),
+        (["x", "a @ b"], "1 hypothesis contains the word @ as plain words (2)"),
+        (["a;1", "b;2"], "2 hypotheses contain tags (word;tag) as plain words (1)"),
+    ],
+)
+def test_markup_of_hypotheses_that_is_not_read(hypotheses, expected):
+    (found,) = find_input_warnings(score(["a", "b"], hypotheses))
+    assert found == f"{expected}: use --notation to read them as sclite does"
+    assert find_input_warnings(score(["a", "b"], hypotheses, options=ScoringOptions(notation=True))) == []

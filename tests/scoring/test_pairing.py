@@ -134,6 +134,38 @@ def test_files_that_cannot_be_paired(read):
         read({"r.trn": "a (s1-1)\n{ c (s1-2)\n", "h.trn": "a (s1-1)\nc (s1-2)\n"}, notation=True)
 
 
+def test_files_are_reduced_to_what_both_cover(read):
+    files = {"r.trn": REFERENCE, "h.trn": "a (s1-1)\nx (s9-9)\n"}
+    (found,) = read(files, reduce="both")
+    assert found.ids == ["s1-1"] and len(found.notes) == 2
+    with pytest.raises(UserError, match="not in r.trn: s9-9"):
+        read(files, reduce="ref")
+    with pytest.raises(UserError, match="unknown value --reduce hyb .did you mean 'hyp'"):
+        read(files, reduce="hyb")
+
+
+def test_a_ctm_as_the_reference(read):
+    reference = (
+        "rec A 0 .1 i\nrec A * * <ALT_BEGIN>\nrec A .2 .1 no\nrec A * * <ALT>\nrec A * * <ALT_END>\nrec B 0 1 x\n"
+    )
+    (found,) = read({"r.ctm": reference, "h.ctm": "rec A 0 1 i\nREC b 0 1 y\n"}, notation=True)
+    assert found.ids == ["rec-A", "rec-B"] == found.speakers
+    assert found.references == ["i { no / @ }", "x"] and found.hypotheses == ["i", "y"]
+    with pytest.raises(UserError, match=r"has alternatives .* on line 3\n  fix: add --notation"):
+        read({"r.ctm": reference, "h.ctm": "rec A 0 1 i\n"})
+    (found,) = read({"r.ctm": "rec A 1 1 b\nrec A 0 1 a\n", "h.stm": "rec A s 1 2 d\nrec A t 0 1 c\n"})
+    assert (found.references, found.hypotheses) == (["a b"], ["c d"])
+
+
+def test_braces_of_either_side_are_checked(read):
+    with pytest.raises(UserError, match=r"h.trn is not valid .*\n  - line 1 \(s-1\): '{' without a '}'"):
+        read({"r.trn": "a (s-1)\n", "h.trn": "{ a (s-1)\n"}, notation=True)
+    with pytest.raises(UserError, match=r"h.ctm is not valid .*\n  - line 1 \(rec\): '}' without a '{'"):
+        read({"r.stm": "rec A s 0 1 a\n", "h.ctm": "rec A 0 1 }\n"}, notation=True)
+    with pytest.raises(UserError, match=r"line 1 \(1\): '}' without a '{'"):
+        read({"both.jsonl": [{"id": "1", "reference": "a", "hypothesis": "}"}]}, count=0, notation=True)
+
+
 def test_systems_of_one_file_name_are_told_apart_by_their_paths(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()

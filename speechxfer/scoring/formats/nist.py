@@ -88,13 +88,14 @@ def read_stm(path: Path, side: Side) -> TranscriptFile:
     problems.raise_if_any()
     ignored = [segment for segment in found if _IGNORED_SEGMENT.search(segment.text)]
     scored = [segment for segment in found if not _IGNORED_SEGMENT.search(segment.text)] if ignored else found
-    times = Counter(segment.id for segment in scored)
-    scored = [_add_speaker(segment) if times[segment.id] > 1 else segment for segment in scored]
-    ignored = [_add_speaker(segment) if segment.id in times else segment for segment in ignored]
+    times = Counter(segment.id.lower() for segment in scored)
+    scored = [add_speaker(segment) if times[segment.id.lower()] > 1 else segment for segment in scored]
+    ignored = [add_speaker(segment) if segment.id.lower() in times else segment for segment in ignored]
     return TranscriptFile(path, "stm", require_utterances(path, scored), ignored=ignored)
 
 
-def _add_speaker(segment: Utterance) -> Utterance:
+def add_speaker(segment: Utterance) -> Utterance:
+    """Return a segment of an stm with its speaker in the id."""
     return segment._replace(id=f"{segment.id}-{segment.speaker}")
 
 
