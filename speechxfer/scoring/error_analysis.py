@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,8 @@ from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import SNR_COLUMNS
 from speechxfer.scoring.notation import find_unread_markup
-from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import AlignedWord, Score
-from speechxfer.scoring.tokens import UNIT_NAMES, tokenize
-from speechxfer.text.normalise import Normaliser
+from speechxfer.scoring.tokens import UNIT_NAMES
 
 MIN_WORD_OCCURRENCES = 5  # occurrences in the references from which a word has an error rate
 _MAX_WORDS = 20  # words listed with their error rates
@@ -97,15 +94,16 @@ def analyse_errors(score: Score, top: int = 10) -> ErrorAnalysis:
     lengths = score.words[:, :3].sum(axis=1)
     order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
     tally, loops = _WordTally(), []
-    reading = score.options.reading
-    aligned = [i for i, text in enumerate(score.references) if errors[i] or (reading and reading.has_markup(text))]
+    has_paths = score.options.reading is not None  # words of alternatives are known from the alignment only
+    aligned = [i for i in range(len(errors)) if errors[i] or has_paths]
     with pause_gc():
         for i, words in zip(aligned, score.iter_alignments(aligned), strict=True):
             tally.add(words)
             if errors[i] >= _LOOP_REPEATS - 1 and has_repetition_loop([w.hypothesis for w in words if w.hypothesis]):
                 loops.append(i)
-        known = set(aligned)
-        tally.add_correct([text for i, text in enumerate(score.references) if i not in known], score.options)
+        if not has_paths:
+            correct = [text for text, number in zip(score.references, errors.tolist(), strict=True) if not number]
+            tally.occurrences.update(score.options.count_reference_words(correct))
     rest = np.ones(len(errors), dtype=bool)
     rest[loops] = False
     return ErrorAnalysis(
@@ -136,7 +134,8 @@ class _WordTally:
             if operation == "I":
                 self.inserted[hypothesis] += 1
                 continue
-            self.occurrences[reference] += 1
+            if reference:  # else an optional word of the hypothesis
+                self.occurrences[reference] += 1
             if operation == "=":
                 continue
             self.errors[reference] += 1
@@ -144,19 +143,6 @@ class _WordTally:
                 self.confusions[reference, hypothesis] += 1
             else:
                 self.deleted[reference] += 1
-
-    def add_correct(self, references: Sequence[str], options: ScoringOptions) -> None:
-        """Add the words of utterances without errors, each distinct word normalised once where that is the same."""
-        normaliser = options.normaliser
-        by_word = isinstance(normaliser, Normaliser) and normaliser.by_word and options.equivalents is None
-        if not by_word or options.unit != "word":
-            self.occurrences.update(
-                chain.from_iterable(tokenize(options.normalise(text), options.unit) for text in references)
-            )
-            return
-        for word, count in Counter(chain.from_iterable(map(str.split, references))).items():
-            for token in options.normalise(word).split():
-                self.occurrences[token] += count
 
     def rank_words(self) -> list[tuple[str, int, int]]:
         """Return (word, errors, occurrences) of the words with the highest error rates."""
@@ -206,11 +192,12 @@ def find_input_warnings(score: Score) -> list[str]:
 def are_sides_swapped(score: Score) -> bool:
     """Return whether references and hypotheses are probably swapped: only the references are often empty or loop."""
 
-    def count_suspicious(texts: Sequence[str]) -> int:
-        return sum(not text.strip() or has_repetition_loop(text.split()) for text in texts)
+    def is_suspicious(text: str) -> bool:
+        return not text.strip() or has_repetition_loop(text.split())
 
-    left, right = count_suspicious(score.references), count_suspicious(score.hypotheses)
-    return left > right + max(1, 0.02 * len(score.ids))
+    pairs = zip(score.references, score.hypotheses, strict=True)
+    more = sum(is_suspicious(left) - is_suspicious(right) for left, right in pairs if left != right)
+    return more > max(1, 0.02 * len(score.ids))
 
 
 def _most_common(counter: Counter[Any], top: int) -> list[tuple[Any, int]]:

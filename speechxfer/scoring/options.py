@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,10 +13,11 @@ from speechxfer.scoring.alignment import check_align_method
 from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.equivalents import Equivalents, make_replacer
 from speechxfer.scoring.network_alignment import Step, align_networks
+from speechxfer.scoring.normalised_tokens import TokenNormaliser
 from speechxfer.scoring.notation import Notation
-from speechxfer.scoring.tokens import check_unit, tokenize
+from speechxfer.scoring.tokens import check_unit
 from speechxfer.scoring.units import AUTO_UNIT, choose_unit
-from speechxfer.text.normalise import get_normaliser
+from speechxfer.text.normalise import Normaliser, get_normaliser
 
 
 @dataclass(frozen=True)
@@ -55,21 +57,22 @@ class ScoringOptions:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
+        if self.equivalents is not None:
+            _ = self.side_normalisers  # reports contradictions before the work
         if self.compounds and self.reading is not None:
             problem = "compounds cannot be joined in texts with alternatives"
             raise UserError(problem, fix="remove --compounds, or --notation and the alternatives of the GLM file")
-        if self.equivalents is not None:
-            _ = self.normalise  # reports contradictions before the work
 
-    @cached_property
+    @property
     def normalise(self) -> Callable[[str], str]:
-        """The normaliser as a function, followed by the replacement of equivalents."""
-        normaliser = self.normaliser
-        assert not isinstance(normaliser, str)  # resolved in __post_init__
-        if self.equivalents is None:
-            return normaliser
-        replace_equivalents = make_replacer(self.equivalents, normaliser)
-        return lambda text: replace_equivalents(normaliser(text))
+        """The normaliser as a function."""
+        assert not isinstance(self.normaliser, str)  # resolved in __post_init__
+        return self.normaliser
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether references and hypotheses are normalised in the same way."""
+        return not (isinstance(self.normaliser, Normaliser) and any(rule.by_side for rule in self.normaliser.rules))
 
     def with_unit_of(self, references: Iterable[str]) -> ScoringOptions:
         """Return the same options with the unit chosen by the references, if it is "auto"."""
@@ -85,17 +88,25 @@ class ScoringOptions:
 
     @cached_property
     def side_normalisers(self) -> tuple[Callable[[str], str], Callable[[str], str]]:
-        """The normaliser of references and of hypotheses; their results may be in sclite's notation."""
-        normaliser = self.normaliser
-        for_side = getattr(normaliser, "for_side", None)
-        if for_side is None:
-            return self.normalise, self.normalise
-        reference, hypothesis = for_side("reference"), for_side("hypothesis")
+        """The normaliser of references and of hypotheses, each followed by the replacement of equivalents.
+
+        Their results may be in sclite's notation.
+        """
+        normaliser = self.normalise
+        sides = (normaliser, normaliser)
+        if isinstance(normaliser, Normaliser) and not self.is_symmetric:
+            sides = (normaliser.for_side("reference"), normaliser.for_side("hypothesis"))
         if self.equivalents is None:
-            return reference, hypothesis
-        assert not isinstance(normaliser, str)  # resolved in __post_init__
+            return sides
         replace_equivalents = make_replacer(self.equivalents, normaliser)
-        return lambda text: replace_equivalents(reference(text)), lambda text: replace_equivalents(hypothesis(text))
+        left, right = ((lambda text, side=side: replace_equivalents(side(text))) for side in sides)
+        return left, right
+
+    @cached_property
+    def _side_tokens(self) -> tuple[TokenNormaliser, TokenNormaliser]:
+        left, right = self.side_normalisers
+        tokens = TokenNormaliser(left, self.unit)
+        return tokens, tokens if right is left else TokenNormaliser(right, self.unit)
 
     @cached_property
     def reading(self) -> Notation | None:
@@ -143,8 +154,16 @@ class ScoringOptions:
         )
         return align_networks(left, right, self.align)
 
-    def tokenize_pair(self, reference: str, hypothesis: str) -> tuple[list[str], list[str]]:
+    def tokenize_pairs(
+        self, references: Sequence[str], hypotheses: Sequence[str]
+    ) -> tuple[list[list[str]], list[list[str]]]:
         """Return the units of both sides, normalised, with compounds joined as in the reference if asked for."""
-        texts = zip(self.side_normalisers, (reference, hypothesis), strict=True)
-        left, right = (tokenize(normalise(text), self.unit) for normalise, text in texts)
-        return left, join_compounds(left, right, self.align) if self.compounds else right
+        sides = zip(self._side_tokens, (references, hypotheses), strict=True)
+        left, right = (tokens.split(texts) for tokens, texts in sides)
+        if self.compounds:
+            right = [join_compounds(r, h, self.align) for r, h in zip(left, right, strict=True)]
+        return left, right
+
+    def count_reference_words(self, references: Sequence[str]) -> Counter[str]:
+        """Return how often each unit occurs in references, normalised."""
+        return self._side_tokens[0].count_words(references)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.counts import Counts, GroupScore, Interval
+from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import select_shown_columns, sort_values
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.statistics import (
@@ -26,6 +27,7 @@ from speechxfer.scoring.statistics import (
 NUM_GROUP_RESAMPLES = 2_000  # fewer than for the overall interval: groups are for orientation only
 MIN_GROUP_UNITS = 5  # with fewer speakers an interval is meaningless: Student's t with three degrees of freedom
 _MAX_NAMED_GROUPS = 3  # groups named in a warning
+_CHUNK = 10_000  # utterances normalised together
 
 
 class AlignedWord(NamedTuple):
@@ -201,20 +203,26 @@ class Score:
 
     def get_alignments(self, rows: Sequence[int] | None = None) -> list[list[AlignedWord]]:
         """Return the aligned words of the utterances numbered `rows` (default: all)."""
-        return list(self.iter_alignments(rows))
+        with pause_gc():
+            return list(self.iter_alignments(rows))
 
     def iter_alignments(self, rows: Sequence[int] | None = None) -> Iterator[list[AlignedWord]]:
         """Yield what `get_alignments` returns, one utterance at a time."""
-        for i in range(len(self.ids)) if rows is None else rows:
-            path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
-            if path is not None:
-                yield [AlignedWord(*step) for step in path]
-            else:
-                yield _pair_words(self.operations[i], *self.get_tokens(i))
+        chosen, sides = range(len(self.ids)) if rows is None else rows, (self.references, self.hypotheses)
+        for start in range(0, len(chosen), _CHUNK):
+            part = chosen[start : start + _CHUNK]
+            left, right = self.options.tokenize_pairs(*([side[i] for i in part] for side in sides))
+            for i, reference, hypothesis in zip(part, left, right, strict=True):
+                path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
+                if path is None:
+                    yield _pair_words(self.operations[i], reference, hypothesis)
+                else:
+                    yield [AlignedWord(*step) for step in path]
 
     def get_tokens(self, index: int) -> tuple[list[str], list[str]]:
         """Return the units of both sides of one utterance, as normalised."""
-        return self.options.tokenize_pair(self.references[index], self.hypotheses[index])
+        (reference,), (hypothesis,) = self.options.tokenize_pairs([self.references[index]], [self.hypotheses[index]])
+        return reference, hypothesis
 
     def summary(self) -> str:
         """Return the rate with its counts and interval, in one line."""

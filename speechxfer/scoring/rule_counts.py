@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -52,13 +53,15 @@ def _count_chunk(score: Score, rows: slice, steps: Sequence[ScoringOptions]) -> 
     sides, ids = (score.references[rows], score.hypotheses[rows]), score.ids[rows]
     words, characters = score.words[rows].copy(), score.characters[rows].copy()
     parts = _split_into_parts(*sides, score.options)
-    distinct = list({part for row in parts for part in row})
-    after = list(map(score.options.normalise, distinct))
+    distinct = list(set(chain.from_iterable(parts)))
+    after = list(map(score.options.side_normalisers[0], distinct))
+    recounts_all = score.options.reading is not None or not score.options.is_symmetric
     found = []
     for options in reversed(steps):
-        before = list(map(options.normalise, distinct))
+        before = list(map(options.side_normalisers[0], distinct))
         changed_parts = {part for part, a, b in zip(distinct, before, after, strict=True) if a != b}
-        changed = [i for i, row in enumerate(parts) if score.options.notation or not changed_parts.isdisjoint(row)]
+        some = [i for i, row in enumerate(parts) if not changed_parts.isdisjoint(row)] if changed_parts else []
+        changed = list(range(len(parts))) if recounts_all else some
         left, right, names = ([side[i] for i in changed] for side in (*sides, ids))
         at = np.array(changed, dtype=np.int64)
         counted = count_errors(left, right, names, options)

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import align_operations
 from speechxfer.scoring.character_errors import count_character_errors
-from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import select_breakdown
 from speechxfer.scoring.inputs import PairedTexts, Texts, Values, pair_texts
 from speechxfer.scoring.long_texts import check_lengths
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import Score
-from speechxfer.scoring.tokens import tokenize
 
 _CHUNK = 50_000  # utterances aligned together
 
@@ -133,28 +131,34 @@ def count_errors(
 def _count_chunk(
     references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
 ) -> CountedErrors:
-    normalised = zip(options.side_normalisers, (references, hypotheses), strict=True)
-    left, right = (list(map(normalise, texts)) for normalise, texts in normalised)
-    check_lengths(left, right, ids)
-    left_tokens, right_tokens = ([tokenize(text, options.unit) for text in texts] for texts in (left, right))
-    if options.compounds:
-        right_tokens = [join_compounds(r, h, options.align) for r, h in zip(left_tokens, right_tokens, strict=True)]
-        right = [" ".join(tokens) for tokens in right_tokens]
+    left, right = options.tokenize_pairs(references, hypotheses)
+    texts = list(map(" ".join, left)), list(map(" ".join, right))
+    check_lengths(*texts, ids)
     paths = {}
-    for i, texts in enumerate(zip(references, hypotheses, ids, strict=True) if options.reading else ()):
-        if (path := options.align_notation(*texts)) is not None:
-            paths[i], left_tokens[i], right_tokens[i] = path, [], []
-    operations = align_operations(left_tokens, right_tokens, options.align)
+    for i, pair in enumerate(zip(references, hypotheses, ids, strict=True) if options.reading else ()):
+        if (path := options.align_notation(*pair)) is not None:
+            paths[i], left[i], right[i] = path, [], []
+            texts[0][i], texts[1][i] = _join_path(path)
+    operations = _align(left, right, options.align)
     for i, path in paths.items():
         operations[i] = "".join(operation for operation, _, _ in path)
-        left[i], right[i] = _join_path(path)
     words = np.array([[letters.count(letter) for letter in "=SDI"] for letters in operations], dtype=np.int64)
     words = words.reshape(-1, 4)
     if options.unit == "char":  # the same units, so the same errors
         characters = np.column_stack([words[:, 1:].sum(axis=1), words[:, :3].sum(axis=1)])
     else:
-        characters = count_character_errors(left, right, ids)
+        characters = count_character_errors(*texts, ids)
     return CountedErrors(words, characters, operations)
+
+
+def _align(references: list[list[str]], hypotheses: list[list[str]], method: str) -> list[str]:
+    """Align the pairs that differ; of the others, every word is a hit."""
+    operations = ["=" * len(words) for words in references]
+    differing = [i for i, words in enumerate(references) if words != hypotheses[i]]
+    found = align_operations([references[i] for i in differing], [hypotheses[i] for i in differing], method)
+    for i, letters in zip(differing, found, strict=True):
+        operations[i] = letters
+    return operations
 
 
 def _join_path(path: Sequence[tuple[str, str, str]]) -> tuple[str, str]:

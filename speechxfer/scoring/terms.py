@@ -123,12 +123,15 @@ def count_terms(score: Score, terms: Mapping[str, Phrase]) -> TermCounts:
     for term, phrase in terms.items():
         by_first.setdefault(phrase[0], []).append((term, phrase))
     for words in score.iter_alignments():
-        # an optional word of sclite's notation that was left out does not occur
+        # an optional word of sclite's notation that the other side lacks does not occur
         spoken = [k for k, word in enumerate(words) if word.reference and (word.operation != "=" or word.hypothesis)]
         for term, at in _find_terms([words[k].reference for k in spoken], by_first):
             correct = _is_correct(words, [spoken[i] for i in at])
             counts[term] += Occurrences(reference=1, correct=int(correct))
-        for term, _ in _find_terms([word.hypothesis for word in words if word.hypothesis], by_first):
+        recognised = [
+            word.hypothesis for word in words if word.hypothesis and (word.operation != "=" or word.reference)
+        ]
+        for term, _ in _find_terms(recognised, by_first):
             counts[term] += Occurrences(hypothesis=1)
     return TermCounts(counts)
 

@@ -138,9 +138,9 @@ def test_files_are_reduced_to_what_both_cover(read):
     files = {"r.trn": REFERENCE, "h.trn": "a (s1-1)\nx (s9-9)\n"}
     (found,) = read(files, reduce="both")
     assert found.ids == ["s1-1"] and len(found.notes) == 2
-    with pytest.raises(UserError, match="not in r.trn: s9-9"):
+    with pytest.raises(UserError, match=r"not in r\.trn: s9-9"):
         read(files, reduce="ref")
-    with pytest.raises(UserError, match="unknown value --reduce hyb .did you mean 'hyp'"):
+    with pytest.raises(UserError, match=r"unknown value --reduce hyb .did you mean 'hyp'"):
         read(files, reduce="hyb")
 
 
