@@ -138,7 +138,12 @@ def _make_document(run: ScoreRun, inputs: Sequence[NamedFile]) -> dict[str, Any]
     return {
         "schema": SCHEMA,
         "versions": {name: _get_version(name) for name in ("speechxfer", "numpy", "rapidfuzz")},
-        "options": {**_get_options(run), "missing": run.request.reading["missing"], "by": run.request.columns},
+        "options": {
+            **_get_options(run),
+            "missing": run.request.reading["missing"],
+            "reduce": run.request.reading.get("reduce"),
+            "by": run.request.columns,
+        },
         "inputs": [{"path": source.shown, "sha256": _hash_file(source.path)} for source in inputs],
         **_make_system_entries(run),
         "comparisons": [{"before": a, "after": b, **c.to_json()} for (a, b), c in run.comparisons.items()],

@@ -48,7 +48,7 @@ def score(
         typer.Option(metavar="UNIT", help="Scoring unit: word, char, or mixed (CJK characters, words otherwise)."),
     ] = "word",
     notation: Annotated[
-        bool, typer.Option("--notation", help="Read sclite's notation for alternatives in the references.")
+        bool, typer.Option("--notation", help="Read sclite's notation for alternatives, on either side.")
     ] = False,
     compounds: Annotated[
         bool, typer.Option("--compounds", help='Count "ice cream" for "icecream", and vice versa, as correct.')
@@ -66,6 +66,12 @@ def score(
     missing: Annotated[
         str, typer.Option(metavar="POLICY", help="If a hypothesis is missing: error, empty or skip.")
     ] = "error",
+    reduce: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDE", help="Leave out what the other file does not cover, as sclite -m: ref, hyp or both."
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -126,7 +132,9 @@ def score(
     with copy_standard_input(named, with_format=chosen_format is not None) as inputs:
         request = ScoreRequest(
             files=inputs,
-            reading={"format": chosen_format, "missing": missing, "utt2spk": utt2spk, "notation": notation},
+            reading={
+                "format": chosen_format, "missing": missing, "utt2spk": utt2spk, "notation": notation, "reduce": reduce,
+            },
             columns=split_columns(by),
             options=ScoringOptions(normalise, align, unit, notation, compounds, seed, equal),
             baseline=fail_worse_than,
@@ -134,7 +142,7 @@ def score(
             terms=terms,
             punctuation=punctuation,
             case=case,
-        )
+        )  # fmt: skip
         run = score_files(request, with_analysis=targets.need_analysis)
         write_outputs(run, targets, [*inputs, *others])
     for failure in run.failures:

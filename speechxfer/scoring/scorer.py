@@ -131,9 +131,9 @@ def count_errors(
 def _count_chunk(
     references: Sequence[str], hypotheses: Sequence[str], ids: Sequence[str], options: ScoringOptions
 ) -> CountedErrors:
+    check_lengths(references, hypotheses, ids)
     left, right = options.tokenize_pairs(references, hypotheses)
     texts = list(map(" ".join, left)), list(map(" ".join, right))
-    check_lengths(*texts, ids)
     paths = {}
     for i, pair in enumerate(zip(references, hypotheses, ids, strict=True) if options.reading else ()):
         if (path := options.align_notation(*pair)) is not None:

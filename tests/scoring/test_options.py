@@ -45,9 +45,9 @@ def test_json_names_the_normaliser():
 
 
 def test_both_sides_are_normalised_and_compounds_joined():
-    assert ScoringOptions().tokenize_pair("An Ice cream", "an icecream!") == (
-        ["an", "ice", "cream"],
-        ["an", "icecream"],
+    assert ScoringOptions().tokenize_pairs(["An Ice cream"], ["an icecream!"]) == (
+        [["an", "ice", "cream"]],
+        [["an", "icecream"]],
     )
-    joined = ScoringOptions(compounds=True).tokenize_pair("An Ice cream", "an icecream!")
-    assert joined == (["an", "ice", "cream"], ["an", "ice", "cream"])
+    joined = ScoringOptions(compounds=True).tokenize_pairs(["An Ice cream"], ["an icecream!"])
+    assert joined == ([["an", "ice", "cream"]], [["an", "ice", "cream"]])
