@@ -29,6 +29,7 @@ from speechxfer.adaptation.setup import load_zero_shot_model
 from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, SampleIndex, TrainingDataset
 from speechxfer.adaptation.training.checkpoints import MAX_KEPT_EPOCHS
 from speechxfer.adaptation.training.context import StageContext
+from speechxfer.adaptation.training.joining import EpochPlan
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
 from speechxfer.adaptation.training.stages import compute_utterance_durations
 from speechxfer.adaptation.training.trainer import uses_bfloat16
@@ -149,8 +150,7 @@ def _estimate_stage(context: StageContext, timing: _Timing) -> dict[str, Any]:
         max_seconds=stage.batch_seconds,
         epochs=epochs,
         seed=recipe.seed,
-        weights=context.weights,
-        join=None if cache else context.join_plan,
+        plan=EpochPlan(context.weights, None if cache else context.join_plan),
     )
     counts = count_parameters(staged.model)
     trained = sum(count["trained"] for count in counts.values())
@@ -216,7 +216,7 @@ def _estimate_subset(
     for stage, estimate in zip(recipe.stages, stages, strict=True):
         epochs = math.ceil(stage.epochs)
         batches = DurationBatchSampler(
-            durations, max_seconds=stage.batch_seconds, epochs=epochs, seed=recipe.seed, weights=weights
+            durations, max_seconds=stage.batch_seconds, epochs=epochs, seed=recipe.seed, plan=EpochPlan(weights)
         )
         steps += _count_steps(stage, len(batches))
         evaluation = epochs * timing.dev_seconds

@@ -91,30 +91,11 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     Raises:
         UserError: names every invalid row of every split, unless `data.skip_bad` is set.
     """
-    made = make_splits(
-        recipe.data.train,
-        recipe.data.dev,
-        recipe.data.test,
-        columns=recipe.data.columns,
-        group=recipe.data.group,
-        split=recipe.data.split,
-        seed=recipe.seed,
-    )
-    warnings = list(made.warnings)
+    splits, reference, split_info, warnings = _read_splits(recipe)
     is_classifier = recipe.head.kind == "classify"
-    reference = "label" if is_classifier and "label" in made.train.column_names else "text"
-    splits = {"train": made.train, "dev": made.dev, "test": made.test}
-    if recipe.data.retention is not None:
-        splits["retention"] = read(recipe.data.retention, columns=recipe.data.columns, on_warning=warnings.append)
-    for name, rows in splits.items():
-        if reference not in rows.column_names:
-            raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
-    if recipe.data.limit is not None:
-        splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
     splits = remove_from_splits(splits, reference, recipe, reporter)
     normaliser = get_normaliser(recipe.scoring.normaliser)
     normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
-    split_info = dict(made.split_info)
     invalid = _find_invalid_rows(splits, reference, recipe, normalise_target, reporter)
     for name, rows in invalid.items():
         if rows:
@@ -145,6 +126,31 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         metric="error rate" if is_classifier else METRIC_NAMES[unit],
         unit=unit,
     )
+
+
+def _read_splits(recipe: Recipe) -> tuple[dict[str, Dataset], str, dict[str, Any], list[str]]:
+    """Read the data: the splits by name, the reference column, how each split was made, and warnings."""
+    made = make_splits(
+        recipe.data.train,
+        recipe.data.dev,
+        recipe.data.test,
+        columns=recipe.data.columns,
+        group=recipe.data.group,
+        split=recipe.data.split,
+        seed=recipe.seed,
+    )
+    warnings = list(made.warnings)
+    is_classifier = recipe.head.kind == "classify"
+    reference = "label" if is_classifier and "label" in made.train.column_names else "text"
+    splits = {"train": made.train, "dev": made.dev, "test": made.test}
+    if recipe.data.retention is not None:
+        splits["retention"] = read(recipe.data.retention, columns=recipe.data.columns, on_warning=warnings.append)
+    for name, rows in splits.items():
+        if reference not in rows.column_names:
+            raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
+    if recipe.data.limit is not None:
+        splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
+    return splits, reference, dict(made.split_info), warnings
 
 
 def _check_has_words(name: str, references: Sequence[str], normaliser: Normaliser) -> None:

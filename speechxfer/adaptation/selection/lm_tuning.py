@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
@@ -19,7 +19,7 @@ from speechxfer.models import predict_all
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.scoring.tokens import tokenize
 from speechxfer.shapes import Emissions, Frames
-from speechxfer.text.normalise import Normaliser, get_normaliser
+from speechxfer.text.normalise import get_normaliser
 
 # Small grids, since dev splits are small; the first value is preferred among equals.
 LM_WEIGHT_GRID = (0.5, 0.7, 1.0, 0.3, 1.4)
@@ -38,9 +38,8 @@ def tune_beam_search(model: CtcRecogniser, evaluator: Evaluator) -> dict[str, An
     """
     if model.settings.beam_size == 1:
         return None
-    emissions, unit = _compute_dev_emissions(model, evaluator), evaluator.splits.unit
-    normalise = get_normaliser(evaluator.recipe.scoring.normaliser)
-    references = [normalise(text) for text in evaluator.splits.dev[evaluator.splits.reference]]
+    emissions = _compute_dev_emissions(model, evaluator)
+    split, references = _make_split(evaluator), list(evaluator.splits.dev[evaluator.splits.reference])
     step = -(-len(references) // MAX_TUNING_UTTERANCES)
     search, rate = distributed.run_on_main(
         lambda: _tune_on_sample(model, evaluator, emissions[::step], references[::step])
@@ -49,10 +48,9 @@ def tune_beam_search(model: CtcRecogniser, evaluator: Evaluator) -> dict[str, An
     model.settings.beam_search = {name: value for name, value in stated.items() if name != "beam_size"}
     if step > 1:
         beam = BeamSearch(model.labels, model.lm, search)
-        texts = distributed.run_on_main(lambda: [normalise(rows[0].text) for rows in beam.search_rows(emissions)])
-        rate = _compute_error_rate(texts, references, unit)
-    greedy_texts = [normalise(_decode_greedy_text(model, rows)) for rows in emissions]
-    greedy = _compute_error_rate(greedy_texts, references, unit)
+        texts = distributed.run_on_main(lambda: [rows[0].text for rows in beam.search_rows(emissions)])
+        rate = _compute_error_rate(texts, references, split)
+    greedy = _compute_error_rate([_decode_greedy_text(model, rows) for rows in emissions], references, split)
     evaluator.reporter.info(f"greedy: dev {greedy:.1%}; beam size {search.beam_size}: {rate:.1%}")
     if rate > greedy and not search.hot_words:
         model.settings.beam_size = 1
@@ -66,9 +64,8 @@ def tune_lm_weights(
     symbols: Sequence[str | None],
     lm: LanguageModel | None,
     search: BeamSearchOptions,
-    normalise: Normaliser,
+    split: Callable[[str], list[str]],
     *,
-    unit: str = "word",
     lm_weights: Sequence[float] = LM_WEIGHT_GRID,
     word_bonuses: Sequence[float] = LM_WORD_BONUS_GRID,
 ) -> tuple[BeamSearchOptions, float]:
@@ -76,9 +73,9 @@ def tune_lm_weights(
 
     Args:
         emissions: log-probabilities of each utterance, (frames, vocab).
-        references: normalised texts.
+        references: texts.
         lm: without a language model nothing is tuned.
-        unit: scoring unit of the error rate.
+        split: normalises a text and splits it into the units of the error rate.
     """
     grid = [search]
     if lm is not None:
@@ -87,9 +84,15 @@ def tune_lm_weights(
     rates = []
     for options in grid:
         n_best = BeamSearch(symbols, lm, options).search_rows(emissions)
-        rates.append(_compute_error_rate([normalise(rows[0].text) for rows in n_best], references, unit))
+        rates.append(_compute_error_rate([rows[0].text for rows in n_best], references, split))
     best = rates.index(min(rates))
     return grid[best], rates[best]
+
+
+def _make_split(evaluator: Evaluator) -> Callable[[str], list[str]]:
+    """Return the function that normalises a text and splits it as the run's scoring does."""
+    normalise, unit = get_normaliser(evaluator.recipe.scoring.normaliser), evaluator.splits.unit
+    return lambda text: tokenize(normalise(text), unit)
 
 
 def _compute_dev_emissions(model: CtcRecogniser, evaluator: Evaluator) -> list[np.ndarray]:
@@ -119,16 +122,17 @@ def _tune_on_sample(
         model.labels,
         model.lm,
         model.search_options,
-        get_normaliser(evaluator.recipe.scoring.normaliser),
-        unit=evaluator.splits.unit,
+        _make_split(evaluator),
         lm_weights=LM_WEIGHT_GRID if decoding.lm_weight is None else (decoding.lm_weight,),
         word_bonuses=LM_WORD_BONUS_GRID if decoding.word_bonus is None else (decoding.word_bonus,),
     )
 
 
-def _compute_error_rate(hypotheses: Sequence[str], references: Sequence[str], unit: str) -> float:
+def _compute_error_rate(
+    hypotheses: Sequence[str], references: Sequence[str], split: Callable[[str], list[str]]
+) -> float:
     """Return the errors divided by the units of the references."""
-    pairs = [(tokenize(hyp, unit), tokenize(ref, unit)) for hyp, ref in zip(hypotheses, references, strict=True)]
+    pairs = [(split(hyp), split(ref)) for hyp, ref in zip(hypotheses, references, strict=True)]
     return sum(Levenshtein.distance(*pair) for pair in pairs) / max(1, sum(len(ref) for _, ref in pairs))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from speechxfer import distributed
-from speechxfer.adaptation.training.joining import JoinPlan, compute_joined_seconds, join_waveforms
+from speechxfer.adaptation.training.joining import EpochPlan, compute_joined_seconds, join_waveforms
 from speechxfer.data import audio
 from speechxfer.data.augment import WaveformAugmenter
 from speechxfer.data.parallel import count_cpus
@@ -56,8 +56,7 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
 
     Args:
         seconds: duration of each utterance.
-        weights: number of times that each utterance is drawn in an epoch, on average (default: once).
-        join: how utterances are joined to longer ones (default: not at all).
+        plan: weights of the utterances, and how they are joined.
     """
 
     def __init__(
@@ -67,13 +66,13 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
         max_seconds: float,
         epochs: int,
         seed: int,
-        weights: Sequence[float] | None = None,
-        join: JoinPlan | None = None,
+        plan: EpochPlan | None = None,
         padded_share: float = 0.0,
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
-        self.weights, self.join = None if weights is None else np.asarray(weights), join
+        plan = plan or EpochPlan()
+        self.weights, self.join = None if plan.weights is None else np.asarray(plan.weights), plan.join
         self.seconds, self.max_seconds, self.seed, self.padded_share = seconds, max_seconds, seed, padded_share
         self.world_size, self.rank = world_size, rank
         plans = [self._plan(epoch) for epoch in range(epochs)]

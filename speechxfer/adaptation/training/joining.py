@@ -17,6 +17,19 @@ MEAN_PAUSE = sum(PAUSE_SECONDS) / 2
 
 
 @dataclass(frozen=True)
+class EpochPlan:
+    """Which utterances an epoch has.
+
+    Args:
+        weights: number of times that each utterance is drawn in an epoch, on average (default: once).
+        join: how utterances are joined to longer ones (default: not at all).
+    """
+
+    weights: Sequence[float] | None = None
+    join: JoinPlan | None = None
+
+
+@dataclass(frozen=True)
 class JoinPlan:
     """How utterances are joined.
 

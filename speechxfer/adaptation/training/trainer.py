@@ -31,6 +31,7 @@ from speechxfer.adaptation.training.checkpoints import (
     save_weights,
 )
 from speechxfer.adaptation.training.context import StageContext
+from speechxfer.adaptation.training.joining import EpochPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config.recipe import StageConfig
 from speechxfer.encoders.base import SpeechEncoder
@@ -271,8 +272,7 @@ def _make_trainer(
         max_seconds=size.batch_seconds,
         epochs=math.ceil(context.stage.epochs),
         seed=context.seed,
-        weights=context.weights,
-        join=context.join_plan if isinstance(dataset, TrainingDataset) else None,
+        plan=EpochPlan(context.weights, context.join_plan if isinstance(dataset, TrainingDataset) else None),
         padded_share=context.staged.augment.pad_to_30s,
         world_size=distributed.get_world_size(),
         rank=distributed.get_rank(),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechxfer.adaptation.training.batching import DurationBatchSampler, TrainingDataset
-from speechxfer.adaptation.training.joining import JoinPlan, compute_joined_seconds, join_waveforms
+from speechxfer.adaptation.training.joining import EpochPlan, JoinPlan, compute_joined_seconds, join_waveforms
 from speechxfer.config.recipe import AugmentConfig
 from speechxfer.data import audio
 from speechxfer.data.augment import WaveformAugmenter
@@ -50,7 +50,7 @@ def test_limits_of_the_model(changes: dict[str, float], most: int) -> None:
 
 
 def test_batches_count_the_joined_seconds() -> None:
-    sampler = DurationBatchSampler(SECONDS, max_seconds=60, epochs=2, seed=0, join=make_plan(share=0.5))
+    sampler = DurationBatchSampler(SECONDS, max_seconds=60, epochs=2, seed=0, plan=EpochPlan(join=make_plan(share=0.5)))
     for epoch in range(2):
         sampler.set_epoch(epoch)
         batches = [[(index.row, *index.others) for index in batch] for batch in sampler]
@@ -68,7 +68,11 @@ def test_a_sample_is_the_utterances_with_pauses_and_their_texts(corpus_table) ->
     augmenter = WaveformAugmenter(AugmentConfig())
     dataset = TrainingDataset(rows, targets, augmenter, 0, join_targets=lambda some: join(whisper, some))
     sampler = DurationBatchSampler(
-        [1.0] * 4, max_seconds=30, epochs=1, seed=0, join=make_plan(groups=["a"] * 4, num_targets=[2] * 4)
+        [1.0] * 4,
+        max_seconds=30,
+        epochs=1,
+        seed=0,
+        plan=EpochPlan(join=make_plan(groups=["a"] * 4, num_targets=[2] * 4)),
     )
     index = next(index for batch in sampler for index in batch if index.others)
     waveform, target, padded = dataset[index]
