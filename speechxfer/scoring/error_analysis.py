@@ -94,16 +94,13 @@ def analyse_errors(score: Score, top: int = 10) -> ErrorAnalysis:
     lengths = score.words[:, :3].sum(axis=1)
     order = np.lexsort((np.arange(len(errors)), -errors / np.maximum(lengths, 1), -errors))
     tally, loops = _WordTally(), []
-    has_paths = score.options.reading is not None  # words of alternatives are known from the alignment only
-    aligned = [i for i in range(len(errors)) if errors[i] or has_paths]
+    wrong = np.flatnonzero(errors).tolist()
     with pause_gc():
-        for i, words in zip(aligned, score.iter_alignments(aligned), strict=True):
-            tally.add(words)
-            if errors[i] >= _LOOP_REPEATS - 1 and has_repetition_loop([w.hypothesis for w in words if w.hypothesis]):
+        for i, (words, hypothesis) in zip(wrong, score.iter_errors(wrong), strict=True):
+            tally.add_errors(words)
+            if errors[i] >= _LOOP_REPEATS - 1 and has_repetition_loop(hypothesis):
                 loops.append(i)
-        if not has_paths:
-            correct = [text for text, number in zip(score.references, errors.tolist(), strict=True) if not number]
-            tally.occurrences.update(score.options.count_reference_words(correct))
+        tally.occurrences = _count_reference_words(score)
     rest = np.ones(len(errors), dtype=bool)
     rest[loops] = False
     return ErrorAnalysis(
@@ -129,25 +126,33 @@ class _WordTally:
     errors: Counter[str] = field(default_factory=Counter)
     occurrences: Counter[str] = field(default_factory=Counter)
 
-    def add(self, words: Sequence[AlignedWord]) -> None:
+    def add_errors(self, words: Sequence[AlignedWord]) -> None:
         for operation, reference, hypothesis in words:
-            if operation == "I":
-                self.inserted[hypothesis] += 1
-                continue
-            if reference:  # else an optional word of the hypothesis
-                self.occurrences[reference] += 1
-            if operation == "=":
-                continue
-            self.errors[reference] += 1
             if operation == "S":
                 self.confusions[reference, hypothesis] += 1
-            else:
+            elif operation == "D":
                 self.deleted[reference] += 1
+            else:
+                self.inserted[hypothesis] += 1
+                continue
+            self.errors[reference] += 1
 
     def rank_words(self) -> list[tuple[str, int, int]]:
         """Return (word, errors, occurrences) of the words with the highest error rates."""
         found = [(w, e, n) for w, e in self.errors.items() if (n := self.occurrences[w]) >= MIN_WORD_OCCURRENCES]
         return sorted(found, key=lambda one: (-one[1] / one[2], -one[1], one[0]))[:_MAX_WORDS]
+
+
+def _count_reference_words(score: Score) -> Counter[str]:
+    """Count the words of the references, without optional words of sclite's notation that the hypothesis lacks."""
+    if score.options.reading is None:
+        return score.options.count_reference_words(score.references)
+    return Counter(
+        word.reference
+        for words in score.iter_alignments()
+        for word in words
+        if word.reference and (word.hypothesis or word.operation == "D")
+    )
 
 
 def has_repetition_loop(words: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ NUM_GROUP_RESAMPLES = 2_000  # fewer than for the overall interval: groups are f
 MIN_GROUP_UNITS = 5  # with fewer speakers an interval is meaningless: Student's t with three degrees of freedom
 _MAX_NAMED_GROUPS = 3  # groups named in a warning
 _CHUNK = 10_000  # utterances normalised together
+_ERRORS = re.compile("[SDI]")
 
 
 class AlignedWord(NamedTuple):
@@ -208,16 +210,29 @@ class Score:
 
     def iter_alignments(self, rows: Sequence[int] | None = None) -> Iterator[list[AlignedWord]]:
         """Yield what `get_alignments` returns, one utterance at a time."""
+        for operations, path, reference, hypothesis in self._iter_paths(rows):
+            yield _pair_words(operations, reference, hypothesis) if path is None else path
+
+    def iter_errors(self, rows: Sequence[int]) -> Iterator[tuple[list[AlignedWord], list[str]]]:
+        """Yield the wrong words of the utterances numbered `rows`, each with the words of its hypothesis."""
+        for operations, path, reference, hypothesis in self._iter_paths(rows):
+            if path is None:
+                yield _pair_errors(operations, reference, hypothesis), hypothesis
+            else:
+                yield [word for word in path if word.operation != "="], [w.hypothesis for w in path if w.hypothesis]
+
+    def _iter_paths(
+        self, rows: Sequence[int] | None
+    ) -> Iterator[tuple[str, list[AlignedWord] | None, list[str], list[str]]]:
+        """Yield the operations, the alignment if the texts are in sclite's notation, and the units of both sides."""
         chosen, sides = range(len(self.ids)) if rows is None else rows, (self.references, self.hypotheses)
         for start in range(0, len(chosen), _CHUNK):
             part = chosen[start : start + _CHUNK]
             left, right = self.options.tokenize_pairs(*([side[i] for i in part] for side in sides))
             for i, reference, hypothesis in zip(part, left, right, strict=True):
                 path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
-                if path is None:
-                    yield _pair_words(self.operations[i], reference, hypothesis)
-                else:
-                    yield [AlignedWord(*step) for step in path]
+                words = None if path is None else [AlignedWord(*step) for step in path]
+                yield self.operations[i], words, reference, hypothesis
 
     def get_tokens(self, index: int) -> tuple[list[str], list[str]]:
         """Return the units of both sides of one utterance, as normalised."""
@@ -271,5 +286,17 @@ def _pair_words(operations: str, reference: Sequence[str], hypothesis: Sequence[
         left = "" if operation == "I" else reference[r]
         right = "" if operation == "D" else hypothesis[h]
         r, h = r + (operation != "I"), h + (operation != "D")
+        found.append(AlignedWord(operation, left, right))
+    return found
+
+
+def _pair_errors(operations: str, reference: Sequence[str], hypothesis: Sequence[str]) -> list[AlignedWord]:
+    """Return what `_pair_words` returns, without the hits."""
+    found, num_deleted, num_inserted = [], 0, 0
+    for match in _ERRORS.finditer(operations):
+        at, operation = match.start(), match[0]
+        left = "" if operation == "I" else reference[at - num_inserted]
+        right = "" if operation == "D" else hypothesis[at - num_deleted]
+        num_deleted, num_inserted = num_deleted + (operation == "D"), num_inserted + (operation == "I")
         found.append(AlignedWord(operation, left, right))
     return found

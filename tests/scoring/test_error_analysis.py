@@ -68,8 +68,8 @@ def test_words_are_counted_as_they_are_aligned(options):
     wanted: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     for words in found.get_alignments():
-        for operation, reference, _ in words:
-            wanted[reference] += operation != "I"
+        for operation, reference, hypothesis in words:
+            wanted[reference] += operation in "SD" or bool(reference and hypothesis)
             wrong[reference] += operation in "SD"
     insight = analyse_errors(found)
     assert {word: (errors, n) for word, errors, n in insight.words} == {
