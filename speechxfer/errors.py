@@ -76,8 +76,9 @@ def suggest_nearest(word: str, known: Iterable[str]) -> str:
 
 
 def summarize_out_of_memory(error: Exception) -> str:
-    """Return the first sentence of torch's out-of-memory message: how much memory was requested."""
-    return str(error).partition(". ")[0]
+    """Return how much memory was requested, by torch's out-of-memory message, or else its first sentence."""
+    requested = re.search(r"[Tt]ried to allocate [\d.]+ \w+", str(error))
+    return requested[0] if requested else str(error).partition(". ")[0]
 
 
 def explain_torchaudio_mismatch(error: BaseException) -> UserError:

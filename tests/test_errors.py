@@ -52,7 +52,8 @@ def test_the_nearest_name_is_suggested() -> None:
 
 def test_out_of_memory_is_its_first_sentence() -> None:
     error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
-    assert summarize_out_of_memory(error) == "CUDA out of memory"
+    assert summarize_out_of_memory(error) == "Tried to allocate 2.00 GiB"
+    assert summarize_out_of_memory(RuntimeError("MPS backend out of memory. More.")) == "MPS backend out of memory"
 
 
 def test_a_mismatch_names_both_versions_and_a_command() -> None:

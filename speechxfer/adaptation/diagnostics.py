@@ -272,7 +272,9 @@ def check_dev_size(run: _RunFigures) -> AdviceEntry | None:
         return None
     size = f"{run.dev['reference_words']:,} dev words in {run.dev['utterances']:,} utterances"
     low, high = (run.dev.get("against_zero_shot") or {}).get("interval") or (1.0, 1.0)
-    if low <= 0 <= high:
+    # an interval over very few speakers includes 0 even where the error rate has fallen far beyond sampling error
+    gain = (run.zero_shot or 0.0) - run.dev.get("wer", math.inf)
+    if low <= 0 <= high and gain <= run.compute_sampling_error(run.zero_shot or 0.0):
         action = "a larger dev split (data.dev), of more speakers: this one does not separate it from zero-shot"
         evidence = f"{100 * low:+.1f} to {100 * high:+.1f} points (95 %) between the two on {size}"
         return AdviceEntry(action=action, evidence=evidence)

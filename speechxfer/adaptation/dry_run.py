@@ -29,6 +29,7 @@ from speechxfer.adaptation.setup import load_zero_shot_model
 from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, SampleIndex, TrainingDataset
 from speechxfer.adaptation.training.checkpoints import MAX_KEPT_EPOCHS
 from speechxfer.adaptation.training.context import StageContext
+from speechxfer.adaptation.training.joining import EpochPlan
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
 from speechxfer.adaptation.training.stages import compute_utterance_durations
 from speechxfer.adaptation.training.trainer import uses_bfloat16
@@ -50,9 +51,10 @@ NUM_KEPT_CHECKPOINTS = 2  # per stage: the best and the last
 
 @dataclass(frozen=True)
 class _Timing:
-    """Times of one run: utterance durations in seconds, and seconds to predict for dev."""
+    """Times of one run: utterance durations in seconds and weights, and seconds to predict for dev."""
 
     durations: list[float]
+    weights: list[float] | None
     dev_seconds: float
 
 
@@ -67,7 +69,8 @@ def estimate_run(
     """Check everything that `adapt` checks and estimate the run from a few timed batches; nothing is trained.
 
     Returns and prints `hours` of each split, `steps`, `minutes`, `disk_mb` of the run directory and `cache_mb` of
-    cached features, by stage and in total, with `learning_curve` those of its subsets. The estimate is of a whole run:
+    cached features, by stage and in total, with `learning_curve` those of its subsets, and the seconds of model
+    selection and of the evaluation on dev and test; `minutes` is their sum. The estimate is of a whole run:
     without cached features, and for a run to be resumed from its start. Leaves no files behind.
 
     Raises:
@@ -84,17 +87,20 @@ def estimate_run(
     tables = {"train": splits.train, "dev": splits.dev, "test": splits.test}
     hours = {part: round(_total_seconds(rows) / 3600, 3) for part, rows in tables.items()}
 
+    reporter.info("timing a few batches and predictions ...")
     staged = StagedModule(model, recipe.augment, recipe.lora)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
-    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed)
+    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, join_targets=model.join_targets)
     durations = compute_utterance_durations(staged, dataset)
-    timing = _Timing(durations, _estimate_inference_seconds(model, splits.dev, recipe))
-    stages = [
-        _estimate_stage(StageContext(number, stage, staged, dataset, durations, recipe, reporter), timing)
+    contexts = [
+        StageContext(number, stage, staged, dataset, durations, recipe, reporter)
         for number, stage in enumerate(recipe.stages)
     ]
+    timing = _Timing(durations, contexts[0].weights, _estimate_inference_seconds(model, splits.dev, recipe))
+    stages = [_estimate_stage(context, timing) for context in contexts]
     selection = timing.dev_seconds * _count_dev_evaluations(recipe, model)
-    seconds = selection + _estimate_evaluation_seconds(recipe, splits, model, timing)
+    evaluation = _estimate_evaluation_seconds(recipe, splits, model, timing)
+    seconds = selection + evaluation
     subsets = make_subsets(splits.train, recipe.data.group, recipe.seed)[:-1] if learning_curve else []
     points = [_estimate_subset(subset, recipe, stages, timing, selection) for subset in subsets]
     seconds += sum(point["seconds"] for point in points) + sum(stage["seconds"] for stage in stages)
@@ -104,6 +110,8 @@ def estimate_run(
         "hours": hours,
         "stages": stages,
         **({"learning_curve": points} if points else {}),
+        "selection": {"evaluations": _count_dev_evaluations(recipe, model), "seconds": round(selection, 1)},
+        "evaluation": {"seconds": round(evaluation, 1)},
         "steps": sum(entry["steps"] for entry in (*stages, *points)),
         "minutes": round(seconds / 60, 1),
         "disk_mb": round((weight_bytes + stage_bytes) / 1e6, 2),
@@ -137,7 +145,13 @@ def _estimate_stage(context: StageContext, timing: _Timing) -> dict[str, Any]:
     context.dataset.copies = count_augmented_copies(recipe.cache, staged.split)
     cache = _estimate_stage_cache(estimate_cache(context), staged.split, recipe.cache)
     epochs = math.ceil(stage.epochs)
-    batches = DurationBatchSampler(context.durations, max_seconds=stage.batch_seconds, epochs=epochs, seed=recipe.seed)
+    batches = DurationBatchSampler(
+        context.durations,
+        max_seconds=stage.batch_seconds,
+        epochs=epochs,
+        seed=recipe.seed,
+        plan=EpochPlan(context.weights, None if cache else context.join_plan),
+    )
     counts = count_parameters(staged.model)
     trained = sum(count["trained"] for count in counts.values())
     weights = trained + sum(count["frozen"] for count in counts.values())
@@ -196,11 +210,14 @@ def _estimate_subset(
 ) -> dict[str, Any]:
     """Estimate the steps and seconds of the stages on a subset: training by its share of the audio, dev as a whole."""
     durations = [timing.durations[row] for row in subset.rows]
+    weights = None if timing.weights is None else [timing.weights[row] for row in subset.rows]
     share = sum(durations) / sum(timing.durations)
     steps, seconds = 0, selection
     for stage, estimate in zip(recipe.stages, stages, strict=True):
         epochs = math.ceil(stage.epochs)
-        batches = DurationBatchSampler(durations, max_seconds=stage.batch_seconds, epochs=epochs, seed=recipe.seed)
+        batches = DurationBatchSampler(
+            durations, max_seconds=stage.batch_seconds, epochs=epochs, seed=recipe.seed, plan=EpochPlan(weights)
+        )
         steps += _count_steps(stage, len(batches))
         evaluation = epochs * timing.dev_seconds
         seconds += share * (estimate["seconds"] - evaluation) + evaluation
@@ -271,6 +288,11 @@ def _print_estimate(estimate: dict[str, Any], reporter: Reporter) -> None:
             f"{point['share']:.0%} of train: {point['utterances']:,} utterances, {point['steps']:,} steps, "
             f"about {point['seconds'] / 60:.1f} min"
         )
+    selection, evaluation = estimate["selection"], estimate["evaluation"]
+    reporter.info(
+        f"model selection: {selection['evaluations']} evaluations on dev, about {selection['seconds'] / 60:.1f} min"
+    )
+    reporter.info(f"evaluation of both models: about {evaluation['seconds'] / 60:.1f} min")
     total = f"{estimate['steps']:,} steps, about {estimate['minutes']:.3g} min on {estimate['device']}"
     reporter.info(f"total   {total}")
     reporter.info(f"disk    {estimate['disk_mb']:,.0f} MB in {estimate['output']} ({free:,.0f} MB free)")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from datasets import Dataset
 
+from speechxfer.adaptation.data.timestamps import clean_references
 from speechxfer.adaptation.predictions import Evaluation, evaluate_split
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
@@ -16,7 +17,7 @@ from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
@@ -38,7 +39,7 @@ class EvaluationSet:
 
 def evaluate(
     model: str | Path | SpeechModel,
-    data: str | Path,
+    data: str | Path | Dataset,
     *,
     normaliser: str | None = None,
     by: list[str] | Literal["auto"] = "auto",
@@ -51,7 +52,7 @@ def evaluate(
 
     Args:
         model: any MODEL, or a loaded one.
-        data: DATA with a `text` (or `label`) column.
+        data: DATA with a `text` (or `label`) column, or what `speechxfer.read` returned.
         normaliser: name of a text normaliser, or a GLM file (default: the one saved with the model).
         by: columns to break the result down by, or "auto".
         decoding: how the model is run (default: as it was saved).
@@ -63,11 +64,16 @@ def evaluate(
         UserError: names every invalid row, before any of them is transcribed.
     """
     options = decoding or DecodingOptions()
-    utterances = read(data)
+    utterances = data if isinstance(data, Dataset) else read(data)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)
     named = None if isinstance(model, SpeechModel) else model
     part = prepare_evaluation_set(
-        utterances, str(data), opened, named=named, language=options.language, skip_bad=skip_bad
+        utterances,
+        "data" if isinstance(data, Dataset) else str(data),
+        opened,
+        named=named,
+        language=options.language,
+        skip_bad=skip_bad,
     )
     scoring = ScoringConfig(normaliser=normaliser or opened.settings.normaliser, by=by)
     return evaluate_set(opened, part, scoring, options, progress=progress)
@@ -102,10 +108,11 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
+    utterances, removed = clean_references(utterances, reference)
+    warnings = [*model.warnings, *removed]
     invalid = find_invalid_rows(
         utterances, text=reference, limits=_input_limits(model, named, language), progress=progress
     )
-    warnings = []
     if invalid and not skip_bad:
         problems = Problems(f"{where}: some utterances cannot be used", fix="fix them, or skip them with --skip-bad")
         for row in invalid:
@@ -136,16 +143,15 @@ def evaluate_set(
     shared: split the work among the processes of a distributed run.
     """
     options = decoding or DecodingOptions()
-    with override_decoding(model, options):
-        return evaluate_split(
-            model,
-            part.utterances,
-            scoring,
-            reference=part.reference,
-            batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
-            progress=progress,
-            shared=shared,
-        )
+    return evaluate_split(
+        apply_decoding(model, options),
+        part.utterances,
+        scoring,
+        reference=part.reference,
+        batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
+        progress=progress,
+        shared=shared,
+    )
 
 
 def _input_limits(model: SpeechModel, named: str | Path | None, language: str | None) -> InputLimits:

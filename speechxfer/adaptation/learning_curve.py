@@ -112,7 +112,8 @@ def _train_subset(
     staged = StagedModule(model, recipe.augment, recipe.lora)
     splits = _select_rows(evaluator.splits, subset)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
-    dataset = TrainingDataset(splits.train, [targets[row] for row in subset.rows], augmenter, recipe.seed)
+    rows = [targets[row] for row in subset.rows]
+    dataset = TrainingDataset(splits.train, rows, augmenter, recipe.seed, join_targets=model.join_targets)
     subset_evaluator = Evaluator(recipe, splits, reporter)
     with translate_os_errors(subset_dir.path):
         subset_dir.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,7 @@ def _make_warnings(final: FinalModel, baseline: Baseline, evaluator: Evaluator) 
     name = evaluator.recipe.encoder.name
     warnings = [
         *evaluator.splits.warnings,
+        *(evaluator.zero_shot.warnings if evaluator.zero_shot else []),
         *(make_insertion_warnings(f"the zero-shot {name}", baseline.test.score) if baseline.test else []),
         *final.test.score.warnings,
         *make_forgetting_warnings(final.retention.get("before"), final.retention.get("after")),

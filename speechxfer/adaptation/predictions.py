@@ -16,13 +16,17 @@ from speechxfer.adaptation.provenance import get_peak_memory_mb
 from speechxfer.atomic import write_text_atomically
 from speechxfer.config.recipe import ScoringConfig
 from speechxfer.data import audio
+from speechxfer.data.collection import WEIGHT_COLUMN
 from speechxfer.data.tables import cell_to_json
 from speechxfer.models import SpeechModel, predict_all
 from speechxfer.progress import ProgressCallback
 from speechxfer.scoring import Score, ScoringOptions, compare_scores, score
 
 # columns that results are not broken down by
-RESERVED_COLUMNS = ("id", "audio", "path", "bytes", "text", "start", "end", "hypothesis", "reference")
+RESERVED_COLUMNS = (
+    *("id", "audio", "path", "bytes", "text", "start", "end", "duration", "hypothesis", "reference"),
+    WEIGHT_COLUMN,
+)
 INSERTION_WARNING_RATE = 0.1  # insertions per reference word from which a warning is given
 
 
@@ -107,7 +111,7 @@ def score_split(
         speakers=list(speakers) if speakers is not None else None,
         columns={name: list(utterances[name]) for name in columns},
         by=scoring.by,
-        options=ScoringOptions(normaliser=normaliser),
+        options=ScoringOptions(normaliser=normaliser, unit="word" if labels else scoring.unit),
     )
 
 
@@ -128,10 +132,13 @@ def make_insertion_warnings(name: str, scored: Score) -> list[str]:
 
 
 def make_forgetting_warnings(before: Evaluation | None, after: Evaluation | None) -> list[str]:
-    """Return a warning if the error rate on `data.retention` has increased."""
+    """Return a list with one warning if the error rate on `data.retention` is higher after adaptation, else none.
+
+    An increase that rounds to the same tenth of a per cent gives no warning.
+    """
     if before is None or after is None or before.score.wer is None or after.score.wer is None:
         return []
-    if after.score.wer <= before.score.wer:
+    if f"{after.score.wer:.1%}" == f"{before.score.wer:.1%}" or after.score.wer < before.score.wer:
         return []
     return [
         f"the error rate on data.retention increased from {before.score.wer:.1%} to {after.score.wer:.1%}; a share of "

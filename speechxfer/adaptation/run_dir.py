@@ -150,9 +150,10 @@ class RunDir:
             given = recipe.model_dump()
             ignored = ("output", "overwrite", "device")
             changed = [key for key in given if key not in ignored and given[key] != stored[key]]
-        except (OSError, ValueError, yaml.YAMLError):  # a ValidationError is a ValueError
-            fix = "use overwrite=true instead of --resume to start again"
-            raise UserError("not readable as a run's recipe", where=str(path), fix=fix) from None
+        except (OSError, ValueError, yaml.YAMLError) as error:  # a ValidationError is a ValueError
+            reason = str(error).strip().splitlines()[0]
+            fix = "restore the file, or start again with overwrite=true instead of --resume, which discards the run"
+            raise UserError(f"cannot be read as the recipe of a run ({reason})", where=str(path), fix=fix) from None
         if changed:
             raise UserError(
                 f"the run was started with different values of {', '.join(changed)}",
@@ -179,7 +180,9 @@ class RunDir:
         """Check that overwriting the run does not remove a model or table that it starts from."""
         data, here = recipe.data, self.path.resolve()
         sources = {"encoder.name": recipe.encoder.name, "decoding.lm": recipe.decoding.lm}
-        sources |= {f"data.{name}": getattr(data, name) for name in ("train", "dev", "test", "retention")}
+        sources |= {f"data.{name}": getattr(data, name) for name in ("dev", "test", "retention")}
+        tables = [data.train] if isinstance(data.train, str) else [table.path for table in data.train]
+        sources |= {"data.train" if not number else f"data.train.{number}": path for number, path in enumerate(tables)}
         removed = [here / name for name in RUN_FILES]
         for key, source in sources.items():
             place = Path(source).resolve() if source and Path(source).exists() else None

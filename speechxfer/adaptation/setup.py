@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from speechxfer import distributed
 from speechxfer.adaptation.data.splits import DataSplits, prepare_splits
+from speechxfer.adaptation.data.timestamps import describe_targets
 from speechxfer.adaptation.learning_curve import Subset, make_subsets
 from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import TrainingDataset
@@ -49,10 +50,12 @@ def prepare_training(recipe: Recipe, reporter: Reporter, *, learning_curve: bool
     splits = prepare_splits(recipe, reporter)
     subsets = make_subsets(splits.train, recipe.data.group, recipe.seed) if learning_curve else []
     model = build_trainable(recipe, splits.texts)
+    if remark := describe_targets(splits.texts, model):
+        reporter.info(remark)
     targets = splits.encode_targets(model)
     staged = StagedModule(model, recipe.augment, recipe.lora)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
-    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed)
+    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, join_targets=model.join_targets)
     validate_stages(staged, dataset, recipe)
     return TrainingSetup(splits, staged, targets, dataset, subsets)
 
@@ -69,6 +72,9 @@ def load_zero_shot_model(recipe: Recipe, reporter: Reporter | None = None) -> Sp
         reason = error.problem
     else:
         if (model.kind == "classify") == (recipe.head.kind == "classify"):
+            if reporter:
+                for warning in model.warnings:
+                    reporter.info(f"warning: {recipe.encoder.name}: {warning}")
             return model
         reason = f"it is a model of kind {model.kind}"
     if reporter:

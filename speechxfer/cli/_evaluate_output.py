@@ -39,13 +39,14 @@ def prepare_output_dir(output: Path | None) -> Path | None:
 def make_report(run: EvaluationRun) -> dict[str, Any]:
     """Return the content of report.json."""
     from speechxfer.scoring import compare_scores
+    from speechxfer.scoring.units import METRIC_NAMES
 
     before, after = run.before, run.after
     return {
         **({"result": after.score.to_json()} if before is None else {}),
         **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
         "comparison": None if before is None else compare_scores(before.score, after.score).to_json(),
-        "metric": "error rate" if run.split.reference == "label" else "WER",
+        "metric": "error rate" if run.split.reference == "label" else METRIC_NAMES[after.score.options.unit],
         "normaliser": "none" if run.model.kind == "classify" else run.normaliser,
         "skipped": run.split.skipped,
         "warnings": _collect_warnings(run),

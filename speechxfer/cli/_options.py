@@ -40,6 +40,15 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, a shipped model's name or hub:owner/name.")
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A table, a data set's folder, or hub:owner/name.")]
+ColumnNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="KIND=NAME",
+        help="Name of a column of DATA, e.g. text=sentence (repeatable). Kinds: id, audio, text, label, speaker, "
+        "accent, start, end, ...",
+    ),
+]
 By = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from speechxfer.report.progress import Reporter
-from speechxfer.report.run_summary import summarize_selection
+from speechxfer.report.run_summary import describe_outcome, summarize_selection
 from speechxfer.report.terminal import make_before_after_table, make_curve_table, make_score_table, mark_examples
 
 if TYPE_CHECKING:  # the run's module imports torch
@@ -29,13 +30,23 @@ def print_run(run: Run, reporter: Reporter, *, by: str | None = None) -> None:
     for warning in run.report.warnings:
         reporter.info(f"warning: {warning}")
     for name, summary in summarize_selection(run.report).items():
-        reporter.info(f"{name}: {summary}")
+        if name != "selected":
+            reporter.info(f"{name}: {summary}")
+    reporter.info(describe_outcome(run.report))
     reporter.info(f"model   {run.run_dir.model}")
     reporter.info(f"report  {run.run_dir.html}")
     megabytes = run.run_dir.count_checkpoint_bytes() / 1e6
     reporter.info(
         f"training checkpoints: {megabytes:,.0f} MB in {run.run_dir.checkpoints}; the model does not need them"
     )
+
+
+def print_next_commands(run: Run, reporter: Reporter) -> None:
+    """Print the commands that use and measure the model."""
+    folder = shlex.quote(str(run.run_dir.path))
+    reporter.info(f"use it      speechxfer transcribe {folder} AUDIO")
+    baseline = shlex.quote(run.report.provenance["recipe"]["encoder"]["name"])
+    reporter.info(f"measure it  speechxfer evaluate {folder} DATA --baseline {baseline}")
 
 
 def print_advice(run: Run, reporter: Reporter) -> None:

@@ -70,8 +70,20 @@ def print_result(run: ScoreRun) -> None:
     """Print the score tables, the error analysis, the comparisons and the warnings."""
     from speechxfer.report.terminal import print_scores
 
+    for line in describe_columns(run):
+        echo(line)
     gate = {(str(run.request.baseline), name): comparison for name, comparison in run.against_baseline.items()}
     print_scores(run.analysed, {**run.comparisons, **gate}, run.warnings)
+
+
+def describe_columns(run: ScoreRun) -> list[str]:
+    """Return a line for each system that was read from tables: the columns of its texts."""
+    lines = {}
+    for pairs in run.systems:
+        sides = ", ".join(f"{side} '{column}'" for side, column in pairs.columns_read.items())
+        if sides:
+            lines[pairs.name] = f"columns of {pairs.name}: {sides}"
+    return list(lines.values())
 
 
 def print_table(run: ScoreRun, form: str, *, quiet: bool) -> None:
@@ -97,6 +109,7 @@ def write_html(run: ScoreRun, path: Path, *, audio_folder: Path | None, embed: i
     title = ", ".join(run.results) if in_one_table else f"{', '.join(run.results)} against {files[0].path.name}"
     facts = {
         "files": ", ".join(file.shown for file in files),
+        **({"columns": "; ".join(columns)} if (columns := describe_columns(run)) else {}),
         "speechxfer": _get_version("speechxfer"),
         **_option_facts(run),
     }
@@ -144,6 +157,7 @@ def _make_document(run: ScoreRun, inputs: Sequence[NamedFile]) -> dict[str, Any]
             "reduce": run.request.reading.get("reduce"),
             "by": run.request.columns,
         },
+        "columns": {pairs.name: pairs.columns_read for pairs in run.systems if pairs.columns_read},
         "inputs": [{"path": source.shown, "sha256": _hash_file(source.path)} for source in inputs],
         **_make_system_entries(run),
         "comparisons": [{"before": a, "after": b, **c.to_json()} for (a, b), c in run.comparisons.items()],

@@ -13,7 +13,7 @@ from speechxfer.errors import UserError
 if TYPE_CHECKING:
     from speechxfer.scoring import Comparison, Score, ScoringOptions
     from speechxfer.scoring.analysis import AnalysedScore
-    from speechxfer.scoring.pairing import MatchedTranscripts
+    from speechxfer.scoring.matching import MatchedTranscripts
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from speechxfer.cli._echo import echo
 from speechxfer.errors import UserError, suggest_nearest
 
 if TYPE_CHECKING:  # the model's modules import torch
-    from speechxfer.models.transcript import Transcript
+    from speechxfer.models.transcript import Transcript, TranscriptSegment
+
+MAX_CUE_SECONDS = 7.0  # the longest that a subtitle should be shown
 
 
 @dataclass
@@ -52,10 +57,12 @@ def make_csv_writer(columns: Sequence[str]) -> TranscriptWriter:
 
 
 def make_plain_writer(single: bool, *, times: bool = False) -> TranscriptWriter:
-    """Plain text: `name<TAB>text` for each utterance, or the text alone, one line per segment, of a `single` file.
+    """Return a writer of plain text.
 
     Args:
-        times: put the times before each segment of a single file.
+        single: the output has one file's transcript: write a line per segment (one line for a `whole` transcript),
+            without the file's name. Otherwise write `name<TAB>text` for each file.
+        times: write the times before each segment of a single file.
     """
 
     def write(transcript: Transcript) -> str:
@@ -76,35 +83,68 @@ def make_plain_writer(single: bool, *, times: bool = False) -> TranscriptWriter:
 
 
 def make_srt_writer(_: Sequence[str]) -> TranscriptWriter:
-    """SubRip with one cue per segment."""
+    """Return a writer of SubRip, with the cues of `split_into_cues`."""
 
     def write(transcript: Transcript) -> str:
-        cues = [segment for segment in transcript.segments if segment.text]
+        cues = [cue for segment in transcript.segments for cue in split_into_cues(segment)]
         return "".join(
-            f"{number}\n{_format_cue_time(s.start, ',')} --> {_format_cue_time(s.end, ',')}\n{_to_line(s.text)}\n\n"
-            for number, s in enumerate(cues, 1)
+            f"{number}\n{_format_cue_time(start, ',')} --> {_format_cue_time(end, ',')}\n{text}\n\n"
+            for number, (start, end, text) in enumerate(cues, 1)
         )
 
     return TranscriptWriter("", write)
 
 
 def make_vtt_writer(_: Sequence[str]) -> TranscriptWriter:
-    """WebVTT (w3.org/TR/webvtt1) with one cue per segment; & < > are escaped as the specification requires."""
+    """Return a writer of WebVTT (w3.org/TR/webvtt1), with the cues of `split_into_cues`, escaped as it requires."""
 
     def write(transcript: Transcript) -> str:
+        cues = [cue for segment in transcript.segments for cue in split_into_cues(segment)]
         return "".join(
-            f"{_format_cue_time(s.start, '.')} --> {_format_cue_time(s.end, '.')}\n{_escape(_to_line(s.text))}\n\n"
-            for s in transcript.segments
-            if s.text
+            f"{_format_cue_time(start, '.')} --> {_format_cue_time(end, '.')}\n{_escape(text)}\n\n"
+            for start, end, text in cues
         )
 
     return TranscriptWriter("WEBVTT\n\n", write)
+
+
+def split_into_cues(segment: TranscriptSegment, max_seconds: float = MAX_CUE_SECONDS) -> list[tuple[float, float, str]]:
+    """Split a segment into subtitles (start, end, text) of equal lengths up to `max_seconds`, at its words.
+
+    A word is in the subtitle of its middle, by the words' times where they are known, else by its number of characters.
+    """
+    text = _to_line(segment.text)
+    is_unspaced = all(east_asian_width(character) in "WF" for character in text)
+    units, space = (list(text), "") if is_unspaced else (text.split(), " ")
+    length = segment.end - segment.start
+    num_cues = max(1, math.ceil(length / max_seconds))
+    if segment.words is not None and len(segment.words) == len(units):
+        middles = [((word.start + word.end) / 2 - segment.start) / length for word in segment.words]
+    else:
+        ends = list(itertools.accumulate(map(len, units)))
+        middles = [(end - len(unit) / 2) / ends[-1] for unit, end in zip(units, ends, strict=True)]
+    texts: list[list[str]] = [[] for _ in range(num_cues)]
+    for unit, middle in zip(units, middles, strict=True):
+        texts[min(num_cues - 1, max(0, int(middle * num_cues)))].append(unit)
+    bounds = [segment.start + length * number / num_cues for number in range(num_cues + 1)]
+    return [(bounds[k], bounds[k + 1], space.join(words)) for k, words in enumerate(texts) if words]
 
 
 SUBTITLE_WRITERS = {".srt": make_srt_writer, ".vtt": make_vtt_writer}
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
 _WRITERS = {**dict.fromkeys(JSONL_SUFFIXES, make_jsonl_writer), ".csv": make_csv_writer, **SUBTITLE_WRITERS}
 _SUFFIXES = (*_WRITERS, ".txt")
+
+
+def check_output_suffix(path: Path) -> None:
+    """Raise UserError for a file name without the suffix of a transcript format."""
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UserError(
+            f"'{path.suffix}' is not a transcript format{suggest_nearest(suffix, _SUFFIXES)}",
+            where=f"--output {path}",
+            fix=f"use one of {', '.join(_SUFFIXES)}",
+        )
 
 
 def check_output(path: Path, inputs: Sequence[str], num_utterances: int) -> None:
@@ -114,12 +154,7 @@ def check_output(path: Path, inputs: Sequence[str], num_utterances: int) -> None
         UserError: for an unknown suffix, a folder, one of `inputs`, and subtitles of more than one utterance.
     """
     where, suffix = f"--output {path}", path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise UserError(
-            f"'{path.suffix}' is not a transcript format{suggest_nearest(suffix, _SUFFIXES)}",
-            where=where,
-            fix=f"end it in one of {', '.join(_SUFFIXES)}",
-        )
+    check_output_suffix(path)
     if path.is_dir():
         raise UserError("is a folder", where=where, fix="name a file in it")
     if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):

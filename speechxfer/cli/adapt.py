@@ -60,7 +60,7 @@ def adapt(
         return
     from speechxfer import distributed
     from speechxfer.adaptation.run import adapt as run_recipe
-    from speechxfer.cli._run_output import print_advice, print_run
+    from speechxfer.cli._run_output import print_advice, print_next_commands, print_run
 
     run = run_recipe(checked, name=name, resume=resume, learning_curve=learning_curve, reporter=reporter)
     main = distributed.get_rank() == 0
@@ -69,4 +69,5 @@ def adapt(
         return
     print_run(run, reporter)
     print_advice(run, reporter)
+    print_next_commands(run, reporter)
     write_json(run.report.to_json(), json)

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechxfer.cli._echo import echo
-from speechxfer.cli._options import Data, JsonFile, Language, Quiet, is_silent, translate_write_errors, write_json
+from speechxfer.cli._options import (
+    ColumnNames,
+    Data,
+    JsonFile,
+    Language,
+    Quiet,
+    is_silent,
+    translate_write_errors,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import datasets
 
     from speechxfer.data.audit import AuditResult
+    from speechxfer.data.validation import InputLimits
 
 HELP_ORDER = 20
 _MAX_SHOWN = 50  # errors printed; --json has all of them
@@ -33,6 +43,7 @@ def check(
         typer.Option("--align", help="List rows whose text does not match the transcript of --model, worst first."),
     ] = False,
     language: Language = None,
+    column: ColumnNames = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows to a table, e.g. clean.csv.")
     ] = None,
@@ -50,22 +61,21 @@ def check(
     from speechxfer.data.reader import read
     from speechxfer.errors import UserError
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
 
     _check_output(output, data)
     if align and model is None:
-        raise UserError("needs a model that transcribes", where="--align", fix="name one: --model MODEL")
+        raise UserError("needs a model that transcribes", where="--align", fix="set --model MODEL")
     quiet = is_silent(quiet, json)
-    dataset = read(data, unique=False)
+    warnings: list[str] = []
+    dataset = read(data, columns=parse_column_options(column or ()), on_warning=warnings.append)
     if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
         problem = "embedded audio cannot be written to a table"
         raise UserError(problem, where=f"--output {output}", fix="set data.skip_bad=true to skip bad rows in adapt")
-    limits = None
-    if model is not None:
-        from speechxfer.models import get_input_limits
-
-        limits = get_input_limits(model, language=language)
+    limits = _get_limits(model, language)
     with Reporter(quiet=quiet).progress("checking") as step:
         result = audit_dataset(dataset, limits, lambda done: step(done, len(dataset)))
+    result.warnings[:0] = warnings
     if not quiet:
         _print_result(data, dataset, result)
     if output is not None:
@@ -80,6 +90,12 @@ def check(
         raise typer.Exit(1)
 
 
+def _get_limits(model: str | None, language: str | None) -> InputLimits | None:
+    from speechxfer.models import get_input_limits
+
+    return None if model is None else get_input_limits(model, language=language)
+
+
 def _check_output(output: Path | None, data: str) -> None:
     """Check before the work that `output` is a table, and not the one that is checked."""
     from speechxfer.data.tables import TABLE_DELIMITERS
@@ -89,7 +105,7 @@ def _check_output(output: Path | None, data: str) -> None:
         return
     where = f"--output {output}"
     if output.suffix.lower() not in TABLE_DELIMITERS:
-        raise UserError("is not a table", where=where, fix=f"end it in one of {', '.join(TABLE_DELIMITERS)}")
+        raise UserError("has no suffix of a table", where=where, fix=f"use one of {', '.join(TABLE_DELIMITERS)}")
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise UserError("is the input table", where=where, fix="write to another file")
 

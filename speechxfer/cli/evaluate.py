@@ -12,6 +12,7 @@ from speechxfer.cli._options import (
     BatchSeconds,
     BeamSize,
     By,
+    ColumnNames,
     Data,
     Device,
     HotWords,
@@ -52,6 +53,7 @@ def evaluate(
         ),
     ] = None,
     by: By = None,
+    column: ColumnNames = None,
     language: Language = None,
     beam_size: BeamSize = None,
     pad_to_30s: PadTo30s = None,
@@ -76,6 +78,7 @@ def evaluate(
     from speechxfer.data.reader import read
     from speechxfer.models import DecodingOptions
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
     from speechxfer.text.normalise import get_normaliser
 
     distributed.init_processes(device)
@@ -87,7 +90,8 @@ def evaluate(
     decoding = DecodingOptions(beam_size, pad_to_30s, lm, hot_word or (), language, batch_seconds)
     columns = split_columns(by)
     request = EvaluationRequest(model, baseline, data, normalise, columns, decoding, device, skip_bad)
-    run = evaluate_models(request, read(data), reporter)
+    utterances = read(data, columns=parse_column_options(column or ()), on_warning=reporter.warn)
+    run = evaluate_models(request, utterances, reporter)
     distributed.destroy_processes()
     if not main:  # of the processes that torchrun started, rank 0 alone prints and writes
         return

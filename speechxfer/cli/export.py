@@ -48,7 +48,7 @@ def export(
     from speechxfer.report.progress import Reporter
 
     reporter = Reporter(quiet=is_silent(quiet, json))
-    utterances = None if check is None else read(check)
+    utterances = None if check is None else read(check, on_warning=reporter.warn)
     with reporter.progress("checking") as progress:
         result = export_model(
             model, to, output, quantization=quantization, language=language, check=utterances, overwrite=overwrite,

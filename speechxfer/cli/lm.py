@@ -85,10 +85,11 @@ def _print_result(text: str, result: dict[str, Any]) -> None:
 
 def _read_sentences(text: str) -> tuple[list[str], int]:
     """Return the lines of a text file or the texts of DATA, and the number of rows left out as dev or test."""
-    from speechxfer.data.tables import TABLE_DELIMITERS
+    from speechxfer.data.subtitles import SUBTITLE_SUFFIXES
+    from speechxfer.tables import TABLE_SUFFIXES
 
     path = Path(text)
-    if path.is_file() and path.suffix.lower() not in (*TABLE_DELIMITERS, ".parquet"):
+    if path.is_file() and path.suffix.lower() not in (*TABLE_SUFFIXES, *SUBTITLE_SUFFIXES, ".parquet"):
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             if lines[:1] == ["\\data\\"]:
@@ -101,7 +102,7 @@ def _read_sentences(text: str) -> tuple[list[str], int]:
     from speechxfer.data.reader import read
     from speechxfer.data.splits import normalise_split_name
 
-    rows = read(text, need=("text",), unique=False)
+    rows = read(text, need=("text",), on_warning=lambda _: None)  # ids are not used
     splits = rows["split"] if "split" in rows.column_names else [None] * len(rows)
     held_out = [normalise_split_name(split) in ("dev", "test") for split in splits]
     if all(held_out):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from speechxfer.cli._echo import echo
-from speechxfer.cli._options import NORMALISE, By, JsonFile, Quiet, split_columns
+from speechxfer.cli._options import NORMALISE, By, ColumnNames, JsonFile, Quiet, split_columns
 from speechxfer.cli._score_inputs import NamedFile, copy_standard_input, parse_files
 from speechxfer.cli._score_output import STANDARD_OUTPUT, OutputTargets, write_outputs
 from speechxfer.errors import UserError
@@ -45,8 +45,12 @@ def score(
     ] = "min",
     unit: Annotated[
         str,
-        typer.Option(metavar="UNIT", help="Scoring unit: word, char, or mixed (CJK characters, words otherwise)."),
-    ] = "word",
+        typer.Option(
+            metavar="UNIT",
+            help="Scoring unit: word, char, mixed (CJK characters, words otherwise), or auto: char if the references "
+            "are in a script without spaces, else word.",
+        ),
+    ] = "auto",
     notation: Annotated[
         bool, typer.Option("--notation", help="Read sclite's notation for alternatives, on either side.")
     ] = False,
@@ -83,6 +87,15 @@ def score(
     by_line: Annotated[
         bool, typer.Option("--by-line", help="Read one plain text per line and match the lines by number.")
     ] = False,
+    reference_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the references in a table.", show_default="by its name"),
+    ] = None,
+    hypothesis_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the hypotheses in a table.", show_default="by its name"),
+    ] = None,
+    column: ColumnNames = None,
     utt2spk: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Speaker of each utterance, in Kaldi's format.")
     ] = None,
@@ -134,6 +147,7 @@ def score(
             files=inputs,
             reading={
                 "format": chosen_format, "missing": missing, "utt2spk": utt2spk, "notation": notation, "reduce": reduce,
+                "columns": _collect_columns(column, reference_column, hypothesis_column),
             },
             columns=split_columns(by),
             options=ScoringOptions(normalise, align, unit, notation, compounds, seed, equal),
@@ -149,6 +163,14 @@ def score(
         echo(f"speechxfer: {failure}", err=True)
     if run.failures:
         raise typer.Exit(1)
+
+
+def _collect_columns(column: list[str] | None, reference: str | None, hypothesis: str | None) -> dict[str, str]:
+    """Return the named columns of the tables by kind."""
+    from speechxfer.tables import parse_column_options
+
+    sides = {"reference": reference, "hypothesis": hypothesis}
+    return parse_column_options(column or ()) | {side: name for side, name in sides.items() if name is not None}
 
 
 def _check_options(fail_above: float | None, by_line: bool, format: str | None, files: list[Path]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from speechxfer.cli._echo import echo
 from speechxfer.cli._options import (
     BatchSeconds,
     BeamSize,
+    ColumnNames,
     Device,
     HotWords,
     JsonFile,
@@ -28,10 +29,10 @@ from speechxfer.cli._options import (
 )
 from speechxfer.cli._transcripts import (
     JSONL_SUFFIXES,
-    SUBTITLE_WRITERS,
     TranscriptOutput,
     TranscriptWriter,
     check_output,
+    check_output_suffix,
     make_plain_writer,
     make_writer,
 )
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from speechxfer.report.progress import Reporter
 
 HELP_ORDER = 50
-_CUE_SECONDS = 7.0  # the longest that a subtitle should be shown
+_MAX_RETRIED_SHOWN = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +67,7 @@ def transcribe(
             show_default="standard output",
         ),
     ] = None,
+    column: ColumnNames = None,
     language: Language = None,
     beam_size: BeamSize = None,
     pad_to_30s: PadTo30s = None,
@@ -77,7 +79,7 @@ def transcribe(
             min=1.0,
             metavar="SECONDS",
             help="Maximum segment length in seconds; longer audio is split at pauses.",
-            show_default="28; 7 for subtitles",
+            show_default="the length of the training utterances, at most 28",
         ),
     ] = None,
     words: Annotated[
@@ -95,33 +97,41 @@ def transcribe(
 
     Example: speechxfer transcribe runs/accent-whisper interviews --output interviews.jsonl
     """
+    _check_options(output, words=words, json=json)  # before the libraries are imported, which takes seconds
     from speechxfer.data.audio_files import collect_audio
     from speechxfer.models import DecodingOptions, load
     from speechxfer.models.word_times import require_ctc
+    from speechxfer.tables import parse_column_options
 
-    if words and json is None and (output is None or output.suffix.lower() not in JSONL_SUFFIXES):
-        fix = "add --output FILE.jsonl or --json FILE"
-        raise UserError("only JSON output has word times", where="--words", fix=fix)
-    utterances, missing = collect_audio(audio)
+    reporter = _make_reporter(is_silent(quiet, json), to_stderr=output is None)
+    utterances, missing = collect_audio(audio, columns=parse_column_options(column or ()), on_warning=reporter.warn)
     count = sum(len(dataset) for dataset in utterances)
     if output is not None:
         check_output(output, audio, count)
     decoding = DecodingOptions(beam_size, pad_to_30s, lm, hot_word or (), language, batch_seconds, cut_seconds, words)
-    if output is not None and output.suffix.lower() in SUBTITLE_WRITERS and cut_seconds is None:
-        decoding = replace(decoding, cut_seconds=_CUE_SECONDS)
     opened = load(model, device=device, language=language)
     if words:
         require_ctc(opened, "--words")
-    reporter = _make_reporter(is_silent(quiet, json), to_stderr=output is None)
+    for warning in opened.warnings:
+        reporter.warn(warning)
     writer = _choose_writer(output, opened, utterances)
     target = _Printer(writer, reporter) if output is None else TranscriptOutput(output, writer)
     run = _transcribe_all(opened, utterances, missing, decoding, target, reporter)
+    _report_retried(run, reporter)
     report = {**_make_report(run, opened), **_make_provenance(model, run.options)}
     if output is not None:
         reporter.info(_summarize(report, output))
     write_json(report, json)
     if run.failed:
         raise typer.Exit(1)
+
+
+def _check_options(output: Path | None, *, words: bool, json: Path | None) -> None:
+    if output is not None:
+        check_output_suffix(output)
+    if words and json is None and (output is None or output.suffix.lower() not in JSONL_SUFFIXES):
+        fix = "add --output FILE.jsonl or --json FILE"
+        raise UserError("only JSON output has word times", where="--words", fix=fix)
 
 
 @dataclass
@@ -157,7 +167,7 @@ def _transcribe_all(
     reporter: Reporter,
 ) -> _TranscriptionRun:
     """Transcribe every utterance and write each transcript to `target` as soon as it is done."""
-    from speechxfer.models.decoding_options import override_decoding
+    from speechxfer.models.decoding_options import apply_decoding
     from speechxfer.models.transcribe import iter_transcripts
     from speechxfer.models.transcript import UnreadableAudio
 
@@ -165,7 +175,8 @@ def _transcribe_all(
     for error in missing:
         run.add_failure(UnreadableAudio(str(error.where), str(error.where), error))
     start = time.perf_counter()
-    with override_decoding(model, decoding), target, reporter.progress("seconds of audio") as progress:
+    model = apply_decoding(model, decoding)
+    with target, reporter.progress("seconds of audio") as progress:
         for transcript in iter_transcripts(model, utterances, decoding, on_bad=run.add_failure, progress=progress):
             target.write(transcript)
             run.transcripts.append(transcript)
@@ -179,6 +190,18 @@ def _transcribe_all(
     if decoding.lm is not None or decoding.hot_words:
         run.options |= {"lm": decoding.lm and Path(decoding.lm).name, "hot_words": list(decoding.hot_words)}
     return run
+
+
+def _report_retried(run: _TranscriptionRun, reporter: Reporter) -> None:
+    """Name the segments that were decoded again in shorter cuts."""
+    retried = [(t.audio, s) for t in run.transcripts for s in t.segments if s.is_retried]
+    for audio, segment in retried[:_MAX_RETRIED_SHOWN]:
+        reporter.warn(
+            f"{audio}, {segment.start:.1f} to {segment.end:.1f} s: the text was too short for the speech; "
+            "decoded again in shorter cuts"
+        )
+    if len(retried) > _MAX_RETRIED_SHOWN:
+        reporter.warn(f"{len(retried) - _MAX_RETRIED_SHOWN} more segments were decoded again (see the JSON output)")
 
 
 class _Printer:

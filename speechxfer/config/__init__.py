@@ -10,12 +10,13 @@ from speechxfer.config.loading import (
     require_values,
     shipped_recipes,
 )
-from speechxfer.config.recipe import REQUIRED, Recipe, StageConfig
+from speechxfer.config.recipe import REQUIRED, DataTable, Recipe, StageConfig
 
 __all__ = [
     "ADAPT",
     "REQUIRED",
     "WAKEWORD_TRAIN",
+    "DataTable",
     "Recipe",
     "StageConfig",
     "detect_command",

@@ -8,8 +8,9 @@ from typing import Any
 
 from speechxfer.config.recipe import HeadConfig
 
-_LENGTH_KEYS = ("epochs", "patience")  # chosen together,
-_RATE_KEYS = ("lr", "encoder_lr", "decoder_lr", "layer_decay")  # and so are these
+# keys whose values were chosen together: if the first is missing, all are filled in
+_LENGTH_KEYS = ("epochs", "patience")
+_RATE_KEYS = ("lr", "encoder_lr", "decoder_lr", "layer_decay")
 
 _WHISPER_DECODER = [{"train": "all", "epochs": 6, "lr": 1e-4, "decoder_lr": 1e-5, "batch_seconds": 80}]
 _WHISPER_DECODER_STAGED = [
@@ -60,7 +61,8 @@ def find_default_stages(values: dict[str, Any]) -> list[dict[str, Any]]:
 def fill_stage_defaults(stages: Any, defaults: list[dict[str, Any]]) -> None:
     """Fill in missing epochs and learning rates from the default stage that trains the same parts, else from the last.
 
-    Missing epochs bring the patience and a missing rate the other rates, since they were chosen together.
+    Missing `epochs` also fills in `patience`; a missing `lr` also fills in the other rates. Other keys, e.g.
+    `batch_seconds`, have the defaults of `StageConfig`.
     """
     if not isinstance(stages, list) or not defaults:
         return

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from speechxfer.config.default_stages import fill_stage_defaults, find_default_stages
 from speechxfer.config.recipe import REQUIRED, Recipe
-from speechxfer.config.validation_errors import are_all_from_cli, format_validation_errors, get_field_type
+from speechxfer.config.validation_errors import are_all_from_cli, format_validation_errors, get_field_type, may_be_text
 from speechxfer.errors import Problems, UserError, suggest_nearest
 
 Schema = TypeVar("Schema", bound=BaseModel)
 ADAPT, WAKEWORD_TRAIN = "adapt", "wakeword train"  # commands that take a recipe
+_DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _CLI_TITLE = "values on the command line cannot be used"
 _OWN_KEYS = {ADAPT: "stages", WAKEWORD_TRAIN: "word"}  # a key that only this command's recipes have
 
@@ -167,6 +168,9 @@ def dump_recipe(recipe: BaseModel) -> str:
 
 def _resolve_recipe_path(source: str | Path) -> Path:
     path = Path(source)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in _DATA_SUFFIXES):
+        fix = f"name a recipe first: speechxfer adapt accent-whisper data.train={source}"
+        raise UserError("is DATA, not a recipe", where=str(source), fix=fix)
     if path.is_file():
         return path
     known = shipped_recipes()
@@ -294,7 +298,7 @@ def _parse_index(items: list, name: str, word: str) -> int:
 def _is_text(key: str, value: Any) -> bool:
     """Return whether the value of `key` is text."""
     kind = get_field_type(key, Recipe)
-    return kind is str or (kind == (str | None) and value is not None)
+    return kind is str or (may_be_text(kind) and value is not None and not isinstance(value, list))
 
 
 def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,7 @@
-"""Schema of a recipe: every key with its type, default (defined here only) and description."""
+"""Schema of a recipe: every key with its type, default and description.
+
+Defaults are defined here, except those of `stages` and of their epochs and learning rates: `default_stages`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,19 @@ REQUIRED = "REQUIRED"  # marks a value that only the user can give
 
 DECODER_BEAM_SIZE, CTC_BEAM_SIZE = 5, 50  # CTC beam search is cheap and needs a wider beam
 
-_TRAINABLE = re.compile(r"head|encoder|all|top-[1-9]\d*")
+_TRAINABLE = re.compile(r"head|adapter|encoder|all|top-[1-9]\d*")
 
 
 def _as_list(value: Any) -> Any:
     """Accept a single value as a list of one: `augment.speed=0.9`, `train: head`."""
     return [value] if isinstance(value, (str, int, float)) else value
+
+
+def _as_tables(value: Any) -> Any:
+    """Accept paths in a list of tables: `data.train=[a.csv, b.csv]`."""
+    if value == []:
+        raise ValueError("must not be empty")
+    return [{"path": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
 def _as_columns(value: Any) -> Any:
@@ -26,7 +36,7 @@ def _as_columns(value: Any) -> Any:
 def _known_parts(parts: list[str]) -> list[str]:
     for part in parts:
         if not _TRAINABLE.fullmatch(part):
-            raise ValueError(f"'{part}' is not one of head, top-N (e.g. top-2), encoder, all")
+            raise ValueError(f"'{part}' is not one of head, adapter, top-N (e.g. top-2), encoder, all")
     return parts
 
 
@@ -39,11 +49,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class DataTable(Section):
+    """One of several tables of training data."""
+
+    path: str = Field(description="DATA, or a pattern of file names.")
+    weight: float = Field(1.0, gt=0, le=100, description="Times that each utterance is used in an epoch, on average.")
+
+
 class DataConfig(Section):
-    train: str = Field(REQUIRED, description="DATA to train on: a table, a folder, or hub:owner/name.")
+    train: Annotated[str | list[DataTable], BeforeValidator(_as_tables)] = Field(
+        REQUIRED,
+        description="DATA to train on: a table, a folder, a pattern of file names, or hub:owner/name; or a list of "
+        "them, also as {path: DATA, weight: 0.5}.",
+    )
     dev: str = Field("auto", description="Split for model selection: DATA, COLUMN=VALUE, or auto.")
     test: str = Field("auto", description="Split for the reported score: DATA, COLUMN=VALUE, or auto.")
     retention: str | None = Field(None, description="DATA of other speech on which forgetting is measured.")
+    columns: dict[str, str] = Field(
+        {}, description="Names of the tables' columns by kind, e.g. {audio: file, text: sentence, speaker: spk}."
+    )
     group: str = Field("speaker", description="Column whose values are never in two splits.")
     split: Literal["auto", "ignore"] = Field(
         "auto",
@@ -61,7 +85,9 @@ class EncoderConfig(Section):
         "whisper-tiny.en",
         description="MODEL: a folder, the name of installed weights, or hub:owner/name.",
     )
-    language: str | None = Field(None, description="Language code of a multilingual checkpoint (en, de, ...).")
+    language: str | None = Field(
+        None, description="Language code of a multilingual checkpoint: en, de, ... for Whisper, eng, deu, ... for MMS."
+    )
     pad_to_30s: bool = Field(False, description="Whisper only: pad every utterance to 30 s, as in pretraining.")
     pad_silence: float = Field(
         0.0,
@@ -97,7 +123,8 @@ class HeadConfig(Section):
 
 class StageConfig(Section):
     train: TrainableParts = Field(
-        description="Trained parts: head, top-N (upper encoder layers), encoder (without the feature extractor), all."
+        description="Trained parts: head, adapter (MMS's, of the language), top-N (upper encoder layers), encoder "
+        "(without the feature extractor), all."
     )
     epochs: float = Field(gt=0, description="Number of epochs (default: by head kind).")
     lr: float = Field(gt=0, description="Peak learning rate (default: by head kind).")
@@ -158,6 +185,11 @@ class ScoringConfig(Section):
         "default",
         description="Text normaliser of references and hypotheses: none, basic, default, english, or a GLM file.",
     )
+    unit: Literal["auto", "word", "char", "mixed"] = Field(
+        "auto",
+        description="Unit of the error rate; auto: characters if the training texts are in a script written without "
+        "spaces, else words; mixed: characters of such scripts, words of others.",
+    )
     by: Annotated[list[str] | Literal["auto"], BeforeValidator(_as_columns)] = Field(
         "auto", description="Columns to break the score down by."
     )
@@ -179,6 +211,12 @@ class AugmentConfig(Section):
     time_width: float = Field(0.4, gt=0, description="Maximum length of a time mask, in seconds.")
     freq_masks: int = Field(0, ge=0, description="SpecAugment: number of channel masks.")
     freq_width: Share = Field(0.1, description="Maximum width of a channel mask, as a share of the channels.")
+    join: Share = Field(
+        0.0,
+        description="Share of utterances that are joined with others of their speaker (data.group), so that long "
+        "recordings are transcribed without gaps; not in stages with cached features.",
+    )
+    join_seconds: float = Field(28.0, gt=0, le=60, description="Maximum length of joined utterances, in seconds.")
     pad_to_30s: Share = Field(
         0.0, description="Whisper: share of batches padded to 30 s, for use in plain transformers."
     )
@@ -252,7 +290,7 @@ class Recipe(Section):
         if self.head.kind == "classify" and self.decoding.kind == "beam":
             raise ValueError("decoding.kind: a classifier has no beam search; remove it or set greedy")
         if self.decoding.beam_size == 1:
-            raise ValueError("decoding.beam_size: 1 is decoding.kind=greedy; a beam is 2 or more")
+            raise ValueError("decoding.beam_size: must be 2 or more; for 1 set decoding.kind=greedy")
         if not self.decoding.beam_size:
             beam_size = CTC_BEAM_SIZE if self.head.kind == "ctc" else DECODER_BEAM_SIZE
             self.decoding = self.decoding.model_copy(update={"beam_size": beam_size})
@@ -260,6 +298,8 @@ class Recipe(Section):
             for key in ("lm", "hot_words"):
                 if getattr(self.decoding, key):
                     raise ValueError(f"decoding.{key}: only with head.kind ctc and decoding.kind beam")
+        if self.head.kind == "classify" and self.augment.join:
+            raise ValueError("augment.join: a classifier has one label per utterance; set it to 0")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
         return self

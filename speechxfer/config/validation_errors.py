@@ -21,10 +21,12 @@ _MESSAGES = {  # by pydantic's error type, where its own message is technical
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be text",
+    "model_type": "must be a section, as in {key: value}",
     "list_type": "must be a list, as in [a, b]",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
 }
+_UNION_TAGS = ("list[", "constrained-list", "literal[", "function-", "nullable[")  # of pydantic, in a key
 _SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
 # keys of earlier versions; N is the number of a stage
 RENAMED_KEYS = {
@@ -55,7 +57,10 @@ def format_validation_errors(
         cli_keys: keys from the command line, which have no line.
     """
     messages: dict[str, str] = {}
-    for detail in error.errors():
+    keys = [_get_key(detail) for detail in error.errors()]
+    for detail, own in zip(error.errors(), keys, strict=True):
+        if detail["type"] == "string_type" and any(key.startswith(f"{own}.") for key in keys):
+            continue  # it is a list, with errors of its own
         messages.setdefault(_get_key(detail), _format_error(detail, lines, cli_keys, schema))
     return list(messages.values())
 
@@ -68,14 +73,23 @@ def are_all_from_cli(error: ValidationError, cli_keys: set[str]) -> bool:
 def get_field_type(key: str, schema: type[BaseModel]) -> Any:
     """Return the type annotation of the dotted `key` in `schema`, or `None` if there is no such key."""
     model: Any = schema
+    annotation: Any = schema
     for part in key.split("."):
         if part.isdigit():
             continue
         field = model.model_fields.get(part) if _is_section(model) else None
         if field is None:
             return None
-        model = next(_sections_in(field.annotation), field.annotation)
-    return model
+        annotation = field.annotation
+        model = next(_sections_in(annotation), annotation)
+    is_item = key.rpartition(".")[2].isdigit()
+    return annotation if may_be_text(annotation) and not is_item else model  # text, or a list of sections
+
+
+def may_be_text(annotation: Any) -> bool:
+    """Return whether the type is text, or text or something else."""
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    return annotation is str or (is_union and str in get_args(annotation))
 
 
 def _format_error(detail: Any, lines: Mapping[str, int], cli_keys: set[str], schema: type[BaseModel]) -> str:
@@ -142,7 +156,7 @@ def _is_section(kind: Any) -> bool:
 def _get_key(detail: Any) -> str:
     if not detail["loc"]:  # a rule about several keys: its message begins with the key to change
         return detail["msg"].removeprefix("Value error, ").partition(":")[0]
-    return ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("list[", "literal[", "function-")))
+    return ".".join(str(part) for part in detail["loc"] if part != "str" and not str(part).startswith(_UNION_TAGS))
 
 
 def _is_from_cli(key: str, cli_keys: set[str]) -> bool:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import datasets
 
-from speechxfer.data.formats import HUB_PREFIX
-from speechxfer.data.reader import find_duplicate_ids, read
-from speechxfer.data.tables import TABLE_DELIMITERS
-from speechxfer.errors import UserError
-
-# suffixes that a folder is searched for (soundfile's formats and PyAV's); a file that is named may have any suffix
-AUDIO_SUFFIXES = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
-AUDIO_SUFFIXES |= {".m4a", ".m4b", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".weba", ".mka", ".mkv", ".mov", ".wma"}
+from speechxfer.data.corpus_folders import AUDIO_SUFFIXES
+from speechxfer.data.formats import METADATA_FILES, is_saved_dataset
+from speechxfer.data.hub import HUB_PREFIX
+from speechxfer.data.reader import WarningCallback, list_duplicate_ids, read, warn_user
+from speechxfer.errors import Problems, UserError
+from speechxfer.tables import TABLE_SUFFIXES
 
 
-def collect_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], list[UserError]]:
+def collect_audio(
+    named: Sequence[str | Path],
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_warning: WarningCallback = warn_user,
+) -> tuple[list[datasets.Dataset], list[UserError]]:
     """Return the utterances of files, folders and tables in the given order, and an error per name that is missing.
 
     A table, a parquet file, `hub:owner/name` and a folder in a known format (metadata.csv, wav.scp, a Common Voice
     release, parquet) are read as DATA; any other folder is searched recursively for audio files, sorted by path. The id
     and `audio` of a file are its path as given. Duplicate files are used once.
+    columns, on_warning: of `read`.
     Raises: UserError if nothing is found, if DATA cannot be read, or if two utterances have the same id.
     """
     collected: list[datasets.Dataset] = []
@@ -42,7 +46,7 @@ def collect_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], 
     for name in named:
         if _is_data(name):
             add_files()
-            collected.append(read(name))
+            collected.append(read(name, columns=columns, on_warning=on_warning))
             continue
         if not Path(name).exists():
             missing.append(UserError("no such file or folder", where=str(name)))
@@ -56,9 +60,10 @@ def collect_audio(named: Sequence[str | Path]) -> tuple[list[datasets.Dataset], 
     if not collected:
         raise missing[0] if missing else UserError("no audio is named", fix="name a file, a folder or a table")
     if len(collected) > 1:
-        ids = chain.from_iterable(dataset["id"] for dataset in collected)
-        problems = find_duplicate_ids(ids, "the files and tables together")
-        problems.fix = "transcribe them one at a time, or give the tables a column 'id'"
+        fix = "transcribe them one at a time, or give the tables a column 'id'"
+        problems = Problems("the files and tables together: duplicate ids", fix=fix)
+        for name, rows in list_duplicate_ids(chain.from_iterable(dataset["id"] for dataset in collected)).items():
+            problems.add(f"'{name}' in rows {', '.join(map(str, rows[:10]))}{', …' if len(rows) > 10 else ''}")
         problems.raise_if_any()
     return collected, missing
 
@@ -69,8 +74,8 @@ def _is_data(name: str | Path) -> bool:
     if str(name).startswith(HUB_PREFIX):
         return True
     if not path.is_dir():
-        return path.suffix.lower() in {*TABLE_DELIMITERS, ".parquet"} and path.exists()
-    if _holds(path, "metadata.csv", "metadata.tsv", "metadata.jsonl", "wav.scp"):
+        return path.suffix.lower() in {*TABLE_SUFFIXES, ".parquet"} and path.exists()
+    if _holds(path, *METADATA_FILES, "wav.scp") or is_saved_dataset(path):
         return True
     if any(clips.is_dir() and _is_release(clips.parent) for clips in (path / "clips", *path.glob("*/clips"))):
         return True

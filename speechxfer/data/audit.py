@@ -68,17 +68,12 @@ def audit_dataset(
     texts = _get_column(dataset, text)
     ids = list(dataset["id"])
     result = AuditResult(len(dataset), sum(one.seconds for one in measured) / 3600)
-    first_rows: dict[str, int] = {}
     for index, (name, one, words) in enumerate(zip(ids, measured, texts, strict=True)):
         problems = [one.problem] if one.problem else []
         problem = check_utterance(
             one.seconds if not one.problem else math.inf, words, _keep_text_limits(limits) if one.problem else limits
         )
         problems += [problem] if problem else []
-        if name in first_rows:
-            fix = "give each utterance its own id, audio or span"
-            problems.append((f"duplicate id, also in row {first_rows[name] + 1}", fix))
-        first_rows.setdefault(name, index)
         result.errors += [InvalidRow(index, name, *one_problem) for one_problem in problems]
         if not problems:
             result.usable.append(index)

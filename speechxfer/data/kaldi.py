@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speechxfer.data.tables import Columns, read_utf8
+from speechxfer.data.tables import Columns
 from speechxfer.errors import Problems, UserError
+from speechxfer.tables.text_file import read_text
 
 _ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")
 
@@ -47,7 +48,8 @@ def _add_columns(folder: Path, columns: Columns) -> None:
         values = _read_pairs(folder / file)
         unknown = [name for name in values if name not in known]
         if unknown:
-            problem = f"{len(unknown)} utterances have no audio: {', '.join(unknown[:5])}"
+            more = ", …" if len(unknown) > 5 else ""
+            problem = f"{len(unknown)} ids are not in wav.scp or segments: {', '.join(unknown[:5])}{more}"
             raise UserError(problem, where=str(folder / file), fix="run utils/fix_data_dir.sh, or correct the ids")
         columns[column] = [values.get(name, "") for name in names]
     for file, column in (("spk2gender", "gender"), ("spk2age", "age"), ("spk2accent", "accent")):
@@ -77,7 +79,7 @@ def _read_segments(path: Path, recordings: dict[str, str]) -> Columns:
 def _read_pairs(path: Path) -> dict[str, str]:
     """Map the first word of each line to the rest of the line. Raises UserError for a duplicate."""
     pairs: dict[str, str] = {}
-    for number, line in enumerate(read_utf8(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         name, *rest = line.split(maxsplit=1)

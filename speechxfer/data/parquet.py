@@ -1,7 +1,8 @@
-"""Parquet with embedded audio, the hub's format, as a memory-mapped Dataset with canonical columns."""
+"""Data sets of the `datasets` library, as parquet or from `save_to_disk`: memory-mapped, with canonical columns."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,61 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.fingerprint import Hasher
 
-from speechxfer.data.formats import rename_aliases
+from speechxfer.data.roles import rename_to_roles
 from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.tables import map_columns
 
 _STRINGS = ("id", "text", "speaker", "accent", "split", "label")
 
 
-def read_parquet(splits: dict[str, list[Path]], folder: Path, where: str) -> datasets.Dataset:
+def read_parquet(
+    splits: dict[str, list[Path]], folder: Path, where: str, chosen: Mapping[str, str] | None = None
+) -> datasets.Dataset:
     """Read parquet files by split ("" is no split): `id`, `audio`, `path`, `bytes` and the other columns.
 
     The files are unpacked once into datasets' cache on disk and memory-mapped from there.
-    Raises: UserError if there is no audio column, if a file is not parquet, or if the splits' columns differ.
+
+    Args:
+        chosen: role to column name, instead of the known names.
+
+    Raises:
+        UserError: if there is no audio column, if a file is not parquet, or if the splits' columns differ.
     """
-    tables = []
+    loaded = {}
     for split, files in splits.items():
         for file in files:
             _refuse_damaged(file, where)
         try:
-            loaded = datasets.Dataset.from_parquet([str(file) for file in files])
+            loaded[split] = datasets.Dataset.from_parquet([str(file) for file in files])
         except (pa.ArrowException, datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"is not readable parquet ({reason})", where=where) from None
-        assert isinstance(loaded, datasets.Dataset)
-        tables.append(_convert_split(loaded, split, folder, where))
+    fingerprint = Hasher.hash([(str(f), f.stat().st_size, f.stat().st_mtime) for fs in splits.values() for f in fs])
+    return _convert_splits(loaded, folder, where, chosen, fingerprint)
+
+
+def read_saved_dataset(folder: Path, where: str, chosen: Mapping[str, str] | None = None) -> datasets.Dataset:
+    """Read a folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote (see `read_parquet`)."""
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except (pa.ArrowException, ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"is not readable as a saved data set ({reason})", where=where) from None
+    loaded = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
+    # rows that `select` or `shuffle` picked are an index over the table
+    loaded = {str(split): rows.flatten_indices() for split, rows in loaded.items()}
+    fingerprint = Hasher.hash([rows._fingerprint for rows in loaded.values()])
+    return _convert_splits(loaded, folder, where, chosen, fingerprint)
+
+
+def _convert_splits(
+    loaded: Mapping[str, datasets.Dataset],
+    folder: Path,
+    where: str,
+    chosen: Mapping[str, str] | None,
+    fingerprint: str,
+) -> datasets.Dataset:
+    tables = [_convert_split(rows, split, folder, where, chosen) for split, rows in loaded.items()]
     try:
         table = pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
@@ -46,7 +79,6 @@ def read_parquet(splits: dict[str, list[Path]], folder: Path, where: str) -> dat
     ids = [name or file for name, file in zip(named, audio, strict=True)]
     others = {name: table[name] for name in names if name != "id"}
     table = pa.table({"id": pa.array(ids, pa.string()), **others})
-    fingerprint = Hasher.hash([(str(f), f.stat().st_size, f.stat().st_mtime) for fs in splits.values() for f in fs])
     return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=fingerprint)
 
 
@@ -60,12 +92,15 @@ def _refuse_damaged(file: Path, where: str) -> None:
         raise UserError(f"is not readable parquet ({reason})", where=named, fix="copy or download it again") from None
 
 
-def _convert_split(loaded: datasets.Dataset, split: str, folder: Path, where: str) -> pa.Table:
+def _convert_split(
+    loaded: datasets.Dataset, split: str, folder: Path, where: str, chosen: Mapping[str, str] | None
+) -> pa.Table:
     """Convert one split to canonical columns; the bytes of the audio stay memory-mapped."""
     table = loaded.data.table
-    column = _find_audio_column(loaded, where)
+    roles = map_columns(table.column_names, chosen, where)
+    column = _find_audio_column(loaded, roles.get("audio"), where)
     kept = [name for name in table.column_names if name not in (column, "path", "bytes", "audio")]
-    renames = rename_aliases(kept)
+    renames = rename_to_roles({role: name for role, name in roles.items() if name in kept}, kept)
     columns = _convert_audio(table[column], split, folder)
     for name in kept:
         canonical = renames.get(name, name)
@@ -105,17 +140,21 @@ def _convert_column(column: pa.ChunkedArray, feature: Any, name: str) -> pa.Chun
     return column
 
 
-def _find_audio_column(loaded: datasets.Dataset, where: str) -> str:
-    """Return `audio`, or the only column of the Audio type. Raises UserError if there is none."""
+def _find_audio_column(loaded: datasets.Dataset, named: str | None, where: str) -> str:
+    """Return the column with an audio column's name, or the only one of the Audio type.
+
+    Raises:
+        UserError: if there is none.
+    """
     features = loaded.features
-    if "audio" in features:
-        return "audio"
     found = [name for name, feature in features.items() if isinstance(feature, datasets.Audio)]
+    if named is not None and (not found or named in found):
+        return named
     if len(found) == 1:
         return found[0]
     known = ", ".join(features)
     raise UserError(
         f"has no column 'audio'{suggest_nearest('audio', features)}; its columns are {known}",
         where=where,
-        fix="rename the column with the audio to 'audio'",
+        fix="name the column with the audio: columns audio=NAME",
     )

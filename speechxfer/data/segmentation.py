@@ -37,6 +37,7 @@ from speechxfer.shapes import SAMPLE_RATE
 # Silence is below SILENCE_LEVEL_DB and RELATIVE_SILENCE_DB below the file's loudest level so far, or digital silence.
 SILENCE_LEVEL_DB = -60.0  # dBFS
 RELATIVE_SILENCE_DB = 40.0  # dB
+SPEECH_RANGE_DB = 30.0  # dB below the maximum level of a segment in which its speech is
 DIGITAL_SILENCE_DB = -100.0  # dBFS; below one step of 16 bits
 MIN_LONG_SILENCE_SECONDS = 2.0  # s; a silence of this length ends a segment, and is part of none
 LEVEL_FRAME_SECONDS = 0.02  # s; the level is measured over this time
@@ -147,6 +148,21 @@ def compute_smoothed_levels(samples: np.ndarray, rate: int) -> np.ndarray:
     low = np.maximum(np.arange(count) - reach, 0)
     high = np.minimum(np.arange(count) + reach + 1, count)
     return 10 * np.log10(np.maximum((total[high] - total[low]) / (high - low), 1e-12))
+
+
+def measure_speech_seconds(samples: np.ndarray, rate: int) -> float:
+    """Return the seconds of (time,) samples in which the level is less than `SPEECH_RANGE_DB` below its maximum."""
+    level = compute_smoothed_levels(samples, rate)
+    if not len(level):
+        return 0.0
+    return float((level > max(SILENCE_LEVEL_DB, level.max() - SPEECH_RANGE_DB)).sum() * LEVEL_FRAME_SECONDS)
+
+
+def find_cut(samples: np.ndarray, rate: int) -> int:
+    """Return the sample at the quietest point of the middle half of (time,) samples."""
+    level = compute_smoothed_levels(samples, rate)
+    hop = round(LEVEL_FRAME_SECONDS * rate)
+    return _find_quietest_frame(level, len(level) // 4, max(len(level) // 4 + 1, 3 * len(level) // 4)) * hop + hop // 2
 
 
 def _find_quietest_frame(level: np.ndarray, first: int, last: int) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import datasets
 
-from speechxfer.data.formats import normalise_column_name
+from speechxfer.config import DataTable
+from speechxfer.data.collection import describe_tables, read_tables
 from speechxfer.data.reader import read
 from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.tables import find_role
 
 _DEFAULT_GROUP = "speaker"  # used if the table has it; any other group column was named by the user and must exist
 _SPLIT_NAMES = {
@@ -36,10 +38,11 @@ class Splits:
 
 
 def make_splits(
-    train: str,
+    train: str | Sequence[DataTable],
     dev: str = "auto",
     test: str = "auto",
     *,
+    columns: Mapping[str, str] | None = None,
     group: str = "speaker",
     split: Literal["auto", "ignore"] = "auto",
     seed: int = 0,
@@ -47,18 +50,26 @@ def make_splits(
 ) -> Splits:
     """Make the splits that a recipe's `data` section describes.
 
-    dev, test: DATA, or `COLUMN=VALUE[,VALUE]` of train, or auto: the rows that the `split` column assigns (unless
-    `split` is "ignore"), or else whole values of `group`, drawn with `seed` (20 % of them for test, 10 % for dev, at
-    least one each).
-    Raises: UserError if train cannot be read, if a named column or value does not exist, or if a split is empty.
+    Args:
+        train: DATA, or several tables.
+        dev, test: DATA, or `COLUMN=VALUE[,VALUE]` of train, or auto: the rows that the `split` column assigns (unless
+            `split` is "ignore"), or else whole values of `group`, drawn with `seed` (20 % of them for test, 10 % for
+            dev, at least one each).
+        columns: kind of column to its name in DATA.
+        need: required columns.
+
+    Raises:
+        UserError: if train cannot be read, if a named column or value does not exist, or if a split is empty.
     """
-    whole = read(train, need=need)
+    messages: list[str] = []
+    reading: dict[str, Any] = {"need": need, "columns": columns, "on_warning": messages.append}
+    whole, train_name = read_tables(train, **reading), describe_tables(train)
     if group not in whole.column_names and group != _DEFAULT_GROUP:
-        raise UserError(_missing_column(train, group, whole), where=f"data.group={group}")
+        raise UserError(_missing_column(train_name, group, whole), where=f"data.group={group}")
     asked = {"dev": dev, "test": test}
-    other_data = {name: read(_check_exists(how, name), need=need) for name, how in asked.items() if _is_data(how)}
+    other_data = {name: read(_check_exists(how, name), **reading) for name, how in asked.items() if _is_data(how)}
     assignment = _Assignment(whole, {name: f"DATA {asked[name]}" for name in other_data})
-    assignment.assign_named({name: how for name, how in asked.items() if name not in other_data}, train)
+    assignment.assign_named({name: how for name, how in asked.items() if name not in other_data}, train_name)
     assignment.assign_auto([name for name in ("test", "dev") if name not in other_data], group, split, seed)
     chosen = {
         name: other_data[name] if name in other_data else whole.select(sorted(assignment.rows[name])) for name in asked
@@ -66,8 +77,8 @@ def make_splits(
     if other_data:
         assignment.free = _drop_held_out(whole, assignment.free, chosen, assignment.warnings)
     free = assignment.free
-    result = Splits(whole.select(sorted(free)), chosen["dev"], chosen["test"], assignment.warnings)
-    origin = f"DATA {train}, the rows of no other part" if len(free) < len(whole) else f"DATA {train}"
+    result = Splits(whole.select(sorted(free)), chosen["dev"], chosen["test"], messages + assignment.warnings)
+    origin = f"DATA {train_name}, the rows of no other part" if len(free) < len(whole) else f"DATA {train_name}"
     _describe(result, assignment.origins | {"train": origin}, group)
     return result
 
@@ -194,7 +205,7 @@ def _is_number(how: str) -> bool:
 
 
 def _missing_column(train: str, column: str, whole: datasets.Dataset) -> str:
-    canonical = normalise_column_name(column)
+    canonical = find_role(column)
     read_as = (
         f" (it is read as '{canonical}')"
         if canonical in whole.column_names

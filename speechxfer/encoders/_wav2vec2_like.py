@@ -63,6 +63,10 @@ class Wav2Vec2Like(SpeechEncoder):
         below = [self.module.feature_projection, self.module.encoder.pos_conv_embed]
         return below if self.is_norm_first else [*below, self.module.encoder.layer_norm]
 
+    def get_language_adapters(self) -> list[nn.Module]:
+        adapters = (getattr(layer, "adapter_layer", None) for layer in self.layers)
+        return [adapter for adapter in adapters if adapter is not None]
+
     def get_output_modules(self) -> list[nn.Module]:
         norm = [self.module.encoder.layer_norm] if self.is_norm_first else []
         return norm if self.adapter is None else [*norm, self.adapter]

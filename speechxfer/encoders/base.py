@@ -57,6 +57,10 @@ class SpeechEncoder(ABC):
     def get_output_modules(self) -> list[nn.Module]:
         """Return the modules above the last layer (the final norm), if any."""
 
+    def get_language_adapters(self) -> list[nn.Module]:
+        """Return the modules within the layers that belong to one language (MMS), if any."""
+        return []
+
     @abstractmethod
     def count_frames(self, samples: int) -> int:
         """Return the number of frames for `samples` samples at 16 kHz."""

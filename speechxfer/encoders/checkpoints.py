@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import transformers
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from speechxfer.atomic import temporary_sibling_dir
-from speechxfer.encoders import ctranslate2
+from speechxfer.encoders import ctranslate2, hub
+from speechxfer.encoders.weights import check_weights, list_weights
 from speechxfer.errors import MissingExtraError, UserError, suggest_nearest
 
 SETTINGS_FILE = "speechxfer.json"  # next to the weights; transformers ignores it
@@ -101,54 +103,8 @@ def resolve_model_dir(model: str | Path) -> Path:
     if not (folder / "config.json").is_file():
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
         raise UserError(f"not a model folder: no config.json (it holds {held})", where=name)
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(
-            f"no *.safetensors file: {_list_other_weights(folder)}",
-            where=name,
-            fix="save it again with transformers' save_pretrained, which writes safetensors",
-        )
-    _check_weights(folder)
+    check_weights(folder)
     return folder
-
-
-def _list_other_weights(folder: Path) -> str:
-    """Describe the weights of a folder without safetensors."""
-    others = sorted(path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
-    if not others:
-        return "no weights"
-    with others[0].open("rb") as file:
-        head = file.read(2)
-    pickled = head[:1] == b"\x80" or head == b"PK"  # torch.save, before and since version 1.6
-    kind = "a pickle, which can run code when opened" if pickled else "neither a pickle nor CTranslate2's Whisper"
-    return f"only {others[0].name}, {kind}"
-
-
-def _check_weights(folder: Path) -> None:
-    """Raise UserError for truncated or missing weights; only the headers are read."""
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"its weights cannot be read ({error})",
-                where=str(path),
-                fix="the file is damaged or truncated: copy or download it again",
-            ) from None
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return
-    try:
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError("not a readable index of the weights", where=str(index), fix="copy it again") from None
-    missing = sorted(name for name in named if not (folder / str(name)).is_file())
-    if missing:
-        raise UserError(
-            f"weights are missing: {', '.join(missing[:5])}",
-            where=str(folder),
-            fix="the copy or download is incomplete: get these files too",
-        )
 
 
 def hash_files(*paths: Path) -> str:
@@ -163,8 +119,7 @@ def hash_files(*paths: Path) -> str:
 def hash_model_dir(folder: Path) -> str:
     """Return the SHA-256 over the weights of a model folder, in the order of their names."""
     digest = hashlib.sha256()
-    weights = [folder / "model.bin"] if ctranslate2.is_ctranslate2(folder) else folder.glob("*.safetensors")
-    for path in sorted(weights):
+    for path in [folder / "model.bin"] if ctranslate2.is_ctranslate2(folder) else list_weights(folder):
         digest.update(hash_files(path).encode())
     return digest.hexdigest()
 
@@ -239,18 +194,30 @@ def _convert_once(folder: Path, content: str) -> Path:
     return target
 
 
+def fetch_language_adapter(model: str | Path, folder: Path, language: str) -> None:
+    """Download an MMS checkpoint's adapter of a language, if `model` is on the hub. folder: of `resolve_model_dir`."""
+    if str(model).startswith("hub:"):
+        with _report_download_errors(str(model)):
+            hub.download_adapter(str(model).removeprefix("hub:"), folder, language)
+
+
 def _download(repository: str) -> Path:
     """Download a model from the hub. Raises UserError if that fails."""
-    from huggingface_hub import snapshot_download
+    with _report_download_errors(f"hub:{repository}"):
+        folder = hub.download_model(repository, get_cache_dir())
+    return resolve_model_dir(folder)
+
+
+@contextmanager
+def _report_download_errors(name: str) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return resolve_transformers_dir(
-            snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"])
-        )
+        yield
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise UserError(
-            f"cannot be downloaded from the hub ({type(error).__name__}: {str(error).splitlines()[0]})",
-            where=f"hub:{repository}",
+            f"cannot be downloaded from the hub ({reason})",
+            where=name,
             fix="check the name and the network, or give a folder",
         ) from None

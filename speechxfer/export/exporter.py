@@ -23,7 +23,7 @@ from speechxfer.heads.classification import AttentiveClassifier
 from speechxfer.heads.whisper_ctc import WhisperForCTC
 from speechxfer.models import ModelSettings, SpeechModel, load
 from speechxfer.models.base import make_readable
-from speechxfer.models.seq2seq import WhisperRecogniser, is_multilingual
+from speechxfer.models.seq2seq import WhisperRecogniser, is_multilingual, write_vocabulary
 from speechxfer.progress import ProgressCallback
 
 # number types of the weights in each format; the first is the default
@@ -172,6 +172,8 @@ def _write_transformers(model: SpeechModel, folder: Path, quantization: str) -> 
         network = copy.deepcopy(network).half()
     network.save_pretrained(folder)
     model.processor.save_pretrained(folder)
+    if isinstance(model, WhisperRecogniser):
+        write_vocabulary(model.processor.tokenizer, folder)
     extractor = getattr(model.processor, "feature_extractor", model.processor)
     make_readable(folder)
     extractor.save_pretrained(folder)  # preprocessor_config.json, for faster-whisper and older transformers

@@ -52,7 +52,7 @@ def _check_output(output: Path, source: Path, overwrite: bool) -> None:
         raise UserError("is a file", where=where, fix="name a folder")
     target, origin = output.resolve(), source.resolve()
     if target == origin or target in origin.parents:
-        raise UserError("contains the model that is exported", where=where, fix="name another folder")
+        raise UserError("is or contains the folder of the exported model", where=where, fix="name another folder")
     paths = sorted(output.iterdir()) if output.is_dir() else []
     if not paths:
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -14,30 +16,44 @@ from transformers import WhisperForConditionalGeneration
 from speechxfer.encoders.base import make_additive_mask
 from speechxfer.shapes import IGNORE_INDEX, Frames
 
+# of the frames that this thread's call of the decoder attends to; each thread has its own
+_cross_attention_mask: ContextVar[Tensor | None] = ContextVar("cross_attention_mask", default=None)
+_installing = threading.Lock()
+
 
 @contextmanager
 def mask_cross_attention(frames: Frames, decoder: Any) -> Iterator[None]:
-    """Context manager that masks padded frames in the decoder's cross-attention.
+    """Context manager that masks padded frames in the decoder's cross-attention, in this thread.
 
     transformers passes `encoder_attention_mask=None` to every decoder layer, so padding would be attended to. Hooks add
     the mask to each call of a layer, repeated for the beams of a beam search.
     """
+    _install_mask_hooks(decoder)
     mask = make_additive_mask(frames.lengths, frames.states.shape[1], frames.states.dtype)
-    if mask is None:
-        yield
-        return
-
-    def add_mask(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        rows = args[0].shape[0]
-        repeated = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
-        return args, {**kwargs, "encoder_attention_mask": repeated}
-
-    handles = [layer.register_forward_pre_hook(add_mask, with_kwargs=True) for layer in decoder.layers]
+    token = _cross_attention_mask.set(mask)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        _cross_attention_mask.reset(token)
+
+
+def _install_mask_hooks(decoder: Any) -> None:
+    """Register the hooks once, and never remove them: another thread may be running the decoder."""
+    with _installing:
+        for layer in decoder.layers:
+            if _add_mask not in layer._forward_pre_hooks.values():
+                layer.register_forward_pre_hook(_add_mask, with_kwargs=True)
+
+
+def _add_mask(
+    _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    mask = _cross_attention_mask.get()
+    if mask is None:
+        return None
+    rows = args[0].shape[0]
+    repeated = mask if rows == mask.shape[0] else mask.repeat_interleave(rows // mask.shape[0], dim=0)
+    return args, {**kwargs, "encoder_attention_mask": repeated}
 
 
 def compute_decoder_loss(
@@ -46,7 +62,8 @@ def compute_decoder_loss(
     """Compute the cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
     frames: (batch, frames, dim). labels: (batch, targets) int64, padded with -100; the last target is the end token.
-    prompt: start, language, task and no-timestamps tokens, which are not targets.
+    prompt: start, language, task and no-timestamps tokens, which are not targets. Rows that start with a timestamp are
+    computed without the no-timestamps token.
     """
     logits = _target_logits(network, frames, labels, prompt)
     return F.cross_entropy(logits, labels[labels != IGNORE_INDEX], reduction="sum")
@@ -67,13 +84,21 @@ def compute_decoder_log_probs(
 def _target_logits(
     network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
 ) -> Tensor:
-    """Compute logits (targets, tokens) at the target positions, of all utterances one after another."""
+    """Compute logits (targets, tokens) at the target positions, of all utterances one after another.
+
+    Rows whose first target is a timestamp have no no-timestamps token in their prompt.
+    """
     batch = labels.shape[0]
     start = torch.tensor(prompt, device=labels.device).expand(batch, -1)
-    tokens = torch.cat([start, labels[:, :-1].clamp(min=0)], dim=1)  # padding is token 0, which no target attends to
+    targets = labels.clamp(min=0)  # padding is token 0, which no target attends to
+    with_times = labels[:, 0] > prompt[-1]  # timestamps have the numbers after the no-timestamps token
+    tokens = torch.where(
+        with_times[:, None], torch.cat([start[:, :-1], targets], dim=1), torch.cat([start, targets[:, :-1]], dim=1)
+    )
     with mask_cross_attention(frames, network.model.decoder):
         states = network.model.decoder(
             input_ids=tokens, encoder_hidden_states=frames.states, use_cache=False
         ).last_hidden_state
-    predicting = states[:, len(prompt) - 1 :]  # (batch, targets, dim): each state predicts the next token
+    first = len(prompt) - 1  # of the states (batch, targets, dim) that each predict the next token
+    predicting = torch.where(with_times[:, None, None], states[:, first - 1 : -1], states[:, first:])
     return network.proj_out(predicting[labels != IGNORE_INDEX]).float()  # the output layer is large: targets only

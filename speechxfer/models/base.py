@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from speechxfer.decoding.whisper import ENGLISH_TOKENS_PER_WORD
 from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.encoders.checkpoints import SETTINGS_FILE
+from speechxfer.errors import UserError
 from speechxfer.shapes import Frames
 
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
@@ -24,6 +26,22 @@ DECODER_KINDS: tuple[Kind, ...] = ("seq2seq", "joint")  # models that generate t
 
 
 Prediction = TypeVar("Prediction")
+
+
+class TrainingLengths(BaseModel):
+    """What a model was trained on, for cutting long audio.
+
+    Attributes:
+        usual_seconds: length that 95 % of the training examples do not exceed.
+        max_seconds: length of the longest training example.
+        characters_per_second: characters of the training texts per second of speech.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    usual_seconds: float
+    max_seconds: float
+    characters_per_second: float
 
 
 class ModelSettings(BaseModel):
@@ -47,7 +65,7 @@ class ModelSettings(BaseModel):
     no_loops: bool = False  # Whisper's decoder: block repetition loops
     tokens_per_word: float = ENGLISH_TOKENS_PER_WORD  # Whisper's decoder: average over the training texts
     rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.rescoring.RescoringWeights`
-    lm: str | None = None  # ctc: name of the ARPA file in the model's folder
+    lm: str | None = None  # ctc: name of the language model's file in the model's folder
     # ctc: options of `decoding.ctc_beam.BeamSearchOptions` other than the beam size
     beam_search: dict[str, Any] | None = Field(
         None, validation_alias=AliasChoices("beam_search", "search"), serialization_alias="search"
@@ -55,6 +73,7 @@ class ModelSettings(BaseModel):
     language: str | None = None
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
+    training: TrainingLengths | None = None  # None for a model that was not adapted
 
     def write(self, folder: Path) -> None:
         """Write the settings to `SETTINGS_FILE` in `folder`."""
@@ -80,6 +99,7 @@ class SpeechModel(ABC):
         self.encoder, self.processor, self.settings = encoder, processor, settings
         # replaces the encoder's forward pass while cached frames are used
         self.frame_source: Callable[[Sequence[np.ndarray]], Frames] | None = None
+        self.warnings: list[str] = []  # about how the model was loaded
         encoder.pad_silence = settings.pad_silence
 
     @property
@@ -99,6 +119,10 @@ class SpeechModel(ABC):
         Raises:
             UserError: if the model cannot write the text.
         """
+
+    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+        """Join the targets of texts to those of the texts one after another, for models of text."""
+        raise NotImplementedError
 
     @abstractmethod
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
@@ -136,9 +160,29 @@ class SpeechModel(ABC):
         finally:
             self.network.train(was_training)
 
+    def copy_with(self, **changes: Any) -> Self:
+        """Return the same model, with the same weights, and settings of its own in which `changes` are made."""
+        other = copy.copy(self)
+        other.settings = self.settings.model_copy(update=changes)
+        other.encoder = copy.copy(self.encoder)
+        return other
+
+    def copy_with_language(self, language: str) -> Self:
+        """Return a copy of a multilingual model that transcribes another language.
+
+        Raises:
+            UserError: if the model does not know the language, or has no choice of languages.
+        """
+        raise UserError(
+            f"a loaded model of kind {self.kind} keeps its language", where="language", fix="load it with the language"
+        )
+
     @contextmanager
     def use_padding(self, pad_to_30s: bool = True) -> Iterator[None]:
-        """Pad Whisper's input to 30 s (or do not) while the context is open; no effect on other encoders."""
+        """Pad Whisper's input to 30 s (or do not) while the context is open; no effect on other encoders.
+
+        For training and checks: it changes the model itself. `decoding_options.apply_decoding` does not.
+        """
         before = getattr(self.encoder, "pad_to_30s", None)
         if before is not None:
             self.encoder.pad_to_30s = pad_to_30s  # type: ignore[attr-defined]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from speechxfer.data.segmentation import AudioSegment
-from speechxfer.decoding.forced_alignment import WordTiming
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.inference import batch_by_seconds, iter_predictions
+from speechxfer.models.segment_retry import SegmentFunction, SegmentRetry
 from speechxfer.models.transcript import (
     OnUnreadable,
+    SegmentPrediction,
     Transcript,
     TranscriptSegment,
     UnreadableAudio,
@@ -27,16 +28,6 @@ from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
 POOL_BATCHES = 4  # batches of audio in memory at once, so that segments of similar length share a batch
-
-
-class SegmentPrediction(NamedTuple):
-    """The text of a segment; words: with times from the start of the segment, if requested."""
-
-    text: str
-    words: list[WordTiming] | None = None
-
-
-SegmentFunction = Callable[[list[np.ndarray]], Sequence[SegmentPrediction]]
 
 
 class PendingUtterance:
@@ -98,6 +89,7 @@ class BatchScheduler:
         on_bad: called with each utterance whose audio cannot be read; without it the error is raised.
         progress: called with (seconds of audio done, total seconds); the caller sets `total_seconds`.
         fn: applied to the waveforms of a batch instead of `model.predict`.
+        retry: decodes segments again whose text is too short (default: none is).
     """
 
     def __init__(
@@ -108,7 +100,9 @@ class BatchScheduler:
         on_bad: OnUnreadable | None = None,
         progress: ProgressCallback | None = None,
         fn: SegmentFunction | None = None,
+        retry: SegmentRetry | None = None,
     ) -> None:
+        self.retry = retry
         self.model, self.batch_seconds, self.on_bad, self.progress, self.fn = model, batch_seconds, on_bad, progress, fn
         self.total_seconds = 0.0
         self._utterances: deque[PendingUtterance] = deque()  # not yet returned, in order
@@ -147,7 +141,15 @@ class BatchScheduler:
                 is_text = isinstance(result, str)  # without `fn` the model's own prediction
                 utterance.predictions[number] = SegmentPrediction(result) if is_text else result
             self._report_progress()
+        if self.retry is not None:
+            self._retry_short_texts(self.retry)
         self._segments, self._pending_seconds = [], 0.0
+
+    def _retry_short_texts(self, retry: SegmentRetry) -> None:
+        for utterance, number, waveform in self._segments:
+            prediction = utterance.predictions[number]
+            if prediction is not None and retry.is_too_short(prediction.text, waveform):
+                utterance.predictions[number] = retry.predict_in_parts(waveform, prediction)
 
     def pop_finished(self) -> Iterator[Transcript]:
         """Remove the finished utterances at the front and yield their transcripts."""
@@ -179,4 +181,4 @@ def _make_segment(start: float, end: float, prediction: SegmentPrediction) -> Tr
     words = None
     if prediction.words is not None:
         words = [replace(word, start=start + word.start, end=min(end, start + word.end)) for word in prediction.words]
-    return TranscriptSegment(round(start, 3), round(end, 3), prediction.text, words)
+    return TranscriptSegment(round(start, 3), round(end, 3), prediction.text, words, prediction.is_retried)

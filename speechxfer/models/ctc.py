@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +30,7 @@ from speechxfer.heads.classification import AttentiveConfig
 from speechxfer.heads.ctc import compute_ctc_loss
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 from speechxfer.models.base import ModelSettings, SpeechModel
+from speechxfer.models.language_adapters import load_adapter, load_ctc_tokenizer
 from speechxfer.models.pretrained import (
     UNUSED_WEIGHTS,
     get_encoder_config,
@@ -53,7 +51,6 @@ from speechxfer.text.vocabulary import (
     encode_text,
 )
 
-LM_FILE = "lm.arpa"  # in the model's folder
 FROM_TRAIN = "from-train"
 
 
@@ -97,6 +94,13 @@ class CtcRecogniser(SpeechModel):
         if unknown:
             raise UserError(f"its text has characters that the vocabulary lacks: {' '.join(sorted(unknown))}")
         return ids
+
+    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+        space = self.vocabulary.get(SPACE_SYMBOL)
+        joined = list(targets[0])
+        for one in targets[1:]:
+            joined += [*([] if space is None else [space]), *one]
+        return joined
 
     def encode_known(self, text: str) -> list[int]:
         """Encode a text after normalisation; characters that the vocabulary lacks are left out."""
@@ -160,10 +164,10 @@ class CtcRecogniser(SpeechModel):
 
     def get_beam_search(self) -> BeamSearch:
         """Return the beam search that `decode_frames` uses; it is rebuilt only if the settings have changed."""
-        key = (self.lm, self.search_options)
-        if self._last_search is None or self._last_search[0] != key:
-            self._last_search = key, BeamSearch(self.labels, self.lm, self.search_options)
-        return self._last_search[1]
+        key, last = (self.lm, self.search_options), self._last_search
+        if last is None or last[0] != key:
+            last = self._last_search = key, BeamSearch(self.labels, self.lm, self.search_options)
+        return last[1]
 
     def configure_beam_search(self, decoding: DecodingConfig, texts: list[str]) -> None:
         """Set up the beam search of a recipe: hot words, weights, and its language model or one trained on `texts`.
@@ -183,22 +187,20 @@ class CtcRecogniser(SpeechModel):
         }
         if decoding.lm == FROM_TRAIN:
             self._scratch = tempfile.TemporaryDirectory()
-            path = Path(self._scratch.name) / LM_FILE
+            path = Path(self._scratch.name) / "lm.arpa"
             train_ngram((self._to_vocabulary_case(text) for text in texts), decoding.lm_order).write(path)
             self.lm = read_lm(path)
         elif decoding.lm is not None:
             self.lm = read_lm(decoding.lm)
-        self.settings.lm = LM_FILE if self.lm else None
+        self.settings.lm = self.lm.saved_name if self.lm else None
         self.get_beam_search()
 
-    @contextmanager
-    def override_beam_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Iterator[None]:
-        """Use this language model or these hot words instead of the saved ones while the context is open.
+    def copy_with_search(self, lm: str | Path | None, hot_words: Sequence[str]) -> Self:
+        """Return a copy with this language model or these hot words instead of the saved ones.
 
         Saved weights are kept; the defaults are `DEFAULT_LM_WEIGHT` and the recipe's `hot_word_weight`. For a model
         saved with greedy decoding the beam size is `CTC_BEAM_SIZE`. Raises the errors of `configure_beam_search`.
         """
-        saved = self.settings.beam_size, self.settings.beam_search, self.lm
         options, defaults = dict(self.settings.beam_search or {}), DecodingConfig.model_validate({})
         if hot_words:
             normalise = get_normaliser(self.settings.normaliser)
@@ -206,24 +208,16 @@ class CtcRecogniser(SpeechModel):
             options["hot_word_weight"] = options.get("hot_word_weight") or defaults.hot_word_weight
         if lm is not None:
             options["lm_weight"] = options.get("lm_weight") or DEFAULT_LM_WEIGHT
-        try:
-            self.lm = self.lm if lm is None else read_lm(lm)
-            self.settings.beam_search = options
-            self.settings.beam_size = CTC_BEAM_SIZE if self.settings.beam_size == 1 else self.settings.beam_size
-            self.get_beam_search()
-            yield
-        finally:
-            self.settings.beam_size, self.settings.beam_search, self.lm = saved
+        beam_size = CTC_BEAM_SIZE if self.settings.beam_size == 1 else self.settings.beam_size
+        other = self.copy_with(beam_search=options, beam_size=beam_size)
+        other.lm = self.lm if lm is None else read_lm(lm)
+        other.get_beam_search()
+        return other
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        if self.lm is None:
-            return
-        target = folder / LM_FILE
-        if not (target.exists() and target.samefile(self.lm.path)):
-            opener = gzip.open if self.lm.path.suffix == ".gz" else open
-            with opener(self.lm.path, "rb") as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
+        if self.lm is not None:
+            self.lm.save(folder)
 
     def decode_ids(self, ids: list[int]) -> str:
         """Join the symbols of a label sequence without blanks and repeats."""
@@ -249,7 +243,8 @@ def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
         network = load_pretrained(WhisperForCTC, folder)
     else:
         network = load_pretrained(AutoModelForCTC, folder, fresh=UNUSED_WEIGHTS)
-    tokenizer = load_pretrained(Wav2Vec2CTCTokenizer, folder)
+        load_adapter(network, folder, settings.language)
+    tokenizer = load_ctc_tokenizer(folder, settings.language)
     model = CtcRecogniser(network.eval(), load_pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
     if settings.lm is not None:
         model.lm = read_lm(folder / Path(settings.lm).name)
@@ -282,7 +277,7 @@ def build_ctc(folder: Path, settings: ModelSettings, head: HeadConfig, texts: li
             fix="set head.lstm_layers=0; this family needs none",
         )
     else:
-        network = _build_transformers_ctc(folder, config, head, tokenizer)
+        network = _build_transformers_ctc(folder, config, head, tokenizer, settings.language)
     return CtcRecogniser(network, extractor, tokenizer, settings)
 
 
@@ -296,9 +291,12 @@ def _build_whisper_ctc(folder: Path, encoder_config: Any, head: HeadConfig, voca
 
 
 def _build_transformers_ctc(
-    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer
+    folder: Path, config: Any, head: HeadConfig, tokenizer: Wav2Vec2CTCTokenizer, language: str | None
 ) -> PreTrainedModel:
-    """Build the CTC model of the folder's architecture with a new output layer."""
+    """Build the CTC model of the folder's architecture with a new output layer.
+
+    language: whose adapter layers are loaded, if the folder has any.
+    """
     options = {
         "vocab_size": len(tokenizer.get_vocab()),
         "pad_token_id": tokenizer.pad_token_id,
@@ -314,6 +312,10 @@ def _build_transformers_ctc(
     else:
         fresh = ("lm_head", *UNUSED_WEIGHTS)
         network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **options)
+        load_adapter(network, folder, language)
+        if network.lm_head.out_features != options["vocab_size"]:  # that of the language
+            network.lm_head = nn.Linear(network.lm_head.in_features, options["vocab_size"])
+            network.config.vocab_size = options["vocab_size"]
     # a checkpoint's own head may have as many symbols, but other ones
     reinit_linear(network.lm_head, encoder_config.initializer_range)
     return network

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ class CTranslate2Recogniser(SpeechModel):
 
         front_end = CTranslate2FrontEnd(description, pad_to_30s=settings.pad_to_30s)
         super().__init__(front_end.module, front_end, description.processor, settings)
+        self.multilingual = multilingual
         self.prompt = make_prompt(description.processor.tokenizer, settings.language, multilingual=multilingual)
         self.max_text_tokens = description.config.max_target_positions - len(self.prompt)
         self.num_inflight = torch.get_num_threads()  # one worker per core, or OMP_NUM_THREADS
@@ -90,6 +91,11 @@ class CTranslate2Recogniser(SpeechModel):
     @property
     def device(self) -> torch.device:
         return torch.device("cpu")
+
+    def copy_with_language(self, language: str) -> Self:
+        other = self.copy_with(language=language)
+        other.prompt = make_prompt(self.processor.tokenizer, language, multilingual=self.multilingual)
+        return other
 
     def predict(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         return self.submit(waveforms)()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.ctc import CtcRecogniser
+
+Model = TypeVar("Model", bound=SpeechModel)
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,11 @@ class DecodingOptions:
         pad_to_30s: Whisper only: pad the input to 30 s, or not.
         lm: an ARPA language model for the beam search of a CTC head.
         hot_words: words that the beam search of a CTC head is biased towards.
-        language: the language of a multilingual Whisper, used when the model is loaded.
+        language: the language of a multilingual Whisper.
         batch_seconds: audio in one batch, in seconds (default: the recipe's `decoding.batch_seconds`).
-        cut_seconds: maximum segment length in seconds; longer audio is split at pauses. By default audio that the model
-            does not take at once (30 s) is split into segments of at most 28 s.
+        cut_seconds: maximum segment length in seconds; longer audio is split at pauses. By default audio that is longer
+            than the training utterances is split into segments of their usual length; for a pretrained model these
+            lengths are 30 s and 28 s.
         words: add the time and confidence of each word (models with a CTC head).
     """
 
@@ -38,25 +41,25 @@ class DecodingOptions:
     words: bool = False
 
 
-@contextmanager
-def override_decoding(model: SpeechModel, options: DecodingOptions) -> Iterator[None]:
-    """Apply `options` to `model` while the context is open.
+def apply_decoding(model: Model, options: DecodingOptions) -> Model:
+    """Return `model` with `options` applied: the same weights, and settings of its own.
+
+    `model` itself is not changed, so that several threads can run it with different options at the same time.
 
     Raises:
         UserError: if the model cannot be run in that way.
     """
     search = _check_options(model, options)
-    saved = model.settings.beam_size
-    model.settings.beam_size = saved if options.beam_size is None else options.beam_size
-    try:
-        with ExitStack() as overrides:
-            if options.pad_to_30s is not None:
-                overrides.enter_context(model.use_padding(options.pad_to_30s))
-            if isinstance(model, CtcRecogniser) and search:
-                overrides.enter_context(model.override_beam_search(options.lm, options.hot_words))
-            yield
-    finally:
-        model.settings.beam_size = saved
+    if options.language is not None and options.language != model.settings.language:
+        model = model.copy_with_language(options.language)
+    if options.beam_size is not None:
+        model = model.copy_with(beam_size=options.beam_size)
+    if options.pad_to_30s is not None:
+        model = model.copy_with()
+        model.encoder.pad_to_30s = options.pad_to_30s  # type: ignore[attr-defined]
+    if isinstance(model, CtcRecogniser) and search:
+        model = model.copy_with_search(options.lm, options.hot_words)
+    return model
 
 
 def _check_options(model: SpeechModel, options: DecodingOptions) -> list[str]:

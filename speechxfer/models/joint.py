@@ -19,8 +19,11 @@ from speechxfer.heads.joint import CtcHead, WhisperWithCtc
 from speechxfer.heads.whisper_decoder import compute_decoder_log_probs
 from speechxfer.models.base import ModelSettings
 from speechxfer.models.seq2seq import WhisperRecogniser
+from speechxfer.scoring.tokens import tokenize
+from speechxfer.scoring.units import choose_unit
 from speechxfer.shapes import IGNORE_INDEX, Emissions, Frames, pad_targets
 from speechxfer.text.normalise import get_normaliser
+from speechxfer.text.timestamps import strip_special_tokens
 from speechxfer.text.vocabulary import BLANK_SYMBOL, SPACE_SYMBOL, UNKNOWN_SYMBOL, build_vocabulary, encode_text
 
 # in addition to Whisper's files, which transformers opens unchanged
@@ -105,10 +108,15 @@ class JointRecogniser(WhisperRecogniser):
         targets = pad_targets([self.encode_known(text) for text in texts])
         ctc = compute_ctc_log_probs(emissions, targets, self.blank).tolist()
         scored = [
-            DecoderHypothesis(text, tuple(self._normalise(text).split()), *scores)
+            DecoderHypothesis(text, self._split(text), *scores)
             for text, *scores in zip(texts, decoder, ctc, strict=True)
         ]
         return [scored[start : start + beams] for start in range(0, len(scored), beams)]
+
+    def _split(self, text: str) -> tuple[str, ...]:
+        """Split a text into what is counted: words, or characters in a script written without spaces."""
+        normalised = self._normalise(text)
+        return tuple(tokenize(normalised, choose_unit([normalised])))
 
     def encode_known(self, text: str) -> list[int]:
         """Encode a text for the CTC head; characters that the vocabulary lacks are left out."""
@@ -118,7 +126,8 @@ class JointRecogniser(WhisperRecogniser):
         """Convert the decoder's tokens to the CTC head's ids."""
         key = tuple(tokens)
         if key not in self._ctc_targets:
-            text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+            words = [token for token in tokens if token <= self.prompt[-1]]  # above are timestamps
+            text = self.processor.tokenizer.decode(words, skip_special_tokens=True)
             self._ctc_targets[key] = self.encode_known(text)
         return self._ctc_targets[key]
 
@@ -157,7 +166,7 @@ def build_joint(
 ) -> JointRecogniser:
     """Build Whisper with a new CTC head over the characters of the normalised `texts`."""
     normalise = get_normaliser(settings.normaliser)
-    vocabulary = build_vocabulary(normalise(text) for text in texts)
+    vocabulary = build_vocabulary(normalise(strip_special_tokens(text)) for text in texts)
     ctc = CtcHead(whisper.config.d_model, len(vocabulary), recurrent=head.lstm_layers, dropout=head.dropout)
     model = JointRecogniser(whisper, ctc, vocabulary, processor, settings)
     model.ctc_weight = head.ctc_weight

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from transformers import Wav2Vec2CTCTokenizer, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from speechxfer.config.recipe import HeadConfig, Recipe
@@ -18,12 +18,15 @@ from speechxfer.encoders.checkpoints import SETTINGS_FILE, resolve_model_dir, re
 from speechxfer.encoders.ctranslate2 import describe_folder, is_ctranslate2
 from speechxfer.errors import UserError
 from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
+from speechxfer.models.bundled_lm import use_bundled_lm
 from speechxfer.models.classifier import build_classifier, open_classifier
-from speechxfer.models.ctc import build_ctc, open_ctc
+from speechxfer.models.ctc import CtcRecogniser, build_ctc, open_ctc
 from speechxfer.models.ctranslate2 import open_ctranslate2
 from speechxfer.models.joint import build_joint, open_joint
+from speechxfer.models.language_adapters import load_ctc_tokenizer, prepare_language
 from speechxfer.models.pretrained import get_encoder_config, load_config, load_pretrained
 from speechxfer.models.seq2seq import MAX_PROMPT_TOKENS, WhisperRecogniser
+from speechxfer.text.timestamps import strip_special_tokens
 from speechxfer.text.vocabulary import detect_case
 
 ENCODER_FRAME_RATE = 50.0  # Hz, in every supported family; an adapter on top lowers it
@@ -50,9 +53,11 @@ def load(model: str | Path, *, device: str = "auto", language: str | None = None
     folder = resolve_transformers_dir(located)
     settings = _read_settings(located if exported else folder, str(model))
     if language is not None:
-        _refuse_mms_language(folder)
+        prepare_language(model, folder, language, settings.kind)
         settings.language = language
     opened = _open(folder, settings)
+    if isinstance(opened, CtcRecogniser) and not (folder / SETTINGS_FILE).is_file():
+        use_bundled_lm(opened, folder)
     opened.network.to(resolve_device(device)).eval()
     return opened
 
@@ -79,8 +84,7 @@ def build_trainable(recipe: Recipe, texts: list[str]) -> SpeechModel:
     texts: the texts or labels of the training data, from which a new head takes its vocabulary or classes.
     """
     folder = resolve_transformers_dir(recipe.encoder.name)
-    if recipe.encoder.language is not None:
-        _refuse_mms_language(folder)
+    prepare_language(recipe.encoder.name, folder, recipe.encoder.language, recipe.head.kind)
     settings = ModelSettings(
         kind=recipe.head.kind,
         pad_to_30s=recipe.encoder.pad_to_30s,
@@ -113,7 +117,7 @@ def build_trainable(recipe: Recipe, texts: list[str]) -> SpeechModel:
 
 def _estimate_tokens_per_word(model: WhisperRecogniser, texts: list[str]) -> float:
     """Average over an even sample of the texts; in scripts without spaces, twelve characters count as a word."""
-    sample = [text for text in texts[:: 1 + len(texts) // 1000] if text and text.strip()]
+    sample = [strip_special_tokens(text) for text in texts[:: 1 + len(texts) // 1000] if text and text.strip()]
     words = sum(max(len(text.split()), len(text) / 12) for text in sample)
     if not words:
         return ENGLISH_TOKENS_PER_WORD
@@ -139,7 +143,8 @@ def get_input_limits(model: str | Path, *, head: HeadConfig | None = None, langu
         _require_decoder(config, folder)
         return _get_decoder_limits(config, _load_processor(folder, config))
     if kind == "ctc":
-        characters = _read_ctc_characters(folder, config, head)
+        prepare_language(model, folder, language, kind)
+        characters = _read_ctc_characters(folder, config, head, language)
         return InputLimits(
             max_seconds=max_seconds,
             frames_per_second=ENCODER_FRAME_RATE,
@@ -149,12 +154,12 @@ def get_input_limits(model: str | Path, *, head: HeadConfig | None = None, langu
     return InputLimits(max_seconds=max_seconds)
 
 
-def _read_ctc_characters(folder: Path, config: Any, head: HeadConfig | None) -> set[str] | None:
+def _read_ctc_characters(folder: Path, config: Any, head: HeadConfig | None, language: str | None) -> set[str] | None:
     """Return the characters of the folder's own CTC vocabulary; None if the head is new."""
     own_head = config.architectures and config.architectures[0].endswith("ForCTC")
     if not own_head or (head and head.vocabulary != "own"):
         return None
-    return {symbol for symbol in load_pretrained(Wav2Vec2CTCTokenizer, folder).get_vocab() if len(symbol) == 1}
+    return {symbol for symbol in load_ctc_tokenizer(folder, language).get_vocab() if len(symbol) == 1}
 
 
 def _get_decoder_limits(config: WhisperConfig, processor: WhisperProcessor) -> InputLimits:
@@ -214,16 +219,6 @@ def _require_decoder(config: Any, folder: Path) -> None:
             f"{architecture or config.model_type} has none",
             where=str(folder),
             fix="set head.kind=ctc, or name a Whisper checkpoint",
-        )
-
-
-def _refuse_mms_language(folder: Path) -> None:
-    """Refuse a language for an MMS checkpoint: each language has its own file, and only the main file is read."""
-    if getattr(load_config(folder), "adapter_attn_dim", None) is not None and not (folder / SETTINGS_FILE).is_file():
-        raise UserError(
-            "the language of an MMS checkpoint cannot be chosen here",
-            where=str(folder),
-            fix="set it with transformers' load_adapter and set_target_lang, save_pretrained it, and name that folder",
         )
 
 

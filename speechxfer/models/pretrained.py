@@ -11,7 +11,8 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, WhisperConfig, WhisperModel
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
+from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 
 from speechxfer.errors import UserError
 from speechxfer.heads.classification import AttentiveClassifier, AttentiveConfig
@@ -25,8 +26,15 @@ UNUSED_WEIGHTS = ("masked_spec_embed", *(f"{family}.masked_spec_embed" for famil
 def load_config(folder: Path) -> Any:
     """Load the transformers configuration of a folder. Raises UserError if it cannot be read."""
     try:
-        return AutoConfig.from_pretrained(folder)
+        # False, not None: at a terminal transformers would ask whether to run the folder's code
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                "it is an architecture with Python code of its own, which is never run",
+                where=str(folder),
+                fix="use a checkpoint of an architecture that transformers has",
+            ) from None
         raise UserError(
             f"transformers cannot read its config.json ({_to_one_line(error)})", where=str(folder)
         ) from None
@@ -55,7 +63,7 @@ def load_bare_encoder(folder: Path) -> Any:
 
 
 def _to_one_line(error: Exception) -> str:
-    first, *rest = str(error).splitlines()
+    first, *rest = str(error).splitlines() or [type(error).__name__]
     return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
 
 
@@ -77,6 +85,8 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if not hasattr(cls, "from_config") and not hasattr(cls, "gradient_checkpointing_enable"):  # not a network
+        if not issubclass(cls, PreTrainedTokenizerBase):
+            _check_extractor(folder)
         try:
             return cls.from_pretrained(folder, local_files_only=True, **options)
         except (OSError, ValueError, TypeError, AttributeError) as error:  # AttributeError: unexpected JSON types
@@ -85,15 +95,39 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
             ) from None
     try:
         network, info = cls.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, weights_only=True, **options
         )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"its weights cannot be read ({_to_one_line(error)})",
-            where=str(folder),
-            fix="the file is damaged or truncated; copy or download it again",
-        ) from None
+    except Exception as error:
+        raise _explain_unreadable_weights(error, folder) or error from None
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(tuple(fresh)))
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
     return network
+
+
+def _check_extractor(folder: Path) -> None:
+    """Raise UserError if the folder has no feature extractor: neither its own file nor a processor's."""
+    if not any((folder / name).is_file() for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)):
+        raise UserError(
+            f"its feature extractor is missing: there is no {FEATURE_EXTRACTOR_NAME}",
+            where=str(folder),
+            fix=f"copy {FEATURE_EXTRACTOR_NAME} from the source of the weights",
+        )
+
+
+def _explain_unreadable_weights(error: Exception, folder: Path) -> UserError | None:
+    """Return the error for weights that cannot be read; None for an error of another kind."""
+    if type(error).__name__ == "UnpicklingError":  # torch's, with `weights_only`
+        return UserError(
+            "its .bin file is damaged or holds more than weights, which could run code: it is not opened",
+            where=str(folder),
+            fix="copy it again, or, where you trust its source, save it with transformers' save_pretrained, which "
+            "writes safetensors",
+        )
+    if isinstance(error, SafetensorError | OSError | ValueError | RuntimeError | EOFError):
+        return UserError(
+            f"its weights cannot be read ({_to_one_line(error)})",
+            where=str(folder),
+            fix="the file is damaged or truncated; copy or download it again",
+        )
+    return None

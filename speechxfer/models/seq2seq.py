@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
@@ -13,11 +16,14 @@ from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY_SIZE, WhisperEnc
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import compute_decoder_loss
 from speechxfer.models.base import Kind, ModelSettings, SpeechModel
-from speechxfer.shapes import Frames
+from speechxfer.models.languages import find_whisper_code
+from speechxfer.shapes import SAMPLE_RATE, Frames
+from speechxfer.text.timestamps import TIMESTAMP_STEP, parse_timestamps, strip_special_tokens
 
 # options of transformers' generation config
 _SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _BEAM_OPTIONS = ("early_stopping", "num_beam_groups", "diversity_penalty")
+START_TOKEN, TRANSCRIBE_TOKEN, NO_TIMESTAMPS_TOKEN = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
 MAX_PROMPT_TOKENS = 4  # start, language, task, no timestamps; English-only checkpoints use two of them
 
 
@@ -33,6 +39,7 @@ class WhisperRecogniser(SpeechModel):
     """
 
     kind: ClassVar[Kind] = "seq2seq"
+    encoder: WhisperEncoderWrapper
     processor: WhisperProcessor
 
     def __init__(
@@ -50,6 +57,9 @@ class WhisperRecogniser(SpeechModel):
         self.whisper = whisper
         self.prompt = make_prompt(processor.tokenizer, settings.language, multilingual=is_multilingual(whisper))
         self.max_text_tokens = whisper.config.max_target_positions - len(self.prompt)
+        if is_multilingual(whisper):  # saved with the tokenizer, for other libraries
+            code = find_whisper_code(str(settings.language))
+            processor.tokenizer.set_prefix_tokens(language=code, task="transcribe", predict_timestamps=False)
 
     @property
     def head(self) -> list[nn.Module]:
@@ -58,6 +68,11 @@ class WhisperRecogniser(SpeechModel):
     @property
     def randomly_initialised_head(self) -> list[nn.Module]:
         return []
+
+    def copy_with_language(self, language: str) -> Self:
+        other = self.copy_with(language=language)
+        other.prompt = make_prompt(self.processor.tokenizer, language, multilingual=is_multilingual(self.whisper))
+        return other
 
     def encode_target(self, text: str) -> list[int]:
         tokens = self.encode_text(text)
@@ -68,10 +83,49 @@ class WhisperRecogniser(SpeechModel):
         return tokens
 
     def encode_text(self, text: str) -> list[int]:
-        """Encode a text as tokens and the end token. Each word starts with a space, as in Whisper's training."""
+        """Encode a text as tokens and the end token. Each word starts with a space, as in Whisper's training.
+
+        Timestamps (`<|0.00|> one two<|1.40|>`) become timestamp tokens, with which the decoder's prompt has no
+        no-timestamps token. They are left out if they are not as Whisper writes them, or the checkpoint has no tokens
+        for them; other special tokens always are.
+        """
+        end = self.processor.tokenizer.eos_token_id
+        segments = parse_timestamps(text) if self.knows_timestamps else None
+        if segments is None or max(segments[-1][0], segments[-1][2] or 0.0) > self.max_seconds:
+            return [*self._encode_words(strip_special_tokens(text)), end]
+        ids = []
+        for start, words, stop in segments:
+            ids += [self._get_timestamp_token(start), *self._encode_words(words)]
+            ids += [] if stop is None else [self._get_timestamp_token(stop)]
+        return [*ids, end]
+
+    def _encode_words(self, text: str) -> list[int]:
         words = " ".join(text.split())
-        ids = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
-        return [*ids, self.processor.tokenizer.eos_token_id]
+        ids: list[int] = self.processor.tokenizer(f" {words}" if words else "", add_special_tokens=False).input_ids
+        return ids
+
+    @property
+    def knows_timestamps(self) -> bool:
+        """Whether the checkpoint has a token for every timestamp, after the no-timestamps token."""
+        first = self.prompt[-1] + 1
+        named = self.processor.tokenizer.convert_tokens_to_ids("<|0.00|>")  # unknown to the tokenizers of 2022
+        has_place = self.whisper.config.vocab_size > first + round(self.max_seconds / TIMESTAMP_STEP)
+        return has_place and named in (first, None, self.processor.tokenizer.unk_token_id)
+
+    @property
+    def max_seconds(self) -> float:
+        """Length of the audio that the encoder takes at once, in seconds."""
+        return self.encoder.max_samples / SAMPLE_RATE
+
+    def _get_timestamp_token(self, seconds: float) -> int:
+        """Return the token of a time in the text, which is later by the silence that is added before the audio."""
+        shifted = min(seconds + self.encoder.pad_silence, self.max_seconds)
+        return self.prompt[-1] + 1 + round(shifted / TIMESTAMP_STEP)
+
+    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+        """Join targets; only the last end token is kept, and no timestamps, which are those of the single texts."""
+        last_token = self.prompt[-1] if self.knows_timestamps else math.inf  # timestamps come after it
+        return [*(token for one in targets for token in one[:-1] if token < last_token), targets[-1][-1]]
 
     def write_generation_config(self) -> None:
         """Set the model's decoding settings in Whisper's generation config, for use in other libraries.
@@ -86,11 +140,12 @@ class WhisperRecogniser(SpeechModel):
         for name in _SAMPLING_OPTIONS if beam_size > 1 else (*_SAMPLING_OPTIONS, *_BEAM_OPTIONS):
             setattr(config, name, None)  # transformers refuses to save options that the decoding method does not use
         if getattr(config, "is_multilingual", False):
-            config.language, config.task = self.settings.language, "transcribe"
+            config.language, config.task = find_whisper_code(str(self.settings.language)), "transcribe"
 
     def _save_network(self, folder: Path) -> None:
         self.write_generation_config()
         self.whisper.save_pretrained(folder)
+        write_vocabulary(self.processor.tokenizer, folder)
 
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
         return compute_decoder_loss(self.whisper, frames, labels, self.prompt)
@@ -111,6 +166,18 @@ class WhisperRecogniser(SpeechModel):
         return [text.strip() for text in texts]
 
 
+def write_vocabulary(tokenizer: WhisperTokenizer, folder: Path) -> None:
+    """Write `vocab.json` and `added_tokens.json`, token to number, which whisper.cpp's converter and older tools read.
+
+    transformers itself reads `tokenizer.json`, which has the same tokens.
+    """
+    words = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    added = {token: number for token, number in tokenizer.get_added_vocab().items() if token not in words}
+    for name, vocabulary in (("vocab.json", words), ("added_tokens.json", added)):
+        ordered = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
+        (folder / name).write_text(json.dumps(ordered, ensure_ascii=False), encoding="utf-8")
+
+
 def is_multilingual(whisper: WhisperForConditionalGeneration) -> bool:
     """Return whether the model needs a language: see its generation config, or else the size of its vocabulary."""
     declared = getattr(whisper.generation_config, "is_multilingual", None)
@@ -123,20 +190,28 @@ def make_prompt(tokenizer: WhisperTokenizer, language: str | None, *, multilingu
     Raises:
         UserError: if a multilingual model gets no language, or the model does not know the language.
     """
-    if not multilingual:
-        if language not in (None, "en"):
-            raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
-        return list(tokenizer.prefix_tokens[:1]) + list(tokenizer.prefix_tokens[-1:])
-    if language is None:
+    code = None if language is None else find_whisper_code(language)
+    names = [START_TOKEN, NO_TIMESTAMPS_TOKEN]
+    if multilingual:
+        if code is None:
+            raise UserError(
+                "this Whisper checkpoint is multilingual and needs a language",
+                where="encoder.language",
+                fix="set encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
+            )
+        names[1:1] = [f"<|{code}|>", TRANSCRIBE_TOKEN]
+    elif code not in (None, "en"):
+        raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    missing = [name for name in names if name not in vocabulary]
+    if f"<|{code}|>" in missing:
         raise UserError(
-            "this Whisper checkpoint is multilingual and needs a language",
+            f"this checkpoint does not know the language '{language}': its tokenizer has no token <|{code}|>",
             where="encoder.language",
-            fix="set encoder.language=en (adapt) or --language en (evaluate, transcribe, export)",
+            fix="use a checkpoint that was trained on this language (large-v3 for yue), or a language close to it",
         )
-    try:
-        tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
-        return list(tokenizer.prefix_tokens)
-    except ValueError:
+    if missing:
         raise UserError(
-            f"Whisper does not know the language '{language}'", where="encoder.language", fix="use a code such as de"
-        ) from None
+            f"the tokenizer has no token {', '.join(missing)}", fix="copy it from the source of the weights"
+        )
+    return [vocabulary[name] for name in names]

@@ -17,23 +17,31 @@ from speechxfer.data.segmentation import AudioSegment, get_header_duration, segm
 from speechxfer.data.tables import cell_to_json
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
-from speechxfer.models.batch_scheduler import BatchScheduler, PendingUtterance, SegmentFunction, SegmentPrediction
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.batch_scheduler import BatchScheduler, PendingUtterance
+from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.models.loading import load
-from speechxfer.models.transcript import OnUnreadable, Transcript, UnreadableAudio, report_unreadable
+from speechxfer.models.segment_retry import SegmentFunction, SegmentRetry
+from speechxfer.models.transcript import (
+    OnUnreadable,
+    SegmentPrediction,
+    Transcript,
+    UnreadableAudio,
+    report_unreadable,
+)
 from speechxfer.models.word_times import predict_with_times, require_ctc
 from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
 # longest audio, in seconds, that a model processes at once if its encoder has no limit (Whisper's is 30 s)
 MAX_SINGLE_SECONDS = 30.0
+MIN_SEGMENT_SECONDS = 6.0  # maximum segment length of a model that was trained on shorter utterances only
 LONG_SEGMENT_SHARE = 28 / 30  # maximum segment length of longer files, as a share of this
 _DROPPED_COLUMNS = ("id", "audio", "path", "bytes", "hypothesis", "segments", "words", "complete")
 
 
 def transcribe(
     model: str | Path | SpeechModel,
-    audio: str | Path | Sequence[str | Path],
+    audio: str | Path | Dataset | Sequence[str | Path],
     *,
     decoding: DecodingOptions | None = None,
     device: str = "auto",
@@ -44,7 +52,7 @@ def transcribe(
 
     Args:
         model: any MODEL, or a loaded one; a classifier predicts labels.
-        audio: files, folders, or tables (`collect_audio`).
+        audio: files, folders, or tables (`collect_audio`), or what `speechxfer.read` returned.
         decoding: how the model is run (default: as it was saved).
         device: auto, cpu, cuda or mps, for a MODEL that is not loaded yet.
         on_bad: called with each file that cannot be read, which is then skipped.
@@ -54,12 +62,17 @@ def transcribe(
         UserError: if there is no such model or no audio, and, without `on_bad`, at the first file that cannot be read.
     """
     options = decoding or DecodingOptions()
-    utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
+    utterances: list[Dataset]
+    missing: list[UserError] = []
+    if isinstance(audio, Dataset):
+        utterances = [audio]
+    else:
+        utterances, missing = collect_audio([audio] if isinstance(audio, str | Path) else audio)
     for error in missing:
         report_unreadable(UnreadableAudio(str(error.where), str(error.where), error), on_bad)
     opened = model if isinstance(model, SpeechModel) else load(model, device=device, language=options.language)
-    with override_decoding(opened, options):
-        return list(iter_transcripts(opened, utterances, options, on_bad=on_bad, progress=progress))
+    configured = apply_decoding(opened, options)
+    return list(iter_transcripts(configured, utterances, options, on_bad=on_bad, progress=progress))
 
 
 def iter_transcripts(
@@ -75,14 +88,18 @@ def iter_transcripts(
     Only a few batches of decoded audio are in memory, whatever the length of the files and tables. On
     KeyboardInterrupt the transcripts so far are yielded, those of incomplete files included, before it is raised again.
     The other arguments are those of `transcribe`.
+
+    model: with `options` applied (`apply_decoding`).
     """
     max_seconds, max_single_seconds = _get_segment_lengths(model, options.cut_seconds)
+    fn = _make_word_time_function(model) if options.words else None
     scheduler = BatchScheduler(
         model,
         options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
         on_bad=on_bad,
         progress=progress,
-        fn=_make_word_time_function(model) if options.words else None,
+        fn=fn,
+        retry=_make_retry(model, fn),
     )
     if progress:
         scheduler.total_seconds = _compute_total_seconds(utterances)
@@ -115,6 +132,18 @@ def _make_word_time_function(model: SpeechModel) -> SegmentFunction:
     return predict
 
 
+def _make_retry(model: SpeechModel, fn: SegmentFunction | None) -> SegmentRetry | None:
+    """Return the retry of segments with too short texts; None for a model that was not adapted, or a classifier."""
+    training = model.settings.training
+    if training is None or model.kind == "classify":
+        return None
+
+    def predict(waveforms: list[np.ndarray]) -> list[SegmentPrediction]:
+        return [SegmentPrediction(text) for text in model.predict(waveforms)]
+
+    return SegmentRetry(fn or predict, training.characters_per_second)
+
+
 def _read_segments(
     utterance: PendingUtterance, row: Mapping[str, Any], max_seconds: float, max_single_seconds: float
 ) -> Iterator[AudioSegment]:
@@ -135,11 +164,19 @@ def _read_segments(
 
 
 def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
-    """Return (maximum segment length of a long file, maximum length of audio that is not cut), in seconds."""
+    """Return (maximum segment length of a long file, maximum length of audio that is not cut), in seconds.
+
+    An adapted model gets segments of the lengths that it was trained on.
+    """
     max_samples = model.encoder.max_samples  # None except for Whisper
     limit = MAX_SINGLE_SECONDS if max_samples is None else max_samples / SAMPLE_RATE
     if cut_seconds is None:
-        return limit * LONG_SEGMENT_SHARE, limit
+        trained = model.settings.training
+        longest = limit * LONG_SEGMENT_SHARE
+        if trained is None:
+            return longest, limit
+        usual, maximum = (max(one, MIN_SEGMENT_SECONDS) for one in (trained.usual_seconds, trained.max_seconds))
+        return min(longest, usual), min(limit, maximum)
     if cut_seconds < 1:
         raise UserError(f"{cut_seconds:g} s is too short for words; set 1 s or more", where="cut_seconds")
     if max_samples is not None and cut_seconds > limit:

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import east_asian_width
 
 from speechxfer.decoding.forced_alignment import WordTiming
 from speechxfer.errors import UserError
 
 
+class SegmentPrediction(NamedTuple):
+    """The prediction for a segment.
+
+    words: with times from the start of the segment, if requested. is_retried: decoded again in shorter cuts.
+    """
+
+    text: str
+    words: list[WordTiming] | None = None
+    is_retried: bool = False
+
+
 @dataclass(frozen=True)
 class TranscriptSegment:
     """A segment of a file and its text. start, end: seconds from the start of the file, as in `words`.
 
-    words: None unless word times were requested.
+    words: None unless word times were requested. is_retried: the segment was decoded again in shorter cuts, because its
+    first text was far too short for its speech.
     """
 
     start: float
     end: float
     text: str
     words: list[WordTiming] | None = None
+    is_retried: bool = False
 
     def to_json(self) -> dict[str, Any]:
         line: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
+        line |= {"retried": True} if self.is_retried else {}
         return line if self.words is None else line | {"words": _words_to_json(self.words)}
 
 

@@ -29,6 +29,10 @@ class Reporter:
         """Print a message: plain text without markup, or a rich table."""
         self.console.print(make_text(message) if isinstance(message, str) else message)
 
+    def warn(self, message: str) -> None:
+        """Print a warning."""
+        self.info(f"warning: {message}")
+
     @contextmanager
     def progress(self, title: str) -> Iterator[ProgressCallback]:
         """Show a progress bar; without an interactive terminal, print a line per minute."""

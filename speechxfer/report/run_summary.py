@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechxfer.report.formatting import format_percent
-from speechxfer.report.run_report import CandidateEntry, RunReport
+from speechxfer.report.run_report import ZERO_SHOT, CandidateEntry, RunReport
 
 NUM_RUNNERS_UP = 3  # candidates listed after the selected one
 
@@ -43,6 +43,30 @@ def summarize_selection(report: RunReport) -> dict[str, str]:
         sides = (f"{_format_rate(retention[side]['wer'])} {side}" for side in ("before", "after") if side in retention)
         texts["retention"] = f"{report.metric} {', '.join(sides)}"
     return texts
+
+
+def describe_outcome(report: RunReport) -> str:
+    """Return a sentence: which candidate was selected, among how many, and its figures."""
+    candidates = {one.name: one for one in report.candidates}
+    zero_shot = candidates.get(ZERO_SHOT)
+    trained = sorted((one for one in report.candidates if one.name != ZERO_SHOT), key=_get_best_dev)
+    dev = f"{report.metric} on dev"
+    if report.selected == ZERO_SHOT and zero_shot is not None:
+        best = f"; the best, '{trained[0].name}', has {format_percent(_get_best_dev(trained[0]))}" if trained else ""
+        return (
+            f"No trained model is better than the pretrained one, which is kept: {dev} "
+            f"{format_percent(_get_best_dev(zero_shot))}{best}."
+        )
+    number = f"the lowest of {len(trained)} trained candidates" if len(trained) > 1 else "the only trained candidate"
+    before = f", {format_percent(_get_best_dev(zero_shot))} before adaptation" if zero_shot is not None else ""
+    selected = candidates.get(report.selected)
+    rate = format_percent(_get_best_dev(selected)) if selected is not None else "unknown"
+    return f"The model kept is '{report.selected}': {dev} {rate}, {number}{before}."
+
+
+def _get_best_dev(candidate: CandidateEntry) -> float:
+    """Return the error rate that counts in model selection: of beam search where it was evaluated."""
+    return candidate.dev if candidate.dev_beam is None else min(candidate.dev, candidate.dev_beam)
 
 
 def _summarize_stage(stage: Mapping[str, Any]) -> str:

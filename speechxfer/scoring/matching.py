@@ -11,7 +11,7 @@ from speechxfer.errors import UserError
 from speechxfer.scoring.formats import Side, TranscriptFile, Utterance
 from speechxfer.scoring.formats.nist import add_speaker
 from speechxfer.scoring.formats.segments import reduce_to_span, split_by_segments
-from speechxfer.scoring.formats.tables import TEXT_COLUMNS
+from speechxfer.tables import COLUMN_ROLES
 
 _MAX_NAMES = 10  # ids listed in a message
 
@@ -25,6 +25,7 @@ class MatchedTranscripts:
         audio: audio file by id, if known.
         missing: ids of references without a hypothesis.
         notes: warnings for the user.
+        columns_read: by side ("reference", "hypothesis"), the column of a table that its texts were read from.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MatchedTranscripts:
     audio: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    columns_read: dict[str, str] = field(default_factory=dict)
 
 
 def check_duplicates(transcript: TranscriptFile) -> None:
@@ -93,7 +95,14 @@ def match_transcripts(
     notes += _find_mismatch_warnings(left, right)
     kept = [u for u in left.utterances if u.id in found or missing == "empty"]
     pairs = [(u, found.get(u.id, Utterance(u.id, "", 0))) for u in kept]
-    return make_transcripts(name, right.path, pairs, [u.id for u in lacking], notes)
+    matched = make_transcripts(name, right.path, pairs, [u.id for u in lacking], notes)
+    return replace(matched, columns_read=name_columns(left.column, right.column))
+
+
+def name_columns(reference: str | None, hypothesis: str | None) -> dict[str, str]:
+    """Return the columns that were read, by side; a file that is not a table has none."""
+    sides = {"reference": reference, "hypothesis": hypothesis}
+    return {side: column for side, column in sides.items() if column is not None}
 
 
 def _match_speakers(left: TranscriptFile, right: TranscriptFile) -> TranscriptFile:
@@ -165,7 +174,7 @@ def _check_known_ids(left: TranscriptFile, right: TranscriptFile) -> None:
 def _find_mismatch_warnings(left: TranscriptFile, right: TranscriptFile) -> list[str]:
     """Return warnings about swapped files, and about references that differ between the two files."""
     notes = []
-    if any(u.other is not None for u in left.utterances) and right.column in TEXT_COLUMNS:
+    if any(u.other is not None for u in left.utterances) and right.column in COLUMN_ROLES["text"]:
         notes.append(
             f"{right.path.name} has no column of hypotheses ('{right.column}' is used), but {left.path.name} has one: "
             "check that the two files are not swapped"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.normalised_tokens import TokenNormaliser
 from speechxfer.scoring.notation import Notation
 from speechxfer.scoring.tokens import check_unit
+from speechxfer.scoring.units import AUTO_UNIT, choose_unit
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
 
@@ -27,7 +28,8 @@ class ScoringOptions:
         normaliser: name, path of a GLM file, or any function str -> str, applied to both sides. A name or path is
             replaced by its `Normaliser`.
         align: "min" (fewest edits, as jiwer) or "sclite".
-        unit: "word", "char" or "mixed" (CJK characters and other scripts' words).
+        unit: "word", "char" or "mixed" (CJK characters and other scripts' words); "auto": characters if the references
+            are in a script written without spaces, else words.
         notation: texts are in sclite's notation: alternatives, optional words and fragments, or what a `Notation`
             says. A GLM file with alternatives implies that the alternatives of all texts are read, as by sclite.
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
@@ -41,7 +43,7 @@ class ScoringOptions:
 
     normaliser: str | Callable[[str], str] = "default"
     align: str = "min"
-    unit: str = "word"
+    unit: str = AUTO_UNIT
     notation: bool | Notation = False
     compounds: bool = False
     seed: int = 0
@@ -49,7 +51,8 @@ class ScoringOptions:
 
     def __post_init__(self) -> None:
         check_align_method(self.align)
-        check_unit(self.unit)
+        if self.unit != AUTO_UNIT:
+            check_unit(self.unit)
         if self.seed < 0:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
         if isinstance(self.normaliser, str):
@@ -70,6 +73,10 @@ class ScoringOptions:
     def is_symmetric(self) -> bool:
         """Whether references and hypotheses are normalised in the same way."""
         return not (isinstance(self.normaliser, Normaliser) and any(rule.by_side for rule in self.normaliser.rules))
+
+    def with_unit_of(self, references: Iterable[str]) -> ScoringOptions:
+        """Return the same options with the unit chosen by the references, if it is "auto"."""
+        return replace(self, unit=choose_unit(references)) if self.unit == AUTO_UNIT else self
 
     def with_normaliser(self, normaliser: str | Callable[[str], str]) -> ScoringOptions:
         """Return the same options with another normaliser and without equivalents."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from speechxfer.errors import Problems, UserError, suggest_nearest
 from speechxfer.scoring.formats import (
+    TABLE_FORMATS,
     TRANSCRIPT_FORMATS,
     Side,
     TranscriptFile,
@@ -16,6 +17,7 @@ from speechxfer.scoring.formats import (
 )
 from speechxfer.scoring.formats.lines import read_utt2spk
 from speechxfer.scoring.formats.segments import join_by_channel
+from speechxfer.scoring.formats.tables import NO_COLUMNS
 from speechxfer.scoring.formats.transcript import require_utterances
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.matching import (
@@ -24,6 +26,7 @@ from speechxfer.scoring.matching import (
     format_names,
     make_transcripts,
     match_transcripts,
+    name_columns,
     report_missing,
 )
 from speechxfer.scoring.notation import Notation
@@ -47,6 +50,7 @@ def read_pairs(
     utt2spk: Path | None = None,
     notation: bool = False,
     reduce: str | None = None,
+    columns: Mapping[str, str] = NO_COLUMNS,
 ) -> list[MatchedTranscripts]:
     """Read a reference and one or more hypothesis files, or one file (`hypotheses` empty) that contains both.
 
@@ -62,6 +66,7 @@ def read_pairs(
         reduce: leave out what the other file does not cover, as sclite's `-m`: "ref" leaves out references, "hyp"
             hypotheses, "both" both. A ctm and an stm are reduced to the time span of the other file, other formats to
             the ids of the other file.
+        columns: kind of column (reference, hypothesis, id, speaker, ...) to its name, in tables.
 
     Raises:
         UserError: naming the ids (and lines) that are duplicate, missing or not in the reference.
@@ -76,12 +81,13 @@ def read_pairs(
     formats = _split_format(format)
     with pause_gc():
         if not hypotheses:
-            return [_read_single(reference, formats[0], speakers, missing, notation)]
-        left = _read_reference(reference, formats[0], speakers, notation)
-        rights = [_read_hypothesis(path, formats[1], left, notation) for path in hypotheses]
+            return [_read_single(reference, formats[0], speakers, missing, notation, columns)]
+        left = _read_reference(reference, formats[0], speakers, notation, _keep(columns, "hypothesis"))
+        own = _keep(columns, "reference")
+        rights = [_read_hypothesis(path, formats[1], left, notation, own) for path in hypotheses]
         if all(u.other is not None for t in (left, *rights) for u in t.utterances):
-            own = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
-            rights = [replace(left, utterances=own, column=None), *rights]
+            swapped = [u._replace(text=u.other or "", other=u.text) for u in left.utterances]
+            rights = [replace(left, utterances=swapped, column=left.other_column, other_column=left.column), *rights]
         names = _make_unique_names([right.path for right in rights])
         sides = REDUCED_SIDES[reduce] if reduce else ()
         return [match_transcripts(left, right, name, missing, sides) for right, name in zip(rights, names, strict=True)]
@@ -91,6 +97,11 @@ def _check_choice(option: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         problem = f"unknown value {option} {value}{suggest_nearest(value, known)}"
         raise UserError(problem, fix=f"use one of {', '.join(known)}")
+
+
+def _keep(columns: Mapping[str, str], other_side: str) -> dict[str, str]:
+    """Leave out the choice of the other side's column, which this side's file may lack."""
+    return {kind: name for kind, name in columns.items() if kind != other_side}
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
@@ -116,12 +127,17 @@ def _make_unique_names(paths: list[Path]) -> list[str]:
 
 
 def _read_single(
-    path: Path, format: str | None, speakers: dict[str, str] | None, missing: str, notation: bool
+    path: Path,
+    format: str | None,
+    speakers: dict[str, str] | None,
+    missing: str,
+    notation: bool,
+    columns: Mapping[str, str],
 ) -> MatchedTranscripts:
     chosen = format or detect_transcript_format(path)
-    if chosen in TRANSCRIPT_FORMATS and chosen not in ("csv", "tsv", "jsonl"):
+    if chosen in TRANSCRIPT_FORMATS and chosen not in TABLE_FORMATS:
         raise UserError(f"a {chosen} file has one side only", where=str(path), fix="speechxfer score REF HYP")
-    found = _set_speakers(read_transcript(path, "hypothesis", chosen), speakers)
+    found = _set_speakers(read_transcript(path, "both", chosen, columns), speakers)
     check_duplicates(found)
     without = [u for u in found.utterances if u.other is None]
     if without:
@@ -135,7 +151,8 @@ def _read_single(
     lacking = [u for u in found.utterances if u.absent]
     notes = report_missing(lacking, len(found.utterances), path, missing)
     pairs = [(u._replace(text=u.other or ""), u) for u in found.utterances if not u.absent or missing == "empty"]
-    return make_transcripts(path.name, path, pairs, [u.id for u in lacking], notes)
+    matched = make_transcripts(path.name, path, pairs, [u.id for u in lacking], notes)
+    return replace(matched, columns_read=name_columns(found.other_column, found.column))
 
 
 def _check_braces(path: Path, texts: Iterable[tuple[int, str, str]]) -> None:
@@ -149,8 +166,10 @@ def _check_braces(path: Path, texts: Iterable[tuple[int, str, str]]) -> None:
     problems.raise_if_any()
 
 
-def _read_reference(path: Path, format: str | None, speakers: dict[str, str] | None, notation: bool) -> TranscriptFile:
-    found = read_transcript(path, "reference", _choose_format(path, format))
+def _read_reference(
+    path: Path, format: str | None, speakers: dict[str, str] | None, notation: bool, columns: Mapping[str, str]
+) -> TranscriptFile:
+    found = read_transcript(path, "reference", _choose_format(path, format), columns)
     if found.format == "ctm":
         found = join_by_channel(found)
         require_utterances(path, found.utterances)
@@ -160,8 +179,10 @@ def _read_reference(path: Path, format: str | None, speakers: dict[str, str] | N
     return found
 
 
-def _read_hypothesis(path: Path, format: str | None, reference: TranscriptFile, notation: bool) -> TranscriptFile:
-    found = read_transcript(path, "hypothesis", _choose_format(path, format))
+def _read_hypothesis(
+    path: Path, format: str | None, reference: TranscriptFile, notation: bool, columns: Mapping[str, str]
+) -> TranscriptFile:
+    found = read_transcript(path, "hypothesis", _choose_format(path, format), columns)
     if found.format == "ctm" and reference.format not in ("stm", "ctm"):
         raise UserError(
             "a ctm file has times but no utterances: its reference must be an stm or ctm file",

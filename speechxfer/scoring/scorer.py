@@ -52,8 +52,8 @@ def score(
         UserError: for sequences of different lengths, duplicate ids, texts that are not strings, sets, tables, and ids
             on one side only.
     """
-    options = options or ScoringOptions()
     pairs, names, values = _read_inputs(references, hypotheses, ids, speakers, columns or {}, missing)
+    options = (options or ScoringOptions()).with_unit_of(pairs.references)
     breakdown = select_breakdown(by, values)
     with pause_gc():
         counted = count_errors(pairs.references, pairs.hypotheses, names, options)

@@ -95,9 +95,10 @@ def paired_jackknife_t(rows: Array) -> tuple[float, float]:
 
 
 def sign_flip(differences: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> float:
-    """Two-sided p value of a sign-flip permutation test on the sum of (units,) `differences`.
+    """Return the two-sided p value of a sign-flip permutation test on the sum of `differences`, of shape (units,).
 
-    All 2^n sign assignments for up to 13 units, else `draws` random ones and the observed one (Phipson & Smyth, 2010).
+    Exact (all 2^n sign assignments) for up to 13 non-zero differences, else `draws` random assignments and the observed
+    one (Phipson & Smyth, 2010). 1.0 if all differences are zero.
     """
     values = differences[differences != 0]
     if not len(values):

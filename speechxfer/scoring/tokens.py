@@ -12,7 +12,7 @@ UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit"}  # shown in 
 
 # Thai, Lao, Myanmar, Khmer; then 々〆〇, kana, bopomofo, kana extensions, Han, half-width kana, Han extensions
 _WITH_MARKS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
-_UNSPACED = (
+UNSPACED_CHARACTERS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
     "\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
@@ -22,8 +22,8 @@ _MARKS = "\ufe00-\ufe0f\U000e0100-\U000e01ef" + "".join(
     for character in map(chr, range(low, high + 1))
     if unicodedata.category(character).startswith("M")
 )
-_MIXED = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+")
-_WITH_PUNCTUATION = _UNSPACED + "\u3001-\u303f\uff00-\uff65"
+_MIXED = re.compile(rf"[{UNSPACED_CHARACTERS}][{_MARKS}]*|[^\s{UNSPACED_CHARACTERS}]+")
+_WITH_PUNCTUATION = UNSPACED_CHARACTERS + "\u3001-\u303f\uff00-\uff65"
 _AFTER_UNSPACED = re.compile(rf"([{_WITH_PUNCTUATION}][{_MARKS}]*)\s+")
 _BEFORE_UNSPACED = re.compile(rf"\s+(?=[{_WITH_PUNCTUATION}])")
 

@@ -33,7 +33,7 @@ class RecordingReporter(Reporter):
 
         yield step
 
-    def heard(self, words: str) -> bool:
+    def logged(self, words: str) -> bool:
         return any(words in line for line in self.lines)
 
 

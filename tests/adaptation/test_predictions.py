@@ -18,7 +18,7 @@ def part(*labels: str) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("meant", "said", "wrong"),
+    ("meant", "texts", "wrong"),
     [
         (["volume up", "volume down"], ["volume down", "volume down"], 1),
         (["volume up", "volume_up", "volume__up"], ["volume_up", "volume up", "volume up"], 3),

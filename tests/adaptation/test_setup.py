@@ -38,11 +38,11 @@ def test_the_untouched_model_was_scored_as_its_authors_run_it(improved_run, tiny
 def test_the_untouched_model_comes_first_and_what_trains_is_said(rejected_run):
     _, narrator = rejected_run
     order = [
-        next(i for i, line in enumerate(narrator.texts) if words in line)
+        next(i for i, line in enumerate(narrator.lines) if words in line)
         for words in ("zero-shot ", "parameters are trained", "epoch 1, loss")
     ]
     assert order == sorted(order)
-    line = narrator.texts[order[1]]
+    line = narrator.lines[order[1]]
     assert line.startswith("stage 0 (all): ") and "head" in line and "are frozen (feature extractor" in line
 
 

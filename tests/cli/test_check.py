@@ -77,7 +77,7 @@ def test_bad_rows_are_named_and_left_out(table: Path, tmp_path: Path) -> None:
         (None, "no such file or folder"),
         ("", "the table is empty"),
         ("audio,text\n", "has no rows"),
-        ("file,text\na.wav,hi\n", "has no column 'audio'"),
+        ("sound,text\na.wav,hi\n", "has no column 'audio'"),
         ("audio,text\na.wav,hi,ho\n", "line 2 has 3 cells"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_clean_table_that_cannot_be_written_loses_nothing_that_was_found(table
 def test_output_that_is_no_table(table: Path) -> None:
     code, _, err = run(table, "--output", "clean.xlsx")
     assert code == 2
-    assert "end it in one of .csv" in err
+    assert "has no suffix of a table" in err
 
 
 def test_many_errors_are_counted(table: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, speech, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, texts",
     [
         (("--to", "onx"), "'onx' is not one of transformers, ctranslate2, onnx (did you mean 'onnx'?)"),
         (("--to", "transformers", "--quantization", "int8"), "float32, float16, which transformers supports"),

@@ -18,7 +18,9 @@ from speechxfer.cli._transcripts import (
     make_srt_writer,
     make_vtt_writer,
     make_writer,
+    split_into_cues,
 )
+from speechxfer.decoding.forced_alignment import WordTiming
 from speechxfer.errors import UserError
 from speechxfer.models.transcript import Transcript, TranscriptSegment
 
@@ -45,6 +47,24 @@ def test_subtitles_and_plain_text() -> None:
     assert make_plain_writer(False).write(LONG) == "i\tx y\n"
     assert make_plain_writer(False).write(SHORT) == 'b.wav\tsaid "yes", twice\n'
     assert make_plain_writer(True).write(SHORT) == 'said "yes", twice\n'
+
+
+@pytest.mark.parametrize(
+    ("segment", "cues"),
+    [
+        (TranscriptSegment(0, 7, "a b"), [(0, 7, "a b")]),
+        (TranscriptSegment(1, 15, "aaa bbb ccc ddd"), [(1, 8, "aaa bbb"), (8, 15, "ccc ddd")]),
+        (TranscriptSegment(0, 21, "aaaaaaaaa b c"), [(7, 14, "aaaaaaaaa"), (14, 21, "b c")]),
+        (TranscriptSegment(0, 14, "你好世界"), [(0, 7, "你好"), (7, 14, "世界")]),
+        (TranscriptSegment(0, 14, ""), []),
+        (
+            TranscriptSegment(0, 14, "a bbbbbbbb", [WordTiming("a", 0, 8, 1), WordTiming("bbbbbbbb", 8, 14, 1)]),
+            [(0, 7, "a"), (7, 14, "bbbbbbbb")],
+        ),
+    ],
+)
+def test_cues(segment: TranscriptSegment, cues: list[tuple[float, float, str]]) -> None:
+    assert split_into_cues(segment) == cues
 
 
 def test_csv_and_json_are_read_back() -> None:

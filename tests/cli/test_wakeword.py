@@ -74,7 +74,7 @@ def test_a_recipe_s_values_hold_and_what_is_typed_goes_before_them(speech: Path,
 
 
 @pytest.mark.parametrize(
-    ("recipe", "said"),
+    ("recipe", "texts"),
     [
         ("word: x\nstep: 4\n", "line 2: unknown key 'step' (did you mean 'steps'?)"),
         ("word: x\nbatch: many\nheld_out: 0.9\n", "line 3: held_out"),
@@ -155,7 +155,7 @@ def test_listen_prints_events_as_lines_of_json(trained: tuple[Path, Result], spe
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "texts"),
     [
         (["train", "x", "--positives", "nowhere"], "no such file or folder"),
         (["train", "x", "--negatives", "nowhere"], "no such file or folder"),

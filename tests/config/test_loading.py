@@ -92,3 +92,19 @@ texts = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min
 lookalikes = st.sampled_from(
     ["1e-4", "no", "null", "~", "0x1F", "1_000", "true", "2024-01-01", "- a", "a: b", "#", "'"]
 )
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.parquet", "corpus"])
+def test_data_in_the_place_of_a_recipe(tmp_path, refusal, name):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "train.csv").write_text("audio,text\n")
+    (tmp_path / "train.parquet").write_bytes(b"PAR1")
+    message = refusal(str(tmp_path / name))
+    assert "is DATA, not a recipe" in message and f"adapt accent-whisper data.train={tmp_path / name}" in message
+
+
+def test_several_tables_of_training_data():
+    recipe = load_recipe({"data": {"train": "a.csv"}}, ["data.train=[a.csv, {path: b.csv, weight: 0.5}]"])
+    assert [(table.path, table.weight) for table in recipe.data.train] == [("a.csv", 1.0), ("b.csv", 0.5)]
+    named = load_recipe({"data": {"train": "a.csv"}}, ["data.columns={audio: file, text: sentence}"])
+    assert named.data.columns == {"audio": "file", "text": "sentence"} and named.data.train == "a.csv"

@@ -72,7 +72,7 @@ def test_one_clear_message(write, text, words, refusal):
 
 
 @pytest.mark.parametrize(
-    "word, said",
+    "word, output",
     [
         ("seed=-1", "seed: must be greater than or equal to 0"),
         ("stages.0.epochs=.inf", "stages.0.epochs: must be a finite number"),
@@ -93,7 +93,7 @@ def test_what_was_typed_is_not_blamed_on_the_file(write, word, output):
 
 
 @pytest.mark.parametrize(
-    "word, said",
+    "word, output",
     [
         ("encoder=whisper-base", "encoder is a section, as in encoder.name=...; known keys: name, language"),
         ("stages=head", "stages is a section, as in stages.0.train=..."),

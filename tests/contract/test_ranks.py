@@ -18,6 +18,7 @@ RANKS = {
     "atomic": 0,
     "progress": 0,
     "config": 1,
+    "tables": 1,
     "text": 1,
     "scoring": 2,
     "report": 3,
@@ -35,7 +36,7 @@ RANKS = {
 }
 SIDEWAYS = {("data", "shapes")}  # within a rank, this way only
 FREE = {"__init__", "__main__"}  # of the package itself: they reach anything, lazily
-LIGHT = ("errors", "escaping", "atomic", "progress", "config", "text", "scoring", "report")
+LIGHT = ("errors", "escaping", "atomic", "progress", "config", "tables", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

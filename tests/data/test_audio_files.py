@@ -93,7 +93,7 @@ def test_what_is_not_there_is_named_and_the_rest_found(tmp_path: Path, write_ton
 
 def test_nothing_to_hear_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "untold.csv").write_text("file,text\na.wav,x\n")
+    (tmp_path / "untold.csv").write_text("sound,text\na.wav,x\n")
     for named, message in [
         (["gone.wav"], "gone.wav: no such file or folder"),
         ([], "no audio is named"),

@@ -60,7 +60,7 @@ def test_kaldi_never_runs_a_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"text": "u1 A\nu9 B\n"}, "1 utterances have no audio: u9"),
+        ({"text": "u1 A\nu9 B\n"}, "1 ids are not in wav.scp or segments: u9"),
         ({"segments": "s u9 0 1\n"}, "wav.scp has no recording 'u9'"),
         ({"segments": "s u1 0\n"}, "expected '<utterance> <recording> <start> <end>'"),
         ({"wav_scp": "u1 a.wav\nu1 b.wav\n"}, "line 2: duplicate 'u1'"),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from speechxfer.decoding import ctc_beam
 from speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, LanguageModel, beam_search, read_lm
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.shapes import Emissions
@@ -105,6 +110,64 @@ def test_the_language_model_counts_as_kenlm_reads_our_file(model, lm, weight, bo
                 assert one.score - one.ctc == pytest.approx(weight * texts + bonus * len(words), abs=1e-3), one.text
                 checked += 1
     assert checked > 10
+
+
+UNKNOWN_WORD_OFFSET = -10.0  # log10, of the decoder
+
+
+def score_of_text(model, text: str, ctc: float, search: BeamSearchOptions) -> float:
+    """The definition: acoustic score, weighted language model score with the sentence's end, and the word bonus."""
+    words = text.split()
+    row = (BEGIN_TOKEN, *words, END_TOKEN)
+    log10 = sum(model.log10(row[k], row[:k]) for k in range(1, len(row)))
+    log10 += UNKNOWN_WORD_OFFSET * sum((word,) not in model.probabilities[0] for word in words)
+    return ctc + search.lm_weight * math.log(10) * log10 + search.word_bonus * len(words)
+
+
+@pytest.fixture
+def no_pruning(monkeypatch):
+    monkeypatch.setattr(ctc_beam, "MIN_TOKEN_LOG_PROB", -30.0)  # above the least value of the decoder, -34.5
+    monkeypatch.setattr(ctc_beam, "BEAM_PRUNE_LOG_PROB", -1e6)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.lists(st.floats(0, 6), min_size=5, max_size=5), min_size=1, max_size=5),
+    weight=st.sampled_from([0.3, 0.5, 1.0, 2.0]),
+    bonus=st.sampled_from([-0.5, 0.0, 1.5]),
+)
+def test_all_texts_and_scores_are_those_of_the_enumeration(model, lm, no_pruning, rows, weight, bonus):
+    """Whatever spaces a path has before, between and after the words: none is scored as a word."""
+    emitted = torch.tensor(rows).log_softmax(-1)
+    search = BeamSearchOptions(beam_size=5000, lm_weight=weight, word_bonus=bonus)
+    truth = texts_of_all_labellings(emitted)
+    scores = {text: score_of_text(model, text, ctc, search) for text, ctc in truth.items()}
+    (found,) = beam_search(Emissions(emitted[None], torch.tensor([len(rows)])), LETTERS, lm, search)
+    assert {one.text for one in found} == set(truth) and len(found) == len(truth)
+    for one in found:
+        assert one.ctc == pytest.approx(truth[one.text], abs=1e-3), one.text
+        assert one.score == pytest.approx(scores[one.text], abs=1e-3), one.text
+    assert scores[found[0].text] == pytest.approx(max(scores.values()), abs=1e-3)
+
+
+@pytest.mark.parametrize("space", [1e-4, 1.3e-4, 1e-2, 0.5, 0.999])
+@pytest.mark.parametrize("where", ["before", "between", "after", "everywhere"])
+def test_spaces_that_are_not_between_words_cost_nothing(model, lm, space, where):
+    """The decoder ignores a space below `MIN_TOKEN_LOG_PROB`, so the first and the second value differ in a path."""
+    letter = {symbol: torch.eye(len(LETTERS))[place] for place, symbol in enumerate(LETTERS)}
+    pause = (1 - space) * letter[""] + space * letter[" "]
+    rows = [letter["c"], letter[" "], letter["b"]]
+    if where in ("before", "everywhere"):
+        rows = [pause, *rows]
+    if where in ("between", "everywhere"):
+        rows[-1:] = [pause, letter[" "], letter["b"]]
+    if where in ("after", "everywhere"):
+        rows = [*rows, pause]
+    log_probs = torch.stack(rows).clamp(min=1e-9).log()[None]
+    search = BeamSearchOptions(beam_size=50, lm_weight=0.5)
+    (found,) = beam_search(Emissions(log_probs, torch.tensor([len(rows)])), LETTERS, lm, search)
+    assert found[0].text == "c b"
+    assert found[0].score == pytest.approx(score_of_text(model, "c b", 0.0, search), abs=1e-3)
 
 
 def test_the_language_model_decides_where_the_sound_does_not(lm):
@@ -233,6 +296,35 @@ def test_files_that_are_no_language_model(tmp_path, lm):
         beam_search(
             emissions(3), LETTERS, read_lm(tmp_path / "bad.arpa"), BeamSearchOptions(beam_size=5, lm_weight=1.0)
         )
+
+
+def test_kenlm_s_binary_format_is_that_of_the_arpa_file(model, lm, tmp_path):
+    """abc_trigram.bin was written from this ARPA file by KenLM's own program: `build_binary trie lm.arpa`."""
+    binary = tmp_path / "lm.bin"
+    shutil.copy(Path(__file__).with_name("abc_trigram.bin"), binary)
+    with pytest.raises(UserError, match=r"does not list its words.*\n.*unigrams\.txt"):
+        read_lm(binary)
+    (tmp_path / "unigrams.txt").write_text("\n".join(["<s>", *lm.words, "</s>"]))
+    found = read_lm(binary)
+    assert found.is_binary and set(found.words) == set(lm.words)
+    search = BeamSearchOptions(beam_size=50, lm_weight=0.7, word_bonus=0.3)
+    heard = emissions(9, 14, 23)
+    assert beam_search(heard, LETTERS, found, search) == beam_search(heard, LETTERS, lm, search)
+    (tmp_path / "saved").mkdir()
+    found.save(tmp_path / "saved")
+    assert read_lm(tmp_path / "saved" / found.saved_name).words == found.words
+    binary.write_bytes(binary.read_bytes()[:300])
+    with pytest.raises(UserError, match="cannot be read to its end"):
+        beam_search(heard, LETTERS, read_lm(binary), search)
+
+
+@pytest.mark.parametrize("offset", [-10.0, -3.0, 0.0])
+def test_the_score_of_an_unknown_word(model, lm, offset):
+    search = BeamSearchOptions(beam_size=50, lm_weight=0.5, unknown_word_score=offset)
+    (found,) = beam_search(saying("cc"), LETTERS, lm, search)
+    (ctc,) = (one.ctc for one in found if one.text == "cc")
+    expected = score_of_text(model, "cc", ctc, search) + 0.5 * math.log(10) * (offset - UNKNOWN_WORD_OFFSET)
+    assert next(one.score for one in found if one.text == "cc") == pytest.approx(expected, abs=1e-3)
 
 
 def test_without_its_package_the_extra_is_named(monkeypatch):

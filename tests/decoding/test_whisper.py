@@ -225,7 +225,7 @@ def test_no_loop_is_said(tiny_whisper, waveforms, beams):
 
 
 @pytest.mark.parametrize(
-    ("said", "forbidden"),
+    ("printed", "forbidden"),
     [
         ([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 5, 5, 1, 2, 3], set()),  # four tokens together, for the third time
         ([1, 2, 3, 4, 9, 1, 2, 3, 4, 8, 1, 2, 3, 4, 7, 1, 2, 3], {4}),  # for the fourth

@@ -86,7 +86,7 @@ def test_a_file_is_refused(tmp_path):
     [
         ([], r"no config\.json \(it holds nothing\)"),
         (["notes.txt", "a.wav"], r"no config\.json \(it holds a\.wav, notes\.txt\)"),
-        (["config.json"], r"no \*\.safetensors file: no weights"),
+        (["config.json"], r"no model\.safetensors and no pytorch_model\.bin: no weights"),
         (["config.json", "model.bin"], r"only model\.bin, neither a pickle nor CTranslate2's Whisper"),
     ],
 )
@@ -98,7 +98,7 @@ def test_what_a_folder_lacks_is_named(tmp_path, files, message):
     assert caught.value.where == str(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "checkpoint.ckpt"])
+@pytest.mark.parametrize("name", ["training_args.bin", "model.pt", "checkpoint.ckpt"])
 @pytest.mark.parametrize("old_format", [False, True])
 def test_a_pickle_is_named_and_never_opened(tmp_path, name, old_format):
     (tmp_path / "config.json").write_text("{}")

@@ -46,6 +46,7 @@ def test_only_files_that_transformers_knows_are_written(kind, whisper, tmp_path,
     made = export_model(saved, "transformers", tmp_path / "out")
     names = set(made.files)
     assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= names
+    assert {"vocab.json", "added_tokens.json"} <= names  # for whisper.cpp's converter
     assert not names & {"speechxfer.json", "ctc_head.safetensors", "ctc_vocabulary.json"}
     assert {Path(name).suffix for name in names} <= SAFE
     assert made.files == {path.name: path.stat().st_size for path in made.output.iterdir()}

@@ -63,7 +63,7 @@ def test_other_files_are_never_replaced(held, source, tmp_path):
 
 def test_a_run_the_model_itself_and_a_file_are_never_replaced(source, tmp_path):
     for output in (source, source.parent, tmp_path):
-        with pytest.raises(UserError, match="contains the model that is exported"):
+        with pytest.raises(UserError, match="is or contains the folder of the exported model"):
             write(output, source, overwrite=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="is a file"):

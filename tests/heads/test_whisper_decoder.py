@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -91,9 +92,36 @@ def test_gradients_reach_each_utterances_own_frames_only(model, waveforms):
 
 
 def test_the_decoder_is_as_it_was_afterwards(model):
-    decoder = model.network.model.decoder
-    frames = Frames(torch.zeros(2, 5, 32), torch.tensor([5, 3]))
+    decoder = model.network.model.decoder.eval()
+    torch.manual_seed(0)
+    frames = Frames(torch.randn(2, 5, 32), torch.tensor([5, 3]))
+
+    def run() -> torch.Tensor:
+        tokens = torch.tensor([[1, 2], [1, 2]])
+        return decoder(input_ids=tokens, encoder_hidden_states=frames.states, use_cache=False).last_hidden_state
+
+    before = run()
     with pytest.raises(RuntimeError), mask_cross_attention(frames, decoder):
-        assert all(layer._forward_pre_hooks for layer in decoder.layers)
+        assert not run().equal(before)
         raise RuntimeError
-    assert not any(layer._forward_pre_hooks for layer in decoder.layers)
+    assert run().equal(before)
+
+
+def test_each_thread_has_its_own_mask(model):
+    """Masks of other shapes and lengths at the same time, on the same decoder."""
+    decoder = model.network.model.decoder.eval()
+    torch.manual_seed(0)
+    batches = [Frames(torch.randn(rows, 7, 32), torch.tensor([7, *range(3, 2 + rows)])) for rows in (2, 3, 4)] + [
+        Frames(torch.randn(2, 7, 32), torch.tensor([7, 7]))
+    ]
+
+    @torch.no_grad()
+    def run(frames: Frames) -> torch.Tensor:
+        tokens = torch.ones(len(frames.lengths), 2, dtype=torch.int64)
+        with mask_cross_attention(frames, decoder):
+            return decoder(input_ids=tokens, encoder_hidden_states=frames.states, use_cache=False).last_hidden_state
+
+    alone = [run(frames) for frames in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, batches * 25))
+    assert all(found.equal(alone[number % 4]) for number, found in enumerate(together))

@@ -19,7 +19,7 @@ from speechxfer.models import (
     SpeechModel,
     load,
 )
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.decoding_options import DecodingOptions
 from speechxfer.models.transcribe import iter_transcripts, transcribe
 from speechxfer.models.transcript import (
     UnreadableAudio,
@@ -39,8 +39,7 @@ def test_long_and_short_files_share_bounded_batches(
     alone = {name: transcribe(model, name)[0].text for name in (str(long_file), str(corpus_table.parent / "0-six.wav"))}
     batches = record_batches(model)
     named = [str(corpus_table.parent / "0-six.wav"), str(long_file)]
-    with override_decoding(model, DecodingOptions(pad_to_30s=False)):
-        transcribe(model, named, decoding=DecodingOptions(batch_seconds=4.0))
+    transcribe(model, named, decoding=DecodingOptions(pad_to_30s=False, batch_seconds=4.0))
     assert all(max(batch) * len(batch) <= 4.0 * RATE for batch in batches)
     assert any(len(batch) > 1 for batch in batches)
     batches.clear()

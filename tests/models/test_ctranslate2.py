@@ -26,7 +26,7 @@ from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.export import export_model
 from speechxfer.models import ModelSettings, build_trainable, ctranslate2, get_input_limits, load, predict_all
 from speechxfer.models.ctranslate2 import BUCKET_SAMPLES, CTranslate2Recogniser, find_loop
-from speechxfer.models.decoding_options import DecodingOptions, override_decoding
+from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.models.transcribe import transcribe
 from speechxfer.models.transcript_check import score_transcripts
@@ -65,14 +65,12 @@ def pad_to_bucket(waveform: np.ndarray) -> np.ndarray:
 def test_texts_are_those_of_the_model_in_torch(model, in_torch, words, beams, length_penalty, padded, monkeypatch):
     for either in (model, in_torch):
         monkeypatch.setattr(either.settings, "length_penalty", length_penalty)
-    with (
-        override_decoding(model, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
-        override_decoding(in_torch, DecodingOptions(beam_size=beams, pad_to_30s=padded)),
-    ):
-        texts = model.predict(words)
-        assert texts == in_torch.predict([pad_to_bucket(word) for word in words])
-        whole = [word for word in words if len(word) % BUCKET_SAMPLES == 0]  # these get no padding
-        assert len(whole) == 3 and [texts[place] for place in (0, 2, 4)] == in_torch.predict(whole)
+    options = DecodingOptions(beam_size=beams, pad_to_30s=padded)
+    quick, slow = apply_decoding(model, options), apply_decoding(in_torch, options)
+    texts = quick.predict(words)
+    assert texts == slow.predict([pad_to_bucket(word) for word in words])
+    whole = [word for word in words if len(word) % BUCKET_SAMPLES == 0]  # these get no padding
+    assert len(whole) == 3 and [texts[place] for place in (0, 2, 4)] == slow.predict(whole)
     assert padded or len({*texts}) >= 4  # it was taught unpadded
 
 
@@ -97,14 +95,12 @@ def test_silence_is_added_as_saved(taught, in_torch, words, tmp_path):
 def test_a_decoder_that_never_ends_stops_at_the_utterance_s_token_limit(make_whisper, words, tmp_path):
     """The untrained model repeats one token; the limit is 24 tokens plus twelve per second, the end token included."""
     untaught = make_whisper(seconds=2)
-    slow = load(untaught, device="cpu")
-    quick = load(export_model(untaught, "ctranslate2", tmp_path / "out").output, device="cpu")
-    with (
-        override_decoding(quick, DecodingOptions(pad_to_30s=False)),
-        override_decoding(slow, DecodingOptions(pad_to_30s=False)),
-    ):
-        texts = quick.predict(words)
-        assert texts == slow.predict([pad_to_bucket(word) for word in words])
+    exported = export_model(untaught, "ctranslate2", tmp_path / "out").output
+    slow, quick = (
+        apply_decoding(load(folder, device="cpu"), DecodingOptions(pad_to_30s=False)) for folder in (untaught, exported)
+    )
+    texts = quick.predict(words)
+    assert texts == slow.predict([pad_to_bucket(word) for word in words])
     assert len(texts[0]) < len(texts[-1])
 
 
@@ -135,11 +131,13 @@ def test_a_multilingual_model_keeps_its_language(make_whisper, words, tmp_path):
     for stated, language in ((None, "de"), ("en", "en")):
         quick, slow = load(out, device="cpu", language=stated), load(many, device="cpu", language=language)
         assert quick.prompt == slow.prompt and quick.settings.language == language
-        with (
-            override_decoding(quick, DecodingOptions(pad_to_30s=True)),
-            override_decoding(slow, DecodingOptions(pad_to_30s=True)),
-        ):
-            assert quick.predict(words) == slow.predict(words)
+        padded = DecodingOptions(pad_to_30s=True)
+        texts = apply_decoding(quick, padded).predict(words)
+        assert texts == apply_decoding(slow, padded).predict(words)
+        in_german = apply_decoding(quick, DecodingOptions(language="de"))
+        assert (
+            in_german.prompt == load(many, device="cpu", language="de").prompt and quick.settings.language == language
+        )
     with pytest.raises(UserError, match="does not know the language 'xx'"):
         load(out, device="cpu", language="xx")
 
@@ -183,12 +181,11 @@ def test_loops_are_removed_and_other_texts_unchanged(make_whisper, words, beams,
         tokens = opened.processor.tokenizer
         decoded, heard = tokens.decode, []
         tokens.decode = lambda ids, heard=heard, decoded=decoded, **how: heard.append(ids) or decoded(ids, **how)
-        with override_decoding(opened, DecodingOptions(beam_size=beams, pad_to_30s=False)):
-            opened.predict(words)
-            free = heard.copy()
-            heard.clear()
-            opened.settings.no_loops = True
-            opened.predict(words)
+        searching = apply_decoding(opened, DecodingOptions(beam_size=beams, pad_to_30s=False))
+        searching.predict(words)
+        free = heard.copy()
+        heard.clear()
+        searching.copy_with(no_loops=True).predict(words)
         for before, after in zip(free, heard, strict=True):
             looping += bool(find_loop(before))
             assert not find_loop(after) and (find_loop(before) or after == before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -95,14 +94,6 @@ def test_limits_of_a_vocabulary(make_encoder):
     assert get_input_limits(make_encoder("wav2vec2"), head=HeadConfig(kind="classify")).frames_per_second is None
 
 
-def test_a_language_of_mms_is_refused(copy_folder, make_encoder):
-    folder = copy_folder(make_encoder("wav2vec2", words="one two"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"adapter_attn_dim": 8}))
-    with pytest.raises(UserError, match=r"the language of an MMS checkpoint cannot be chosen[\s\S]*load_adapter"):
-        load(folder, device="cpu", language="fra")
-
-
 @pytest.mark.parametrize("kind", ["seq2seq", "joint"])
 def test_how_many_tokens_a_word_of_the_training_text_takes(make_whisper, kind):
     values = {
@@ -117,3 +108,34 @@ def test_how_many_tokens_a_word_of_the_training_text_takes(make_whisper, kind):
         count = sum(len(model.encode_text(text)) - 1 for text in output)
         words = sum(max(len(text.split()), len(text) / 12) for text in output)
         assert model.settings.tokens_per_word == (round(count / words, 2) if output else 1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "message"),
+    [
+        ({"words": "one two six"}, "vocab.json", r"its tokenizer is missing: there is no vocab\.json"),
+        (
+            {"words": "one two six"},
+            "preprocessor_config.json",
+            r"extractor is missing: there is no preprocessor_config",
+        ),
+        ({"labels": ["one", "two"]}, "preprocessor_config.json", r"extractor is missing: there is no preprocessor_c"),
+    ],
+)
+def test_a_file_that_is_missing_is_named(make_encoder, copy_folder, options, name, message):
+    folder = copy_folder(make_encoder("wav2vec2", **options))
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder, device="cpu")
+    assert caught.value.where == str(folder) and f"copy {name}" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tokenizer.json", "tokenizer is missing"), ("processor_config.json", "extractor")]
+)
+def test_a_file_that_whisper_needs_is_named(tiny_whisper, copy_folder, name, message):
+    folder = copy_folder(tiny_whisper)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder, device="cpu")
+    assert caught.value.where == str(folder)

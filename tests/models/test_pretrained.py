@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from speechxfer.models import (
     get_input_limits,
     load,
 )
+from speechxfer.models.pretrained import load_config
 
 CTC = {"kind": "ctc"}
 MEAN = {"kind": "classify", "pooling": "mean"}
@@ -99,3 +101,19 @@ def test_a_model_without_decoder_cannot_become_seq2seq(save_perturbed, tiny_whis
         with pytest.raises(UserError, match="need Whisper's decoder") as caught:
             ask()
         assert "head.kind=ctc" in str(caught.value)
+
+
+def test_code_of_a_folder_is_never_run(tmp_path, monkeypatch):
+    """Not even after a question at the terminal."""
+    marker = tmp_path / "it ran"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "own.py").write_text(
+        f"open({str(marker)!r}, 'w')\nfrom transformers import PretrainedConfig\n"
+        "class Own(PretrainedConfig):\n    model_type = 'own'\n"
+    )
+    (folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(UserError, match="Python code of its own, which is never run"):
+        load_config(folder)
+    assert not marker.exists()

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from transformers import (
+    AddedToken,
     WhisperForConditionalGeneration,
     WhisperProcessor,
 )
@@ -75,3 +76,28 @@ def test_a_text_that_is_too_long_for_the_decoder(tiny_whisper):
     assert len(model.encode_target("one " * words)) == words + 1
     with pytest.raises(UserError, match=f"{words + 2} tokens exceeds the decoder's limit of {words + 1}: one one"):
         model.encode_target("one " * (words + 1))
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_the_vocabulary_is_written_for_other_tools(make_whisper, tmp_path, timed):
+    """vocab.json and added_tokens.json have the tokenizer's tokens, and transformers reads the folder as without."""
+    model = load(make_whisper(seconds=2, multilingual=True), device="cpu", language="de")
+    tokenizer = model.processor.tokenizer
+    if timed:
+        tokenizer.add_tokens([AddedToken("<|0.00|>", special=False, normalized=False)])
+    model.save(tmp_path / "saved")
+    words, added = (json.loads((tmp_path / "saved" / name).read_text()) for name in ("vocab.json", "added_tokens.json"))
+    assert words | added == tokenizer.get_vocab() and not words.keys() & added.keys()
+    assert list(words.values()) == list(range(len(words))) and not any(name.startswith("<|") for name in words)
+    assert {"<|endoftext|>", "<|de|>", "<|notimestamps|>"} <= added.keys() and ("<|0.00|>" in added) == timed
+    with_files = WhisperProcessor.from_pretrained(tmp_path / "saved").tokenizer
+    for name in ("vocab.json", "added_tokens.json"):
+        (tmp_path / "saved" / name).unlink()
+    without = WhisperProcessor.from_pretrained(tmp_path / "saved").tokenizer
+    text = "<|startoftranscript|><|de|> one six naïve<|0.00|><|endoftext|>"
+    assert with_files.get_vocab() == without.get_vocab() == tokenizer.get_vocab()
+    assert with_files(text).input_ids == without(text).input_ids
+    ids = without(text).input_ids
+    for skip in (False, True):
+        assert with_files.decode(ids, skip_special_tokens=skip) == without.decode(ids, skip_special_tokens=skip)
+    assert with_files.all_special_ids == without.all_special_ids

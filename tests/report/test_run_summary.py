@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from speechxfer.report.run_report import RunReport
-from speechxfer.report.run_summary import summarize_run, summarize_selection
+from speechxfer.report.run_summary import describe_outcome, summarize_run, summarize_selection
 
 FIGURES = {
     "before": None,
@@ -66,3 +66,16 @@ def test_every_stage_is_described():
     assert found["stage 0"] == "head: 1,234 parameters, 6 epochs in 61 s, from cached features, dev 30.0 %"
     assert found["stage 1"] == "head, top-2: 5,000,000 parameters, 4 epochs in 1,200 s, dev 21.0 %"
     assert (found["seed"], found["training"]) == ("7", "1,261 s on cpu")
+
+
+def test_the_outcome_is_a_sentence():
+    assert describe_outcome(report()) == (
+        "The model kept is 'stage 1, mean of its last 2 epochs': WER on dev 18.0 %, "
+        "the lowest of 3 trained candidates, 40.0 % before adaptation."
+    )
+    assert describe_outcome(report(selected="zero-shot")) == (
+        "No trained model is better than the pretrained one, which is kept: WER on dev 40.0 %; "
+        "the best, 'stage 1, mean of its last 2 epochs', has 18.0 %."
+    )
+    alone = report(metric="CER", selected="stage 0", candidates=[{"name": "stage 0", "dev": 0.02}])
+    assert describe_outcome(alone) == "The model kept is 'stage 0': CER on dev 2.0 %, the only trained candidate."

@@ -33,7 +33,7 @@ def test_json_names_the_normaliser():
         "normaliser": "default",
         "normaliser_version": "2",
         "align": "min",
-        "unit": "word",
+        "unit": "auto",
         "notation": False,
         "compounds": False,
         "seed": 0,

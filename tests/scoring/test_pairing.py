@@ -72,6 +72,8 @@ def test_one_file_of_both_sides(read):
     assert (found.ids, found.references, found.hypotheses) == (["1", "2"], ["a", "c"], ["b", ""])
     assert found.missing == ["2"]
     with pytest.raises(UserError, match="1 of 1 rows have no reference, the first on line 1"):
+        read({"both.jsonl": [{"id": "1", "reference": None, "hypothesis": "b"}]}, count=0)
+    with pytest.raises(UserError, match=r"no column for the reference(?s:.*)speechxfer score REF .*both\.jsonl"):
         read({"both.jsonl": [{"id": "1", "hypothesis": "b"}]}, count=0)
     with pytest.raises(UserError, match="a trn file has one side only"):
         read({"r.trn": REFERENCE}, count=0)
@@ -136,9 +138,9 @@ def test_files_are_reduced_to_what_both_cover(read):
     files = {"r.trn": REFERENCE, "h.trn": "a (s1-1)\nx (s9-9)\n"}
     (found,) = read(files, reduce="both")
     assert found.ids == ["s1-1"] and len(found.notes) == 2
-    with pytest.raises(UserError, match="not in r.trn: s9-9"):
+    with pytest.raises(UserError, match=r"not in r\.trn: s9-9"):
         read(files, reduce="ref")
-    with pytest.raises(UserError, match="unknown value --reduce hyb .did you mean 'hyp'"):
+    with pytest.raises(UserError, match=r"unknown value --reduce hyb .did you mean 'hyp'"):
         read(files, reduce="hyb")
 
 

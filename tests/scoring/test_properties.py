@@ -14,7 +14,7 @@ quick = settings(max_examples=60)
 
 
 def scored(pairs, align="min", **columns):
-    options = ScoringOptions(normaliser="none", align=align)
+    options = ScoringOptions(normaliser="none", align=align, unit="word")
     return score([r for r, _ in pairs], [h for _, h in pairs], options=options, **columns)
 
 

@@ -77,13 +77,22 @@ def _make_key(model: SpeechModel, split: Dataset, recipe: Recipe) -> str:
     facts = {
         "program": _source_digest(),
         "weights": hash_model_dir(folder),
-        "beside": {p.name: hash_files(p) for p in sorted(folder.iterdir()) if p.suffix in (".json", ".txt", ".arpa")},
+        "beside": {
+            str(p.relative_to(folder)): hash_files(p) for p in _list_other_files(folder, model.settings.language)
+        },
         "settings": model.settings.model_dump(mode="json"),
         "device": model.device.type,
         "batch_seconds": recipe.decoding.batch_seconds,
         "audio": [hasher.digest(row) for row in drop_columns(split, "text")],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _list_other_files(folder: Path, language: str | None) -> list[Path]:
+    """Return the files of a model folder, other than its weights, that its predictions depend on."""
+    beside = [path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".arpa")]
+    others = [*folder.glob(f"adapter.{language}.*"), *(folder / "language_model").glob("*")]
+    return sorted(path for path in (*beside, *others) if path.is_file())
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from speechxfer.adaptation.data.timestamps import remove_from_splits, take_training_texts
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config import Recipe
 from speechxfer.data.reader import make_missing_column_error, read
@@ -19,6 +20,8 @@ from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits
 from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
+from speechxfer.scoring.tokens import UNIT_NAMES
+from speechxfer.scoring.units import METRIC_NAMES, resolve_unit
 from speechxfer.text.normalise import Normaliser, get_normaliser
 from speechxfer.text.vocabulary import build_vocabulary, encode_text
 
@@ -32,11 +35,12 @@ class DataSplits:
 
     Attributes:
         reference: column that is trained on and scored against: `text`, or `label` for a classifier.
-        texts: training targets, normalised.
+        texts: training targets, normalised; for Whisper's decoder with timestamps where they are trained.
         split_info: how each split was made, and its size, for the report.
         warnings: messages for the user.
         retention: speech that is not adapted to, on which forgetting is measured.
         metric: name of the error rate.
+        unit: what it counts: "word", "char" or "mixed".
     """
 
     train: Dataset
@@ -48,6 +52,7 @@ class DataSplits:
     warnings: list[str] = field(default_factory=list)
     retention: Dataset | None = None
     metric: str = "WER"
+    unit: str = "word"
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -58,6 +63,10 @@ class DataSplits:
     def sample_train_probe(self, seed: int) -> Dataset:
         """Sample up to `TRAIN_PROBE_SIZE` training utterances, on which memorisation is measured."""
         return _sample(self.train, TRAIN_PROBE_SIZE, seed)
+
+    def resolve_scoring(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the scoring unit of these splits."""
+        return recipe.model_copy(update={"scoring": recipe.scoring.model_copy(update={"unit": self.unit})})
 
     def encode_targets(self, model: SpeechModel) -> list[list[int]]:
         """Return the target ids of each training utterance.
@@ -82,27 +91,11 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     Raises:
         UserError: names every invalid row of every split, unless `data.skip_bad` is set.
     """
-    made = make_splits(
-        recipe.data.train,
-        recipe.data.dev,
-        recipe.data.test,
-        group=recipe.data.group,
-        split=recipe.data.split,
-        seed=recipe.seed,
-    )
+    splits, reference, split_info, warnings = _read_splits(recipe)
     is_classifier = recipe.head.kind == "classify"
-    reference = "label" if is_classifier and "label" in made.train.column_names else "text"
-    splits = {"train": made.train, "dev": made.dev, "test": made.test}
-    if recipe.data.retention is not None:
-        splits["retention"] = read(recipe.data.retention)
-    for name, rows in splits.items():
-        if reference not in rows.column_names:
-            raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
-    if recipe.data.limit is not None:
-        splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
+    splits = remove_from_splits(splits, reference, recipe, reporter)
     normaliser = get_normaliser(recipe.scoring.normaliser)
     normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
-    split_info, warnings = dict(made.split_info), list(made.warnings)
     invalid = _find_invalid_rows(splits, reference, recipe, normalise_target, reporter)
     for name, rows in invalid.items():
         if rows:
@@ -112,12 +105,16 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     for name, rows in splits.items():
         _check_has_words(name, rows[reference], normaliser)
         reporter.info(f"{name}: {len(rows):,} utterances, {split_info[name].get('from', 'as given')}")
-    texts = [normalise_target(text) for text in splits["train"][reference]]
+    splits["train"], texts = take_training_texts(splits["train"], reference)
+    texts = [normalise_target(text) for text in texts]
     others = {name: rows for name, rows in splits.items() if name != "train"}
     if recipe.head.is_new_ctc:
         warnings += _unseen_character_warnings(texts, others, normalise_target)
     if is_classifier:
         warnings += _unseen_label_warnings(texts, {name: rows[reference] for name, rows in others.items()})
+    unit = "word" if is_classifier else resolve_unit(recipe.scoring.unit, splits["train"][reference])
+    if unit != "word":
+        reporter.info(f"error rates count {UNIT_NAMES[unit]}s ({METRIC_NAMES[unit]})")
     for line in [*(f"warning: {warning}" for warning in warnings), *([remark] if remark else [])]:
         reporter.info(line)
     return DataSplits(
@@ -126,8 +123,34 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         texts=texts,
         split_info=split_info,
         warnings=warnings,
-        metric="error rate" if is_classifier else "WER",
+        metric="error rate" if is_classifier else METRIC_NAMES[unit],
+        unit=unit,
     )
+
+
+def _read_splits(recipe: Recipe) -> tuple[dict[str, Dataset], str, dict[str, Any], list[str]]:
+    """Read the data: the splits by name, the reference column, how each split was made, and warnings."""
+    made = make_splits(
+        recipe.data.train,
+        recipe.data.dev,
+        recipe.data.test,
+        columns=recipe.data.columns,
+        group=recipe.data.group,
+        split=recipe.data.split,
+        seed=recipe.seed,
+    )
+    warnings = list(made.warnings)
+    is_classifier = recipe.head.kind == "classify"
+    reference = "label" if is_classifier and "label" in made.train.column_names else "text"
+    splits = {"train": made.train, "dev": made.dev, "test": made.test}
+    if recipe.data.retention is not None:
+        splits["retention"] = read(recipe.data.retention, columns=recipe.data.columns, on_warning=warnings.append)
+    for name, rows in splits.items():
+        if reference not in rows.column_names:
+            raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
+    if recipe.data.limit is not None:
+        splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
+    return splits, reference, dict(made.split_info), warnings
 
 
 def _check_has_words(name: str, references: Sequence[str], normaliser: Normaliser) -> None:

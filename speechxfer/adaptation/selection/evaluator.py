@@ -23,6 +23,7 @@ class Evaluator:
     calls in the same order.
 
     Attributes:
+        recipe: with the scoring unit of the splits.
         zero_shot: the pretrained model as its authors run it; its predictions are cached across runs.
         dev_scores: score by title of each `evaluate_dev` call.
         cached_seconds: the time that predictions read from the cache took when they were computed.
@@ -34,6 +35,9 @@ class Evaluator:
     zero_shot: SpeechModel | None = None
     dev_scores: dict[str, Score] = field(default_factory=dict, repr=False)
     cached_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.recipe = self.splits.resolve_scoring(self.recipe)
 
     def evaluate_dev(self, model: SpeechModel, title: str) -> float:
         """Return the dev error rate with greedy decoding, the criterion of model selection."""

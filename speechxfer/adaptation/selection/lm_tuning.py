@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
@@ -17,8 +17,9 @@ from speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, Language
 from speechxfer.decoding.ctc_greedy import decode_greedy
 from speechxfer.models import predict_all
 from speechxfer.models.ctc import CtcRecogniser
+from speechxfer.scoring.tokens import tokenize
 from speechxfer.shapes import Emissions, Frames
-from speechxfer.text.normalise import Normaliser, get_normaliser
+from speechxfer.text.normalise import get_normaliser
 
 # Small grids, since dev splits are small; the first value is preferred among equals.
 LM_WEIGHT_GRID = (0.5, 0.7, 1.0, 0.3, 1.4)
@@ -38,8 +39,7 @@ def tune_beam_search(model: CtcRecogniser, evaluator: Evaluator) -> dict[str, An
     if model.settings.beam_size == 1:
         return None
     emissions = _compute_dev_emissions(model, evaluator)
-    normalise = get_normaliser(evaluator.recipe.scoring.normaliser)
-    references = [normalise(text) for text in evaluator.splits.dev[evaluator.splits.reference]]
+    split, references = _make_split(evaluator), list(evaluator.splits.dev[evaluator.splits.reference])
     step = -(-len(references) // MAX_TUNING_UTTERANCES)
     search, rate = distributed.run_on_main(
         lambda: _tune_on_sample(model, evaluator, emissions[::step], references[::step])
@@ -48,9 +48,9 @@ def tune_beam_search(model: CtcRecogniser, evaluator: Evaluator) -> dict[str, An
     model.settings.beam_search = {name: value for name, value in stated.items() if name != "beam_size"}
     if step > 1:
         beam = BeamSearch(model.labels, model.lm, search)
-        texts = distributed.run_on_main(lambda: [normalise(rows[0].text) for rows in beam.search_rows(emissions)])
-        rate = _word_error_rate(texts, references)
-    greedy = _word_error_rate([normalise(_decode_greedy_text(model, rows)) for rows in emissions], references)
+        texts = distributed.run_on_main(lambda: [rows[0].text for rows in beam.search_rows(emissions)])
+        rate = _compute_error_rate(texts, references, split)
+    greedy = _compute_error_rate([_decode_greedy_text(model, rows) for rows in emissions], references, split)
     evaluator.reporter.info(f"greedy: dev {greedy:.1%}; beam size {search.beam_size}: {rate:.1%}")
     if rate > greedy and not search.hot_words:
         model.settings.beam_size = 1
@@ -64,17 +64,18 @@ def tune_lm_weights(
     symbols: Sequence[str | None],
     lm: LanguageModel | None,
     search: BeamSearchOptions,
-    normalise: Normaliser,
+    split: Callable[[str], list[str]],
     *,
     lm_weights: Sequence[float] = LM_WEIGHT_GRID,
     word_bonuses: Sequence[float] = LM_WORD_BONUS_GRID,
 ) -> tuple[BeamSearchOptions, float]:
-    """Return `search` with the weights that give the fewest word errors (the first among equals), and its error rate.
+    """Return `search` with the weights that give the fewest errors (the first among equals), and its error rate.
 
     Args:
         emissions: log-probabilities of each utterance, (frames, vocab).
-        references: normalised texts.
+        references: texts.
         lm: without a language model nothing is tuned.
+        split: normalises a text and splits it into the units of the error rate.
     """
     grid = [search]
     if lm is not None:
@@ -83,9 +84,15 @@ def tune_lm_weights(
     rates = []
     for options in grid:
         n_best = BeamSearch(symbols, lm, options).search_rows(emissions)
-        rates.append(_word_error_rate([normalise(rows[0].text) for rows in n_best], references))
+        rates.append(_compute_error_rate([rows[0].text for rows in n_best], references, split))
     best = rates.index(min(rates))
     return grid[best], rates[best]
+
+
+def _make_split(evaluator: Evaluator) -> Callable[[str], list[str]]:
+    """Return the function that normalises a text and splits it as the run's scoring does."""
+    normalise, unit = get_normaliser(evaluator.recipe.scoring.normaliser), evaluator.splits.unit
+    return lambda text: tokenize(normalise(text), unit)
 
 
 def _compute_dev_emissions(model: CtcRecogniser, evaluator: Evaluator) -> list[np.ndarray]:
@@ -115,15 +122,17 @@ def _tune_on_sample(
         model.labels,
         model.lm,
         model.search_options,
-        get_normaliser(evaluator.recipe.scoring.normaliser),
+        _make_split(evaluator),
         lm_weights=LM_WEIGHT_GRID if decoding.lm_weight is None else (decoding.lm_weight,),
         word_bonuses=LM_WORD_BONUS_GRID if decoding.word_bonus is None else (decoding.word_bonus,),
     )
 
 
-def _word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the word errors divided by the reference words."""
-    pairs = [(hyp.split(), ref.split()) for hyp, ref in zip(hypotheses, references, strict=True)]
+def _compute_error_rate(
+    hypotheses: Sequence[str], references: Sequence[str], split: Callable[[str], list[str]]
+) -> float:
+    """Return the errors divided by the units of the references."""
+    pairs = [(split(hyp), split(ref)) for hyp, ref in zip(hypotheses, references, strict=True)]
     return sum(Levenshtein.distance(*pair) for pair in pairs) / max(1, sum(len(ref) for _, ref in pairs))
 
 

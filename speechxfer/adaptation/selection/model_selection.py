@@ -1,4 +1,6 @@
-"""Model selection: epochs, weight averages and interpolations with the pretrained weights; the lowest dev error wins.
+"""Model selection among the stages' best epochs, weight averages and interpolations with the pretrained weights.
+
+The lowest dev error wins. The best epoch of a stage is selected in `training.trainer.train_stage`.
 
 Weight averaging follows Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization";
 interpolation follows Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
@@ -30,7 +32,8 @@ NUM_BEAM_CANDIDATES = 3  # best greedy candidates that are evaluated once more w
 class Candidate:
     """A model that may be selected. dev, dev_beam: error rates on dev, greedy and by beam search.
 
-    dev_beam is `None` where beam search was not evaluated. A joint model's is weighed with its CTC head.
+    dev_beam is `None` where beam search was not evaluated. For a joint model it is the rate after rescoring with
+    the CTC head. A CTC head whose beam search is tuned on dev has that search's rate as `dev`.
     """
 
     name: str

@@ -13,6 +13,7 @@ from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.decoding.rescoring import DecoderHypothesis, RescoringWeights, choose_hypothesis
 from speechxfer.models import predict_all
 from speechxfer.models.joint import JointRecogniser
+from speechxfer.scoring.tokens import tokenize
 from speechxfer.text.normalise import get_normaliser
 
 # Small grids, since dev splits are small; the first value is preferred among equals.
@@ -47,7 +48,8 @@ def tune_rescoring(model: JointRecogniser, evaluator: Evaluator, greedy: float) 
             shared=True,
         )
     normalise = get_normaliser(evaluator.recipe.scoring.normaliser)
-    references = [tuple(normalise(text).split()) for text in dev[evaluator.splits.reference]]
+    unit = evaluator.splits.unit
+    references = [tuple(tokenize(normalise(text), unit)) for text in dev[evaluator.splits.reference]]
     num_words = sum(map(len, references))
     grid = [RescoringWeights(*values) for values in product(CTC_WEIGHTS, WORD_BONUS_GRID, MBR_SCALES)]
     best = min(grid, key=lambda weights: count_word_errors(hypotheses, references, weights))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from speechxfer import distributed
+from speechxfer.adaptation.training.joining import EpochPlan, compute_joined_seconds, join_waveforms
 from speechxfer.data import audio
 from speechxfer.data.augment import WaveformAugmenter
 from speechxfer.data.parallel import count_cpus
@@ -31,11 +32,15 @@ _MIN_SHARED_MEMORY = 1e9  # bytes that must be free for them
 
 
 class SampleIndex(NamedTuple):
-    """An utterance drawn in an epoch. padded: its batch is padded to 30 s (Whisper)."""
+    """An utterance drawn in an epoch.
+
+    padded: its batch is padded to 30 s (Whisper). others: rows of utterances that are joined after it.
+    """
 
     row: int
     epoch: int
     padded: bool
+    others: tuple[int, ...] = ()
 
 
 Sample = tuple[np.ndarray | Tensor, list[int], bool]  # waveform or hidden states, targets, padded
@@ -48,6 +53,10 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
     of batches, as the learning rate schedule requires: an epoch with fewer has its largest ones halved. Each of
     `world_size` processes takes every `world_size`-th batch, starting at `rank`, so that a step of two processes has
     the utterances of a step of one process with two accumulated batches.
+
+    Args:
+        seconds: duration of each utterance.
+        plan: weights of the utterances, and how they are joined.
     """
 
     def __init__(
@@ -57,10 +66,13 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
         max_seconds: float,
         epochs: int,
         seed: int,
+        plan: EpochPlan | None = None,
         padded_share: float = 0.0,
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
+        plan = plan or EpochPlan()
+        self.weights, self.join = None if plan.weights is None else np.asarray(plan.weights), plan.join
         self.seconds, self.max_seconds, self.seed, self.padded_share = seconds, max_seconds, seed, padded_share
         self.world_size, self.rank = world_size, rank
         plans = [self._plan(epoch) for epoch in range(epochs)]
@@ -86,19 +98,38 @@ class DurationBatchSampler(Sampler[list[SampleIndex]]):
         rng.shuffle(plan)
         padded = rng.random(len(plan)) < self.padded_share
         for batch, pad in list(zip(plan, padded, strict=True))[self.rank :: self.world_size]:
-            yield [SampleIndex(index, self.epoch, bool(pad)) for index in batch]
+            yield [SampleIndex(rows[0], self.epoch, bool(pad), rows[1:]) for rows in batch]
 
-    def _plan(self, epoch: int) -> list[list[int]]:
+    def _plan(self, epoch: int) -> list[list[tuple[int, ...]]]:
+        """Return the batches of an epoch; an item of a batch is the rows that are joined, mostly one."""
         rng = np.random.default_rng([self.seed, epoch, 0])
         # noise on the lengths changes the neighbours in every epoch, at the cost of little padding
         jittered = np.asarray(self.seconds) * rng.uniform(0.9, 1.1, len(self.seconds))
-        return list(batch_by_seconds(np.argsort(jittered, kind="stable").tolist(), self.seconds, self.max_seconds))
+        order = np.argsort(jittered, kind="stable")
+        if self.weights is not None:
+            order = np.repeat(order, self._draw_counts(epoch)[order])
+        if self.join is None:
+            batches = batch_by_seconds(order.tolist(), self.seconds, self.max_seconds)
+            return [[(row,) for row in batch] for batch in batches]
+        items = self.join.draw(order.tolist(), self.seconds, np.random.default_rng([self.seed, epoch, 3]))
+        lengths = [compute_joined_seconds(rows, self.seconds) for rows in items]
+        shortest_first = np.argsort(lengths, kind="stable").tolist()
+        return [[items[k] for k in batch] for batch in batch_by_seconds(shortest_first, lengths, self.max_seconds)]
+
+    def _draw_counts(self, epoch: int) -> np.ndarray:
+        """Return how often each utterance is drawn in an epoch: its weight, rounded up or down at random."""
+        assert self.weights is not None
+        whole = np.floor(self.weights).astype(int)
+        rng = np.random.default_rng([self.seed, epoch, 2])
+        counts = whole + (rng.random(len(whole)) < self.weights - whole)
+        return counts if counts.any() else np.ones_like(counts)
 
 
 def count_loader_workers(device: str) -> int:
-    """Return the number of data loading processes: 0 for training on a CPU, which needs all cores.
+    """Return the number of data loading processes: one less than the CPUs per local process, at most 8.
 
-    Also 0 with little shared memory, through which batches are passed, as in a container without `--shm-size`.
+    0 without CUDA, where training needs all cores, and if /dev/shm, through which batches are passed, has less than
+    1 GB free (as in a container without `--shm-size`).
     """
     shared_memory = Path("/dev/shm")
     if device != "cuda" or (shared_memory.is_dir() and shutil.disk_usage(shared_memory).free < _MIN_SHARED_MEMORY):
@@ -152,6 +183,7 @@ class TrainingDataset(Dataset):
 
     Args:
         copies: number of augmented copies per utterance, used in turn by the epochs; `None`: a new one in each epoch.
+        join_targets: joins the targets of joined utterances (`SpeechModel.join_targets`).
     """
 
     def __init__(
@@ -161,7 +193,9 @@ class TrainingDataset(Dataset):
         augment: WaveformAugmenter,
         seed: int,
         copies: int | None = None,
+        join_targets: Callable[[Sequence[list[int]]], list[int]] | None = None,
     ) -> None:
+        self.join_targets = join_targets
         self.utterances, self.targets, self.augment, self.seed = utterances, targets, augment, seed
         self.copies = copies
         settings = augment.settings
@@ -174,8 +208,14 @@ class TrainingDataset(Dataset):
         return len(self.utterances)
 
     def __getitem__(self, index: SampleIndex) -> Sample:
-        waveform = self.load_waveform(index.row, self.copy_index(index.epoch))
-        return waveform, self.targets[index.row], index.padded
+        copy = self.copy_index(index.epoch)
+        if not index.others:
+            return self.load_waveform(index.row, copy), self.targets[index.row], index.padded
+        assert self.join_targets is not None
+        rows = (index.row, *index.others)
+        rng = np.random.default_rng([self.seed, index.epoch, *rows])
+        waveform = join_waveforms([self.load_waveform(row, copy) for row in rows], rng)
+        return waveform, self.join_targets([self.targets[row] for row in rows]), index.padded
 
     def copy_index(self, epoch: int) -> int:
         """Return the number of the copy that an epoch uses."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.joining import JoinPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import StageConfig
+from speechxfer.data.collection import WEIGHT_COLUMN
 from speechxfer.models import SpeechModel
 from speechxfer.report.progress import Reporter
+from speechxfer.shapes import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,29 @@ class StageContext:
     @property
     def seed(self) -> int:
         return self.recipe.seed + self.number
+
+    @property
+    def weights(self) -> list[float] | None:
+        """Average number of times that each utterance is used in an epoch; `None`: once."""
+        utterances = self.dataset.utterances
+        return list(utterances[WEIGHT_COLUMN]) if WEIGHT_COLUMN in utterances.column_names else None
+
+    @property
+    def join_plan(self) -> JoinPlan | None:
+        """How utterances are joined to longer ones (`augment.join`); `None`: not at all."""
+        augment, dataset = self.recipe.augment, self.dataset
+        if not augment.join:
+            return None
+        group, utterances = self.recipe.data.group, dataset.utterances
+        max_samples = self.model.encoder.max_samples
+        return JoinPlan(
+            share=augment.join,
+            max_seconds=min(augment.join_seconds, math.inf if max_samples is None else max_samples / SAMPLE_RATE),
+            groups=list(utterances[group]) if group in utterances.column_names else [""] * len(utterances),
+            num_targets=[len(target) for target in dataset.targets],
+            max_targets=getattr(self.model, "max_text_tokens", None),
+            stretch=1 / min([1.0, *augment.speed]),
+        )
 
     @property
     def stage_dir(self) -> Path:

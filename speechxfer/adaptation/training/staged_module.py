@@ -61,13 +61,26 @@ class StagedModule(nn.Module):
         modules: list[nn.Module] = []
         if {"head", "all"} & set(stage.train):
             modules += self.model.head
-        if self.split < encoder.depth:
-            modules += [*encoder.layers[max(self.split, 0) :], *encoder.get_output_modules()]
-        if self.split == FEATURE_OUTPUT:
+        lowest = find_lowest_trained_layer(stage, encoder.depth)
+        if lowest < encoder.depth:
+            modules += [*encoder.layers[max(lowest, 0) :], *encoder.get_output_modules()]
+        if lowest == FEATURE_OUTPUT:
             modules += encoder.get_embedding_modules()
+        if "adapter" in stage.train:
+            modules += self._get_language_adapters(stage)
         if self.lora:
             return lora.select_trainable_parameters(self.model, modules)
         return [parameter for module in modules for parameter in module.parameters()]
+
+    def _get_language_adapters(self, stage: StageConfig) -> list[nn.Module]:
+        where = f"stages, train [{', '.join(stage.train)}]"
+        adapters = self.model.encoder.get_language_adapters()
+        if not adapters:
+            fix = "leave adapter out; it is a part of MMS checkpoints (lora.rank adds adapters to any)"
+            raise UserError("this checkpoint has no language adapters", where=where, fix=fix)
+        if self.lora:
+            raise UserError("adapter cannot be trained with lora.rank", where=where, fix="leave one of the two out")
+        return adapters
 
     def train(self, mode: bool = True) -> StagedModule:
         """Set the mode; everything below the split and every other frozen module stays in eval mode."""
@@ -162,6 +175,12 @@ def find_frozen_depth(stage: StageConfig, depth: int) -> int:
     Raises:
         UserError: for more upper layers than the encoder has.
     """
+    lowest = find_lowest_trained_layer(stage, depth)
+    return min(lowest, 0) if "adapter" in stage.train else lowest  # every layer has an adapter
+
+
+def find_lowest_trained_layer(stage: StageConfig, depth: int) -> int:
+    """Return the number of the lowest layer that `stage` trains as a whole, or a value as of `find_frozen_depth`."""
     if {"encoder", "all"} & set(stage.train):
         return FEATURE_OUTPUT
     tops = [int(part.removeprefix("top-")) for part in stage.train if part.startswith("top-")]

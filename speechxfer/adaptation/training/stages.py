@@ -23,6 +23,7 @@ from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.training.batching import TrainingDataset
 from speechxfer.adaptation.training.checkpoints import list_epoch_weights
 from speechxfer.adaptation.training.context import StageContext
+from speechxfer.adaptation.training.lengths import measure_training_lengths
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
 from speechxfer.adaptation.training.trainer import StageResult, read_epoch_history, train_stage, uses_bfloat16
 from speechxfer.atomic import write_text_atomically
@@ -52,6 +53,8 @@ def train_stages(
             audio.load_waveform(row) for row in evaluator.splits.sample_train_probe(recipe.seed)
         )
     contexts = _make_contexts(staged, dataset, recipe, evaluator.reporter, run_dir)
+    if staged.model.kind != "classify":
+        staged.model.settings.training = measure_training_lengths(contexts[-1], evaluator.splits.texts)
     return [_train_or_resume(context, evaluator, resume=resume) for context in contexts]
 
 

@@ -17,7 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from speechxfer import distributed
-from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, make_dataloader
+from speechxfer.adaptation.training.batching import (
+    BatchCollator,
+    DurationBatchSampler,
+    TrainingDataset,
+    make_dataloader,
+)
 from speechxfer.adaptation.training.checkpoints import (
     TRAINER_STATE_FILE,
     find_last_valid_checkpoint,
@@ -26,6 +31,7 @@ from speechxfer.adaptation.training.checkpoints import (
     save_weights,
 )
 from speechxfer.adaptation.training.context import StageContext
+from speechxfer.adaptation.training.joining import EpochPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config.recipe import StageConfig
 from speechxfer.encoders.base import SpeechEncoder
@@ -43,7 +49,7 @@ class StageTrainer(Trainer):
     Args:
         batches: the batch sampler.
         measure: returns the error rate on dev.
-        before: seconds that the stage took before this trainer started.
+        before: seconds that the stage had taken when this trainer started.
     """
 
     def __init__(
@@ -91,6 +97,8 @@ class StageTrainer(Trainer):
         staged: StagedModule = self.model  # type: ignore[assignment]
         model, stage = staged.model, staged.stage
         encoder = set(model.encoder.module.parameters())
+        if "adapter" in stage.train:  # as small and as new to the speech as a head
+            encoder -= {p for adapter in model.encoder.get_language_adapters() for p in adapter.parameters()}
         decoder = set(model.whisper.model.decoder.parameters()) if isinstance(model, WhisperRecogniser) else set()
         factors = _layerwise_factors(model.encoder, stage.layer_decay)
         groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
@@ -264,6 +272,7 @@ def _make_trainer(
         max_seconds=size.batch_seconds,
         epochs=math.ceil(context.stage.epochs),
         seed=context.seed,
+        plan=EpochPlan(context.weights, context.join_plan if isinstance(dataset, TrainingDataset) else None),
         padded_share=context.staged.augment.pad_to_30s,
         world_size=distributed.get_world_size(),
         rank=distributed.get_rank(),
@@ -347,6 +356,7 @@ def make_training_arguments(context: StageContext, accumulation: int, num_batche
         save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=False,  # `train_stage` does, since the run directory may have been moved
+        # Trainer records the epoch with the lowest dev error rate as `best_global_step`
         metric_for_best_model="eval_error",
         greater_is_better=False,
         logging_steps=10,

@@ -13,19 +13,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.scoring.formats.lines import read_kaldi_text, read_lines
 from speechxfer.scoring.formats.nist import read_ctm, read_stm, read_trn
-from speechxfer.scoring.formats.tables import read_csv, read_jsonl, read_tsv
+from speechxfer.scoring.formats.tables import NO_COLUMNS, read_table_transcript
+from speechxfer.scoring.formats.text_columns import TableSide
 from speechxfer.scoring.formats.transcript import Side, TranscriptFile, Utterance
 
+TABLE_FORMATS = ("csv", "tsv", "jsonl")
 _READERS: dict[str, Callable[[Path, Side], TranscriptFile]] = {
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "jsonl": read_jsonl,
     "trn": read_trn,
     "stm": read_stm,
     "ctm": read_ctm,
@@ -44,9 +43,10 @@ TRANSCRIPT_SUFFIXES = {
     ".ctm": "ctm",
     "": "kaldi",
 }
-TRANSCRIPT_FORMATS = tuple(_READERS)
+TRANSCRIPT_FORMATS = (*TABLE_FORMATS, *_READERS)
 
 __all__ = [
+    "TABLE_FORMATS",
     "TRANSCRIPT_FORMATS",
     "TRANSCRIPT_SUFFIXES",
     "Side",
@@ -71,17 +71,20 @@ def detect_transcript_format(path: Path) -> str:
     return known
 
 
-def read_transcript(path: Path, side: Side, name: str | None = None) -> TranscriptFile:
+def read_transcript(
+    path: Path, side: TableSide, name: str | None = None, columns: Mapping[str, str] = NO_COLUMNS
+) -> TranscriptFile:
     """Read the utterances of a file, NFC-normalised.
 
     Args:
-        side: decides which column of a table is the text.
+        side: decides which column of a table is the text; "both" for a table that is scored by itself.
         name: the format (default: by the suffix).
+        columns: kind of column to its name, in a table.
 
     Raises:
         UserError: naming file and line, for anything that does not follow the format.
     """
-    if name is not None and name not in _READERS:
+    if name is not None and name not in TRANSCRIPT_FORMATS:
         raise UserError(
             f"unknown format '{name}'{suggest_nearest(name, TRANSCRIPT_FORMATS)}",
             fix=f"use one of {', '.join(TRANSCRIPT_FORMATS)}",
@@ -90,4 +93,7 @@ def read_transcript(path: Path, side: Side, name: str | None = None) -> Transcri
         raise UserError("is a folder, not a transcript file", where=str(path))
     if not path.is_file():
         raise UserError("no such file", where=str(path))
-    return _READERS[name or detect_transcript_format(path)](path, side)
+    format = name or detect_transcript_format(path)
+    if format in TABLE_FORMATS:
+        return read_table_transcript(path, side, columns, format=format)
+    return _READERS[format](path, "reference" if side == "both" else side)

@@ -1,194 +1,142 @@
-"""Readers of CSV, TSV and JSONL, with column names of this toolkit, of Hugging Face datasets and of NeMo manifests."""
+"""Reads tables (CSV, TSV, JSON) of references and hypotheses; their column names are those of `speechxfer.tables`."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
-from speechxfer.errors import Problems, UserError, suggest_nearest
-from speechxfer.scoring.formats.transcript import (
-    Side,
-    TranscriptFile,
-    Utterance,
-    iter_numbered_lines,
-    read_nfc_text,
-    require_utterances,
-)
+from speechxfer.errors import Problems, UserError
+from speechxfer.scoring.formats.text_columns import TableSide, choose_text_columns
+from speechxfer.scoring.formats.transcript import TranscriptFile, Utterance, require_utterances
+from speechxfer.tables import Table, list_names, map_columns, read_table
 
-_IDS = ("id", "utt_id", "utterance_id", "utt")
-_AUDIO = ("audio", "audio_filepath", "path", "file", "file_name")
-_SPEAKERS = ("speaker", "speaker_id", "spk_id", "client_id")
-TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript")
-_REFERENCES = ("reference", "ref", *TEXT_COLUMNS)
-_HYPOTHESES = ("hypothesis", "hyp", "pred_text", "prediction")
 # columns that are never values to break a result down by
-_NOT_GROUPS = {*_IDS, *_AUDIO, *_REFERENCES, *_HYPOTHESES, "start", "end", "offset", "segments", "words", "nbest"}
-
-Record = Mapping[str, Any]
-
-
-def read_csv(path: Path, side: Side) -> TranscriptFile:
-    """Read comma-separated values (or semicolons or tabs, if the header has no comma), with quotes."""
-    return _read_delimited(path, side, ",", "csv")
-
-
-def read_tsv(path: Path, side: Side) -> TranscriptFile:
-    """Read tab-separated values, in which quotes are ordinary characters."""
-    return _read_delimited(path, side, "\t", "tsv")
-
-
-def _read_delimited(path: Path, side: Side, delimiter: str, name: str) -> TranscriptFile:
-    # TSV files written by hand or by Common Voice do not quote
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    text = read_nfc_text(path)
-    first = text.partition("\n")[0]
-    if delimiter not in first:  # spreadsheets write semicolons in some locales
-        delimiter = next((other for other in (";", "\t", ",") if other in first), delimiter)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-    problems = Problems(f"{path} is not valid {name.upper()}")
-    records: list[tuple[int, Record]] = []
-    try:
-        header = [cell.strip() for cell in next(rows, [])]
-        if duplicates := sorted({name for name in header if header.count(name) > 1}):
-            raise UserError(f"two columns are named '{duplicates[0]}'", where=f"{path}:1")
-        for row in rows:
-            if len(row) == len(header):
-                records.append((rows.line_num, dict(zip(header, row, strict=True))))
-            elif row:
-                problems.add(f"line {rows.line_num}: {len(row)} values for {len(header)} columns")
-    except csv.Error as error:
-        raise UserError(f"not valid {name.upper()}: {error}", where=f"{path}:{rows.line_num}") from None
-    problems.raise_if_any()
-    return _make_transcript(path, name, side, records)
-
-
-def read_jsonl(path: Path, side: Side) -> TranscriptFile:
-    """Read one JSON object per line."""
-    problems = Problems(f"{path} is not valid JSON Lines", fix="write one object per line: {...}")
-    records: list[tuple[int, Record]] = []
-    for number, line in iter_numbered_lines(path):
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            problems.add(f"line {number}: {getattr(error, 'msg', 'nested too deeply')}")
-            continue
-        if not isinstance(record, dict):
-            problems.add(f"line {number}: a {type(record).__name__} instead of an object")
-        elif "\\u" in line and not _is_encodable(record):
-            problems.add(f"line {number}: an unpaired surrogate (\\ud800 to \\udfff) is not a character")
-        else:
-            records.append((number, record))
-    problems.raise_if_any()
-    return _make_transcript(path, "jsonl", side, records)
-
-
-def _is_encodable(record: Record) -> bool:
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_NOT_GROUPS = {*list_names("id", "audio", "text", "reference", "hypothesis", "start", "end")}
+_NOT_GROUPS |= {"segments", "words", "nbest"}
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Names of a table's columns by their role.
+class _Cells:
+    """The columns of a table by their role; None for a role that no column has. kept: names of possible groups."""
 
-    Attributes:
-        kept: columns that a result may be broken down by.
-    """
-
-    text: str
-    id: str | None
-    audio: str | None
-    speaker: str | None
-    other: str | None
+    text: Sequence[Any]
+    other: Sequence[Any] | None
+    id: Sequence[Any] | None
+    audio: Sequence[Any] | None
     kept: tuple[str, ...]
 
 
-def _make_transcript(path: Path, format: str, side: Side, records: list[tuple[int, Record]]) -> TranscriptFile:
-    if not records:
+def read_table_transcript(
+    path: Path, side: TableSide, columns: Mapping[str, str] = NO_COLUMNS, *, format: str | None = None
+) -> TranscriptFile:
+    """Read a table.
+
+    Args:
+        side: the text that is wanted; "both" for a table that is scored by itself, whose hypotheses are the text.
+        columns: kind of column (reference, hypothesis, id, speaker, ...) to its name.
+        format: csv, tsv or jsonl (default: by the suffix).
+
+    Raises:
+        UserError: naming file and line, for what cannot be read or has no single reading.
+    """
+    table = read_table(path, format=format)
+    if not len(table):
         require_utterances(path, [])
-    columns = _find_columns(path, side, list(dict.fromkeys(key for _, record in records for key in record)))
-    problems = Problems(f"{path} cannot be scored")
-    made = [_make_utterance(line, record, columns, side, problems) for line, record in records]
-    problems.raise_if_any()
-    utterances = require_utterances(path, [utterance for utterance in made if utterance is not None])
-    return TranscriptFile(path, format, utterances, column=columns.text)
-
-
-def _find_columns(path: Path, side: Side, known: list[str]) -> _Columns:
-    """Assign roles to columns. Raises UserError without a column for the text, or for the id and the audio."""
-    wanted, others = (_REFERENCES, _HYPOTHESES) if side == "reference" else ((*_HYPOTHESES, *TEXT_COLUMNS), _REFERENCES)
-    text = _find_first(wanted, known)
-    if text is None:
-        swapped = _find_first(others, known) is not None
+    roles = map_columns(table.columns, columns, str(path))
+    texts = choose_text_columns(table, side, columns)
+    own, other = texts.hypothesis, texts.reference
+    if side == "reference":
+        own, other = other, own
+    assert own is not None
+    if "id" not in roles and "audio" not in roles:
         raise UserError(
-            f"no column for the {side}{suggest_nearest(wanted[0], known)}; the columns are {', '.join(known)}",
+            f"no 'id' or 'audio' column to match utterances by; the columns are {', '.join(table.columns)}",
             where=str(path),
-            fix=f"name it '{wanted[0]}' or 'text'" + (", or swap the two files" if swapped else ""),
+            fix="add one, name it with --column id=NAME, or score plain lines with --by-line",
         )
-    id, audio = _find_first(_IDS, known), _find_first(_AUDIO, known)
-    if id is None and audio is None:
-        raise UserError(
-            f"no 'id' or 'audio' column to match utterances by; the columns are {', '.join(known)}",
-            where=str(path),
-            fix="add one, or score plain lines with --by-line",
-        )
-    return _Columns(
-        text=text,
-        id=id,
-        audio=audio,
-        speaker=_find_first(_SPEAKERS, known),
-        other=_find_first([name for name in others if name != text], known),
-        kept=tuple(name for name in known if name not in _NOT_GROUPS),
+    cells = _Cells(
+        text=table.columns[own],
+        other=table.columns[other] if other is not None else None,
+        id=table.columns[roles["id"]] if "id" in roles else None,
+        audio=_name_audio(table, roles) if "audio" in roles else None,
+        kept=tuple(name for name in table.columns if name not in _NOT_GROUPS and name not in (own, other)),
     )
+    problems = Problems(f"{path} cannot be scored")
+    made = [_make_utterance(row, table, cells, own, side, problems) for row in range(len(table))]
+    problems.raise_if_any()
+    utterances = _use_audio_for_duplicates(_set_speakers([u for u in made if u is not None], table, roles))
+    return TranscriptFile(path, table.format, require_utterances(path, utterances), column=own, other_column=other)
 
 
-def _make_utterance(line: int, record: Record, columns: _Columns, side: Side, problems: Problems) -> Utterance | None:
+def _make_utterance(
+    row: int, table: Table, cells: _Cells, own: str, side: TableSide, problems: Problems
+) -> Utterance | None:
     """Convert a row to an utterance; None, with a problem added, if it has no id or no valid text."""
-    audio = _name_audio(record, columns.audio)
-    id = _to_text(record.get(columns.id)) if columns.id else audio
-    text = record.get(columns.text)
+    line = table.lines[row]
+    audio = cells.audio[row] if cells.audio is not None else None
+    id = _to_text(cells.id[row]) if cells.id is not None else None
+    id = id if id and id.strip() else audio
+    text = cells.text[row]
     if id is None or not id.strip():
-        problems.add(f"line {line}: no {columns.id or columns.audio}")
+        problems.add(f"line {line}: no id or audio")
         return None
     if text is not None and (isinstance(text, bool) or not isinstance(text, (str, int, float))):
-        problems.add(f"line {line} ({id}): '{columns.text}' is a {type(text).__name__}, not a text")
+        problems.add(f"line {line} ({id}): '{own}' is a {type(text).__name__}, not a text")
         return None
     if text is None and side == "reference":
-        problems.add(f"line {line} ({id}): no '{columns.text}'")
+        problems.add(f"line {line} ({id}): no '{own}'")
         return None
-    values = {name: value for name in columns.kept if (value := _to_text(record.get(name))) is not None}
+    values = {name: value for name in cells.kept if (value := _to_text(table.columns[name][row])) is not None}
     return Utterance(
         id=unicodedata.normalize("NFC", id.strip()),
-        text="" if text is None else str(text),
+        text="" if text is None else unicodedata.normalize("NFC", str(text)),
         line=line,
         audio=audio,
-        speaker=values.get(columns.speaker) if columns.speaker else None,
-        other=_to_text(record.get(columns.other)) if columns.other else None,
+        other=_normalise(_to_text(cells.other[row])) if cells.other is not None else None,
         columns=values,
         absent=text is None,
     )
 
 
-def _name_audio(record: Record, column: str | None) -> str | None:
-    """Return the path of a row's audio, with `#start-end` for a segment of a file, as `transcribe` names it."""
-    value = record.get(column) if column else None
+def _set_speakers(utterances: list[Utterance], table: Table, roles: Mapping[str, str]) -> list[Utterance]:
+    speaker = roles.get("speaker")
+    if speaker is None:
+        return utterances
+    return [u._replace(speaker=u.columns.get(speaker)) for u in utterances]
+
+
+def _use_audio_for_duplicates(utterances: list[Utterance]) -> list[Utterance]:
+    """Use the audio as the id if ids occur more than once and audio does not, as `speechxfer.data.reader` does."""
+    if len({u.id for u in utterances}) == len(utterances):
+        return utterances
+    audio = [u.audio for u in utterances]
+    if None in audio or len(set(audio)) < len(audio):
+        return utterances
+    return [u._replace(id=str(u.audio)) for u in utterances]
+
+
+def _name_audio(table: Table, roles: Mapping[str, str]) -> list[str | None]:
+    """Return the path of each row's audio, with `#start-end` for a segment of a file, as `transcribe` names it."""
+    absent = [None] * len(table)
+    starts, ends, durations = (
+        table.columns[roles[role]] if role in roles else absent for role in ("start", "end", "duration")
+    )
+    rows = zip(table.columns[roles["audio"]], starts, ends, durations, strict=True)
+    return [_name_segment(*row, has_end="end" in roles) for row in rows]
+
+
+def _name_segment(value: Any, start: Any, end: Any, duration: Any, *, has_end: bool) -> str | None:
     if isinstance(value, dict):  # Hugging Face's audio column
         value = value.get("path")
     if value is None:
         return None
-    start, end = record.get("start"), record.get("end")
-    if record.get("offset") not in (None, ""):  # NeMo gives a segment's start and duration
-        start, length = record["offset"], record.get("duration")
-        end = end if length in (None, "") else _add(start, length)
+    if start not in (None, "") and duration not in (None, "") and not has_end:  # as NeMo gives segments
+        end = _add(start, duration)
     if start in (None, "") and end in (None, ""):
         return str(value)
     return f"{value}#{_format_seconds(start) or 0}-{_format_seconds(end)}"
@@ -209,9 +157,9 @@ def _add(start: Any, length: Any) -> Any:
         return length
 
 
+def _normalise(text: str | None) -> str | None:
+    return None if text is None else unicodedata.normalize("NFC", text)
+
+
 def _to_text(value: Any) -> str | None:
     return None if value is None or isinstance(value, (dict, list)) else str(value)
-
-
-def _find_first(names: Iterable[str], known: list[str]) -> str | None:
-    return next((name for name in names if name in known), None)

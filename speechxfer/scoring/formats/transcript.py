@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from speechxfer.errors import UserError
+from speechxfer.tables.text_file import read_text
 from speechxfer.text.normalise import Side
 
 __all__ = [
@@ -76,6 +77,7 @@ class TranscriptFile:
         words: the words of a ctm, which has no utterances.
         ignored: segments of an stm that are not scored.
         column: the column of a table that the texts were read from.
+        other_column: the column that the texts of the other side were read from, if the table has both.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class TranscriptFile:
     words: list[TimedWord] = field(default_factory=list)
     ignored: list[Utterance] = field(default_factory=list)
     column: str | None = None
+    other_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,27 +113,8 @@ class TimedWord:
 
 
 def read_nfc_text(path: Path) -> str:
-    """Read a file's text, NFC-normalised. Raises UserError naming the line of the first byte that is not UTF-8."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError("is encoded as UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"byte 0x{data[error.start]:02x} is not UTF-8",
-            where=f"{path}:{line}",
-            fix="save the file as UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)",
-        ) from None
-    if "\0" in text:
-        raise UserError(
-            "is not a text file: it contains a NUL byte",
-            where=f"{path}:{text.count(chr(10), 0, text.index(chr(0))) + 1}",
-        )
+    """Read a UTF-8 file, NFC-normalised (see `speechxfer.tables.text_file.read_text`)."""
+    text = read_text(path)
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 

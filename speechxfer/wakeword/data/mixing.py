@@ -169,10 +169,11 @@ def make_variants(waveform: np.ndarray, count: int, rng: np.random.Generator) ->
 
 
 def make_partial_word_negatives(positive: PositiveClip, rng: np.random.Generator) -> list[np.ndarray]:
-    """Make near misses from a recording of the word, so that neither its speaker nor its room predicts the label.
+    """Make negatives from a recording of the word, so that neither its speaker nor its room predicts the label.
 
-    These are the word's beginning, its end, its halves swapped, the word reversed, and the recording without the word;
-    nothing if the word cannot be located in the clip.
+    Returns (frames, NUM_MELS) of: the first part of the word and its last part, the rest replaced by background; the
+    two parts swapped; the word reversed; and, if more than 30 frames surround the word, a window of that background.
+    Returns nothing if the word's bounds are unreliable: under 20 frames, or over 90 % of the clip.
     """
     clip, start, end = positive.energies, positive.start, positive.end
     if end - start < 20 or end - start > 0.9 * len(clip):  # the word's bounds are unreliable

@@ -19,7 +19,6 @@ from speechxfer.decoding.ctc_beam import BeamSearch, BeamSearchOptions, read_lm
 from speechxfer.errors import UserError
 from speechxfer.models import build_trainable, load
 from speechxfer.text.ngram import train_ngram
-from speechxfer.text.normalise import get_normaliser
 
 SYMBOLS = ("", " ", "a", "b", "c")
 TEXTS = ("a b c", "ab c", "cab ab", "b a", "c b a", "ab ab a")
@@ -49,7 +48,7 @@ def errors(emissions, lm, search):
 def test_no_other_weights_of_the_grid_err_less(noisy, tmp_path):
     train_ngram(TEXTS, 2).write(tmp_path / "lm.arpa")
     lm, plain = read_lm(tmp_path / "lm.arpa"), BeamSearchOptions(beam_size=20)
-    found, rate = tune_lm_weights(noisy, TEXTS * 3, SYMBOLS, lm, plain, get_normaliser("default"))
+    found, rate = tune_lm_weights(noisy, TEXTS * 3, SYMBOLS, lm, plain, str.split)
     every = [errors(noisy, lm, BeamSearchOptions(20, *pair)) for pair in product(LM_WEIGHT_GRID, LM_WORD_BONUS_GRID)]
     assert errors(noisy, lm, found) == min(every) < max(every)
     assert min(every) < errors(noisy, None, plain)  # the model helps here
@@ -58,12 +57,11 @@ def test_no_other_weights_of_the_grid_err_less(noisy, tmp_path):
 
 def test_what_a_recipe_states_is_not_chosen_and_without_a_model_nothing_is(noisy, tmp_path):
     train_ngram(TEXTS, 2).write(tmp_path / "lm.arpa")
-    normalise = get_normaliser("default")
     options = {"lm_weights": (0.9,), "word_bonuses": (-1.0,)}
     stated = BeamSearchOptions(20, hot_words=("cab",), hot_word_weight=2.0)
-    found, _ = tune_lm_weights(noisy, TEXTS * 3, SYMBOLS, read_lm(tmp_path / "lm.arpa"), stated, normalise, **options)
+    found, _ = tune_lm_weights(noisy, TEXTS * 3, SYMBOLS, read_lm(tmp_path / "lm.arpa"), stated, str.split, **options)
     assert found == BeamSearchOptions(20, 0.9, -1.0, ("cab",), 2.0)
-    assert tune_lm_weights(noisy, TEXTS * 3, SYMBOLS, None, stated, normalise)[0] == stated
+    assert tune_lm_weights(noisy, TEXTS * 3, SYMBOLS, None, stated, str.split)[0] == stated
 
 
 BEAMS = ("head.kind=ctc", "decoding.kind=beam", "decoding.beam_size=12", "decoding.lm=from-train", "stages.0.epochs=1")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import jiwer
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,6 +13,7 @@ from speechxfer.adaptation.run import adapt
 from speechxfer.adaptation.selection import rescoring_tuning
 from speechxfer.decoding.rescoring import DecoderHypothesis, RescoringWeights
 from speechxfer.models import load
+from speechxfer.text.normalise import get_normaliser
 
 EPOCHS = ("stages.0.epochs=3", "candidates={means: [2, 3, 5], pretrained_share: [0.25]}")
 
@@ -189,3 +193,36 @@ def test_a_single_candidate_is_heard_by_beam_too(tiny_recipe, quiet, set_dev_err
     run = adapt(tiny_recipe(*given), reporter=quiet)
     assert load(run.run_dir.model, device="cpu").settings.beam_size == 1
     assert run.report.to_json()["candidates"][1]["dev_beam"] == 0.7
+
+
+def test_japanese_is_selected_by_characters(tiny_recipe, corpus_table, recording_reporter, tmp_path):
+    """A sentence without spaces is one word: its word error rate would be 100 % for a single wrong character."""
+    texts = [
+        "今日は",
+        "晴れです",
+        "雨が降る",
+        "駅はどこ",
+        "本を読む",
+        "水を飲む",
+        "朝になる",
+        "犬がいる",
+        "海へ行く",
+        "花が咲く",
+    ]
+    audio = sorted(corpus_table.parent.glob("*.wav"))[:10]
+    rows = [
+        f"{path},{text},s{number // 2},{'dev' if number in (6, 7) else 'test' if number > 7 else 'train'}"
+        for number, (path, text) in enumerate(zip(audio, texts, strict=True))
+    ]
+    (tmp_path / "japanese.csv").write_text("\n".join(["audio,text,speaker,split", *rows]) + "\n", encoding="utf-8")
+    reporter = recording_reporter()
+    run = adapt(tiny_recipe(f"data.train={tmp_path / 'japanese.csv'}"), reporter=reporter)
+    report = run.report.to_json()
+    assert report["metric"] == "CER" and report["provenance"]["recipe"]["scoring"]["unit"] == "char"
+    assert report["dev"]["reference_words"] == sum(map(len, texts[6:8])) and report["after"]["reference_words"] == 8
+    epochs = [epoch["dev"] for epoch in report["stages"][0]["epochs"]]
+    assert report["stages"][0]["dev"] == min(epochs) and reporter.logged("dev CER")
+    lines = [json.loads(line) for line in run.run_dir.after.read_text(encoding="utf-8").splitlines()]
+    normalise = get_normaliser("default")
+    sides = [["".join(normalise(line[side]).split()) for line in lines] for side in ("reference", "hypothesis")]
+    assert report["after"]["wer"] == pytest.approx(jiwer.cer(*sides))

@@ -20,6 +20,7 @@ from speechxfer.adaptation.training.batching import (
     count_loader_workers,
 )
 from speechxfer.adaptation.training.context import StageContext
+from speechxfer.adaptation.training.joining import EpochPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.adaptation.training.trainer import train_stage, uses_bfloat16
 from speechxfer.config import load_recipe
@@ -269,3 +270,16 @@ def test_preparing_a_batch_touches_nothing_on_the_model_s_device(recipe_values, 
 def test_bfloat16_where_the_processor_is_made_for_it(monkeypatch, precision, device, able, answer):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     assert uses_bfloat16(precision, device) is answer
+
+
+@pytest.mark.parametrize("weight, low, high", [(0.25, 0.15, 0.35), (2.0, 2.0, 2.0), (1.5, 1.35, 1.65)])
+def test_weights_are_the_mean_number_of_draws(weight: float, low: float, high: float) -> None:
+    sampler = DurationBatchSampler(
+        [1.0] * 300, max_seconds=8, epochs=3, seed=0, plan=EpochPlan([1.0] * 100 + [weight] * 200)
+    )
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        rows = [index.row for batch in sampler for index in batch]
+        assert sum(row < 100 for row in rows) == 100
+        assert low <= sum(row >= 100 for row in rows) / 200 <= high
+    assert len(sampler) == len(list(sampler))

@@ -215,7 +215,7 @@ def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, recording_reporte
     assert not narrator.logged("starting a new one")
     stored.write_text("stages: 7")
     Path(recipe.output, "report.json").unlink()
-    with pytest.raises(UserError, match="not readable as a run's recipe"):
+    with pytest.raises(UserError, match="cannot be read as the recipe of a run"):
         adapt(recipe, resume=True, reporter=recording_reporter())
 
 

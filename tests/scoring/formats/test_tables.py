@@ -5,7 +5,15 @@ import json
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.formats.tables import read_csv, read_jsonl, read_tsv
+from speechxfer.scoring.formats.tables import read_table_transcript
+
+
+def read_csv(path, side):
+    return read_table_transcript(path, side, format="csv")
+
+
+def read_jsonl(path, side):
+    return read_table_transcript(path, side, format="jsonl")
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def test_csv(write):
 
 def test_semicolons_and_quotes_of_a_tsv(write):
     assert read_csv(write("id;text\n1;a, b\n"), "reference").utterances[0].text == "a, b"
-    assert read_tsv(write('id\ttext\n1\t"a\n'), "reference").utterances[0].text == '"a'
+    assert read_table_transcript(write('id\ttext\n1\t"a\n'), "reference", format="tsv").utterances[0].text == '"a'
 
 
 @pytest.mark.parametrize("name", ["hypothesis", "hyp", "pred_text", "prediction"])
@@ -62,6 +70,7 @@ def test_null_is_absent_and_empty_is_not(write):
         ({"audio_filepath": "x.wav", "offset": 1.5, "duration": 2}, "x.wav#1.5-3.5"),
         ({"audio_filepath": "x.wav", "offset": "1.50", "duration": "2.0"}, "x.wav#1.5-3.5"),
         ({"audio_filepath": "x.wav", "offset": 3, "end": "9.0"}, "x.wav#3-9"),
+        ({"audio": "x.wav", "duration": 2}, "x.wav"),
         ({"audio": "x.wav", "start": "soon", "end": 1}, "x.wav#soon-1"),
     ],
 )
@@ -74,14 +83,14 @@ def test_audio_names_an_utterance_without_an_id(write, row, name):
     ("content", "message"),
     [
         ("id,id,text\n1,1,a\n", "two columns are named 'id'"),
-        ("id,text\n1,a,b\n", "line 2: 3 values for 2 columns"),
-        ('id,text\n1,"a\n', "not valid CSV"),
+        ("id,text\n1,a,b\n", "line 2 has 3 cells, the header has 2"),
+        ('id,text\n1,"a\n', "cannot be read"),
         ("id,words\n1,a\n", "no column for the reference"),
         ("id,hypothesis\n1,a\n", "or swap the two files"),
         ("text,x\na,b\n", "no 'id' or 'audio' column"),
         ("id,text\n ,a\n", "line 2: no id"),
         ("id,text\n", "no utterances"),
-        ("", "no utterances"),
+        ("", "the table is empty"),
     ],
 )
 def test_mistakes_in_a_csv(write, content, message):
@@ -104,3 +113,21 @@ def test_mistakes_in_a_csv(write, content, message):
 def test_mistakes_in_json_lines(write, content, message):
     with pytest.raises(UserError, match=message):
         read_jsonl(write(content), "reference")
+
+
+def test_ids_that_occur_twice_give_way_to_the_audio(write):
+    rows = [{"id": 7, "audio": "a.wav", "text": "a"}, {"id": 7, "audio": "b.wav", "text": "b"}]
+    assert [u.id for u in read_jsonl(write(rows), "reference").utterances] == ["a.wav", "b.wav"]
+    rows[1]["audio"] = "a.wav"
+    assert [u.id for u in read_jsonl(write(rows), "reference").utterances] == ["7", "7"]
+
+
+def test_nan_is_absent(write):
+    assert read_jsonl(write('{"id": 1, "hyp": NaN}\n'), "hypothesis").utterances[0].absent
+
+
+def test_named_columns(write):
+    path = write("key,who,said\n1,ann,a b\n")
+    columns = {"id": "key", "speaker": "who", "hypothesis": "said"}
+    (found,) = read_table_transcript(path, "hypothesis", columns, format="csv").utterances
+    assert (found.id, found.speaker, found.text) == ("1", "ann", "a b")

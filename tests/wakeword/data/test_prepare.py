@@ -37,7 +37,7 @@ def test_nobody_is_in_two_parts_of_the_negatives(small: Small, tunes: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("clips", "said"),
+    ("clips", "printed"),
     [
         ({}, "empty"),
         ({"a.wav": 0.05}, "a.wav: 0.0"),

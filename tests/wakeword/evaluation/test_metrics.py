@@ -126,7 +126,7 @@ def test_another_engines_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "texts"),
     [
         ("stream,when\na,1\n", "no column 'time'"),
         ("stream,time\na,soon\nb,-1\n", "line 3"),

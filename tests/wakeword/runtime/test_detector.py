@@ -103,7 +103,7 @@ def test_samples_that_are_no_numbers_are_silence(graph: bytes, speechlike: Speec
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "texts"),
     [
         (lambda f: (f / "model.onnx").unlink(), "model.onnx missing"),
         (lambda f: (f / "manifest.json").write_text("{"), "invalid manifest.json"),
