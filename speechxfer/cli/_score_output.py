@@ -202,7 +202,7 @@ def _option_facts(run: ScoreRun) -> dict[str, str]:
 
 def _make_system_entries(run: ScoreRun) -> dict[str, Any]:
     results = {name: result.to_json() for name, result in run.results.items()}
-    details = {"terms": {}, "punctuation": {}, "case": {}}
+    details: dict[str, dict[str, Any]] = {"terms": {}, "punctuation": {}, "case": {}}
     for name, analysed in run.analysed.items():
         for detail, found in details.items():
             if (counts := getattr(analysed, detail)) is not None:

@@ -236,7 +236,7 @@ def _make_audio_sources(
     ranked = [one[0] for rank in zip_longest(*worst) for one in rank if one]
     files = {name: _find_file(source, folder) for name, source in audio.files.items()}
     candidates = [
-        name for name in dict.fromkeys(ranked) if (file := files.get(name)) is not None and _is_audio(file[0])
+        name for name in dict.fromkeys(ranked) if (place := files.get(name)) is not None and _is_audio(place[0])
     ]
     embedded = set(candidates[: audio.num_embedded])
     sources = {}

@@ -30,7 +30,7 @@ def count_character_errors(
     left, right = ([remove_optional_spaces(text.strip()) for text in texts] for texts in (references, hypotheses))
     counts = np.zeros((len(left), 2), dtype=np.int64)
     counts[:, 1] = [len(text) for text in left]
-    for i in np.flatnonzero(counts[:, 1] * [len(text) for text in right] > _MIN_LONG_CELLS):
+    for i in np.flatnonzero(counts[:, 1] * [len(text) for text in right] > _MIN_LONG_CELLS).tolist():
         counts[i, 0] = find_distance(left[i], right[i], f"utterance '{ids[i]}'", "characters")
         left[i] = right[i] = ""
     counts[:, 0] += cpdist(left, right, scorer=Levenshtein.distance, dtype=np.int32)
