@@ -10,6 +10,9 @@ from speechxfer.encoders._wav2vec2_like import Wav2Vec2Like
 
 
 class Wav2Vec2(Wav2Vec2Like):
-    """The base class unchanged; supports `feat_extract_norm` group and layer, and `do_stable_layer_norm` on or off."""
+    """Encoder of wav2vec2, XLS-R and MMS checkpoints, with group or layer norm in the feature extractor.
+
+    Adds nothing to `Wav2Vec2Like`. Supports `do_stable_layer_norm` on and off.
+    """
 
     family = "wav2vec2"

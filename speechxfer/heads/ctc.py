@@ -1,16 +1,41 @@
-"""Connectionist temporal classification (Graves et al. 2006): loss and log-probabilities."""
+"""CTC (Graves et al. 2006): a head from frames to emissions, and the loss and log-probabilities of label sequences.
+
+A wav2vec2 checkpoint's own CTC head is transformers' `lm_head`, which `models.ctc` calls.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechxfer.shapes import IGNORE_INDEX, Emissions
+from speechxfer.heads.bilstm import BiLSTM
+from speechxfer.shapes import IGNORE_INDEX, Emissions, Frames
+
+
+class CtcHead(nn.Module):
+    """Frames (batch, frames, dim) to emissions (batch, frames, vocab): dropout, LSTM layers, a linear layer.
+
+    recurrent: number of bidirectional LSTM layers. Whisper's frames were trained for its decoder and separate letters
+    poorly; temporal context helps more than width.
+    """
+
+    def __init__(self, dim: int, symbols: int, *, recurrent: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent = BiLSTM(dim, recurrent, dropout=dropout) if recurrent else None
+        self.output = nn.Linear(dim, symbols)
+
+    def forward(self, frames: Frames) -> Emissions:
+        """Compute log-probabilities, independent of padding."""
+        states = self.dropout(frames.states)
+        if self.recurrent is not None:
+            states = self.dropout(self.recurrent(states, frames.lengths))
+        return Emissions(self.output(states).float().log_softmax(-1), frames.lengths)
 
 
 def compute_ctc_loss(emissions: Emissions, labels: Tensor, blank: int) -> Tensor:
-    """Compute the negative log-likelihood in float32, summed over the batch, over the true lengths.
+    """Compute the negative log-likelihood in float32, summed over the batch; frames beyond each length are ignored.
 
     An utterance that is too short for its text contributes zero (`zero_infinity`). On MPS, which has no CTC loss, it is
     computed on the CPU.

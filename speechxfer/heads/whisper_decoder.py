@@ -61,9 +61,11 @@ def compute_decoder_loss(
 ) -> Tensor:
     """Compute the cross-entropy summed over the target tokens, teacher-forced after the prompt.
 
-    frames: (batch, frames, dim). labels: (batch, targets) int64, padded with -100; the last target is the end token.
-    prompt: start, language, task and no-timestamps tokens, which are not targets. Rows that start with a timestamp are
-    computed without the no-timestamps token.
+    Args:
+        frames: the encoder's output, (batch, frames, dim) with lengths.
+        labels: (batch, targets) int64, padded with -100; the last target that is not padding is the end token.
+        prompt: ids of the start, language, task and no-timestamps tokens, which are not targets. Rows that start with a
+            timestamp are computed without the no-timestamps token.
     """
     logits = _target_logits(network, frames, labels, prompt)
     return F.cross_entropy(logits, labels[labels != IGNORE_INDEX], reduction="sum")

@@ -86,7 +86,11 @@ def build_classifier(folder: Path, settings: ModelSettings, head: HeadConfig, te
     """
     labels = sorted(set(texts))
     if len(labels) < 2:
-        raise UserError(f"a classifier needs at least two labels; the training data has {labels}", where="data.train")
+        found = f"only '{labels[0]}'" if labels else "none"
+        fix = "add utterances with a second label, or check the column 'label'"
+        raise UserError(
+            f"a classifier needs at least two labels; the training data has {found}", where="data.train", fix=fix
+        )
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
     config = load_config(folder)
     same_labels = dict(config.id2label or {}) == names["id2label"]

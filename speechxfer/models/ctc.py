@@ -81,7 +81,7 @@ class CtcRecogniser(SpeechModel):
         self._symbols = {index: symbol for symbol, index in self.vocabulary.items()}
         self._unwritten = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token} - {None}
         self.lm: LanguageModel | None = None
-        self._last_search: tuple[Any, BeamSearch] | None = None  # with the language model and options that it has
+        self._last_search: tuple[Any, BeamSearch] | None = None  # key (language model, options) and its search
         self._scratch: tempfile.TemporaryDirectory | None = None  # holds a trained language model until it is saved
 
     @property
@@ -170,7 +170,11 @@ class CtcRecogniser(SpeechModel):
         return last[1]
 
     def configure_beam_search(self, decoding: DecodingConfig, texts: list[str]) -> None:
-        """Set up the beam search of a recipe: hot words, weights, and its language model or one trained on `texts`.
+        """Set up the beam search of a recipe: hot words, weights and language model.
+
+        Args:
+            decoding: the recipe's `decoding` section.
+            texts: training texts, on which the language model is trained with `decoding.lm=from-train`.
 
         Weights that the recipe leaves open are 0 until they are tuned on dev.
 

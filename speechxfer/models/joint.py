@@ -14,8 +14,8 @@ from speechxfer.config.recipe import HeadConfig
 from speechxfer.decoding.rescoring import DecoderHypothesis, RescoringWeights, choose_hypothesis
 from speechxfer.decoding.whisper import decode_n_best
 from speechxfer.errors import UserError
-from speechxfer.heads.ctc import compute_ctc_log_probs, compute_ctc_loss
-from speechxfer.heads.joint import CtcHead, WhisperWithCtc
+from speechxfer.heads.ctc import CtcHead, compute_ctc_log_probs, compute_ctc_loss
+from speechxfer.heads.joint import WhisperWithCtc
 from speechxfer.heads.whisper_decoder import compute_decoder_log_probs
 from speechxfer.models.base import ModelSettings
 from speechxfer.models.seq2seq import WhisperRecogniser

@@ -7,8 +7,7 @@ import itertools
 import pytest
 import torch
 
-from speechxfer.heads.ctc import compute_ctc_log_probs
-from speechxfer.heads.joint import CtcHead
+from speechxfer.heads.ctc import CtcHead, compute_ctc_log_probs
 from speechxfer.shapes import IGNORE_INDEX, Emissions, Frames
 
 
