@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from speechxfer.scoring.alignment import count_operations
 from speechxfer.scoring.network_alignment import align_networks
-from speechxfer.scoring.notation import Network, State
+from speechxfer.scoring.networks import Network, State
 
 _WIDTHS = (2, 3)  # parts of a compound
 

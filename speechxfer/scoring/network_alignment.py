@@ -1,4 +1,4 @@
-"""Alignment of two networks of words (see `notation`) along their cheapest paths.
+"""Alignment of two networks of words (see `networks`) along their cheapest paths.
 
 The table of Wagner & Fischer (1974) has a row for each state of the reference and a column for each state of the
 hypothesis. A row is filled at once: what it takes from other rows is known, and its insertions are a running minimum.
@@ -25,7 +25,7 @@ from rapidfuzz.distance import Levenshtein
 
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import DELETION, HIT, INSERTION, SUBSTITUTION
-from speechxfer.scoring.notation import Network, State
+from speechxfer.scoring.networks import Network, State
 
 Step = tuple[str, str, str]  # operation, reference word, hypothesis word
 Array = NDArray[Any]
@@ -286,7 +286,8 @@ class _Table:
                 self.uses[before + 1] += state.word is not None
                 if state.word is None:
                     self.junction[before] = (i, number)
-        self.choices: dict[int, Array] = {}
+        self.choices: dict[int, Array] = {}  # by junction, number of the cheapest source so far
+        self.highest: dict[int, int] = {}  # by junction, highest number of a source so far
 
     def fill(self) -> float:
         """Fill the table and return the cost of the cheapest pair of paths."""
@@ -310,14 +311,18 @@ class _Table:
             self.rows[i] = row
             return
         here = slice(self.first[junction + 1], self.end[junction + 1])
-        if number == 0:
-            self.rows[junction] = row.copy()
+        if junction not in self.rows:
             number_type = np.min_scalar_type(len(self.reference.states[junction].before))
-            self.choices[junction] = np.zeros(here.stop - here.start, number_type)
+            self.rows[junction], self.highest[junction] = row.copy(), number
+            self.choices[junction] = np.full(here.stop - here.start, number, number_type)
             return
-        is_less = row[here] < self.rows[junction][here]
-        np.copyto(self.rows[junction][here], row[here], where=is_less)
-        self.choices[junction][is_less] = number
+        best, choices = self.rows[junction][here], self.choices[junction]
+        is_better = row[here] < best
+        if number < self.highest[junction]:  # equal costs: the first in the junction's order
+            is_better |= (row[here] == best) & (choices > number)
+        self.highest[junction] = max(number, self.highest[junction])
+        np.copyto(best, row[here], where=is_better)
+        choices[is_better] = number
 
     def _fill_row(self, i: int, state: State | None) -> tuple[Array, Array]:
         """Return the costs of all columns, and the codes of the band's; without a state, of the start."""

@@ -12,12 +12,12 @@ lowest alignment cost.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.tokens import tokenize
+from speechxfer.scoring.networks import Network, State, split_words
 from speechxfer.text.glm import take_first_alternatives
 
 _OPTIONAL_WORD = r"\(\S+\)"
@@ -29,56 +29,6 @@ _UNREAD = {
     "the word @": re.compile(r"(?<!\S)@(?!\S)"),
     "tags (word;tag)": re.compile(r"[^\s\\;];[^\s;]"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A word of a network, or the junction at the end of alternatives.
-
-    Attributes:
-        word: None for a junction.
-        before: indices of the states that may precede it (-1: the start); one for a word, several for a junction.
-        is_null: this is the empty word.
-        fragment: "start" if the whole word starts with `word`, "end" if it ends with it, else "".
-    """
-
-    word: str | None
-    before: tuple[int, ...]
-    is_null: bool = False
-    is_optional: bool = False
-    fragment: str = ""
-
-    @property
-    def written(self) -> str:
-        """The word with the hyphen of a fragment."""
-        word = self.word or ""
-        return {"": word, "start": f"{word}-", "end": f"-{word}"}[self.fragment]
-
-
-@dataclass(frozen=True)
-class Network:
-    """States in topological order.
-
-    Attributes:
-        last: index of the state that ends the text (-1 for an empty text).
-    """
-
-    states: tuple[State, ...]
-    last: int
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> Network:
-        """Return the network of a text without alternatives."""
-        return cls(tuple(State(word, (i - 1,)) for i, word in enumerate(words)), len(words) - 1)
-
-    def list_first_path(self) -> list[State]:
-        """Return the words of the first alternatives."""
-        path, i = [], self.last
-        while i >= 0:
-            state = self.states[i]
-            path += [state] if state.word is not None else []
-            i = state.before[0]
-        return path[::-1]
 
 
 @dataclass(frozen=True)
@@ -112,7 +62,7 @@ class Notation:
         parser = _Parser(self, normalise, writes_notation, where)
         for token in _split_tokens(text):
             parser.read(token)
-        return parser.finish()
+        return split_words(parser.finish(), self.unit)
 
     @cached_property
     def marked_word(self) -> re.Pattern[str]:
@@ -204,9 +154,8 @@ class _Parser:
         self.at = len(self.states) - 1
 
     def _add_words(self, text: str, *, is_optional: bool = False, fragment: str = "") -> None:
-        units = tokenize(text, self.notation.unit)
-        for unit in units:
-            self._add(State(unit, (self.at,), False, is_optional, fragment if len(units) == 1 else ""))
+        for word in text.split():
+            self._add(State(word, (self.at,), False, is_optional, fragment))
 
     def _flush(self) -> None:
         if not self.plain:

@@ -129,6 +129,102 @@ def marked_timed_pair(seed: int) -> tuple[str, str]:
     return "\n".join(stm) + "\n", "\n".join(ctm) + "\n"
 
 
+def short_marked_texts(count: int, seed: int) -> list[str]:
+    """Texts of a few words and alternatives, of which sclite can align the characters."""
+    rng = random.Random(seed)
+
+    def word() -> str:
+        kind, made = rng.random(), rng.choice(["ab", "b", "abc", "ca", "dd"])
+        return f"({made})" if kind < 0.15 else f"{made}-" if kind < 0.2 else made
+
+    def part() -> str:
+        if rng.random() > 0.3:
+            return word()
+        return "{ " + " / ".join(rng.choice([word(), f"{word()} {word()}", "@"]) for _ in range(2)) + " }"
+
+    return [" ".join(part() for _ in range(rng.randint(1, 4))) for _ in range(count)]
+
+
+def drop_markup(text: str) -> str:
+    return " ".join(re.sub(r"[{}()@/]", " ", text).split())
+
+
+def partial_pair(seed: int) -> tuple[str, str]:
+    """An stm and a ctm that each lack a part of the other's time, at the start or at the end."""
+    stm, ctm = timed_pair(seed)
+    rng = random.Random(seed)
+
+    def cut(lines: list[str], time: int) -> list[str]:
+        kept = []
+        for channel in "AB":
+            some = [line for line in lines if line.split()[1] == channel]
+            times = [float(line.split()[time]) for line in some]
+            low, high = sorted(rng.uniform(0, times[-1]) for _ in range(2))
+            if high - low < times[-1] / 4:
+                low, high = 0.0, times[-1]
+            kept += [line for line, at in zip(some, times, strict=True) if low <= at <= high]
+        return kept
+
+    return "\n".join(cut(stm.splitlines(), 3)) + "\n", "\n".join(cut(ctm.splitlines(), 2)) + "\n"
+
+
+def add_ctm_alternatives(ctm: str, seed: int) -> str:
+    """Replace words of a ctm by alternatives, some of them empty or of two words."""
+    rng = random.Random(seed)
+    lines = []
+    for line in ctm.splitlines():
+        recording, channel, start, length, _ = line.split()
+        if rng.random() > 0.15:
+            lines.append(line)
+            continue
+        other = f"{recording} {channel} {float(start) + 0.05:.2f} {length} {rng.choice(WORDS)}"
+        marks = [f"{recording} {channel} * * {mark}" for mark in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>")]
+        second = [] if rng.random() < 0.3 else [other]
+        lines += [marks[0], line, *([other] if rng.random() < 0.2 else []), marks[1], *second, marks[2]]
+    return "\n".join(lines) + "\n"
+
+
+def short_ctm(seed: int) -> tuple[str, str]:
+    """Two ctm files of two channels of up to forty words, which sclite aligns at once."""
+    rng = random.Random(seed)
+    files: tuple[list[str], list[str]] = [], []
+    for channel in "AB":
+        for k in range(rng.randint(5, 40)):
+            word = rng.choice(WORDS)
+            for side, error in zip(files, (0.0, 0.2), strict=True):
+                if rng.random() > error:
+                    spoken = word if rng.random() > error else rng.choice(WORDS)
+                    side.append(f"rec {channel} {0.5 * k + rng.uniform(0, 0.1):.2f} 0.30 {spoken}")
+    return "\n".join(files[0]) + "\n", "\n".join(files[1]) + "\n"
+
+
+def random_glm(seed: int) -> tuple[str, list[str]]:
+    """Rules over a small alphabet, with and without contexts, and texts to apply them to."""
+    rng = random.Random(seed)
+
+    def some(low: int, high: int, letters: str = "ab ") -> str:
+        return "".join(rng.choice(letters) for _ in range(rng.randint(low, high)))
+
+    lines = [";; random rules", "* case_sensitive = 'F'"]
+    for _ in range(rng.randint(1, 12)):
+        source = f"[{some(1, 3)}]" if rng.random() < 0.5 else f"{some(1, 3, 'ab')}"
+        context = rng.choice(["", " / [ ] __ [ ]", f" / [{some(1, 2)}] __", f" / __ [{some(1, 2)}]", " / a __ b"])
+        lines.append(f"{source} => [{some(0, 3, 'xyab ')}]{context} ;; a rule")
+    texts = [" ".join(some(1, 4, "ab") for _ in range(rng.randint(0, 8))) for _ in range(10)]
+    return "\n".join(lines) + "\n", texts
+
+
+def apply_glm(glm: str, texts: list[str], *options: str) -> list[str]:
+    """Texts as csrfilt.sh changes them, in lower case."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rules.glm")
+        path.write_text(glm, encoding="utf-8")
+        lines = "".join(f"{text} (s-{i})\n" for i, text in enumerate(texts))
+        command = ["sctk", "csrfilt", "-i", "trn", *options, str(path)]
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    return [line.rpartition("(")[0].strip().lower() for line in done.stdout.splitlines()]
+
+
 def main() -> None:
     for name, (references, hypotheses), options in (
         ("plain", plain_pairs(300, 1), ()),

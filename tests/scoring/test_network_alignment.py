@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from speechxfer.errors import UserError
 from speechxfer.scoring import ScoringOptions, alignment, network_alignment, score
 from speechxfer.scoring.network_alignment import align_networks, is_match
-from speechxfer.scoring.notation import Network, Notation
+from speechxfer.scoring.networks import Network
+from speechxfer.scoring.notation import Notation
 
 METHODS = ["sclite", "min"]
 

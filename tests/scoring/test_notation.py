@@ -3,7 +3,8 @@
 import pytest
 
 from speechxfer.errors import UserError
-from speechxfer.scoring.notation import Network, Notation, State, find_unread_markup
+from speechxfer.scoring.networks import Network, State
+from speechxfer.scoring.notation import Notation, find_unread_markup
 
 
 @pytest.mark.parametrize(

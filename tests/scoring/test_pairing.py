@@ -145,9 +145,8 @@ def test_files_are_reduced_to_what_both_cover(read):
 
 
 def test_a_ctm_as_the_reference(read):
-    reference = (
-        "rec A 0 .1 i\nrec A * * <ALT_BEGIN>\nrec A .2 .1 no\nrec A * * <ALT>\nrec A * * <ALT_END>\nrec B 0 1 x\n"
-    )
+    marked = "rec A * * <ALT_BEGIN>\nrec A .2 .1 no\nrec A * * <ALT>\nrec A * * <ALT_END>\n"
+    reference = f"rec A 0 .1 i\n{marked}rec B 0 1 x\n"
     (found,) = read({"r.ctm": reference, "h.ctm": "rec A 0 1 i\nREC b 0 1 y\n"}, notation=True)
     assert found.ids == ["rec-A", "rec-B"] == found.speakers
     assert found.references == ["i { no / @ }", "x"] and found.hypotheses == ["i", "y"]

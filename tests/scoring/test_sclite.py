@@ -12,13 +12,15 @@ import sclite
 
 from speechxfer.scoring import ScoringOptions, score
 from speechxfer.scoring.comparison import compute_segment_differences
+from speechxfer.scoring.notation import Notation
 from speechxfer.scoring.pairing import read_pairs
+from speechxfer.text.normalise import get_normaliser
 
 needs_sclite = pytest.mark.skipif(not sclite.INSTALLED, reason="Debian's sctk is not installed")
 
 
-def counted(references, hypotheses, notation=False):
-    options = ScoringOptions(normaliser="none", align="sclite", notation=notation)
+def counted(references, hypotheses, notation=False, unit="word"):
+    options = ScoringOptions(normaliser="none", align="sclite", notation=notation, unit=unit)
     return score(references, hypotheses, options=options).words.tolist()
 
 
@@ -32,10 +34,18 @@ def count_by_speaker(expected):
     return Counter((name.rsplit("-", 1)[0], tuple(counts)) for name, counts in expected.items())
 
 
-def timed(stm, ctm, notation=False):
-    (pairs,) = read_pairs(stm, [ctm], notation=notation)
+def timed(stm, ctm, notation=False, **options):
+    (pairs,) = read_pairs(stm, [ctm], notation=notation, **options)
     counts = counted(pairs.references, pairs.hypotheses, notation=notation)
     return Counter((s, tuple(c)) for s, c in zip(pairs.speakers, counts, strict=True))
+
+
+def compare_timed(folder, texts, suffixes, *options, **reading):
+    """Check the counts of each speaker's segments of two files against sclite's."""
+    paths = [folder / f"{name}.{suffix}" for name, suffix in zip("rh", suffixes, strict=True)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    assert timed(*paths, **reading) == count_by_speaker(sclite.run(*texts, suffixes, *options))
 
 
 def test_golden_ctm_cut_by_stm():
@@ -55,24 +65,93 @@ def test_notation():
     assert counted(references, hypotheses, notation=True) == sclite.run_texts(references, hypotheses, "-D", "-F")
 
 
+OPTIONS = [
+    (Notation(), ["-D", "-F"]),
+    (Notation(fragments=False), ["-D"]),
+    (Notation(optional_words=False), ["-F"]),
+    (Notation(optional_words=False, fragments=False), []),
+]
+
+
+@needs_sclite
+@pytest.mark.parametrize(("notation", "options"), OPTIONS)
+@pytest.mark.parametrize("sides", ["references", "hypotheses", "both"])
+def test_notation_of_either_side(notation, options, sides):
+    references, hypotheses = sclite.marked_pairs(500, 13)
+    if sides == "hypotheses":
+        references, hypotheses = hypotheses, references
+    elif sides == "both":
+        hypotheses = sclite.marked_pairs(500, 14)[0]
+    assert counted(references, hypotheses, notation) == sclite.run_texts(references, hypotheses, *options)
+
+
+@needs_sclite
+def test_glued_notation_and_tags():
+    references, hypotheses = sclite.marked_pairs(500, 15)
+    references = [re.sub(r" ?([{}/]) ?", r"\1", text) for text in references]
+    hypotheses = [" ".join(f"{word};tag" for word in text.split()) for text in hypotheses]
+    assert counted(references, hypotheses, True) == sclite.run_texts(references, hypotheses, "-D", "-F")
+
+
+@needs_sclite
+@pytest.mark.parametrize("is_marked", [False, True])
+def test_characters(is_marked):
+    """sclite does not end on some optional words in hypotheses."""
+    references, hypotheses = sclite.short_marked_texts(500, 16), sclite.short_marked_texts(500, 17)
+    spoken = list(map(sclite.drop_markup, hypotheses))
+    plain = list(map(sclite.drop_markup, references))
+    assert counted(plain, spoken, unit="char") == sclite.run_texts(plain, spoken, "-c")
+    notation, options = (Notation(), ["-D"]) if is_marked else (Notation(False, False), [])
+    found = counted(references, spoken, notation, "char")
+    assert found == sclite.run_texts(references, spoken, "-c", *options)
+    if not is_marked:
+        assert counted(references, hypotheses, notation, "char") == sclite.run_texts(references, hypotheses, "-c")
+
+
 @needs_sclite
 @pytest.mark.parametrize("seed", range(20, 32))
 def test_ctm_cut_by_stm(tmp_path, seed):
-    stm, ctm = sclite.timed_pair(seed)
-    (tmp_path / "r.stm").write_text(stm)
-    (tmp_path / "h.ctm").write_text(ctm)
-    found = timed(tmp_path / "r.stm", tmp_path / "h.ctm")
-    assert found == count_by_speaker(sclite.run(stm, ctm, ("stm", "ctm")))
+    compare_timed(tmp_path, sclite.timed_pair(seed), ("stm", "ctm"))
 
 
 @needs_sclite
 @pytest.mark.parametrize("seed", range(40, 46))
 def test_notation_in_an_stm(tmp_path, seed):
-    stm, ctm = sclite.marked_timed_pair(seed)
-    (tmp_path / "r.stm").write_text(stm)
-    (tmp_path / "h.ctm").write_text(ctm)
-    found = timed(tmp_path / "r.stm", tmp_path / "h.ctm", notation=True)
-    assert found == count_by_speaker(sclite.run(stm, ctm, ("stm", "ctm"), "-D", "-F"))
+    compare_timed(tmp_path, sclite.marked_timed_pair(seed), ("stm", "ctm"), "-D", "-F", notation=True)
+
+
+@needs_sclite
+@pytest.mark.parametrize(("reduce", "sides"), [("ref", ["ref"]), ("hyp", ["hyp"]), ("both", ["ref", "hyp"])])
+@pytest.mark.parametrize("seed", range(50, 62))
+def test_files_reduced_to_what_both_cover(tmp_path, seed, reduce, sides):
+    texts = sclite.partial_pair(seed)
+    compare_timed(tmp_path, texts, ("stm", "ctm"), "-m", *sides, reduce=reduce, missing="empty")
+
+
+@needs_sclite
+@pytest.mark.parametrize("seed", range(70, 82))
+def test_alternatives_of_a_ctm(tmp_path, seed):
+    stm, ctm = sclite.timed_pair(seed)
+    compare_timed(tmp_path, (stm, sclite.add_ctm_alternatives(ctm, seed)), ("stm", "ctm"), notation=True)
+
+
+@needs_sclite
+@pytest.mark.parametrize("seed", range(90, 130))
+def test_a_ctm_as_the_reference(tmp_path, seed):
+    reference, hypothesis = sclite.short_ctm(seed)
+    compare_timed(tmp_path, (reference, hypothesis), ("ctm", "ctm"))
+    if seed % 2:
+        marked = sclite.add_ctm_alternatives(reference, seed)
+        compare_timed(tmp_path, (marked, hypothesis), ("ctm", "ctm"), notation=True)
+
+
+@needs_sclite
+@pytest.mark.parametrize("seed", range(50))
+def test_glm_files(tmp_path, seed):
+    """Ten texts for each of fifty files."""
+    glm, texts = sclite.random_glm(seed)
+    (tmp_path / "rules.glm").write_text(glm)
+    assert list(map(get_normaliser(str(tmp_path / "rules.glm")), texts)) == sclite.apply_glm(glm, texts)
 
 
 @needs_sclite
