@@ -82,5 +82,6 @@ def copy_standard_input(files: Sequence[NamedFile], *, with_format: bool) -> Ite
                 replace(file, path=copy, copied=True) if str(file.path) == _STANDARD_INPUT else file for file in files
             ]
         except UserError as error:
-            where, fix = (text and text.replace(str(copy), "standard input") for text in (error.where, error.fix))
-            raise UserError(error.problem.replace(str(copy), "standard input"), where=where, fix=fix) from None
+            named = [text and text.replace(str(copy), "standard input") for text in (error.where, error.fix)]
+            problem = error.problem.replace(str(copy), "standard input")
+            raise UserError(problem, where=named[0], fix=named[1]) from None

@@ -42,12 +42,12 @@ def _find_spellings(reference: list[str], hypothesis: list[str]) -> dict[tuple[i
             spellings.setdefault("".join(bare[i : i + width]), reference[i : i + width])
     found: dict[tuple[int, int], list[str]] = {}
     for i, word in enumerate(hypothesis):
-        if word not in known and (spelling := spellings.get(word.replace("-", ""))):
-            found[i, i + 1] = spelling
+        if word not in known and (written := spellings.get(word.replace("-", ""))):
+            found[i, i + 1] = written
         for width in _WIDTHS:
             part = hypothesis[i : i + width]
             key = "".join(part).replace("-", "")
-            if len(part) == width and key in whole and not all(word in known for word in part):
+            if len(part) == width and key in whole and not all(one in known for one in part):
                 found[i, i + width] = spellings[key]
     return found
 

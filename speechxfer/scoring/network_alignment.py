@@ -35,7 +35,7 @@ _MAX_TRACE_BYTES = 600 << 20
 _MAX_SINGLE_PRECISION_CELLS = 1_000_000
 _MIN_BANDED_CELLS = 100_000  # smaller tables are filled completely
 _FIRST_LIMIT = 32  # words that may be inserted or deleted in the first attempt
-_INFINITY = {np.float32: np.inf, np.int32: 1 << 29, np.int64: 1 << 60}
+_INFINITY: dict[Any, float] = {np.float32: np.inf, np.int32: 1 << 29, np.int64: 1 << 60}
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ class _Columns:
         gap_sum: running sum of `gap`.
     """
 
-    def __init__(self, network: Network, costs: _Costs, number_type: type) -> None:
+    def __init__(self, network: Network, costs: _Costs, number_type: Any) -> None:
         self.network, self.width = network, len(network.states) + 1
         self.lengths = _Lengths.of(network)
         self.infinity, self.number_type = _INFINITY[number_type], number_type
-        self.parts: list[tuple[int, int, int] | tuple[int, Array]] = []
+        self.parts: list[tuple[Any, ...]] = []
         self.words = [""] + [state.written for state in network.states]
         vocabulary: dict[str, int] = {}
         numbers, gaps, self.fragments = [-2], [0.0], list[int]()
@@ -200,7 +200,7 @@ class _Columns:
                 self.fragments.append(column)
         self.vocabulary, self.numbers = vocabulary, np.array(numbers, dtype=np.int64)
         self.substitution = costs.substitution
-        self.gap = np.array(gaps, dtype=number_type)
+        self.gap: Array = np.array(gaps, dtype=number_type)
         self.gap_sum = np.cumsum(self.gap)
         self.unspoken = np.array([False] + [state.word is None or state.is_null for state in network.states])
         self.starts = [part[0] for part in self.parts]
@@ -328,7 +328,7 @@ class _Table:
         """Return the costs of all columns, and the codes of the band's; without a state, of the start."""
         columns = self.columns
         first, end = self.first[i + 1], self.end[i + 1]
-        row = np.full(columns.width, columns.infinity, dtype=columns.number_type)
+        row: Array = np.full(columns.width, columns.infinity, dtype=columns.number_type)
         codes = np.full(end - first, _DELETE, dtype=columns.code_type)
         above = row if state is None else self.rows[state.before[0]]
         if state is None:
