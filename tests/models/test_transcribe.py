@@ -17,6 +17,7 @@ from speechxfer.data.reader import read
 from speechxfer.data.segmentation import segment_audio
 from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel, build_trainable, load, predict_all
+from speechxfer.models.base import TrainingLengths
 from speechxfer.models.decoding_options import DecodingOptions
 from speechxfer.models.transcribe import transcribe
 from speechxfer.models.transcript import TranscriptSegment, find_majority_label
@@ -171,3 +172,30 @@ def test_another_family_takes_thirty_seconds_and_no_padding(long_file: Path, tmp
     assert not found.whole and all(segment.end - segment.start <= 28 for segment in found.segments)
     with pytest.raises(UserError, match="only Whisper pads its input"):
         transcribe(model, long_file, decoding=DecodingOptions(pad_to_30s=True))
+
+
+def test_a_model_gets_segments_as_long_as_its_training_utterances(make_whisper, tmp_path, monkeypatch):
+    model = load(make_whisper(seconds=30), device="cpu")
+    samples = 0.3 * np.sin(np.arange(25 * RATE) / 9) * (np.sin(np.arange(25 * RATE) / 4_000) ** 2)
+    soundfile.write(tmp_path / "long.wav", samples, RATE)
+    lengths: list[float] = []
+
+    def predict_as(text: str) -> None:
+        def predict(_: SpeechModel, waveforms: list[np.ndarray]) -> list[str]:
+            lengths.extend(len(waveform) / RATE for waveform in waveforms)
+            return [text] * len(waveforms)
+
+        lengths.clear()
+        monkeypatch.setattr(type(model), "predict", predict)
+
+    predict_as("x" * 200)
+    transcribe(model, tmp_path / "long.wav")
+    assert lengths == [25.0]
+    model.settings.training = TrainingLengths(usual_seconds=8, max_seconds=12, characters_per_second=10)
+    predict_as("x" * 200)
+    (found,) = transcribe(model, tmp_path / "long.wav")
+    assert max(lengths) <= 8 and sum(lengths) == pytest.approx(25, abs=0.5)
+    assert len(found.segments) == len(lengths) > 3 and not any(segment.is_retried for segment in found.segments)
+    predict_as("x")
+    (found,) = transcribe(model, tmp_path / "long.wav")
+    assert any(segment.is_retried for segment in found.segments) and len(lengths) > len(found.segments)
