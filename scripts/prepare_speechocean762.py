@@ -17,7 +17,7 @@ from pathlib import Path
 
 import soundfile
 
-from speechxfer.data.tables import read_table, write_table
+from speechxfer.data.tables import read_columns, write_table
 from speechxfer.errors import UserError
 
 Row = dict[str, str]
@@ -60,7 +60,7 @@ def official(archive: Path, part: str, output: Path) -> list[Row]:
 
 def ready(table: Path, output: Path) -> list[Row]:
     """Return the rows of an existing table, with paths relative to `output`."""
-    columns = read_table(table)
+    columns = read_columns(table)
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     return [row | {"audio": relative(table.parent / row["audio"], output)} for row in rows]
 

@@ -91,7 +91,7 @@ def test_before_and_after_are_a_table(
         (["sede=1"], ["unknown key 'sede' (did you mean 'seed'?)"]),
         (["data.grup=speaker"], ["unknown key 'data.grup' (did you mean 'group'?)"]),
         (["stages.0.epochs=many"], ["stages.0.epochs: must be a number", "many"]),
-        (["stages.0.train=tops"], ["'tops' is not one of head, top-N"]),
+        (["stages.0.train=tops"], ["'tops' is not one of head, adapter, top-N"]),
         (["seed"], ["'seed' is not key=value"]),
         ([], ["data.train: set data.train=..."]),
         (["data.train=nowhere.csv"], ["nowhere.csv"]),

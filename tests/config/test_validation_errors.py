@@ -26,7 +26,7 @@ def test_every_problem_is_named_at_once_with_its_line(write, refusal):
     assert [line for line in lines if line.startswith("  - line 1: ") and "data.trian" in line and "'train'?" in line]
     assert "line 1: data.limit: must be a whole number" in output and "(found 'many')" in output
     assert "line 2: head.kind: must be 'ctc', 'classify', 'seq2seq' or 'joint' (found 'seq2sec')" in output
-    assert "line 4: stages.0.train: 'top-0' is not one of head, top-N" in output
+    assert "line 4: stages.0.train: 'top-0' is not one of head, adapter, top-N" in output
     assert "line 4: stages.0.lr: must be a number" in output
     assert "line 5: stages.1.lr: is missing" in output
     assert "line 6: scoring.by: must be a list, as in [a, b] (found 3)" in output

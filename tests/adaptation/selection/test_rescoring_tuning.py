@@ -15,7 +15,7 @@ from speechxfer.report.progress import Reporter
 def make_evaluator(text: str, reporter: Reporter) -> SimpleNamespace:
     """Make an evaluator whose dev split is one utterance and whose recipe asks for beam search."""
     recipe = SimpleNamespace(decoding=DecodingConfig(kind="beam", beam_size=3), scoring=ScoringConfig())
-    splits = SimpleNamespace(dev={"text": [text]}, reference="text")
+    splits = SimpleNamespace(dev={"text": [text]}, reference="text", unit="word")
     return SimpleNamespace(recipe=recipe, splits=splits, reporter=reporter)
 
 
