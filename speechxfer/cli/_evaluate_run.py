@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from speechxfer.errors import UserError
 
@@ -74,12 +75,14 @@ def evaluate_models(request: EvaluationRequest, utterances: datasets.Dataset, re
     """Evaluate the model and the baseline of `request` on the rows that both accept.
 
     Raises:
-        UserError: if a model cannot be loaded, or a row is invalid and not to be skipped.
+        UserError: if a model cannot be loaded, a row is invalid and not to be skipped, or the data lack a column to
+            break the WER down by.
     """
     from speechxfer.adaptation.evaluate import evaluate_set
     from speechxfer.config.recipe import ScoringConfig
     from speechxfer.models import DecodingOptions
 
+    _check_columns(request.by, utterances.column_names)
     model, baseline = _load_models(request)
     models: list[tuple[str | None, SpeechModel]] = [(request.model, model)]
     if baseline is not None:
@@ -94,6 +97,15 @@ def evaluate_models(request: EvaluationRequest, utterances: datasets.Dataset, re
     with reporter.progress(f"model, {request.model}") as progress:
         after = evaluate_set(model, split, scoring, request.decoding, progress=progress, shared=True)
     return EvaluationRun(request, model, baseline, split, before, after, scoring.normaliser)
+
+
+def _check_columns(by: list[str] | Literal["auto"], known: Sequence[str]) -> None:
+    """Raise UserError before the work for columns to break the WER down by that the data lack."""
+    from speechxfer.scoring.groups import select_breakdown
+
+    for name in [] if by == "auto" else by:
+        if problems := select_breakdown([name], dict.fromkeys(known, ())).problems:
+            raise UserError(problems[0], where=f"--by {name}", fix=f"use one of {', '.join(known)}")
 
 
 def _load_models(request: EvaluationRequest) -> tuple[SpeechModel, SpeechModel | None]:

@@ -95,7 +95,6 @@ def score_files(request: ScoreRequest, *, with_analysis: bool) -> ScoreRun:
     from speechxfer.scoring.pairing import read_pairs
     from speechxfer.scoring.terms import read_terms
 
-    terms = None if request.terms is None else read_terms(request.terms, request.options)
     reference, *hypotheses = (file.path for file in request.files)
     systems = _set_names(read_pairs(reference, hypotheses, **request.reading), request.files)
     _check_columns(request.columns, systems)
@@ -118,10 +117,9 @@ def score_files(request: ScoreRequest, *, with_analysis: bool) -> ScoreRun:
         warnings=_collect_warnings(systems, results),
     )
     if with_analysis:
-        run.analysed = {
-            name: analyse_score(result, terms=terms, punctuation=request.punctuation, case=request.case)
-            for name, result in results.items()
-        }
+        for name, result in results.items():
+            terms = None if request.terms is None else read_terms(request.terms, result.options)
+            run.analysed[name] = analyse_score(result, terms=terms, punctuation=request.punctuation, case=request.case)
     return run
 
 

@@ -47,3 +47,8 @@ def test_options_are_passed_on(whisper: Path, speech: Path) -> None:
     run = evaluate(whisper, speech, normalise="none", by=["accent"])
     assert run.baseline is run.before is None and run.normaliser == "none"
     assert set(run.after.score.to_json()["by"]) == {"accent"}
+
+
+def test_columns_that_the_data_lack_are_an_error_before_the_work(speech: Path) -> None:
+    with pytest.raises(UserError, match=r"--by accent\+speeker: no column 'speeker' .*did you mean 'speaker'"):
+        evaluate(Path("no-such-model"), speech, by=["accent+speeker"])

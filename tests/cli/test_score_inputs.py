@@ -1,9 +1,13 @@
 """Transcript files that `speechxfer score` reads: every format, missing and duplicate utterances, columns."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from speechxfer.cli import build_app
 
 REFERENCES = {"s1-1": "hello world", "s1-2": "three four five", "s2-1": "nothing at all", "s2-2": "it's fine"}
 HYPOTHESES = {"s2-2": "it's mine", "s1-1": "hello world", "s2-1": "nothing", "s1-2": "three for five six"}
@@ -182,3 +186,121 @@ def test_a_table_with_another_delimiter_than_its_suffix_tells(run_score, write_f
     write_file("r.csv", "\n".join(delimiter.join(row) for row in rows))
     write_file("h.csv", "id,text\n1,a b\n2,a d\n")
     assert "25.0 % [1 / 4: 1 sub" in run_score("r.csv", "h.csv")
+
+
+# -- names of systems and standard input -----------------------------------------------------------------------------
+def run_with_input(arguments, text):
+    return CliRunner().invoke(build_app(), ["score", *arguments], input=text)
+
+
+def test_systems_are_named_on_the_command_line(run_score, write_file):
+    write_file("r.trn", trn(REFERENCES))
+    write_file("h.trn", trn(HYPOTHESES))
+    write_file("a=b.trn", trn(REFERENCES))
+    run_score("r.trn", "ours=h.trn", "a=b.trn", "--json", "out.json", "-q")
+    assert list(json.loads(Path("out.json").read_text(encoding="utf-8"))["results"]) == ["ours", "a=b.trn"]
+    assert "ours: 50.0 %" in run_score("r.trn", "ours=h.trn", "a=b.trn")
+    for arguments, message in {
+        ("ours=h.trn", "ours=a=b.trn"): "two systems are named 'ours'",
+        ("ours=none.trn",): "none.trn: no such file",
+        ("=h.trn",): "=h.trn: no such file",
+    }.items():
+        assert message in run_score("r.trn", *arguments, code=2)
+
+
+@pytest.mark.parametrize("side", ["reference", "hypothesis"])
+def test_standard_input_is_either_side(tmp_path, monkeypatch, write_file, side):
+    monkeypatch.chdir(tmp_path)
+    texts = {"reference": trn(REFERENCES), "hypothesis": trn(HYPOTHESES)}
+    write_file("r.trn", texts["reference"])
+    write_file("h.trn", texts["hypothesis"])
+    files = ["-", "h.trn"] if side == "reference" else ["r.trn", "-"]
+    done = run_with_input([*files, "--format", "trn", "--json", "-"], texts[side])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["result"]["wer"] == 0.5
+    assert [entry["path"] for entry in document["inputs"]] == files
+    sha = {entry["path"]: entry["sha256"] for entry in document["inputs"]}
+    assert sha["-"] == hashlib.sha256(texts[side].encode()).hexdigest()
+
+
+def test_standard_input_is_read_once_for_several_uses(tmp_path, monkeypatch, write_file):
+    monkeypatch.chdir(tmp_path)
+    write_file("a.trn", trn(HYPOTHESES))
+    write_file("b.trn", trn(HYPOTHESES))
+    arguments = ["-", "a.trn", "--fail-worse-than", "b.trn", "--format", "trn", "--html", "r.html"]
+    done = run_with_input(arguments, trn(REFERENCES))
+    assert done.exit_code == 0 and "50.0 %" in done.output
+    assert "<bdi>-, a.trn</bdi>" in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_tables_and_lines_from_standard_input(tmp_path, monkeypatch, write_file):
+    monkeypatch.chdir(tmp_path)
+    write_file("r.txt", "a b\nc\n")
+    assert "33.3 % [1 / 3" in run_with_input(["r.txt", "ours=-", "--by-line"], "a x\nc\n").output
+    both = json.dumps({"id": "1", "reference": "a b", "hypothesis": "a"}) + "\n"
+    assert "50.0 % [1 / 2" in run_with_input(["-", "--format", "jsonl"], both).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "message"),
+    [
+        (["r.trn", "-"], "", "-: standard input has no suffix that gives its format\n  fix: add --format"),
+        (["-", "x=-", "--format", "trn"], "", "standard input is given twice"),
+        (["r.trn", "-", "--format", "trn"], "no id\n", "standard input is not a valid trn file:\n  - line 1"),
+        (["r.trn", "-", "--format", "trn"], "", "standard input: no utterances"),
+        (["r.trn", "-", "--format", "trn"], "a (x)\n", "r.trn and standard input have no id in common"),
+    ],
+)
+def test_messages_name_standard_input(tmp_path, monkeypatch, write_file, arguments, text, message):
+    monkeypatch.chdir(tmp_path)
+    write_file("r.trn", trn(REFERENCES))
+    done = run_with_input(arguments, text)
+    assert done.exit_code == 2 and message in done.output and "/tmp" not in done.output
+
+
+def test_a_reference_alone_lacks_its_hypotheses(run_score, write_file):
+    write_file("ref.csv", csv(REFERENCES, "text"))
+    message = run_score("ref.csv", code=2)
+    assert "no column for the hypothesis" in message and "speechxfer score ref.csv HYP" in message
+
+
+# -- lists, punctuation and case -------------------------------------------------------------------------------------
+def test_lists_punctuation_and_case_reach_every_output(run_score, write_file):
+    write_file("r.csv", 'id,text\n1,"Hello, Anne. We met in NY."\n')
+    write_file("h.csv", "id,hypothesis\n1,hello ann we met in new york.\n")
+    write_file("equal.txt", "Ann = Anne\nNew York = NY\n")
+    write_file("terms.txt", "Anne\nNew York\nBoston\n")
+    options = ("--equivalents", "equal.txt", "--terms", "terms.txt", "--punctuation", "--case")
+    output = " ".join(run_score("r.csv", "h.csv", *options, "--json", "o.json", "--html", "r.html").split())
+    assert "WER 0.0 % [0 / 7" in output and "equivalents -3" in output
+    assert "terms: error rate 0.0 %; recall 100.0 % [2 / 2], precision 100.0 % [2 / 2], F1 100.0 %" in output
+    # two marks of three are lost; of hello, we, met, in two have lost their capital (ann and ny are other words)
+    assert "punctuation: error rate 66.7 % [2 / 3: 0 sub, 2 del, 0 ins]" in output
+    assert "case: error rate 50.0 % [2 / 4: 2 capitals missing, 0 added]" in output
+    document = json.loads(Path("o.json").read_text(encoding="utf-8"))
+    assert document["terms"]["h.csv"]["terms"]["Boston"]["reference"] == 0
+    assert document["punctuation"]["h.csv"]["deletions"] == 2 and document["case"]["h.csv"]["errors"] == 2
+    assert document["options"]["equivalents"] == "equal.txt"
+    assert {Path(entry["path"]).name for entry in document["inputs"]} == {"r.csv", "h.csv", "equal.txt", "terms.txt"}
+    page = " ".join(Path("r.html").read_text(encoding="utf-8").split())
+    assert "recall 100.0 %, precision 100.0 %, F1 100.0 %" in page and "<bdi>Boston</bdi>" in page
+    assert "Punctuation: error rate 66.7 %" in page and "Case: error rate 50.0 %" in page
+    run_score("r.csv", "h.csv", "--json", "o.json", "-q")
+    assert not {"terms", "punctuation", "case"} & set(json.loads(Path("o.json").read_text(encoding="utf-8")))
+
+
+def test_breakdowns_are_repeated_crossed_and_binned(run_score, write_file):
+    rows = [f"{i},a b,{'fm'[i % 2]},{20 + i % 15},s{i}" for i in range(30)]
+    write_file("r.csv", "id,text,gender,age,speaker\n" + "\n".join(rows) + "\n")
+    write_file("h.csv", "id,hypothesis\n" + "".join(f"{i},a{' b' * (i % 3 > 0)}\n" for i in range(30)))
+    output = run_score("r.csv", "h.csv", "--by", "gender+age:10", "--by", "age:10,gender", "--json", "o.json")
+    by = json.loads(Path("o.json").read_text(encoding="utf-8"))["result"]["by"]
+    assert list(by) == ["gender+age:10", "age:10", "gender"]
+    assert {value: group["utterances"] for value, group in by["gender+age:10"].items()} == {
+        "f + 20-29": 10, "m + 20-29": 10, "f + 30-39": 5, "m + 30-39": 5,
+    }  # fmt: skip
+    assert all(group["interval"] for groups in by.values() for group in groups.values())
+    assert "age:10: 20-29" in output and "gender+age:10: f + 30-39" in output
+    assert "did you mean 'gender'" in run_score("r.csv", "h.csv", "--by", "gendre+age:10", code=2)
+    assert "'auto' cannot be combined" in run_score("r.csv", "h.csv", "--by", "auto", "--by", "age", code=2)

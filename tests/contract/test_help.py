@@ -215,3 +215,23 @@ def test_descriptions_of_a_recipe_s_keys_state_its_defaults(name, model):
         stated = misstated(field.description or "", field.default)
         # a default of None is computed when it is needed, and the description says how
         assert field.default is None or field.is_required() or stated == [], f"{name}.{key}"
+
+
+# -- options that every verb has -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_h_is_help(name):
+    short, long = (CliRunner().invoke(build_app(), [*name.split(), option]) for option in ("-h", "--help"))
+    assert short.exit_code == long.exit_code == 0 and short.output == long.output
+    assert "-h, --help" in short.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_normalisation_has_one_name_in_either_spelling(name):
+    spellings = [set(parameter.opts) for parameter in COMMANDS[name].params if parameter.name.startswith("normali")]
+    assert spellings in ([], [{"--normalise", "--normalize"}])
+
+
+def test_shells_complete_commands_and_options():
+    environment = {"COMP_WORDS": "speechxfer score --no", "COMP_CWORD": "2", "_SPEECHXFER_COMPLETE": "complete_bash"}
+    done = CliRunner().invoke(build_app(), prog_name="speechxfer", env=environment)
+    assert done.stdout.split() == ["--normalise", "--normalize", "--notation"]
