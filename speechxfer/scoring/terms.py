@@ -98,7 +98,7 @@ def read_terms(path: Path, options: ScoringOptions) -> dict[str, Phrase]:
         term = line.strip()
         if term.startswith("#"):
             continue
-        phrase = tuple(tokenize(options.normalise(term), options.unit))
+        phrase = tuple(tokenize(options.normalise_phrase(term), options.unit))
         if phrase:
             found.setdefault(phrase, term)
         else:
