@@ -11,7 +11,7 @@ from typing import Any
 from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
 from speechxfer.scoring.compounds import join_compounds
-from speechxfer.scoring.equivalents import Equivalents, make_replacer
+from speechxfer.scoring.equivalents import Equivalents, EquivalentsReplacer, make_replacer
 from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.normalised_tokens import TokenNormaliser
 from speechxfer.scoring.notation import Notation
@@ -57,8 +57,7 @@ class ScoringOptions:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
-        if self.equivalents is not None:
-            _ = self.side_normalisers  # reports contradictions before the work
+        _ = self._replacer  # reports contradictions before the work
         if self.compounds and self.reading is not None:
             problem = "compounds cannot be joined in texts with alternatives"
             raise UserError(problem, fix="remove --compounds, or --notation and the alternatives of the GLM file")
@@ -96,11 +95,20 @@ class ScoringOptions:
         sides = (normaliser, normaliser)
         if isinstance(normaliser, Normaliser) and not self.is_symmetric:
             sides = (normaliser.for_side("reference"), normaliser.for_side("hypothesis"))
-        if self.equivalents is None:
+        replacer = self._replacer
+        if replacer is None:
             return sides
-        replace_equivalents = make_replacer(self.equivalents, normaliser)
-        left, right = ((lambda text, side=side: replace_equivalents(side(text))) for side in sides)
+        left, right = (lambda text, side=side: replacer(side(text)) for side in sides)
         return left, right
+
+    @cached_property
+    def _replacer(self) -> EquivalentsReplacer | None:
+        return None if self.equivalents is None else make_replacer(self.equivalents, self.normalise)
+
+    def normalise_phrase(self, phrase: str) -> str:
+        """Normalise a phrase that is of neither side, e.g. a listed term, and replace equivalents."""
+        text = self.normalise(phrase)
+        return text if self._replacer is None else self._replacer(text)
 
     @cached_property
     def _side_tokens(self) -> tuple[TokenNormaliser, TokenNormaliser]:

@@ -94,12 +94,11 @@ def read_terms(path: Path, options: ScoringOptions) -> dict[str, Phrase]:
     """
     problems = Problems(f"{path} is not a list of terms", fix="write one word or phrase per line")
     found: dict[Phrase, str] = {}
-    normalise, _ = options.side_normalisers  # with equivalents
     for number, line in iter_numbered_lines(path):
         term = line.strip()
         if term.startswith("#"):
             continue
-        phrase = tuple(tokenize(normalise(term), options.unit))
+        phrase = tuple(tokenize(options.normalise_phrase(term), options.unit))
         if phrase:
             found.setdefault(phrase, term)
         else:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from speechxfer.errors import UserError
 from speechxfer.scoring import ScoringOptions, score
+from speechxfer.scoring.equivalents import Equivalents
 from speechxfer.scoring.terms import Occurrences, count_terms, read_terms
 
 
@@ -54,6 +55,14 @@ def test_equal_texts_have_every_occurrence(texts):
     found = count(texts, texts, "a", "a b").total
     assert found.reference == found.hypothesis == found.correct
     assert count(texts, ["x"] * len(texts), "a", "a b").total.correct == 0
+
+
+def test_terms_are_compared_after_equivalents(tmp_path):
+    (tmp_path / "terms.txt").write_text("Anne\n")
+    options = ScoringOptions(equivalents=Equivalents("list", ((1, ("Ann", "Anne")),)))
+    terms = read_terms(tmp_path / "terms.txt", options)
+    assert terms == {"Anne": ("ann",)}
+    assert count_terms(score(["Anne ran"], ["ann ran"], options=options), terms).total == Occurrences(1, 1, 1)
 
 
 def test_a_list_of_terms(tmp_path):
