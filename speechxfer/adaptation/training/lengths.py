@@ -12,6 +12,7 @@ from speechxfer.data import audio
 from speechxfer.data.segmentation import measure_speech_seconds
 from speechxfer.models.base import TrainingLengths
 from speechxfer.shapes import SAMPLE_RATE
+from speechxfer.text.timestamps import strip_special_tokens
 
 USUAL_SHARE = 0.95  # of the training audio
 NUM_SAMPLED_UTTERANCES = 200  # for the speaking rate
@@ -29,7 +30,7 @@ def measure_training_lengths(context: StageContext, texts: Sequence[str]) -> Tra
     utterances = context.dataset.utterances
     rows = range(0, len(utterances), max(1, len(utterances) // NUM_SAMPLED_UTTERANCES))
     speech = sum(measure_speech_seconds(audio.load_waveform(utterances[row]), SAMPLE_RATE) for row in rows)
-    characters = sum(len(texts[row]) for row in rows)
+    characters = sum(len(strip_special_tokens(texts[row])) for row in rows)
     return TrainingLengths(
         usual_seconds=round(float(usual), 2),
         max_seconds=round(float(in_order[-1]), 2),

@@ -41,6 +41,13 @@ def test_utterances_as_they_are(make_context) -> None:
     assert measure_training_lengths(make_context([2.0] * 79 + [4.0]), ["a"] * 80).usual_seconds == 2.0
 
 
+def test_timestamps_are_not_characters(make_context) -> None:
+    context = make_context([2.0, 3.0])
+    assert measure_training_lengths(context, ["<|0.00|> one<|0.80|>"] * 2) == measure_training_lengths(
+        context, ["one"] * 2
+    )
+
+
 def test_joined_utterances_are_long(make_context) -> None:
     plan = JoinPlan(1.0, 20.0, ["s"] * 40, [5] * 40)
     found = measure_training_lengths(make_context([2.0] * 40, plan), ["a"] * 40)
