@@ -197,7 +197,9 @@ def _option_facts(run: ScoreRun) -> dict[str, str]:
     version = options["normaliser_version"]
     normaliser = f"{options['normaliser']}, version {version}" if version else options["normaliser"]
     facts = {"normaliser": normaliser, "alignment": options["align"], "unit": options["unit"]}
-    return facts | {name: "yes" for name in ("notation", "compounds") if options[name]} | {"seed": str(options["seed"])}
+    facts |= {name: "yes" for name in ("notation", "compounds") if options[name]}
+    facts |= {"equivalents": options["equivalents"]} if options["equivalents"] else {}
+    return facts | {"seed": str(options["seed"])}
 
 
 def _make_system_entries(run: ScoreRun) -> dict[str, Any]:

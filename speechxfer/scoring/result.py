@@ -40,7 +40,7 @@ class AlignedWord(NamedTuple):
     hypothesis: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Score:
     """Utterances and their counts. Rates, groups and intervals are computed on first access, then cached.
 
@@ -242,6 +242,9 @@ class Score:
     def summary(self) -> str:
         """Return the rate with its counts and interval, in one line."""
         return self.overall.summary()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary()}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the overall result and the breakdown as JSON values, rates as fractions."""

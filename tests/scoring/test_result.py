@@ -83,6 +83,10 @@ def test_summary_prints_the_rate_with_its_counts():
     assert text.endswith("over 2 speakers")
 
 
+def test_the_representation_is_the_summary():
+    assert repr(small()).startswith("<Score: 50.0 % [5 / 10: 2 sub, 2 del, 1 ins], 95 % ")
+
+
 def test_without_speakers_the_interval_is_said_to_be_narrow():
     assert any("fewer than two speakers" in w for w in small().warnings)
     assert small().interval.over == "utterances"
