@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from speechxfer.errors import Problems
 from speechxfer.scoring.formats.transcript import (
     SegmentTime,
@@ -113,8 +115,13 @@ def _make_segment(number: int, fields: list[str], start: float, end: float) -> U
         line=number,
         speaker=speaker,
         columns=columns,
-        segment=SegmentTime(recording, channel, start, end),
+        segment=SegmentTime(recording, channel, _round_to_single(start), _round_to_single(end)),
     )
+
+
+def _round_to_single(seconds: float) -> float:
+    """Round as sclite reads the times of segments, which decides to which of two a word at their border belongs."""
+    return float(np.float32(seconds))
 
 
 def read_ctm(path: Path, side: Side) -> TranscriptFile:

@@ -109,6 +109,13 @@ def test_ids_of_an_stm(write):
     assert [u.id for u in found.ignored] == ["rec-A-2-3-x"]
 
 
+def test_times_of_segments_are_in_single_precision(write):
+    """As in sclite: a word with its midpoint at 47.9 s belongs to the segment that ends there."""
+    (found,) = read_stm(write("r.stm", "rec A s 46.90 47.90 a\n"), "reference").utterances
+    assert found.id == "rec-A-46.9-47.9" and found.columns["duration"] == "1.000"
+    assert found.segment.end == 47.900001525878906
+
+
 def test_ctm(write):
     found = read_ctm(write("h.ctm", ";; c\nRec A 1.0 0.5 a 0.9\n\nrec B .5 1 b\n"), "hypothesis")
     assert found.utterances == []
