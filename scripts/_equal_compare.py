@@ -183,6 +183,8 @@ def _json(kind: str, old: File, new: File, keys: Keys) -> Iterator[str]:
     renaming = _renaming(keys[kind], "")
     for at in ("provenance.recipe.",) if kind == "report" else ():
         renaming += _renaming(keys["recipe"], at)
+    if kind == "report":  # checkpoints/sources.json has recipe keys as its own
+        renaming += [((old_key,), (new_key,)) for old_key, new_key in keys["recipe"].items()]
     for at in ("settings.", "manifest.settings.") if kind == "detector" else ():
         renaming += _renaming(keys["wakeword"], at)
     if kind == "report":
