@@ -30,6 +30,7 @@ RATE = 16_000
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|de|>", "<|translate|>", "<|transcribe|>"]
 SPECIAL += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
 WORDS = ("one", "two", "six")
+TIMED_SECONDS = 2  # of the Whisper with timestamps
 # family: transformers' name, and what its kinds differ in; the group norm, batch norms, positions made in three ways
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2", {}),
@@ -121,6 +122,26 @@ def make_whisper(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def timed_whisper(make_whisper, tmp_path_factory):
+    """A folder whose model and tokenizer have a token for every 0.02 s of its two seconds, as Whisper's have."""
+    import torch
+    from transformers import AddedToken, WhisperForConditionalGeneration, WhisperProcessor
+
+    folder = tmp_path_factory.mktemp("timed")
+    source = make_whisper(seconds=TIMED_SECONDS)
+    processor = WhisperProcessor.from_pretrained(source)
+    names = [f"<|{step * 0.02:.2f}|>" for step in range(50 * TIMED_SECONDS + 1)]
+    times = [AddedToken(name, special=False, normalized=False) for name in names]
+    processor.tokenizer.add_tokens(times)
+    torch.manual_seed(0)
+    network = WhisperForConditionalGeneration.from_pretrained(source)
+    network.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    network.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

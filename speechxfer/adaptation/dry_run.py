@@ -29,7 +29,7 @@ from speechxfer.adaptation.setup import load_zero_shot_model
 from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, SampleIndex, TrainingDataset
 from speechxfer.adaptation.training.checkpoints import MAX_KEPT_EPOCHS
 from speechxfer.adaptation.training.context import StageContext
-from speechxfer.adaptation.training.joining import EpochPlan
+from speechxfer.adaptation.training.joining import EpochPlan, UtteranceJoiner
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
 from speechxfer.adaptation.training.stages import compute_utterance_durations
 from speechxfer.adaptation.training.trainer import uses_bfloat16
@@ -90,7 +90,7 @@ def estimate_run(
     reporter.info("timing a few batches and predictions ...")
     staged = StagedModule(model, recipe.augment, recipe.lora)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
-    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, join_targets=model.join_targets)
+    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, joiner=UtteranceJoiner(model))
     durations = compute_utterance_durations(staged, dataset)
     contexts = [
         StageContext(number, stage, staged, dataset, durations, recipe, reporter)

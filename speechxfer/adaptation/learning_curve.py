@@ -24,6 +24,7 @@ from speechxfer.adaptation.run_dir import RunDir, translate_os_errors
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.selection.model_selection import select_weights
 from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.joining import UtteranceJoiner
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.adaptation.training.stages import train_stages
 from speechxfer.atomic import write_text_atomically
@@ -113,7 +114,7 @@ def _train_subset(
     splits = _select_rows(evaluator.splits, subset)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
     rows = [targets[row] for row in subset.rows]
-    dataset = TrainingDataset(splits.train, rows, augmenter, recipe.seed, join_targets=model.join_targets)
+    dataset = TrainingDataset(splits.train, rows, augmenter, recipe.seed, joiner=UtteranceJoiner(model))
     subset_evaluator = Evaluator(recipe, splits, reporter)
     with translate_os_errors(subset_dir.path):
         subset_dir.checkpoints.mkdir(parents=True, exist_ok=True)

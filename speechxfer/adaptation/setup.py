@@ -10,6 +10,7 @@ from speechxfer.adaptation.data.timestamps import describe_targets
 from speechxfer.adaptation.learning_curve import Subset, make_subsets
 from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import TrainingDataset
+from speechxfer.adaptation.training.joining import UtteranceJoiner
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.adaptation.training.stages import validate_stages
 from speechxfer.config import Recipe
@@ -55,7 +56,7 @@ def prepare_training(recipe: Recipe, reporter: Reporter, *, learning_curve: bool
     targets = splits.encode_targets(model)
     staged = StagedModule(model, recipe.augment, recipe.lora)
     augmenter = WaveformAugmenter(recipe.augment, max_samples=model.encoder.max_samples)
-    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, join_targets=model.join_targets)
+    dataset = TrainingDataset(splits.train, targets, augmenter, recipe.seed, joiner=UtteranceJoiner(model))
     validate_stages(staged, dataset, recipe)
     return TrainingSetup(splits, staged, targets, dataset, subsets)
 

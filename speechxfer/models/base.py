@@ -22,6 +22,7 @@ from speechxfer.errors import UserError
 from speechxfer.shapes import Frames
 
 Kind = Literal["seq2seq", "ctc", "classify", "joint"]
+TargetSpan = tuple[float, float | None]  # start and end of an utterance in joined audio, in seconds
 DECODER_KINDS: tuple[Kind, ...] = ("seq2seq", "joint")  # models that generate text with Whisper's decoder
 
 
@@ -120,9 +121,19 @@ class SpeechModel(ABC):
             UserError: if the model cannot write the text.
         """
 
-    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
-        """Join the targets of texts to those of the texts one after another, for models of text."""
+    def join_targets(self, targets: Sequence[list[int]], spans: Sequence[TargetSpan] | None = None) -> list[int]:
+        """Join the targets of texts to those of the texts one after another, for models of text.
+
+        Args:
+            spans: start and end of each utterance in the joined audio, in seconds; the target then has timestamps, if
+                the model `knows_timestamps`. Without an end, the audio is cut there and the text is left out.
+        """
         raise NotImplementedError
+
+    @property
+    def knows_timestamps(self) -> bool:
+        """Whether the model has tokens for the times of its text."""
+        return False
 
     @abstractmethod
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from speechxfer.errors import UserError
 from speechxfer.heads.classification import AttentiveConfig
 from speechxfer.heads.ctc import compute_ctc_loss
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
-from speechxfer.models.base import ModelSettings, SpeechModel
+from speechxfer.models.base import ModelSettings, SpeechModel, TargetSpan
 from speechxfer.models.language_adapters import load_adapter, load_ctc_tokenizer
 from speechxfer.models.pretrained import (
     UNUSED_WEIGHTS,
@@ -95,7 +95,7 @@ class CtcRecogniser(SpeechModel):
             raise UserError(f"its text has characters that the vocabulary lacks: {' '.join(sorted(unknown))}")
         return ids
 
-    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
+    def join_targets(self, targets: Sequence[list[int]], spans: Sequence[TargetSpan] | None = None) -> list[int]:
         space = self.vocabulary.get(SPACE_SYMBOL)
         joined = list(targets[0])
         for one in targets[1:]:

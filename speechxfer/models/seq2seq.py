@@ -15,7 +15,7 @@ from speechxfer.decoding.whisper import GenerationOptions, decode_whisper
 from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY_SIZE, WhisperEncoderWrapper
 from speechxfer.errors import UserError
 from speechxfer.heads.whisper_decoder import compute_decoder_loss
-from speechxfer.models.base import Kind, ModelSettings, SpeechModel
+from speechxfer.models.base import Kind, ModelSettings, SpeechModel, TargetSpan
 from speechxfer.models.languages import find_whisper_code
 from speechxfer.shapes import SAMPLE_RATE, Frames
 from speechxfer.text.timestamps import TIMESTAMP_STEP, parse_timestamps, strip_special_tokens
@@ -122,10 +122,16 @@ class WhisperRecogniser(SpeechModel):
         shifted = min(seconds + self.encoder.pad_silence, self.max_seconds)
         return self.prompt[-1] + 1 + round(shifted / TIMESTAMP_STEP)
 
-    def join_targets(self, targets: Sequence[list[int]]) -> list[int]:
-        """Join targets; only the last end token is kept, and no timestamps, which are those of the single texts."""
+    def join_targets(self, targets: Sequence[list[int]], spans: Sequence[TargetSpan] | None = None) -> list[int]:
         last_token = self.prompt[-1] if self.knows_timestamps else math.inf  # timestamps come after it
-        return [*(token for one in targets for token in one[:-1] if token < last_token), targets[-1][-1]]
+        texts = [[token for token in one[:-1] if token < last_token] for one in targets]
+        ids = []
+        for text, span in zip(texts, spans or [None] * len(texts), strict=True):
+            start, end = span or (None, None)
+            ids += [] if start is None else [self._get_timestamp_token(start)]
+            ids += text if end is not None or span is None else []
+            ids += [] if end is None else [self._get_timestamp_token(end)]
+        return [*ids, targets[-1][-1]]
 
     def write_generation_config(self) -> None:
         """Set the model's decoding settings in Whisper's generation config, for use in other libraries.

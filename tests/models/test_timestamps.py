@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AddedToken, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from speechxfer.models import load
 from speechxfer.models.seq2seq import WhisperRecogniser
 from speechxfer.shapes import pad_targets
 
-SECONDS = 2
 TIMED, PLAIN = "<|0.00|> one two<|0.40|><|0.56|> six<|1.20|>", "one two"
-
-
-@pytest.fixture(scope="session")
-def timed_whisper(make_whisper, tmp_path_factory):
-    """A folder whose model and tokenizer have a token for every 0.02 s of its two seconds, as Whisper's have."""
-    folder = tmp_path_factory.mktemp("timed")
-    source = make_whisper(seconds=SECONDS)
-    processor = WhisperProcessor.from_pretrained(source)
-    times = [AddedToken(f"<|{step * 0.02:.2f}|>", special=False, normalized=False) for step in range(50 * SECONDS + 1)]
-    processor.tokenizer.add_tokens(times)
-    torch.manual_seed(0)
-    network = WhisperForConditionalGeneration.from_pretrained(source)
-    network.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
-    network.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -58,7 +41,7 @@ def test_a_tokenizer_without_the_tokens(timed_whisper, make_whisper, model, tmp_
     """Those of 2022 have none, and their models know the numbers."""
     folder = tmp_path / "old"
     WhisperForConditionalGeneration.from_pretrained(timed_whisper).save_pretrained(folder)
-    WhisperProcessor.from_pretrained(make_whisper(seconds=SECONDS)).save_pretrained(folder)
+    WhisperProcessor.from_pretrained(make_whisper(seconds=2)).save_pretrained(folder)
     old = load(folder, device="cpu")
     assert old.knows_timestamps and old.encode_target(TIMED) == model.encode_target(TIMED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from speechxfer import distributed
-from speechxfer.adaptation.training.joining import EpochPlan, compute_joined_seconds, join_waveforms
+from speechxfer.adaptation.training.joining import EpochPlan, UtteranceJoiner, compute_joined_seconds
 from speechxfer.data import audio
 from speechxfer.data.augment import WaveformAugmenter
 from speechxfer.data.parallel import count_cpus
@@ -183,7 +183,7 @@ class TrainingDataset(Dataset):
 
     Args:
         copies: number of augmented copies per utterance, used in turn by the epochs; `None`: a new one in each epoch.
-        join_targets: joins the targets of joined utterances (`SpeechModel.join_targets`).
+        joiner: joins utterances, if the sampler draws several for an example.
     """
 
     def __init__(
@@ -193,9 +193,9 @@ class TrainingDataset(Dataset):
         augment: WaveformAugmenter,
         seed: int,
         copies: int | None = None,
-        join_targets: Callable[[Sequence[list[int]]], list[int]] | None = None,
+        joiner: UtteranceJoiner | None = None,
     ) -> None:
-        self.join_targets = join_targets
+        self.joiner = joiner
         self.utterances, self.targets, self.augment, self.seed = utterances, targets, augment, seed
         self.copies = copies
         settings = augment.settings
@@ -211,11 +211,11 @@ class TrainingDataset(Dataset):
         copy = self.copy_index(index.epoch)
         if not index.others:
             return self.load_waveform(index.row, copy), self.targets[index.row], index.padded
-        assert self.join_targets is not None
+        assert self.joiner is not None
         rows = (index.row, *index.others)
+        waveforms, targets = [self.load_waveform(row, copy) for row in rows], [self.targets[row] for row in rows]
         rng = np.random.default_rng([self.seed, index.epoch, *rows])
-        waveform = join_waveforms([self.load_waveform(row, copy) for row in rows], rng)
-        return waveform, self.join_targets([self.targets[row] for row in rows]), index.padded
+        return *self.joiner.join(waveforms, targets, rng), index.padded
 
     def copy_index(self, epoch: int) -> int:
         """Return the number of the copy that an epoch uses."""

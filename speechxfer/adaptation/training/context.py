@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechxfer.adaptation.run_dir import RunDir
 from speechxfer.adaptation.training.batching import TrainingDataset
-from speechxfer.adaptation.training.joining import JoinPlan
+from speechxfer.adaptation.training.joining import NUM_TIMESTAMPS, JoinPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import StageConfig
@@ -68,7 +68,7 @@ class StageContext:
             share=augment.join,
             max_seconds=min(augment.join_seconds, math.inf if max_samples is None else max_samples / SAMPLE_RATE),
             groups=list(utterances[group]) if group in utterances.column_names else [""] * len(utterances),
-            num_targets=[len(target) for target in dataset.targets],
+            num_targets=[len(target) + NUM_TIMESTAMPS for target in dataset.targets],
             max_targets=getattr(self.model, "max_text_tokens", None),
             stretch=1 / min([1.0, *augment.speed]),
         )

@@ -10,10 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechxfer.models import SpeechModel
 from speechxfer.shapes import SAMPLE_RATE
 
 PAUSE_SECONDS = (0.2, 0.8)  # shortest and longest pause between joined utterances
 MEAN_PAUSE = sum(PAUSE_SECONDS) / 2
+TIMESTAMP_SHARE = 0.5  # of the joined examples, if the model has timestamp tokens
+CUT_SHARE = 0.5  # of those with timestamps: the audio ends within the last utterance,
+CUT_RANGE = (0.1, 0.9)  # after this share of it
+
+NUM_TIMESTAMPS = 2  # targets that each joined utterance may have besides its text
+Span = tuple[float, float]  # start and end in seconds
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,47 @@ def compute_joined_seconds(rows: Sequence[int], seconds: Sequence[float]) -> flo
     return sum(seconds[row] for row in rows) + MEAN_PAUSE * (len(rows) - 1)
 
 
-def join_waveforms(waveforms: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Join (time,) waveforms at 16 kHz with pauses of random length."""
-    pieces = [waveforms[0]]
-    for waveform in waveforms[1:]:
-        pieces += [np.zeros(round(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE), np.float32), waveform]
-    return np.concatenate(pieces)
+@dataclass(frozen=True)
+class UtteranceJoiner:
+    """Joins the waveforms and the targets of utterances.
+
+    Half of the joined examples are trained with timestamps, at each utterance's start and end, if the model has tokens
+    for them: with those, other libraries find where their next window of 30 s starts. In half of these, the audio ends
+    within the last utterance, of which only the start is a target, as in Whisper's training: such a window's last
+    sentence is transcribed in the next window.
+
+    Args:
+        model: joins the targets.
+    """
+
+    model: SpeechModel
+
+    def join(
+        self, waveforms: Sequence[np.ndarray], targets: Sequence[list[int]], rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[int]]:
+        """Return the joined waveform, (time,) at 16 kHz, and the joined target."""
+        with_times, is_cut = rng.random(2) < (TIMESTAMP_SHARE, CUT_SHARE)
+        waveform, spans = join_waveforms(waveforms, rng)
+        if not (with_times and self.model.knows_timestamps):
+            return waveform, self.model.join_targets(targets)
+        start, end = spans[-1]
+        if is_cut and self.model.kind == "seq2seq":  # a CTC head is trained on all that is spoken
+            cut = start + rng.uniform(*CUT_RANGE) * (end - start)
+            target = self.model.join_targets(targets, [*spans[:-1], (start, None)])
+            return waveform[: round(cut * SAMPLE_RATE)], target
+        return waveform, self.model.join_targets(targets, list(spans))
+
+
+def join_waveforms(waveforms: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, list[Span]]:
+    """Join (time,) waveforms at 16 kHz with random pauses; returns also each one's start and end in seconds."""
+    pieces: list[np.ndarray] = []
+    spans: list[Span] = []
+    length = 0
+    for number, waveform in enumerate(waveforms):
+        if number:
+            pieces.append(np.zeros(round(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE), np.float32))
+            length += len(pieces[-1])
+        spans.append((length / SAMPLE_RATE, (length + len(waveform)) / SAMPLE_RATE))
+        pieces.append(waveform)
+        length += len(waveform)
+    return np.concatenate(pieces), spans

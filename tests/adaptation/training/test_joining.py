@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechxfer.adaptation.training.batching import DurationBatchSampler, TrainingDataset
-from speechxfer.adaptation.training.joining import EpochPlan, JoinPlan, compute_joined_seconds, join_waveforms
+from speechxfer.adaptation.training.joining import (
+    EpochPlan,
+    JoinPlan,
+    UtteranceJoiner,
+    compute_joined_seconds,
+    join_waveforms,
+)
 from speechxfer.config.recipe import AugmentConfig
 from speechxfer.data import audio
 from speechxfer.data.augment import WaveformAugmenter
@@ -63,10 +70,11 @@ def test_batches_count_the_joined_seconds() -> None:
 
 def test_a_sample_is_the_utterances_with_pauses_and_their_texts(corpus_table) -> None:
     rows = read(corpus_table)
-    join, whisper = WhisperRecogniser.join_targets, SimpleNamespace(prompt=[0], knows_timestamps=False)
+    whisper = SimpleNamespace(prompt=[0], knows_timestamps=False, kind="seq2seq")
+    whisper.join_targets = partial(WhisperRecogniser.join_targets, whisper)
     targets = [[row, 99] for row in range(len(rows))]
     augmenter = WaveformAugmenter(AugmentConfig())
-    dataset = TrainingDataset(rows, targets, augmenter, 0, join_targets=lambda some: join(whisper, some))
+    dataset = TrainingDataset(rows, targets, augmenter, 0, joiner=UtteranceJoiner(whisper))
     sampler = DurationBatchSampler(
         [1.0] * 4,
         max_seconds=30,
@@ -87,7 +95,9 @@ def test_a_sample_is_the_utterances_with_pauses_and_their_texts(corpus_table) ->
 
 
 def test_waveforms() -> None:
-    joined = join_waveforms([np.ones(5, np.float32), 2 * np.ones(3, np.float32)], np.random.default_rng(0))
+    joined, spans = join_waveforms([np.ones(5, np.float32), 2 * np.ones(3, np.float32)], np.random.default_rng(0))
+    length = len(joined)
+    assert spans == [(0, 5 / 16_000), ((length - 3) / 16_000, length / 16_000)]
     assert joined[:5].tolist() == [1] * 5 and joined[-3:].tolist() == [2] * 3 and not joined[5:-3].any()
     assert joined.dtype == np.float32
 
@@ -96,3 +106,30 @@ def test_joined_targets_are_those_of_the_joined_text(tiny_whisper, make_encoder)
     for model in (load(tiny_whisper, device="cpu"), load(make_encoder("wav2vec2", words="one two six"), device="cpu")):
         targets = [model.encode_target(text) for text in ("one two", "six", "two")]
         assert model.join_targets(targets) == model.encode_target("one two six two")
+
+
+def test_joined_examples_with_timestamps(timed_whisper) -> None:
+    """Half of the joined examples have times; half of these are cut in the last utterance, which has a start only."""
+    model = load(timed_whisper, device="cpu")
+    waveforms = [np.full(round(seconds * 16_000), 0.1, np.float32) for seconds in (0.2, 0.1, 0.1)]
+    targets = [model.encode_target(text) for text in ("one two", "<|0.00|> six<|0.10|>", "two")]
+    end = targets[0][-1]
+    plain = cut = 0
+    for seed in range(200):
+        waveform, target = UtteranceJoiner(model).join(waveforms, targets, np.random.default_rng(seed))
+        names = model.processor.tokenizer.convert_ids_to_tokens(target)
+        assert target[-1] == end and target.count(end) == 1
+        times = [float(name[2:-2]) for name in names if name.startswith("<|") and name != "<|endoftext|>"]
+        if not times:
+            plain += 1
+            assert target == model.encode_target("one two six two")
+            continue
+        assert names[0] == "<|0.00|>" and times[1] == 0.2 and times == sorted(times)
+        if len(times) == 6:
+            assert abs(times[-1] - len(waveform) / 16_000) <= 0.011
+            assert names[-3:-1] == ["Ġtwo", names[-2]]
+        else:
+            cut += 1
+            assert len(times) == 5 and names[-2] == f"<|{times[-1]:.2f}|>" and names[-4] == "Ġsix"
+            assert times[-1] + 0.1 * 0.1 - 0.011 <= len(waveform) / 16_000 <= times[-1] + 0.9 * 0.1 + 0.011
+    assert 80 <= plain <= 120 and 30 <= cut <= 70
