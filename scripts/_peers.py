@@ -1,4 +1,5 @@
-"""Table rows of scripts/tables.py for the results of scripts/bench/cache.py, gpu.py and against_*.py."""
+"""Table rows of scripts/tables.py for the results of scripts/bench/cache.py, gpu.py, long_files.py
+and against_*.py."""
 
 from __future__ import annotations
 
@@ -81,6 +82,23 @@ def gpu(bench: Document) -> Rows:
     return rows
 
 
+def long_files(bench: Document) -> Rows:
+    """Make one row per library that transcribed the joined utterances."""
+    sides = bench["sides"]
+    single = sides.get("one by one")
+    rows = []
+    for side, result in sides.items():
+        if side != "one by one":
+            title = (
+                f"{bench['minutes']:.0f} min in {bench['files']} files of joined utterances ({bench['corpus']}), {side}"
+            )
+            rate = f"WER {format_percent(result['wer'])}{between(result['interval'])}"
+            deleted = f"longest run of deleted words {result['longest_deletion']}"
+            compared = "" if single is None else f"; the utterances one by one {format_percent(single['wer'])}"
+            rows.append([title, rate, deleted + compared])
+    return rows
+
+
 def _format_memory(result: Document) -> str:
     return f"{result['peak_memory_mb']['median'] / 1000:.1f} GB"
 
@@ -95,4 +113,5 @@ PEERS: dict[str, tuple[Callable[[Document], Rows], str]] = {
     ),
     "bench-until-dev": (time_to_dev, "wall time until the usual script's best dev WER"),
     "bench-against-faster-whisper": (against_faster_whisper, "transcription, compared with faster-whisper"),
+    "bench-long-files": (long_files, "long files, compared with their utterances one by one"),
 }

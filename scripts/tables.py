@@ -202,6 +202,13 @@ def score(bench: Document) -> Rows:
     return [*rows, ["`speechxfer score`, the whole program", whole["speechxfer score"], others]]
 
 
+def score_large(bench: Document) -> Rows:
+    return [
+        [f"`speechxfer score`, {what}", timed(found["seconds"]), f"{found['peak_memory_mb']['median']:,} MB of memory"]
+        for what, found in bench["inputs"].items()
+    ]
+
+
 def invariance(bench: Document) -> Rows:
     transcripts = bench["transcripts"].items()
     counts = "; ".join(f"{name}: {of['equal']} of {of['utterances']} equal" for name, of in transcripts)
@@ -221,6 +228,7 @@ BENCHES: dict[str, tuple[Callable[[Document], Rows], str]] = {
     "bench-encode": (encode, "encoding unpadded and padded to 30 s"),
     "bench-adapt": (adapt, "time and memory of `speechxfer adapt`"),
     "bench-score": (score, "scoring compared with jiwer and sclite"),
+    "bench-score-large": (score_large, "scoring large inputs"),
     **PEERS,
     "batch-invariance": (invariance, "transcripts at batch 1 and 32"),
     "bench-gpu": (gpu, "training on a GPU, by `python scripts/bench/gpu.py`"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,24 @@ def test_scoring_is_measured_beside_jiwer(script, tmp_path):
     assert "speechxfer score" in found["programs"]
     assert all(0 < of["peak_memory_mb"] < 500 for of in found["programs"].values())
     assert len(script("tables.py").score(found)) == 3
+
+
+def test_large_inputs_are_scored(script, tmp_path):
+    bench = script("bench/score_large.py")
+    bench.main(["--share", "0.0005", "--repeats", "1", "--json", str(tmp_path / "l.json")])
+    found = json.loads((tmp_path / "l.json").read_text())
+    assert list(found["inputs"])[0] == "500 rows" and list(found["inputs"])[-1] == "10 alternatives"
+    assert [row[0] for row in script("tables.py").score_large(found)][0] == "`speechxfer score`, 500 rows"
+
+
+def test_the_errors_of_the_large_inputs_are_as_stated(script, tmp_path):
+    """Counted by jiwer: a fifth of the words of the long utterance."""
+    import jiwer
+
+    bench = script("bench/score_large.py")
+    files = bench.write_inputs(tmp_path, share=0.1)["10,000 words in one utterance"]
+    reference, hypothesis = (" ".join(Path(file).read_text().split()[:-1]) for file in files[:2])
+    assert jiwer.wer(reference, hypothesis) == pytest.approx(0.2, abs=0.02)
 
 
 def test_memory_is_that_of_the_program_not_of_its_starter(script):
