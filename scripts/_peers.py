@@ -89,9 +89,8 @@ def long_files(bench: Document) -> Rows:
     rows = []
     for side, result in sides.items():
         if side != "one by one":
-            title = (
-                f"{bench['minutes']:.0f} min in {bench['files']} files of joined utterances ({bench['corpus']}), {side}"
-            )
+            files = f"{bench['files']} files of joined utterances"
+            title = f"{bench['minutes']:.0f} min in {files} ({bench['corpus']}), {side}"
             rate = f"WER {format_percent(result['wer'])}{between(result['interval'])}"
             deleted = f"longest run of deleted words {result['longest_deletion']}"
             compared = "" if single is None else f"; the utterances one by one {format_percent(single['wer'])}"

@@ -47,8 +47,6 @@ def test_every_side_transcribes_every_file(script, make_whisper, corpus_table, t
     bench.main([str(corpus_table), "--adapted", str(model), "--json", str(tmp_path / "l.json")])
     found = json.loads((tmp_path / "l.json").read_text())
     assert list(found["sides"]) == list(bench.SIDES)
-    assert all(
-        side["reference_words"] == found["sides"]["one by one"]["reference_words"] for side in found["sides"].values()
-    )
+    assert len({side["reference_words"] for side in found["sides"].values()}) == 1
     rows = script("tables.py").BENCHES["bench-long-files"][0](found)
     assert [row[0].rsplit(", ", 1)[1] for row in rows] == ["speechxfer", "faster-whisper", "transformers"]

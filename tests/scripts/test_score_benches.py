@@ -37,8 +37,11 @@ def test_large_inputs_are_scored(script, tmp_path):
     bench = script("bench/score_large.py")
     bench.main(["--share", "0.0005", "--repeats", "1", "--json", str(tmp_path / "l.json")])
     found = json.loads((tmp_path / "l.json").read_text())
-    assert list(found["inputs"])[0] == "500 rows" and list(found["inputs"])[-1] == "10 alternatives"
-    assert [row[0] for row in script("tables.py").score_large(found)][0] == "`speechxfer score`, 500 rows"
+    names = ["500 rows", "50 words in one utterance", "1 words with notation", "10 alternatives"]
+    assert list(found["inputs"]) == names
+    assert [row[0] for row in script("tables.py").score_large(found)] == [
+        f"`speechxfer score`, {name}" for name in names
+    ]
 
 
 def test_the_errors_of_the_large_inputs_are_as_stated(script, tmp_path):
