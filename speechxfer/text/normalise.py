@@ -1,8 +1,8 @@
 """Named, versioned text normalisers, applied to both sides of a comparison so that differences in writing do not count.
 
-A normaliser is a sequence of rules, each a function of a text. `default` is conservative: it unifies case and variants
-of a character, and removes punctuation outside words. It never rewrites numbers, removes fillers or strips combining
-marks (a Devanagari vowel sign is one).
+A normaliser is a sequence of rules, each a function of a text. `default` is conservative: it removes timestamps and
+other special tokens (`<|0.00|>`), unifies case and variants of a character, and removes punctuation outside words.
+It never rewrites numbers, removes fillers or strips combining marks (a Devanagari vowel sign is one).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 
 from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.text.characters import remove_invisible, to_lower, to_nfc
+from speechxfer.text.timestamps import strip_special_tokens
 
 Side = Literal["reference", "hypothesis"]
 
@@ -107,7 +108,7 @@ def get_normaliser(name: str) -> Normaliser:
     if name == "basic":
         return Normaliser("basic", "2", _BASIC, by_word=False)
     if name == "default":
-        return Normaliser("default", "2", DEFAULT_RULES)
+        return Normaliser("default", "3", DEFAULT_RULES)
     if name == "english":
         return Normaliser("english", "2", _make_english_rules(), by_word=False)
     if Path(name).suffix.lower() == ".glm":
@@ -173,6 +174,7 @@ def _remove_brackets(text: str) -> str:
 
 _LOWER_RULES = (Rule("unicode", to_nfc), Rule("case", to_lower))
 DEFAULT_RULES = (
+    Rule("special tokens", strip_special_tokens),
     *_LOWER_RULES,
     Rule("apostrophes and hyphens", _unify_variants),
     Rule("punctuation", remove_punctuation),

@@ -25,6 +25,8 @@ def has_timestamps(text: str) -> bool:
 
 def strip_special_tokens(text: str) -> str:
     """Remove timestamps and other special tokens; the words before and after one stay separate words."""
+    if "<|" not in text:
+        return text
 
     def join(match: re.Match[str]) -> str:
         before, after = text[: match.start()][-1:], text[match.end() :][:1]

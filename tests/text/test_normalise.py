@@ -54,7 +54,15 @@ def test_named_and_versioned(name):
 
 def test_rules_one_after_the_other():
     whole = get_normaliser("default")
-    assert [whole.take_first(n)("“It’s”") for n in range(5)] == ["“It’s”", "“It’s”", "“it’s”", "“it's”", "it's"]
+    texts = [whole.take_first(n)("<|0.00|>“It’s”") for n in range(6)]
+    assert texts == ["<|0.00|>“It’s”", "“It’s”", "“It’s”", "“it’s”", "“it's”", "it's"]
+
+
+@pytest.mark.parametrize("name", ["default", "english", "basic"])
+def test_whisper_s_special_tokens_are_no_words(name):
+    normalise = get_normaliser(name)
+    assert normalise("<|startoftranscript|><|0.00|> He can<|1.40|><|1.40|>go <|2.00|>") == "he can go"
+    assert normalise("<|0.00|>你好<|1.00|>世界") in ("你好世界", "你好 世界")
 
 
 def test_remembered_words_are_the_same_as_new_ones():
