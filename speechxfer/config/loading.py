@@ -20,6 +20,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 ADAPT, WAKEWORD_TRAIN = "adapt", "wakeword train"  # commands that take a recipe
 _DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _CLI_TITLE = "values on the command line cannot be used"
+_MAX_VALUES = 100_000  # of a recipe: far more than one has, few enough to be read in seconds
 _OWN_KEYS = {ADAPT: "stages", WAKEWORD_TRAIN: "word"}  # a key that only this command's recipes have
 
 
@@ -196,14 +197,46 @@ def _read_recipe_text(path: Path) -> str:
 
 
 def _read_yaml(text: str) -> Any:
-    """Read a single YAML document; raises yaml.YAMLError or ValueError (invalid date, nesting too deep)."""
+    """Read a single YAML document; raises yaml.YAMLError or ValueError (invalid date, too deep or large)."""
     loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count_values(node, {})
+        return loader.construct_document(node)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("a number has thousands of digits") from None
+        raise
     finally:
         loader.dispose()
+
+
+def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Count the values of a node with its aliases expanded: a few lines of nested aliases can stand for billions.
+
+    Raises:
+        ValueError: for a node that contains itself, or more than `_MAX_VALUES` values.
+    """
+    if id(node) in counts:
+        count = counts[id(node)]
+        if count == 0:
+            raise ValueError("a value contains itself, by an alias")
+        return count
+    counts[id(node)] = 0  # until it is complete
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [child for pair in node.value for child in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    count = 1 + sum(_count_values(child, counts) for child in children)
+    if count > _MAX_VALUES:
+        raise ValueError(f"more than {_MAX_VALUES:,} values, with its aliases expanded")
+    counts[id(node)] = count
+    return count
 
 
 def _validate(

@@ -126,10 +126,12 @@ class StageConfig(Section):
         description="Trained parts: head, adapter (MMS's, of the language), top-N (upper encoder layers), encoder "
         "(without the feature extractor), all."
     )
-    epochs: float = Field(gt=0, description="Number of epochs (default: by head kind).")
-    lr: float = Field(gt=0, description="Peak learning rate (default: by head kind).")
-    encoder_lr: float | None = Field(None, gt=0, description="Peak learning rate of the encoder (default: lr).")
-    decoder_lr: float | None = Field(None, gt=0, description="Peak learning rate of Whisper's decoder (default: lr).")
+    epochs: float = Field(gt=0, le=1000, description="Number of epochs (default: by head kind).")
+    lr: float = Field(gt=0, le=100, description="Peak learning rate (default: by head kind).")
+    encoder_lr: float | None = Field(None, gt=0, le=100, description="Peak learning rate of the encoder (default: lr).")
+    decoder_lr: float | None = Field(
+        None, gt=0, le=100, description="Peak learning rate of Whisper's decoder (default: lr)."
+    )
     layer_decay: float = Field(
         1.0,
         gt=0,
@@ -137,10 +139,10 @@ class StageConfig(Section):
         description="Factor between the learning rates of an encoder layer and the layer above it.",
     )
     warmup: Share = Field(0.1, description="Share of the steps with rising learning rate; it falls linearly after.")
-    batch_seconds: float = Field(80.0, gt=0, description="Audio in a batch, in seconds.")
-    gradient_accumulation: int = Field(1, ge=1, description="Batches per optimiser step.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Maximum norm of the gradient.")
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, except for norms and biases.")
+    batch_seconds: float = Field(80.0, gt=0, le=100_000, description="Audio in a batch, in seconds.")
+    gradient_accumulation: int = Field(1, ge=1, le=10_000, description="Batches per optimiser step.")
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6, description="Maximum norm of the gradient.")
+    weight_decay: float = Field(0.0, ge=0, le=100, description="Weight decay of AdamW, except for norms and biases.")
     patience: int | None = Field(
         None, ge=1, description="Epochs without a better dev error rate after which a stage stops (default: never)."
     )
@@ -167,17 +169,22 @@ class DecodingConfig(Section):
         "training text.",
     )
     lm_order: int = Field(4, ge=2, le=6, description="Order of the n-gram model with lm=from-train.")
-    lm_weight: float | None = Field(None, ge=0, description="Weight of the language model (default: tuned on dev).")
-    word_bonus: float | None = Field(None, description="Score added for every word with lm (default: tuned on dev).")
+    lm_weight: float | None = Field(
+        None, ge=0, le=100, description="Weight of the language model (default: tuned on dev)."
+    )
+    word_bonus: float | None = Field(
+        None, ge=-100, le=100, description="Score added for every word with lm (default: tuned on dev)."
+    )
     hot_words: Annotated[list[Annotated[str, Field(min_length=1)]], OneOrMore] = Field(
         [], description="CTC beam search: words and phrases to bias towards."
     )
     hot_word_weight: float = Field(
         10.0,
         ge=0,
+        le=1000,
         description="Score added for each word of a hot word (natural logarithm).",
     )
-    batch_seconds: float = Field(120.0, gt=0, description="Audio transcribed in one batch, in seconds.")
+    batch_seconds: float = Field(120.0, gt=0, le=100_000, description="Audio transcribed in one batch, in seconds.")
 
 
 class ScoringConfig(Section):
@@ -203,13 +210,13 @@ class AugmentConfig(Section):
     pitch: Annotated[list[float], OneOrMore] = Field(
         [], description="Pitch factors to draw from, e.g. [0.85, 1.0, 1.2]; the tempo is kept."
     )
-    gain: float = Field(0.0, ge=0, description="Maximum change of the level, in dB.")
+    gain: float = Field(0.0, ge=0, le=100, description="Maximum change of the level, in dB.")
     noise: Share = Field(0.0, description="Share of utterances with added noise.")
     noise_snr: tuple[float, float] = Field((5.0, 25.0), description="Lowest and highest signal-to-noise ratio, in dB.")
     room: Share = Field(0.0, description="Share of utterances with simulated reverberation.")
-    time_masks: int = Field(0, ge=0, description="SpecAugment: number of time masks.")
-    time_width: float = Field(0.4, gt=0, description="Maximum length of a time mask, in seconds.")
-    freq_masks: int = Field(0, ge=0, description="SpecAugment: number of channel masks.")
+    time_masks: int = Field(0, ge=0, le=1000, description="SpecAugment: number of time masks.")
+    time_width: float = Field(0.4, gt=0, le=60, description="Maximum length of a time mask, in seconds.")
+    freq_masks: int = Field(0, ge=0, le=1000, description="SpecAugment: number of channel masks.")
     freq_width: Share = Field(0.1, description="Maximum width of a channel mask, as a share of the channels.")
     join: Share = Field(
         0.0,
@@ -230,7 +237,10 @@ class CacheConfig(Section):
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="Data type on disk.")
     copies: int = Field(
-        4, ge=1, description="Augmented copies of each utterance, used in turn by the epochs of a cached stage."
+        4,
+        ge=1,
+        le=1000,
+        description="Augmented copies of each utterance, used in turn by the epochs of a cached stage.",
     )
     max_gb: float = Field(
         10.0,
@@ -244,8 +254,10 @@ class CacheConfig(Section):
 
 
 class LoraAdapterConfig(Section):
-    rank: int = Field(0, ge=0, description="Rank of the adapters; 0: no LoRA.")
-    alpha: int | None = Field(None, gt=0, description="Scale of the adapters times the rank (default: twice the rank).")
+    rank: int = Field(0, ge=0, le=4096, description="Rank of the adapters; 0: no LoRA.")
+    alpha: int | None = Field(
+        None, gt=0, le=1_000_000, description="Scale of the adapters times the rank (default: twice the rank)."
+    )
     dropout: Share = Field(0.0, description="Dropout of the adapters' inputs.")
     targets: Annotated[list[str], OneOrMore] = Field(
         ["q_proj", "v_proj"], min_length=1, description="Names of the layers with adapters."

@@ -108,3 +108,25 @@ def test_several_tables_of_training_data():
     assert [(table.path, table.weight) for table in recipe.data.train] == [("a.csv", 1.0), ("b.csv", 0.5)]
     named = load_recipe({"data": {"train": "a.csv"}}, ["data.columns={audio: file, text: sentence}"])
     assert named.data.columns == {"audio": "file", "text": "sentence"} and named.data.train == "a.csv"
+
+
+def test_aliases_that_stand_for_billions_of_values(write, refusal):
+    """Ten lists of nine times the list before: found at once, not expanded."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    assert "more than 100,000 values" in refusal(write("\n".join(lines)))
+
+
+def test_an_alias_of_itself(write, refusal):
+    assert "contains itself" in refusal(write("data: &d {train: t.csv, self: *d}"))
+
+
+def test_an_alias_is_read(write):
+    path = write("data: &d {train: a.csv, dev: a.csv}\nencoder: {name: x}\nhead: {kind: ctc}\n")
+    assert load_recipe(path).data.dev == "a.csv"
+
+
+def test_numbers_out_of_range(write, refusal):
+    assert "thousands of digits" in refusal(write(f"seed: {'9' * 5000}"))
+    text = refusal("accent-whisper", "data.train=a.csv", "stages.0.epochs=1e9", "lora.rank=1e6")
+    assert "stages.0.epochs" in text and "1000" in text and "lora.rank" in text

@@ -37,8 +37,8 @@ lookalikes = st.sampled_from(
 @given(
     train=texts | lookalikes,
     output=st.none() | texts | lookalikes,
-    lr=st.floats(1e-12, 1e3),
-    epochs=st.floats(0.01, 1e4),
+    lr=st.floats(1e-12, 100),
+    epochs=st.floats(0.01, 1000),
     parts=st.lists(st.sampled_from(["head", "top-1", "top-12", "encoder", "all"]), min_size=1),
     by=st.just("auto") | st.lists(texts | lookalikes),
     speeds=st.lists(st.floats(0.5, 2)),
