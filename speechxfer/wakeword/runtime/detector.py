@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from speechxfer.wakeword.runtime.features import HOP_SAMPLES, NUM_MELS, SAMPLE_R
 
 DETECTOR_MANIFEST_FILE, DETECTOR_ONNX_FILE, DETECTOR_WEIGHTS_FILE = "manifest.json", "model.onnx", "model.safetensors"
 DETECTOR_FORMAT = "speechxfer.wakeword/1"
+_TRIGGER_RANGES = {"threshold": (0.0, 2.0), "smoothing": (1, 1000), "refractory": (0.0, 3600.0)}
+_MAX_STRIDE = 100  # frames for each score
+_MAX_STATE_VALUES = 10_000_000
 _CHUNK_SAMPLES = 10 * SAMPLE_RATE  # longer blocks are split to limit memory
 
 
@@ -56,10 +60,19 @@ def open_artifact(folder: Path | str) -> DetectorArtifact:
             raise DetectorError(
                 f"unsupported format {manifest['format']}, this version reads {DETECTOR_FORMAT}", where=str(folder)
             )
-        _ = artifact.word, artifact.trigger
-    except (ValueError, KeyError, TypeError) as error:
+        _validate_trigger(artifact.trigger)
+        _ = artifact.word
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DetectorError(f"invalid {DETECTOR_MANIFEST_FILE} ({error!r})", where=str(folder), fix=fix) from None
     return artifact
+
+
+def _validate_trigger(trigger: Trigger) -> None:
+    """Raise ValueError for values with which a detector never detects, or always, or takes all memory."""
+    for name, (least, most) in _TRIGGER_RANGES.items():
+        value = getattr(trigger, name)
+        if not least <= value <= most:  # NaN is in no range
+            raise ValueError(f"calibration.{name} is {value}, it can be {least:g} to {most:g}")
 
 
 class Scorer:
@@ -84,9 +97,13 @@ class Scorer:
             reason = str(error).splitlines()[0]
             raise DetectorError(f"not a usable ONNX model ({reason})", where=str(model)[:200]) from None
         self._names = [value.name for value in self._session.get_inputs() if value.name != "log_mel"]
-        self._zeros = [np.zeros(v.shape, np.float32) for v in self._session.get_inputs() if v.name != "log_mel"]
         self._outputs = ["scores", *(f"next_{name}" for name in self._names)]
-        self._stride = int(self._session.get_modelmeta().custom_metadata_map["frames_a_score"])
+        try:
+            self._stride, shapes = _read_layout(self._session)
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"an ONNX model, but not a detector's ({error})"
+            raise DetectorError(problem, where=str(model)[:200], fix="train it again") from None
+        self._zeros = [np.zeros(shapes[name], np.float32) for name in self._names]
         self.step = self._stride * HOP_SAMPLES / SAMPLE_RATE
         self.first = (WINDOW_SAMPLES + (self._stride - 1) * HOP_SAMPLES) / SAMPLE_RATE
         self.reset()
@@ -113,6 +130,28 @@ class Scorer:
         inputs = {"log_mel": frames[None, :whole], **dict(zip(self._names, self._states, strict=True))}
         scores, *self._states = self._session.run(self._outputs, inputs)
         return scores
+
+
+def _read_layout(session: Any) -> tuple[int, dict[str, list[int]]]:
+    """Return the number of frames for each score, and the shape of each state.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the model's inputs, outputs or metadata are not a detector's.
+    """
+    inputs, outputs = (
+        {value.name: value.shape for value in values} for values in (session.get_inputs(), session.get_outputs())
+    )
+    missing = {"scores", *(f"next_{name}" for name in inputs if name != "log_mel")} - set(outputs)
+    if "log_mel" not in inputs or missing:
+        raise ValueError(f"it has no {'log_mel' if 'log_mel' not in inputs else ', '.join(sorted(missing))}")
+    stride = session.get_modelmeta().custom_metadata_map.get("frames_a_score", "")
+    if not (stride.isdecimal() and 1 <= int(stride[:9]) <= _MAX_STRIDE):
+        raise ValueError(f"frames_a_score is {stride[:20]!r}")
+    shapes = {name: shape for name, shape in inputs.items() if name != "log_mel"}
+    for name, shape in shapes.items():
+        if not all(isinstance(size, int) and size > 0 for size in shape) or math.prod(shape) > _MAX_STATE_VALUES:
+            raise ValueError(f"its state {name} has the shape {shape}")
+    return int(stride), shapes
 
 
 class Detector:

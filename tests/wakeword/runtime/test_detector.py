@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechxfer.wakeword.model.student import FIRST_SCORE_SECONDS, STEP_SECONDS
-from speechxfer.wakeword.runtime.detector import Detector, Scorer, open_artifact, replace_threshold
+from speechxfer.wakeword.runtime.detector import Detector, Scorer, _read_layout, open_artifact, replace_threshold
 from speechxfer.wakeword.runtime.errors import DetectorError
 from speechxfer.wakeword.runtime.events import Trigger
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
@@ -30,6 +31,16 @@ def write_artifact(folder: Path, graph: bytes) -> Path:
     manifest = {"format": "speechxfer.wakeword/1", "word": "juniper", "calibration": calibration}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def set_calibration(folder: Path, **values: float) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["calibration"] |= values
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def rename_metadata(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"frames_a_score", b"frames_a_smile"))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -109,6 +120,13 @@ def test_samples_that_are_no_numbers_are_silence(graph: bytes, speechlike: Speec
         (lambda f: (f / "manifest.json").write_text("{"), "invalid manifest.json"),
         (lambda f: (f / "manifest.json").write_text('{"format": "other/9"}'), "other/9"),
         (lambda f: (f / "model.onnx").write_bytes(b"no graph"), "not a usable ONNX model"),
+        (lambda f: rename_metadata(f / "model.onnx"), "frames_a_score is ''"),
+        (lambda f: set_calibration(f, threshold=float("nan")), "threshold is nan"),
+        (lambda f: set_calibration(f, smoothing=-5), "smoothing is -5, it can be 1 to 1000"),
+        (lambda f: set_calibration(f, smoothing=1_000_000_000), "smoothing"),
+        (lambda f: set_calibration(f, refractory=-1.0), "refractory"),
+        (lambda f: set_calibration(f, refractory=float("inf")), "refractory"),
+        (lambda f: (f / "manifest.json").write_text("[" * 100_000), "invalid manifest.json"),
     ],
 )
 def test_a_folder_that_is_no_detector(graph: bytes, tmp_path: Path, damage, texts: str) -> None:  # type: ignore[no-untyped-def]
@@ -116,6 +134,27 @@ def test_a_folder_that_is_no_detector(graph: bytes, tmp_path: Path, damage, text
     damage(folder)
     with pytest.raises(DetectorError, match=texts):
         Detector(folder)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "stride", "texts"),
+    [
+        ({}, {"scores": [1, None]}, "2", "no log_mel"),
+        ({"log_mel": [1, None, 40], "state": [1, 2]}, {"scores": [1, None]}, "2", "no next_state"),
+        ({"log_mel": [1, None, 40], "state": [1, 2**33]}, {"scores": [], "next_state": []}, "2", "state has the shape"),
+        ({"log_mel": [1, None, 40], "state": [1, "n"]}, {"scores": [], "next_state": []}, "2", "state has the shape"),
+        ({"log_mel": [1, None, 40]}, {"scores": [1, None]}, "0", "frames_a_score is '0'"),
+        ({"log_mel": [1, None, 40]}, {"scores": [1, None]}, "9" * 5000, "frames_a_score"),
+    ],
+)
+def test_a_graph_that_is_no_detector(inputs: dict, outputs: dict, stride: str, texts: str) -> None:
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name=name, shape=shape) for name, shape in inputs.items()],
+        get_outputs=lambda: [SimpleNamespace(name=name, shape=shape) for name, shape in outputs.items()],
+        get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={"frames_a_score": stride}),
+    )
+    with pytest.raises(ValueError, match=texts):
+        _read_layout(session)
 
 
 def test_no_folder(tmp_path: Path) -> None:
