@@ -40,9 +40,9 @@ class TrainingLengths(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    usual_seconds: float
-    max_seconds: float
-    characters_per_second: float
+    usual_seconds: float = Field(gt=0, le=3600)
+    max_seconds: float = Field(gt=0, le=36_000)
+    characters_per_second: float = Field(ge=0, le=10_000)
 
 
 class ModelSettings(BaseModel):
@@ -59,12 +59,16 @@ class ModelSettings(BaseModel):
     pad_to_30s: bool = False  # Whisper: pad every utterance to 30 s
     # seconds of silence added before and after every utterance
     pad_silence: float = Field(
-        0.0, validation_alias=AliasChoices("pad_silence", "silence"), serialization_alias="silence"
+        0.0, ge=0, le=10, validation_alias=AliasChoices("pad_silence", "silence"), serialization_alias="silence"
     )
-    beam_size: int = Field(1, validation_alias=AliasChoices("beam_size", "beams"), serialization_alias="beams")
-    length_penalty: float = 1.0  # Whisper's decoder, beam search: see `decoding.whisper.decode_whisper`
+    beam_size: int = Field(
+        1, ge=0, le=1000, validation_alias=AliasChoices("beam_size", "beams"), serialization_alias="beams"
+    )
+    # Whisper's decoder, beam search: see `decoding.whisper.decode_whisper`
+    length_penalty: float = Field(1.0, ge=-10, le=10)
     no_loops: bool = False  # Whisper's decoder: block repetition loops
-    tokens_per_word: float = ENGLISH_TOKENS_PER_WORD  # Whisper's decoder: average over the training texts
+    # Whisper's decoder: average over the training texts
+    tokens_per_word: float = Field(ENGLISH_TOKENS_PER_WORD, gt=0, le=1000)
     rescoring: dict[str, float] | None = None  # joint, or exported from it: `decoding.rescoring.RescoringWeights`
     lm: str | None = None  # ctc: name of the language model's file in the model's folder
     # ctc: options of `decoding.ctc_beam.BeamSearchOptions` other than the beam size

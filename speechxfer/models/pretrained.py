@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,26 @@ FAMILIES_WITH_MASKING = ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2v
 UNUSED_WEIGHTS = ("masked_spec_embed", *(f"{family}.masked_spec_embed" for family in FAMILIES_WITH_MASKING))
 
 
+# Limits of the numbers in a checkpoint's files, several times those of the largest checkpoints
+_MAX_LAYERS, _MAX_WIDTH = 500, 65_536
+_MAX_CONFIG_SIZES = {
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "num_hidden_layers"), _MAX_LAYERS),
+    **dict.fromkeys(("d_model", "hidden_size", "intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim"), _MAX_WIDTH),
+    **dict.fromkeys(("max_source_positions", "max_target_positions", "num_mel_bins"), _MAX_WIDTH),
+    "vocab_size": 10_000_000,
+}
+_MAX_EXTRACTOR_SIZES = {"feature_size": 4096, "n_fft": 65_536, "chunk_length": 3600, "sampling_rate": 1_000_000}
+
+
 def load_config(folder: Path) -> Any:
     """Load the transformers configuration of a folder. Raises UserError if it cannot be read."""
     try:
         # False, not None: at a terminal transformers would ask whether to run the folder's code
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        _check_sizes(config.to_dict(), _MAX_CONFIG_SIZES)
+        if not isinstance(config.architectures, list | None):
+            raise ValueError(f"architectures is {config.architectures!r}, not a list")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         if "trust_remote_code" in str(error):
             raise UserError(
                 "it is an architecture with Python code of its own, which is never run",
@@ -38,6 +53,15 @@ def load_config(folder: Path) -> Any:
         raise UserError(
             f"transformers cannot read its config.json ({_to_one_line(error)})", where=str(folder)
         ) from None
+    return config
+
+
+def _check_sizes(values: Any, limits: dict[str, float]) -> None:
+    """Raise ValueError for a number beyond its limit: a network of that size would take all memory, or hours."""
+    for name, limit in limits.items():
+        value = values.get(name) if isinstance(values, dict) else None
+        if isinstance(value, int | float) and not 0 <= value <= limit:
+            raise ValueError(f"{name} is {value:g}, it can be 0 to {limit:,.0f}")
 
 
 def get_encoder_config(config: Any) -> Any:
@@ -89,24 +113,53 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
             _check_extractor(folder)
         try:
             return cls.from_pretrained(folder, local_files_only=True, **options)
-        except (OSError, ValueError, TypeError, AttributeError) as error:  # AttributeError: unexpected JSON types
+        except Exception as error:  # tokenizers and JSON of unexpected types raise many kinds
             raise UserError(
                 f"its tokenizer or feature extractor cannot be read ({_to_one_line(error)})", where=str(folder)
             ) from None
     try:
         network, info = cls.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, weights_only=True, **options
+            folder,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            weights_only=True,
+            # a damaged safetensors file is an error, never a reason to read another one
+            use_safetensors=has_safetensors(folder),
+            **options,
         )
     except Exception as error:
         raise _explain_unreadable_weights(error, folder) or error from None
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(tuple(fresh)))
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
+    for name, weights in network.state_dict().items():
+        if weights.is_floating_point() and not torch.isfinite(weights).all():
+            raise UserError(
+                f"its weights are damaged: {name} has values that are not finite numbers",
+                where=str(folder),
+                fix="copy it again from its source, or train it again with a lower learning rate",
+            )
     return network
 
 
+def has_safetensors(folder: Path) -> bool:
+    """Return whether a folder has weights in safetensors; those of adapters alone do not count."""
+    return any(not path.name.startswith("adapter") for path in folder.glob("*.safetensors"))
+
+
 def _check_extractor(folder: Path) -> None:
-    """Raise UserError if the folder has no feature extractor: neither its own file nor a processor's."""
+    """Raise UserError if the folder's feature extractor is missing, or has sizes beyond any use."""
+    for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME):
+        try:
+            values = json.loads((folder / name).read_text(encoding="utf-8"))
+            nested = values.get("feature_extractor") if isinstance(values, dict) else None
+            for one in (values, nested):
+                _check_sizes(one, _MAX_EXTRACTOR_SIZES)
+        except OSError:
+            continue
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"its {name} cannot be read ({_to_one_line(error)})", where=str(folder)) from None
     if not any((folder / name).is_file() for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)):
         raise UserError(
             f"its feature extractor is missing: there is no {FEATURE_EXTRACTOR_NAME}",
@@ -124,6 +177,9 @@ def _explain_unreadable_weights(error: Exception, folder: Path) -> UserError | N
             fix="copy it again, or, where you trust its source, save it with transformers' save_pretrained, which "
             "writes safetensors",
         )
+    if isinstance(error, TypeError | KeyError | AttributeError):
+        problem = f"its configuration files cannot be read ({_to_one_line(error)})"
+        return UserError(problem, where=str(folder), fix="copy the folder again from its source")
     if isinstance(error, SafetensorError | OSError | ValueError | RuntimeError | EOFError):
         return UserError(
             f"its weights cannot be read ({_to_one_line(error)})",

@@ -117,3 +117,57 @@ def test_code_of_a_folder_is_never_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="Python code of its own, which is never run"):
         load_config(folder)
     assert not marker.exists()
+
+
+def change_json(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "text"),
+    [
+        ("config.json", {"encoder_layers": 100_000}, "encoder_layers is 100000, it can be 0 to 500"),
+        ("config.json", {"d_model": -8}, "d_model is -8"),
+        ("config.json", {"vocab_size": 1e12}, "vocab_size"),
+        ("config.json", {"architectures": 5}, "architectures"),
+        ("preprocessor_config.json", {"feature_size": 1_000_000_000}, "feature_size is 1e+09, it can be 0 to 4,096"),
+    ],
+)
+def test_sizes_beyond_any_use_are_not_built(copy_folder, tiny_whisper, file, values, text):
+    folder = copy_folder(tiny_whisper)
+    if not (folder / file).is_file():  # newer versions of transformers write one file for the processor
+        extractor = json.loads((folder / "processor_config.json").read_text())["feature_extractor"]
+        (folder / file).write_text(json.dumps(extractor))
+    change_json(folder / file, **values)
+    assert text in get_refusal(folder)
+
+
+@pytest.mark.parametrize("name, content", [("generation_config.json", "[]"), ("tokenizer.json", "{}")])
+def test_files_with_other_types_than_they_should_have(copy_folder, tiny_whisper, name, content):
+    folder = copy_folder(tiny_whisper)
+    (folder / name).write_text(content)
+    assert "cannot be read" in get_refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers(copy_folder, tiny_whisper, value):
+    folder = copy_folder(tiny_whisper)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.encoder.layers.1.fc1.weight"][0, 0] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "encoder.layers.1.fc1.weight has values that are not finite numbers" in get_refusal(folder)
+
+
+def test_a_damaged_safetensors_file_is_no_reason_to_read_a_pickle(copy_folder, tiny_whisper):
+    folder = copy_folder(tiny_whisper)
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    (folder / "model.safetensors").rename(folder / "x.safetensors")
+    (folder / "x.safetensors").write_bytes(b"\0" * 10)
+    assert "cannot be read" in get_refusal(folder) and "pytorch_model.bin" not in get_refusal(folder)
+
+
+@pytest.mark.parametrize("values", [{"beams": -3}, {"beams": 100_000}, {"silence": 1e9}, {"length_penalty": "x"}])
+def test_settings_out_of_range(copy_folder, tiny_whisper, values):
+    folder = copy_folder(tiny_whisper)
+    (folder / "speechxfer.json").write_text(json.dumps({"kind": "seq2seq", **values}))
+    assert next(iter(values)) in get_refusal(folder)
