@@ -10,10 +10,18 @@ from pathlib import Path
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text to `.NAME.part` next to `path`, then rename it over `path`."""
+    """Write UTF-8 text to `.NAME.part` next to `path`, then rename it over `path`; the old file is kept on an error."""
+    if path.exists() and not path.is_file():  # a pipe or a device
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()  # the file that a link names is replaced, not the link
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

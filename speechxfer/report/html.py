@@ -20,6 +20,7 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
+from speechxfer.atomic import write_text_atomically
 from speechxfer.escaping import escape_controls
 from speechxfer.report.formatting import format_percent
 from speechxfer.report.score_rows import order_values
@@ -99,7 +100,7 @@ def write_html_report(
         script=Markup(script),
         data=Markup(_dump_for_script(_make_script_data(analysed, sources))),
     )
-    target.write_text(text, encoding="utf-8")
+    write_text_atomically(target, text)
 
 
 def _select_changes(rules: Sequence[tuple[str, Counts]]) -> list[tuple[str, int]]:

@@ -31,7 +31,9 @@ from speechxfer.wakeword.runtime.detector import (
     DETECTOR_ONNX_FILE,
     DETECTOR_WEIGHTS_FILE,
     Scorer,
+    open_artifact,
 )
+from speechxfer.wakeword.runtime.errors import DetectorError
 from speechxfer.wakeword.runtime.events import Scores
 from speechxfer.wakeword.settings import WakeWordSettings
 from speechxfer.wakeword.training.calibration import Calibration, calibrate
@@ -202,14 +204,23 @@ def _portable_settings(settings: WakeWordSettings) -> dict[str, Any]:
     return values
 
 
+_DETECTOR_FILES = {DETECTOR_MANIFEST_FILE, DETECTOR_ONNX_FILE, DETECTOR_WEIGHTS_FILE}
+
+
 def _check_output(settings: WakeWordSettings) -> None:
     """Raise UserError before any work if the output folder is in use or cannot be written."""
     folder = settings.output
     if folder.exists() and not folder.is_dir():
         raise UserError("is a file", where=str(folder), fix="choose another folder with --output")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / DETECTOR_MANIFEST_FILE).is_file():
-            raise UserError("contains other files", where=str(folder), fix="choose another folder with --output")
+    if folder.is_dir() and (names := {path.name for path in folder.iterdir()}):
+        # replaced as a whole, so nothing else may be in it: not the recordings that it is trained on, either
+        if others := sorted(names - _DETECTOR_FILES):
+            problem = f"contains other files, which would be deleted: {', '.join(others[:5])}"
+            raise UserError(problem, where=str(folder), fix="choose another folder with --output")
+        try:
+            open_artifact(folder)
+        except DetectorError as error:
+            raise UserError(error.problem, where=str(folder), fix="choose another folder with --output") from None
         if not settings.overwrite:
             fix = "set --overwrite, or choose another --output"
             raise UserError("a detector already exists", where=str(folder), fix=fix)

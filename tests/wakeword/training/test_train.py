@@ -75,6 +75,20 @@ def test_what_lies_in_the_folder_is_never_lost(detector: Path, small: Small, tun
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
+def test_a_folder_of_recordings_with_some_manifest_is_no_detector(small: Small, detector: Path, tmp_path: Path) -> None:
+    """Not with --overwrite either: the recordings may be those that the detector is trained on."""
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"model\.onnx missing"):
+        train_detector(small(tmp_path, overwrite=True), QUIET)
+    folder = tmp_path / "project"
+    shutil.copytree(detector, folder)
+    (folder / "clips").mkdir()
+    (folder / "clips" / "one.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="other files, which would be deleted: clips"):
+        train_detector(small(folder, overwrite=True, positives=str(folder / "clips")), QUIET)
+    assert (folder / "clips" / "one.wav").read_bytes() == b"RIFF"
+
+
 def test_a_place_that_cannot_be_written_is_told_before_any_work(small: Small, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/detector: cannot be written"):
