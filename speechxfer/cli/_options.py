@@ -59,6 +59,7 @@ By = Annotated[
     ),
 ]
 NORMALISE = ("--normalise", "--normalize")
+NORMALISERS = "none, lower, basic, default, english, or a GLM file"  # in the help of --normalise
 Language = Annotated[
     str | None,
     typer.Option(metavar="CODE", help="Language of a multilingual Whisper model, e.g. de.", show_default=SAVED_SETTING),

@@ -1,4 +1,4 @@
-"""Files of `speechxfer score`: names of systems (`NAME=FILE`), and standard input (`-`)."""
+"""Files of `speechxfer score`: names of systems (`NAME=FILE`), standard input (`-`) and other pipes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,17 +22,22 @@ class NamedFile:
 
     Attributes:
         name: name of the system given on the command line, if any.
-        copied: the file is a copy of standard input.
+        pipe: the pipe of which the file is a copy, as given on the command line.
     """
 
     path: Path
     name: str | None = None
-    copied: bool = False
+    pipe: str | None = None
 
     @property
     def shown(self) -> str:
         """The path as given on the command line."""
-        return _STANDARD_INPUT if self.copied else str(self.path)
+        return self.pipe or str(self.path)
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it is standard input, a named pipe, or a shell's `<(command)`."""
+        return str(self.path) == _STANDARD_INPUT or self.path.is_fifo()
 
 
 def parse_files(arguments: Sequence[str]) -> list[NamedFile]:
@@ -59,29 +64,40 @@ def _parse_file(argument: str) -> NamedFile:
 
 
 @contextmanager
-def copy_standard_input(files: Sequence[NamedFile], *, with_format: bool) -> Iterator[list[NamedFile]]:
-    """Yield the files with standard input, if it is one of them, copied to a file, which can be read more than once.
+def copy_pipes(files: Sequence[NamedFile], *, with_format: bool) -> Iterator[list[NamedFile]]:
+    """Yield the files with every pipe copied to a file, which can be read more than once.
 
-    Errors that name the copy name standard input instead.
+    Errors that name a copy name the pipe instead.
 
     Args:
-        with_format: the format of standard input, which has no suffix, is given.
+        with_format: the format of pipes without a suffix is given.
     """
-    if _STANDARD_INPUT not in [str(file.path) for file in files]:
-        yield list(files)
-        return
-    if not with_format:
+    pipes = [file for file in files if file.is_pipe]
+    unknown = [file for file in pipes if not file.path.suffix]
+    if unknown and not with_format:
         fix = "add --format, e.g. --format trn (or REF,HYP for two formats), or --by-line"
-        raise UserError("standard input has no suffix that gives its format", where=_STANDARD_INPUT, fix=fix)
+        raise UserError(f"{_describe(unknown[0])} has no suffix that gives its format", where=unknown[0].shown, fix=fix)
     with tempfile.TemporaryDirectory(prefix="speechxfer-") as folder:
-        copy = Path(folder) / _STANDARD_INPUT_NAME
-        with copy.open("wb") as target:
-            shutil.copyfileobj(sys.stdin.buffer, target)
+        copies = {file: _copy(file, Path(folder) / str(number)) for number, file in enumerate(pipes)}
         try:
-            yield [
-                replace(file, path=copy, copied=True) if str(file.path) == _STANDARD_INPUT else file for file in files
-            ]
+            yield [copies.get(file, file) for file in files]
         except UserError as error:
-            named = [text and text.replace(str(copy), "standard input") for text in (error.where, error.fix)]
-            problem = error.problem.replace(str(copy), "standard input")
-            raise UserError(problem, where=named[0], fix=named[1]) from None
+            texts = [error.problem, error.where, error.fix]
+            for pipe, copy in copies.items():
+                texts = [text and text.replace(str(copy.path), _describe(pipe)) for text in texts]
+            raise UserError(texts[0] or "", where=texts[1], fix=texts[2]) from None
+
+
+def _describe(pipe: NamedFile) -> str:
+    return "standard input" if str(pipe.path) == _STANDARD_INPUT else str(pipe.path)
+
+
+def _copy(pipe: NamedFile, folder: Path) -> NamedFile:
+    """Copy a pipe to a file of its name in a new folder."""
+    is_standard_input = str(pipe.path) == _STANDARD_INPUT
+    copy = folder / (_STANDARD_INPUT_NAME if is_standard_input else pipe.path.name)
+    folder.mkdir()
+    with ExitStack() as stack:
+        source = sys.stdin.buffer if is_standard_input else stack.enter_context(pipe.path.open("rb"))
+        shutil.copyfileobj(source, stack.enter_context(copy.open("wb")))
+    return replace(pipe, path=copy, pipe=str(pipe.path))

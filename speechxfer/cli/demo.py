@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Run folder.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Run folder to write.")] = Path("runs/demo"),
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from speechxfer.cli._options import (
     NORMALISE,
+    NORMALISERS,
     BatchSeconds,
     BeamSize,
     By,
@@ -48,7 +49,7 @@ def evaluate(
         typer.Option(
             *NORMALISE,
             metavar="NAME",
-            help="Text normalisation: none, basic, default, english, or a GLM file.",
+            help=f"Text normalisation: {NORMALISERS}.",
             show_default="saved with the model",
         ),
     ] = None,

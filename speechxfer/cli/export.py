@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechxfer.cli._options import JsonFile, Language, Model, Quiet, is_silent, write_json
+from speechxfer.cli._options import ColumnNames, JsonFile, Language, Model, Quiet, is_silent, write_json
 
 if TYPE_CHECKING:
     from speechxfer.export import ExportResult
@@ -32,6 +32,7 @@ def export(
         str | None,
         typer.Option(metavar="DATA", help="Compare with the original on up to 20 of these utterances."),
     ] = None,
+    column: ColumnNames = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in DIR.")] = False,
     json: JsonFile = None,
     quiet: Quiet = False,
@@ -46,9 +47,11 @@ def export(
     from speechxfer.data.reader import read
     from speechxfer.export import export_model
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
 
+    columns = parse_column_options(column or ())
     reporter = Reporter(quiet=is_silent(quiet, json))
-    utterances = None if check is None else read(check, on_warning=reporter.warn)
+    utterances = None if check is None else read(check, columns=columns, on_warning=reporter.warn)
     with reporter.progress("checking") as progress:
         result = export_model(
             model, to, output, quantization=quantization, language=language, check=utterances, overwrite=overwrite,

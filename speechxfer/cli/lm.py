@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from speechxfer.cli._echo import echo
-from speechxfer.cli._options import NORMALISE, JsonFile, Quiet, is_silent, translate_write_errors, write_json
+from speechxfer.cli._options import (
+    NORMALISE,
+    NORMALISERS,
+    ColumnNames,
+    JsonFile,
+    Quiet,
+    is_silent,
+    translate_write_errors,
+    write_json,
+)
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
@@ -29,9 +38,10 @@ def lm(
         typer.Option(
             *NORMALISE,
             metavar="NAME",
-            help="Text normalisation, the same as the CTC model's: none, basic, default, english, or a GLM file.",
+            help=f"Text normalisation, the same as the CTC model's: {NORMALISERS}.",
         ),
     ] = "default",
+    column: ColumnNames = None,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -43,6 +53,7 @@ def lm(
 
     Example: speechxfer lm train.txt --output lm.arpa
     """
+    from speechxfer.tables import parse_column_options
     from speechxfer.text.ngram import BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD, train_ngram
     from speechxfer.text.normalise import get_normaliser
 
@@ -50,7 +61,7 @@ def lm(
     if not output.name.lower().endswith((".arpa", ".arpa.gz")):
         fix = "end the name in .arpa or .arpa.gz"
         raise UserError("is not the name of an ARPA file", where=f"--output {output}", fix=fix)
-    sentences, held_out = _read_sentences(text)
+    sentences, held_out = _read_sentences(text, parse_column_options(column or ()))
     lines = [line for line in map(normaliser, sentences) if line.strip()]
     try:
         model = train_ngram(lines, order)
@@ -83,7 +94,7 @@ def _print_result(text: str, result: dict[str, Any]) -> None:
     echo(f"use it: speechxfer adapt RECIPE head.kind=ctc decoding.kind=beam decoding.lm={result['output']}")
 
 
-def _read_sentences(text: str) -> tuple[list[str], int]:
+def _read_sentences(text: str, columns: dict[str, str]) -> tuple[list[str], int]:
     """Return the lines of a text file or the texts of DATA, and the number of rows left out as dev or test."""
     from speechxfer.data.subtitles import SUBTITLE_SUFFIXES
     from speechxfer.tables import TABLE_SUFFIXES
@@ -102,7 +113,7 @@ def _read_sentences(text: str) -> tuple[list[str], int]:
     from speechxfer.data.reader import read
     from speechxfer.data.splits import normalise_split_name
 
-    rows = read(text, need=("text",), on_warning=lambda _: None)  # ids are not used
+    rows = read(text, need=("text",), columns=columns, on_warning=lambda _: None)  # ids are not used
     splits = rows["split"] if "split" in rows.column_names else [None] * len(rows)
     held_out = [normalise_split_name(split) in ("dev", "test") for split in splits]
     if all(held_out):

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from speechxfer.cli._echo import echo
-from speechxfer.cli._options import NORMALISE, By, ColumnNames, JsonFile, Quiet, split_columns
-from speechxfer.cli._score_inputs import NamedFile, copy_standard_input, parse_files
+from speechxfer.cli._options import NORMALISE, NORMALISERS, By, ColumnNames, JsonFile, Quiet, split_columns
+from speechxfer.cli._score_inputs import NamedFile, copy_pipes, parse_files
 from speechxfer.cli._score_output import STANDARD_OUTPUT, OutputTargets, write_outputs
 from speechxfer.errors import UserError
 
@@ -32,9 +32,7 @@ def score(
     by: By = None,
     normalise: Annotated[
         str,
-        typer.Option(
-            *NORMALISE, metavar="NAME", help="Text normalisation: none, basic, default, english, or a GLM file."
-        ),
+        typer.Option(*NORMALISE, metavar="NAME", help=f"Text normalisation: {NORMALISERS}."),
     ] = "default",
     equivalents: Annotated[
         Path | None,
@@ -142,7 +140,7 @@ def score(
     _check_outputs(targets, [file.path for file in (*named, *others)])
     equal = None if equivalents is None else read_equivalents(equivalents)
     chosen_format = "lines" if by_line else format
-    with copy_standard_input(named, with_format=chosen_format is not None) as inputs:
+    with copy_pipes(named, with_format=chosen_format is not None) as inputs:
         request = ScoreRequest(
             files=inputs,
             reading={

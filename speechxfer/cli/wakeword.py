@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechxfer.cli._echo import echo, overwrite_line
-from speechxfer.cli._options import JsonFile, Quiet, write_json
+from speechxfer.cli._options import ColumnNames, JsonFile, Quiet, write_json
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def train(
     word: Annotated[str, typer.Argument(metavar="WORD", help="The word or phrase, in quotation marks.")],
     positives: Annotated[
-        str | None, typer.Option(metavar="CLIPS", help="Recordings of WORD: a folder, a list (.txt) or a table.")
+        str | None, typer.Option(metavar="CLIPS", help="Clips of WORD: a folder, a list (.txt) or a table.")
     ] = None,
     negatives: Annotated[
         str | None,
@@ -49,7 +49,9 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", show_default="a folder named after WORD", help="Where to save the detector."),
+        typer.Option(
+            metavar="FOLDER", show_default="a folder named after WORD", help="Folder to write the detector to."
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="RECIPE", help="Settings from a file, or the shipped ones: wakeword.")
@@ -92,6 +94,7 @@ def train(
         str | None, typer.Option(metavar="TEXT", help="Licence of your recordings, written to the manifest.")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="NUMBER", show_default="0", help="Random seed.")] = None,
+    column: ColumnNames = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing detector.")] = False,
     json_file: JsonFile = None,
     quiet: Quiet = False,
@@ -104,6 +107,7 @@ def train(
     """
     from speechxfer.config import WAKEWORD_TRAIN, load_command_settings
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
     from speechxfer.wakeword.data.clips import read_rows
     from speechxfer.wakeword.settings import WakeWordSettings
     from speechxfer.wakeword.training.train import train_detector
@@ -112,7 +116,7 @@ def train(
         "word": word.strip(), "positives": positives, "negatives": negatives, "noise": noise, "output": output,
         "false_alarms_per_hour": false_alarms_per_hour, "synthetic": synthetic, "voices": voices,
         "language": language, "steps": steps, "teacher": teacher, "licence": licence, "seed": seed,
-        "overwrite": overwrite or None,
+        "overwrite": overwrite or None, "columns": parse_column_options(column or ()) or None,
     }  # fmt: skip
     settings = load_command_settings(
         WakeWordSettings,
@@ -123,7 +127,7 @@ def train(
     )
     reporter = Reporter(quiet=quiet)
     for name in stream or []:
-        read_rows(name)  # a wrong path fails before the training
+        read_rows(name, settings.columns)  # a wrong path fails before the training
     manifest = train_detector(settings, reporter)
     result: dict[str, Any] = {"detector": str(settings.output), "manifest": manifest, "streams": None}
     if stream:
@@ -149,27 +153,27 @@ def evaluate(
         Path | None,
         typer.Option(metavar="CSV", help="Evaluate another engine's detections instead: stream, time[, score]."),
     ] = None,
+    column: ColumnNames = None,
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write report.html there.")] = None,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the miss rate on clips of the word and the false alarms per hour on streams, with intervals."""
     from speechxfer.report.progress import Reporter
+    from speechxfer.tables import parse_column_options
     from speechxfer.wakeword.evaluation.evaluate import evaluate_detection_times, evaluate_detector
     from speechxfer.wakeword.evaluation.metrics import read_detection_times
     from speechxfer.wakeword.evaluation.summary import collect_warnings, summarize_evaluation
     from speechxfer.wakeword.runtime.detector import open_artifact, replace_threshold
 
-    artifact = open_artifact(detector)
-    reporter = Reporter(quiet=quiet)
+    columns = parse_column_options(column or ())
+    artifact, reporter = open_artifact(detector), Reporter(quiet=quiet)
+    sources: Any = {"positives": positives, "streams": stream or [], "columns": columns}
     if times is not None:
-        events = read_detection_times(times)
-        report = evaluate_detection_times(artifact.word, events, positives=positives, streams=stream or [])
+        report = evaluate_detection_times(artifact.word, read_detection_times(times), **sources)
     else:
         trigger = replace_threshold(artifact.trigger, threshold)
-        report = evaluate_detector(
-            artifact, reporter, positives=positives, streams=stream or [], snrs=snr or [], trigger=trigger
-        )
+        report = evaluate_detector(artifact, reporter, snrs=snr or [], trigger=trigger, **sources)
     result, calibration = report.to_json(), artifact.manifest["calibration"]
     warnings = collect_warnings(calibration, result)
     for line in (*summarize_evaluation(artifact.word, calibration, result), *(f"warning: {w}" for w in warnings)):
@@ -291,7 +295,9 @@ def _evaluate_streams(settings: WakeWordSettings, stream: list[str], reporter: R
     from speechxfer.wakeword.runtime.detector import open_artifact
     from speechxfer.wakeword.training.train import add_stream_results
 
-    streams = evaluate_detector(open_artifact(settings.output), reporter, streams=stream).to_json()
+    streams = evaluate_detector(
+        open_artifact(settings.output), reporter, streams=stream, columns=settings.columns
+    ).to_json()
     return {"streams": streams, "manifest": add_stream_results(settings.output, stream, streams)}
 
 

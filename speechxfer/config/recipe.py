@@ -190,7 +190,7 @@ class DecodingConfig(Section):
 class ScoringConfig(Section):
     normaliser: str = Field(
         "default",
-        description="Text normaliser of references and hypotheses: none, basic, default, english, or a GLM file.",
+        description="Text normaliser of both sides: none, lower, basic, default, english, or a GLM file.",
     )
     unit: Literal["auto", "word", "char", "mixed"] = Field(
         "auto",

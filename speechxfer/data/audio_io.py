@@ -42,9 +42,10 @@ def read_head(source: str | Path | bytes, size: int = 4096) -> bytes:
         with path.open("rb") as file:
             head = file.read(size)
     except FileNotFoundError:
-        raise UserError(
-            "no such file", where=where, fix="correct the path in the table (paths are relative to the table)"
-        ) from None
+        fix = "correct the path in the table (paths are relative to the table)"
+        if "\\" in path.name:
+            fix = "write the folders of paths with / instead of \\: here a \\ is a letter of the file's name"
+        raise UserError("no such file", where=where, fix=fix) from None
     except IsADirectoryError:
         raise UserError("is a folder, not an audio file", where=where, fix="name the file in it") from None
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from speechxfer.data.corpus_folders import AUDIO_SUFFIXES
 from speechxfer.data.formats import detect_format
 from speechxfer.data.parquet import read_parquet, read_saved_dataset
 from speechxfer.data.roles import rename_to_roles
@@ -69,6 +70,9 @@ def read(
 def make_missing_column_error(name: str, columns: Iterable[str], where: str) -> UserError:
     """Return the error for a missing column."""
     known = [column for column in columns if column not in ("path", "bytes")]  # `read` adds these
+    if any(Path(column).suffix.lower() in AUDIO_SUFFIXES for column in known):
+        fix = "write a first line with the names of the columns, e.g. audio,text"
+        return UserError(f"has no header: its first line is {', '.join(known)}", where=where, fix=fix)
     described = "the paths of the audio files" if name == "audio" else f"the {name}"
     return UserError(
         f"has no column '{name}'{suggest_nearest(name, known)}; its columns are {', '.join(known)}",

@@ -99,9 +99,10 @@ def export_model(
 
 def _check_quantization(to: str, quantization: str) -> None:
     if to not in QUANTIZATIONS:
-        raise UserError(
-            f"'{to}' is not one of {', '.join(QUANTIZATIONS)}{suggest_nearest(to, QUANTIZATIONS)}", where="--to"
-        )
+        is_ctranslate2 = to.casefold().replace("_", "-") in ("faster-whisper", "fasterwhisper")
+        hint = " (faster-whisper reads ctranslate2)" if is_ctranslate2 else suggest_nearest(to, QUANTIZATIONS)
+        fix = "use --to ctranslate2" if is_ctranslate2 else None
+        raise UserError(f"'{to}' is not one of {', '.join(QUANTIZATIONS)}{hint}", where="--to", fix=fix)
     if quantization not in QUANTIZATIONS[to]:
         raise UserError(
             f"'{quantization}' is not one of {', '.join(QUANTIZATIONS[to])}, which {to} supports"

@@ -18,6 +18,10 @@ class WakeWordSettings(BaseModel):
         None, description="Speech without the word: a folder, a list or DATA (default: synthetic sentences)."
     )
     noise: str | None = Field(None, description="Folder or table of noises to mix in, in addition to generated noise.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Names of the columns of all tables, by kind, e.g. {audio: file, label: word}.",
+    )
     output: Path = Field(description="Folder of the detector.")
     overwrite: bool = Field(False, description="Replace an existing detector.")
     false_alarms_per_hour: float = Field(0.1, gt=0, description="Target false alarms per hour.")

@@ -35,6 +35,16 @@ def test_it_writes_checks_and_reports(whisper, speech, tmp_path):
     assert run(*words, "--overwrite", "--quiet").output == ""
 
 
+def test_columns_of_the_check_under_other_names(whisper, speech, tmp_path):
+    renamed = speech.with_name("renamed.csv")
+    renamed.write_text(speech.read_text().replace("audio,text", "clip,words", 1))
+    words = (whisper, "--to", "transformers", "--check", renamed, "--json", "-")
+    done = run(*words, "--output", tmp_path / "out", "--column", "audio=clip")
+    assert done.exit_code == 0 and json.loads(done.stdout)["check"]["utterances"] == 6
+    done = run(*words, "--output", tmp_path / "other", "--column", "audio=none")
+    assert done.exit_code == 2 and "audio=none" in done.output and not (tmp_path / "other").exists()
+
+
 def test_json_on_standard_output_is_nothing_but_json(whisper, tmp_path):
     done = run(whisper, "--to", "transformers", "--output", tmp_path / "out", "--json", "-")
     assert done.exit_code == 0 and json.loads(done.stdout)["check"] is None
@@ -54,6 +64,7 @@ def test_a_model_that_came_out_otherwise_is_exit_code_1(whisper, speech, tmp_pat
     "words, texts",
     [
         (("--to", "onx"), "'onx' is not one of transformers, ctranslate2, onnx (did you mean 'onnx'?)"),
+        (("--to", "faster-whisper"), "(faster-whisper reads ctranslate2)\n  fix: use --to ctranslate2"),
         (("--to", "transformers", "--quantization", "int8"), "float32, float16, which transformers supports"),
         (("--to", "transformers", "--check", "none.csv"), "none.csv"),
     ],

@@ -60,6 +60,16 @@ def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
     assert done.exit_code == 2 and "is dev or test in every row" in done.output
 
 
+def test_the_text_of_a_table_under_another_name(tmp_path):
+    (tmp_path / "t.csv").write_text("datei;wort\na.wav;eins zwei\nb.wav;drei\n")
+    columns = ["--column", "audio=datei", "--column", "text=wort"]
+    done = run(tmp_path / "t.csv", "--output", tmp_path / "lm.arpa", *columns)
+    assert done.exit_code == 0, done.output
+    assert sorted(read_arpa_words(tmp_path / "lm.arpa")) == ["drei", "eins", "zwei"]
+    done = run(tmp_path / "t.csv", "--output", tmp_path / "no.arpa", "--column", "text=word")
+    assert done.exit_code == 2 and "text=word (did you mean 'wort'?)" in done.output
+
+
 @pytest.mark.parametrize(
     "content, words, message",
     [

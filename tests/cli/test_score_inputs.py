@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -240,6 +242,22 @@ def test_tables_and_lines_from_standard_input(tmp_path, monkeypatch, write_file)
     assert "33.3 % [1 / 3" in run_with_input(["r.txt", "ours=-", "--by-line"], "a x\nc\n").output
     both = json.dumps({"id": "1", "reference": "a b", "hypothesis": "a"}) + "\n"
     assert "50.0 % [1 / 2" in run_with_input(["-", "--format", "jsonl"], both).output
+
+
+def test_pipes_are_read(tmp_path, monkeypatch, write_file):
+    monkeypatch.chdir(tmp_path)
+    write_file("r.trn", trn(REFERENCES))
+    for name in ("h.trn", "h"):  # as the shell's <(command) makes them
+        os.mkfifo(name)
+        writer = threading.Thread(target=lambda name=name: Path(name).write_text(trn(HYPOTHESES)))
+        writer.start()
+        if name == "h":
+            done = run_with_input(["r.trn", "h"], "")
+            assert done.exit_code == 2 and "h: h has no suffix that gives its format" in done.output
+        done = run_with_input(["r.trn", name, *(["--format", "trn"] if name == "h" else []), "--json", "-"], "")
+        writer.join()
+        document = json.loads(done.stdout)
+        assert document["result"]["wer"] == 0.5 and [one["path"] for one in document["inputs"]] == ["r.trn", name]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,27 @@ def test_evaluate_prints_rates_with_intervals_and_writes_json_and_the_report(
     assert (tmp_path / "report.html").is_file()
 
 
+def test_columns_of_tables_under_other_names(trained: tuple[Path, Result], speech: Path, tmp_path: Path) -> None:
+    folder = trained[0]
+    for name, source, word in (("w.csv", "clips", "hey juniper"), ("s.csv", "speech", "nothing")):
+        paths = sorted(str(path) for path in (speech / source).glob("*.wav"))
+        rows = [f"{path};{word}" for path in paths] + [f"{paths[0]};other"]
+        (tmp_path / name).write_text("\n".join(["clip;said", *rows]) + "\n")
+    columns = ["--column", "audio=clip", "--column", "label=said"]
+    sources = ["--positives", tmp_path / "w.csv", "--stream", tmp_path / "s.csv"]
+    found = tmp_path / "found.json"
+    done = run("evaluate", folder, *sources, *columns, "--json", found, "--quiet")
+    assert done.exit_code == 0, done.output
+    assert json.loads(found.read_text())["words"] == 22  # the row of another word is none of them
+    done = run("evaluate", folder, *sources, "--column", "audio=nope")
+    assert done.exit_code == 2 and "audio=nope" in done.output
+    options = ["--positives", tmp_path / "w.csv", "--negatives", speech / "speech", "--synthetic", 0, "--steps", 2]
+    done = run("train", "hey juniper", *options, *columns, "--output", tmp_path / "detector")
+    assert done.exit_code == 0, done.output
+    done = run("train", "hey juniper", *options, "--output", tmp_path / "other")
+    assert done.exit_code == 2 and "has no column 'audio'" in done.output
+
+
 def test_evaluate_counts_another_engines_times(trained: tuple[Path, Result], speech: Path, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("stream,time\n0.wav,1.0\n1.wav,1.1\n")
     given = ["--positives", speech / "clips", "--times", tmp_path / "t.csv", "--quiet", "--json", "-"]
@@ -214,4 +235,4 @@ def test_the_help_of_train_states_the_defaults_of_the_settings() -> None:
 
 def test_options_that_set_a_setting_have_its_name() -> None:
     names = set(inspect.signature(wakeword.train).parameters)
-    assert names - set(WakeWordSettings.model_fields) == {"recipe", "stream", "json_file", "quiet"}
+    assert names - set(WakeWordSettings.model_fields) == {"recipe", "stream", "column", "json_file", "quiet"}

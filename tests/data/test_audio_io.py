@@ -98,3 +98,5 @@ def test_missing_and_folder(tmp_path: Path) -> None:
         decode_audio(tmp_path / "no.wav")
     with pytest.raises(UserError, match="is a folder"):
         decode_audio(tmp_path)
+    with pytest.raises(UserError, match=r"paths with / instead of \\"):
+        decode_audio(tmp_path / r"clips\no.wav")

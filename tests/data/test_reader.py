@@ -84,6 +84,8 @@ def test_absolute_paths_become_short_ids(tmp_path: Path) -> None:
         ("t.csv", b"audio,text,start\na.wav,hi,soon\nb.wav,ho,nan\n", "row 1: start is 'soon'"),
         ("t.csv", b"audio,text,start\na.wav,hi,soon\nb.wav,ho,nan\n", "row 2: start is 'nan'"),
         ("t.parquet", b"PAR1 not really", "is not readable parquet"),
+        ("t.csv", b"a.wav,one\nb.wav,two\n", "has no header: its first line is a.wav, one\n  fix: write a first line"),
+        ("t.csv", b"a.wav|one\nb.wav|two\n", "has no header: its first line is a.wav, one"),
         ("t.wav", b"RIFF", "is not DATA"),
         ("t.xlsx", b"PK", "is not DATA"),
     ],

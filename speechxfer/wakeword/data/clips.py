@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ class ClipRows:
     other_words: list[Row] = field(default_factory=list)
 
 
-def read_rows(source: Path | str) -> list[Row]:
+def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> list[Row]:
     """Return the rows of a folder of audio files (searched recursively), an audio file, a list of paths, or DATA.
 
+    columns: kind of column to its name in DATA, as of `speechxfer.data.reader.read`.
     Raises: UserError if the source does not exist, is empty or cannot be read.
     """
     path = Path(source)
@@ -50,15 +51,15 @@ def read_rows(source: Path | str) -> list[Row]:
         return rows
     from speechxfer.data.reader import read
 
-    return [dict(row) for row in read(source)]
+    return [dict(row) for row in read(source, columns=columns)]
 
 
-def read_positives(source: Path | str, word: str) -> ClipRows:
+def read_positives(source: Path | str, word: str, columns: Mapping[str, str] | None = None) -> ClipRows:
     """Return the clips that contain the word once; if there is a `label`, only the rows labelled with the word.
 
     Raises: UserError if no row has the word as its label.
     """
-    rows = read_rows(source)
+    rows = read_rows(source, columns)
     if not any("label" in row for row in rows):
         return ClipRows(rows)
     matching = [row for row in rows if is_same_word(str(row.get("label", "")), word)]

@@ -141,8 +141,9 @@ def prepare_training_data(settings: WakeWordSettings, reporter: Reporter) -> Pre
     Raises: UserError for recordings that cannot be used; MissingExtraError if synthetic speech is needed without
     espeak-ng.
     """
-    negative_rows = None if settings.negatives is None else read_rows(settings.negatives)  # fails early
-    noise_rows = [] if settings.noise is None else read_rows(settings.noise)
+    columns = settings.columns
+    negative_rows = None if settings.negatives is None else read_rows(settings.negatives, columns)  # fails early
+    noise_rows = [] if settings.noise is None else read_rows(settings.noise, columns)
     prep = _Preparation(
         settings=settings,
         speakers=_split_speakers(settings),
@@ -150,7 +151,9 @@ def prepare_training_data(settings: WakeWordSettings, reporter: Reporter) -> Pre
         rng=np.random.default_rng([settings.seed, 1]),
         window_pool=WindowPool(settings.teacher != NO_TEACHER, settings.seed),
     )
-    clips = ClipRows([]) if settings.positives is None else read_positives(settings.positives, settings.word)
+    clips = ClipRows([])
+    if settings.positives is not None:
+        clips = read_positives(settings.positives, settings.word, columns)
     word = _prepare_word(prep, clips)
     if negative_rows is not None:
         negatives = _prepare_recorded_negatives(prep, negative_rows, clips.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -77,25 +77,26 @@ def evaluate_detector(
     streams: Sequence[str] = (),
     snrs: Sequence[float] = (),
     trigger: Trigger | None = None,
+    columns: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> DetectorReport:
     """Evaluate a detector on clips and streams.
 
     snrs: evaluate the clips also with noise at each of these signal-to-noise ratios (dB). trigger: (default: the
-    calibrated one). seed: of the noise.
+    calibrated one). columns: kind of column to its name in the tables. seed: of the noise.
     Raises: UserError for audio that cannot be read, or if neither clips nor streams are given.
     """
     _require_input(positives, streams)
     trigger = trigger or artifact.trigger
     scorer = Scorer(artifact.folder / DETECTOR_ONNX_FILE)
-    rows = read_positives(positives, artifact.word).rows if positives is not None else []
+    rows = read_positives(positives, artifact.word, columns).rows if positives is not None else []
     with reporter.progress("clips of the word") as progress:
         clean = score_clips(scorer, rows, condition=CLEAN_CONDITION, progress=progress)
     noisy: list[ScoredRecording] = []
     for snr in snrs:
         mix = partial(add_noise, snr=snr, rng=np.random.default_rng([seed, round(10 * snr) + 1000]))
         noisy += score_clips(scorer, rows, condition=f"noise at {snr:g} dB", mix=mix)
-    scored = [_score_stream(scorer, name, artifact.word, reporter) for name in streams]
+    scored = [_score_stream(scorer, name, read_rows(name, columns), artifact.word, reporter) for name in streams]
     evaluation = DetectionEvaluation([*clean, *(stream.recording for stream in scored)])
     clips = DetectionEvaluation([*clean, *noisy])
     by = {column: clips.evaluate_by(trigger, column) for column in ("condition", "speaker")} if rows else {}
@@ -115,18 +116,19 @@ def evaluate_detection_times(
     *,
     positives: str | None = None,
     streams: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     tolerance: float = 1.0,
 ) -> DetectorReport:
     """Evaluate another engine's detections.
 
     times: events by the id of a clip, in seconds from the clip's start, or by the name of a stream as given, with
-    `GAP_SECONDS` seconds between its rows.
+    `GAP_SECONDS` seconds between its rows. columns: kind of column to its name in the tables.
     Raises: UserError if `times` names an unknown recording, or if neither clips nor streams are given.
     """
     _require_input(positives, streams)
-    rows = read_positives(positives, word).rows if positives is not None else []
+    rows = read_positives(positives, word, columns).rows if positives is not None else []
     clips = [_label_clip(row) for row in rows]
-    placed_streams = [_place_rows(name) for name in streams]
+    placed_streams = [_place_rows(name, read_rows(name, columns)) for name in streams]
     recordings = [*clips, *(stream.recording for stream in placed_streams)]
     unknown = sorted(set(times) - {recording.name for recording in recordings})
     if unknown:
@@ -137,8 +139,7 @@ def evaluate_detection_times(
     return DetectorReport(word, metrics, [], {}, placed_streams, {str(row["id"]): row for row in rows})
 
 
-def _score_stream(scorer: Scorer, name: str, word: str, reporter: Reporter) -> PlayedStream:
-    rows = read_rows(name)
+def _score_stream(scorer: Scorer, name: str, rows: list[Row], word: str, reporter: Reporter) -> PlayedStream:
     for note in _describe_other_rates(name, rows):
         reporter.info(note)
     with reporter.progress("stream") as progress:
@@ -151,10 +152,10 @@ def _label_clip(row: Row) -> ScoredRecording:
     return ScoredRecording(str(row["id"]), Scores(np.zeros(0), 1.0), words, speaker=str(row.get("speaker") or ""))
 
 
-def _place_rows(name: str) -> PlayedStream:
+def _place_rows(name: str, rows: list[Row]) -> PlayedStream:
     """Return a stream without scores and the position of its rows."""
     placed, start = [], 0.0
-    for row in read_rows(name):
+    for row in rows:
         seconds = _measure_seconds(row)
         placed.append(PlacedRow(row, start, start + seconds))
         start += seconds + GAP_SECONDS
