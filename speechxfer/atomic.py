@@ -7,21 +7,36 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def open_atomically(path: Path, *, errors: str = "strict", newline: str | None = None) -> Iterator[TextIO]:
+    """Context manager that opens `.NAME.part` next to `path` for UTF-8 text, and renames it over `path` at the end.
+
+    On an error the old file is kept and the new one removed. A link's target is replaced, not the link; pipes and
+    devices are written to directly. The folder of `path` is created if necessary.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", errors=errors, newline=newline) as file:
+            yield file
+        return
+    path = path.resolve()
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", errors=errors, newline=newline) as file:
+            yield file
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text to `.NAME.part` next to `path`, then rename it over `path`; the old file is kept on an error."""
-    if path.exists() and not path.is_file():  # a pipe or a device
-        path.write_text(text, encoding="utf-8")
-        return
-    path = path.resolve()  # the file that a link names is replaced, not the link
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    """Write UTF-8 text as `open_atomically` does."""
+    with open_atomically(path) as file:
+        file.write(text)
 
 
 @contextmanager

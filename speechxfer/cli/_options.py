@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from speechxfer.atomic import write_text_atomically
 from speechxfer.cli._echo import echo, echo_json
 from speechxfer.errors import UserError
 
@@ -139,5 +140,4 @@ def write_json(result: dict[str, Any], target: Path | None) -> None:
         echo_json(text)
         return
     with translate_write_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        write_text_atomically(target, text)

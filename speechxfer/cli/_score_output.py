@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speechxfer.atomic import open_atomically
 from speechxfer.cli._echo import echo, echo_json
 from speechxfer.cli._options import translate_write_errors
 from speechxfer.escaping import escape_controls
@@ -125,8 +126,7 @@ def write_alignments(run: ScoreRun, path: Path) -> None:
             for line in _alignment_lines(run):
                 echo(line)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
+        with open_atomically(path) as file:
             file.writelines(f"{line}\n" for line in _alignment_lines(run))
 
 
@@ -142,8 +142,7 @@ def write_json_document(run: ScoreRun, path: Path, inputs: Sequence[NamedFile]) 
             for piece in pieces:
                 echo_json(piece)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # names that are not UTF-8
+        with open_atomically(path, errors="backslashreplace") as file:  # names that are not UTF-8
             file.writelines(pieces)
 
 

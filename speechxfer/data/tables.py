@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechxfer.atomic import open_atomically
 from speechxfer.tables import read_table
 
 TABLE_DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}  # of tables that are written
@@ -46,9 +47,8 @@ def cell_to_json(value: Any) -> Any:
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Write rows as CSV (or TSV, JSONL by suffix), UTF-8 with LF; a missing cell is empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     delimiter = TABLE_DELIMITERS.get(path.suffix.lower(), ",")
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with open_atomically(path, newline="") as file:
         if not delimiter:
             for row in rows:
                 file.write(json.dumps({name: row.get(name) for name in names}, ensure_ascii=False) + "\n")

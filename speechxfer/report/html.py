@@ -72,7 +72,6 @@ def write_html_report(
     from markupsafe import Markup
 
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"rate": _format_rate, "escape_controls": escape_controls, "count": _format_count}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from speechxfer.atomic import write_text_atomically
 from speechxfer.data.audio import load_waveform
 from speechxfer.escaping import escape_controls
 from speechxfer.wakeword.evaluation.evaluate import DetectorReport
@@ -59,9 +60,7 @@ def write_detector_report(
         ],
         **_plot_curve(result),
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    write_text_atomically(Path(path), text)
 
 
 def _list_missed(report: DetectorReport) -> list[ReportClip]:
