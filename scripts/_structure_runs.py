@@ -1,8 +1,8 @@
-"""Runs of the tests under coverage, of the whole suite or of one file at a time: for scripts/count_structure.py."""
+"""A run of the tests under coverage, for scripts/count_structure.py."""
 
 from __future__ import annotations
 
-import hashlib
+import ast
 import json
 import os
 import re
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from coverage import Coverage
@@ -18,7 +18,7 @@ from coverage import Coverage
 PACKAGE = "speechxfer"
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
 FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
-TEST_FILE_SECONDS = 1800  # after which a test file is stopped
+DATA_FILE = "suite.coverage"
 
 
 @dataclass
@@ -52,21 +52,17 @@ class SuiteCoverage:
 
 @dataclass
 class OwnTest:
-    """Statement coverage of one module by its own test file alone.
+    """Statement coverage of one module by the tests of its own test file.
 
     Args:
         module (`str`): Path within the package.
         test (`str`): Path within tests/.
-        percent (`float`): Statements that the test file runs, from 0 to 100.
-        passed (`bool`): Whether every test of the file passed.
-        seconds (`float`): Wall time of the run.
+        percent (`float`): Statements that the test file runs, or that an import runs, from 0 to 100.
     """
 
     module: str
     test: str
     percent: float
-    passed: bool
-    seconds: float
 
 
 def measure_suite(tree: Path, work: Path, jobs: int = 2) -> SuiteCoverage:
@@ -81,10 +77,11 @@ def measure_suite(tree: Path, work: Path, jobs: int = 2) -> SuiteCoverage:
     report, log = work / "suite.json", work / "suite.log"
     report.unlink(missing_ok=True)
     command = [sys.executable, *PYTEST, "-rfE", "-n", str(jobs), f"--cov={PACKAGE}", "--cov-branch"]
+    command += ["--cov-context=test"]  # for `measure_own_tests`
     command += [f"--cov-report=json:{report}"]
     started, cpu_before = time.perf_counter(), _cpu_of_children()
     with log.open("w", encoding="utf-8") as output:
-        environment = _environment(tree, work / "suite.coverage")
+        environment = _environment(tree, work / DATA_FILE)
         subprocess.run(command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
     minutes = (time.perf_counter() - started) / 60
     if not report.exists():
@@ -103,25 +100,39 @@ def measure_suite(tree: Path, work: Path, jobs: int = 2) -> SuiteCoverage:
 
 
 def measure_own_tests(tree: Path, pairs: Iterable[tuple[str, str]], work: Path) -> list[OwnTest]:
-    """Run each module's own test file alone under coverage; a pair that has not changed is read from `work`.
+    """Return how much of each module its own test file runs, from the coverage of `measure_suite`.
+
+    Coverage notes the test that ran each line. Statements outside functions are run by an import, so they count for
+    every test file that imports the module.
 
     Args:
         tree (`Path`): The checkout.
         pairs (`Iterable[tuple[str, str]]`): Paths of module (within the package) and test file (within tests/).
-        work (`Path`): Folder of earlier measurements, by the hash of module, test file and conftest files.
+        work (`Path`): The folder that `measure_suite` wrote to.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    measured = []
+    measured = Coverage(data_file=work / DATA_FILE, config_file=str(tree / "pyproject.toml"))
+    measured.load()
+    data = measured.get_data()
+    found = []
     for module, test in pairs:
-        kept = work / f"own-{_content_hash(tree, module, test)}.json"
-        if kept.exists():
-            measured.append(OwnTest(**json.loads(kept.read_text(encoding="utf-8"))))
-            continue
-        own = _measure_own_test(tree, module, test, work)
-        kept.write_text(json.dumps(asdict(own)), encoding="utf-8")
-        print(f"{own.percent:6.1f} % {own.seconds:6.1f} s  {module}", file=sys.stderr)
-        measured.append(own)
-    return measured
+        path = tree / PACKAGE / module
+        _, statements, _, missing, _ = measured.analysis2(str(path))
+        contexts = data.contexts_by_lineno(str(path))
+        in_functions = _lines_in_functions(path.read_text(encoding="utf-8"))
+        at_import = set(statements) - in_functions - set(missing)
+        own = {line for line, tests in contexts.items() if any(one.startswith(f"tests/{test}::") for one in tests)}
+        run = (at_import | own) & set(statements)
+        found.append(OwnTest(module, test, 100 * len(run) / max(1, len(statements))))
+    return found
+
+
+def _lines_in_functions(source: str) -> set[int]:
+    """Return the lines of the bodies of functions, which an import does not run."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines.update(range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
 
 
 def check_imported(tree: Path) -> None:
@@ -136,50 +147,10 @@ def check_imported(tree: Path) -> None:
         raise SystemExit(f"{found}: is imported in place of the package in {tree}")
 
 
-def _measure_own_test(tree: Path, module: str, test: str, work: Path) -> OwnTest:
-    data = work / "own.coverage"
-    data.unlink(missing_ok=True)
-    command = [sys.executable, *PYTEST, f"tests/{test}", f"--cov={PACKAGE}", "--cov-report="]
-    started = time.perf_counter()
-    try:
-        done = subprocess.run(
-            command,
-            cwd=tree,
-            env=_environment(tree, data),
-            capture_output=True,
-            check=False,
-            timeout=TEST_FILE_SECONDS,
-        )
-        passed = done.returncode == 0
-    except subprocess.TimeoutExpired:
-        passed = False
-    seconds = time.perf_counter() - started
-    percent = _statement_percent(tree, module, data) if data.exists() else 0.0
-    return OwnTest(module=module, test=test, percent=percent, passed=passed, seconds=seconds)
-
-
-def _statement_percent(tree: Path, module: str, data: Path) -> float:
-    """Return the share of one module's statements in coverage's data; a report of every file takes seconds more."""
-    measured = Coverage(data_file=data, config_file=str(tree / "pyproject.toml"))
-    measured.load()
-    _, statements, _, missing, _ = measured.analysis2(str(tree / PACKAGE / module))
-    return 100 * (1 - len(missing) / max(1, len(statements)))
-
-
 def _cpu_of_children() -> float:
     """Return the seconds of CPU that the processes started here have taken, once they have ended."""
     times = os.times()
     return times.children_user + times.children_system
-
-
-def _content_hash(tree: Path, module: str, test: str) -> str:
-    path = tree / "tests" / test
-    folders = [folder for folder in path.parents if folder.is_relative_to(tree / "tests")]
-    conftests = [folder / "conftest.py" for folder in folders]
-    digest = hashlib.sha256(f"{module}\n{test}\n".encode())
-    for file in (tree / PACKAGE / module, path, *(file for file in conftests if file.exists())):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:32]
 
 
 def _environment(tree: Path, data_file: Path | None = None) -> dict[str, str]:

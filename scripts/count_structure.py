@@ -1,12 +1,11 @@
 """Count how the code is built, and compare two states: python scripts/count_structure.py [--tree PATH] [--compare OLD]
 
 Counts names defined in several files, long functions, branches, parameters, modules without a test file, import cycles
-and more. `--coverage` also runs the whole test suite and counts the branches that it covers; `--own-tests` runs each
-module's own test file alone and counts the statements of the module that it covers.
+and more. `--coverage` also runs the whole test suite once and counts the branches that it covers, and the statements
+of each module that the module's own test file covers.
 
     python scripts/count_structure.py --json counts.json                 # a few seconds
     python scripts/count_structure.py --coverage --json counts.json      # and the whole suite: as long as `make test`
-    python scripts/count_structure.py --own-tests --only scoring         # and each file of tests/scoring by itself
     python scripts/count_structure.py --compare counts.json --check      # exits 1 where a target is missed
 """
 
@@ -18,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +66,10 @@ def count(given: argparse.Namespace) -> dict[str, Count]:
     """Count what the options ask for, by key, in the order of the table."""
     files = read_package(given.tree)
     counts = count_source(given.tree, files, ALLOWED_NAMES)
-    if given.coverage or given.own_tests:
-        check_imported(given.tree)
-    if given.own_tests:
-        counts |= _count_own_tests(given, files)
     if given.coverage:
+        check_imported(given.tree)
         counts |= _suite_counts(measure_suite(given.tree, given.work, given.jobs))
+        counts |= _count_own_tests(given, files)
     return counts
 
 
@@ -102,8 +98,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compare", type=Path, metavar="OLD", help="counts of an earlier state, to print beside")
     parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
     parser.add_argument("--coverage", action="store_true", help="run the whole test suite with branch coverage")
-    parser.add_argument("--own-tests", action="store_true", help="run each module's own test file alone")
-    parser.add_argument("--only", metavar="PATTERN", help="folders or modules for --own-tests: scoring, models/ctc*")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of what was measured (default: runs/structure)")
     parser.add_argument("--jobs", type=int, default=2, help="processes of --coverage (default: %(default)s)")
     given = parser.parse_args(arguments)
@@ -114,21 +108,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _count_own_tests(given: argparse.Namespace, files: list[SourceFile]) -> dict[str, Count]:
-    modules = [file for file in modules_of_size(files, large=True) if _chosen(file.name, given.only)]
+    modules = modules_of_size(files, large=True)
     pairs = [(file.name, file.test) for file in modules if (given.tree / "tests" / file.test).is_file()]
     measured = sorted(measure_own_tests(given.tree, pairs, given.work), key=lambda own: own.percent)
     weak = [f"{own.percent:5.1f} %  {own.module}" for own in measured if own.percent < MIN_OWN_PERCENT]
-    failed = [f"tests/{own.test}" for own in measured if not own.passed]
     of = f"(of {len(measured)} over {MAX_UNTESTED_STATEMENTS} statements)"
-    return {
-        "weak_own_tests": Count(f"modules under {MIN_OWN_PERCENT} % by their own tests {of}", len(weak), weak),
-        "failed_own_tests": Count("test files that fail alone", len(failed), failed),
-        "own_test_minutes": Count("minutes of these test files", sum(own.seconds for own in measured) / 60),
-    }
-
-
-def _chosen(name: str, pattern: str | None) -> bool:
-    return pattern is None or fnmatch(name, pattern) or fnmatch(name, f"{pattern.rstrip('/')}/*")
+    return {"weak_own_tests": Count(f"modules under {MIN_OWN_PERCENT} % by their own tests {of}", len(weak), weak)}
 
 
 def _suite_counts(suite: SuiteCoverage) -> dict[str, Count]:
