@@ -18,6 +18,7 @@ from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
 from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
+from speechxfer.models.long_audio import get_whole_seconds, predict_any_length
 from speechxfer.progress import ProgressCallback
 from speechxfer.shapes import SAMPLE_RATE
 
@@ -48,7 +49,7 @@ def evaluate(
     skip_bad: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Transcribe (or classify) DATA with MODEL and score it.
+    """Transcribe (or classify) DATA with MODEL and score it. Audio that is too long for the model is cut at pauses.
 
     Args:
         model: any MODEL, or a loaded one.
@@ -151,13 +152,15 @@ def evaluate_set(
         batch_seconds=options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
         progress=progress,
         shared=shared,
+        predict=predict_any_length,
     )
 
 
 def _input_limits(model: SpeechModel, named: str | Path | None, language: str | None) -> InputLimits:
     """Return the limits of inference; those of CTC training do not apply, so that fast speech is scored too."""
+    whole = get_whole_seconds(model)
     if named is None:
         max_samples = model.encoder.max_samples
-        return InputLimits(max_seconds=None if max_samples is None else max_samples / SAMPLE_RATE)
+        return InputLimits(None if max_samples is None else max_samples / SAMPLE_RATE, whole_seconds=whole)
     found = get_input_limits(named, language=language)
-    return InputLimits(max_seconds=found.max_seconds, max_tokens=found.max_tokens, count_tokens=found.count_tokens)
+    return InputLimits(found.max_seconds, found.max_tokens, count_tokens=found.count_tokens, whole_seconds=whole)

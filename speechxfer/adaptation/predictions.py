@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,14 @@ def evaluate_split(
     batch_seconds: float = 120.0,
     progress: ProgressCallback | None = None,
     shared: bool = False,
+    predict: Callable[..., list[str]] = predict_all,
 ) -> Evaluation:
     """Predict for every utterance and score against column `reference` (`text`, or `label` for a classifier).
 
-    shared: split the work among the processes of a distributed run, as in `predict_all`.
+    shared: split the work among the processes of a distributed run, as in `predict_all`. predict: called like it.
     """
     started = time.perf_counter()
-    hypotheses = predict_all(model, utterances, batch_seconds=batch_seconds, progress=progress, shared=shared)
+    hypotheses = predict(model, utterances, batch_seconds=batch_seconds, progress=progress, shared=shared)
     wall = time.perf_counter() - started
     num_processes = distributed.get_world_size()
     speed = {

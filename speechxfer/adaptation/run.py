@@ -51,7 +51,7 @@ def adapt(
         recipe: a shipped recipe's name, a path, a mapping, or a validated recipe.
         overrides: values as on the command line, e.g. "data.train=train.csv".
         name: of the default run directory `runs/<name>` (default: the recipe's own).
-        resume: continue an interrupted run; a finished one is read again.
+        resume: continue an interrupted run; a finished one is read again, or continued if a stage has more epochs.
         learning_curve: also train on a quarter and on half of the training split.
         reporter: where progress goes (default: the terminal).
 
@@ -72,7 +72,11 @@ def adapt(
         reporter = Reporter(quiet=True)
     run_dir = RunDir(Path(recipe.output or Path("runs") / (name or "run")))
     run_dir.validate(recipe, resume=resume)
-    if resume and run_dir.is_finished and not (learning_curve and run_dir.read_report().learning_curve is None):
+    longer = run_dir.find_longer_stage(recipe) if resume else None
+    if longer is not None:
+        epochs = f"{recipe.stages[longer].epochs:g} epochs"
+        reporter.info(f"stage {longer} goes on to {epochs}; later stages and the learning curve are trained again")
+    elif resume and run_dir.is_finished and not (learning_curve and run_dir.read_report().learning_curve is None):
         reporter.info(f"{run_dir.path} holds a finished run: nothing to do")
         return _load_finished_run(run_dir, recipe)
     try:

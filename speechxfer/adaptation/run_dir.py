@@ -36,6 +36,7 @@ RUN_FILES = (
     SUBSETS_DIR,
     RECIPE_FILE,
 )
+STAGE_DONE_FILE = "stage_done.json"  # in a finished stage's directory; `--resume` skips the stage then
 SOURCES_FILE = "sources.json"  # in checkpoints/: fingerprints of the data and of the pretrained checkpoint
 
 
@@ -107,6 +108,7 @@ class RunDir:
             self.validate(recipe, resume=resume)  # again: the process that held the lock may have written
             if self.is_started and resume:
                 self._check_same_sources(sources)
+                self._reopen(self.find_longer_stage(recipe))
             elif self.is_started:
                 for name in RUN_FILES:
                     _remove(self.path / name)
@@ -141,25 +143,47 @@ class RunDir:
         """Return the directory for training on a subset: checkpoints and logs only."""
         return RunDir(self.path / SUBSETS_DIR / name)
 
+    def find_longer_stage(self, recipe: Recipe) -> int | None:
+        """Return the number of the first stage with more epochs than in the run's recipe."""
+        stored = self._read_recipe().stages if self.is_started else recipe.stages
+        pairs = enumerate(zip(stored, recipe.stages, strict=False))
+        return next((number for number, (before, now) in pairs if now.epochs > before.epochs), None)
+
+    def _reopen(self, number: int | None) -> None:
+        """Make a stage unfinished, so that it goes on from its last checkpoint; later stages start from its result."""
+        if number is None:
+            return
+        for name in (REPORT_FILE, HTML_FILE, SUBSETS_DIR):  # report.json first: the run is unfinished from here on
+            _remove(self.path / name)
+        _remove(self.checkpoints / f"stage-{number}" / STAGE_DONE_FILE)
+        for path in self.checkpoints.glob("stage-*"):
+            if int(path.name.rpartition("-")[2]) > number:
+                _remove(path)
+
     def _check_same_recipe(self, recipe: Recipe) -> None:
-        """Check that a resumed run has the same recipe, except for device and output."""
+        """Check that a resumed run has the same recipe, except for device, output and more epochs."""
+        given, stored = recipe.model_dump(), self._read_recipe().model_dump()
+        for before, now in zip(stored["stages"], given["stages"], strict=False):
+            before["epochs"] = max(before["epochs"], now["epochs"])
+        ignored = ("output", "overwrite", "device")
+        changed = [key for key in given if key not in ignored and given[key] != stored[key]]
+        if changed:
+            raise UserError(
+                f"the run was started with different values of {', '.join(changed)}",
+                where=str(self.path / RECIPE_FILE),
+                fix="resume with the same values (stages.N.epochs may be larger), or use overwrite=true instead of "
+                "--resume",
+            )
+
+    def _read_recipe(self) -> Recipe:
         path = self.path / RECIPE_FILE
         try:
             # validated, so that keys that are newer than the run have their defaults
-            stored = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump()
-            given = recipe.model_dump()
-            ignored = ("output", "overwrite", "device")
-            changed = [key for key in given if key not in ignored and given[key] != stored[key]]
+            return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, yaml.YAMLError) as error:  # a ValidationError is a ValueError
             reason = str(error).strip().splitlines()[0]
             fix = "restore the file, or start again with overwrite=true instead of --resume, which discards the run"
             raise UserError(f"cannot be read as the recipe of a run ({reason})", where=str(path), fix=fix) from None
-        if changed:
-            raise UserError(
-                f"the run was started with different values of {', '.join(changed)}",
-                where=str(path),
-                fix="resume with the same values, or use overwrite=true instead of --resume",
-            )
 
     def _check_same_sources(self, sources: Mapping[str, str]) -> None:
         """Check that a resumed run has the same data and checkpoint: epochs of a stage are comparable only then."""

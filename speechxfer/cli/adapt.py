@@ -21,7 +21,9 @@ def adapt(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Recipe values, e.g. data.train=train.csv seed=1."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run, or train a run's stages for more epochs.")
+    ] = False,
     learning_curve: Annotated[
         bool,
         typer.Option(

@@ -101,7 +101,7 @@ def train(
 ) -> None:
     """Train a detector of WORD from recordings, synthetic speech or both, calibrate it and write its folder.
 
-    Options override the recipe.
+    Exit code 1 if it detects none of its held-out clips. Options override the recipe.
 
     speechxfer wakeword train "hey juniper" --positives clips/ --negatives speech/ --output juniper/
     """
@@ -109,6 +109,7 @@ def train(
     from speechxfer.report.progress import Reporter
     from speechxfer.tables import parse_column_options
     from speechxfer.wakeword.data.clips import read_rows
+    from speechxfer.wakeword.evaluation.summary import describe_unusable
     from speechxfer.wakeword.settings import WakeWordSettings
     from speechxfer.wakeword.training.train import train_detector
 
@@ -134,6 +135,9 @@ def train(
         result |= _evaluate_streams(settings, stream, reporter)
     _print_training(result, reporter)
     write_json(result, json_file)
+    if reason := describe_unusable(manifest["calibration"]):
+        echo(f"speechxfer: {reason}", err=True)
+        raise typer.Exit(1)
 
 
 def evaluate(
@@ -225,8 +229,9 @@ def listen(
     artifact = open_artifact(detector)
     trigger = replace_threshold(artifact.trigger, threshold)
     if wyoming is not None:
-        from speechxfer.wakeword.runtime.wyoming_server import get_detector_name, serve_wyoming
+        from speechxfer.wakeword.runtime.wyoming_server import get_detector_name, make_server, serve_wyoming
 
+        make_server(wyoming)  # an address that cannot be used is an error before anything is printed
         if not quiet:
             echo(f"serving '{get_detector_name(artifact)}' on {wyoming}")
         serve_wyoming(artifact, wyoming, trigger)

@@ -20,7 +20,8 @@ SILENT_PROBLEM = ("is silent", "check for a muted microphone or a wrong 'start' 
 class InputLimits:
     """Input limits of a model; None is no limit.
 
-    max_seconds: maximum duration (Whisper: 30). max_tokens: maximum length of a text, counted by `count_tokens`.
+    max_seconds: maximum duration (Whisper: 30). whole_seconds: longer audio is cut by inference; it and its text may
+    have any length, and it is not decoded here. max_tokens: maximum length of a text, counted by `count_tokens`.
     characters: those of a CTC vocabulary; case: of its letters. frames_per_second: of CTC emissions.
     target_normaliser: applied to a text before it becomes a target. pad_silence: seconds of silence before and after
     each utterance.
@@ -34,6 +35,11 @@ class InputLimits:
     frames_per_second: float | None = None
     target_normaliser: Callable[[str], str] | None = None
     pad_silence: float = 0.0
+    whole_seconds: float | None = None
+
+    def is_cut(self, seconds: float) -> bool:
+        """Return whether inference cuts audio of this length."""
+        return self.whole_seconds is not None and seconds > self.whole_seconds
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def find_invalid_rows(
     def measure(row: dict[str, Any]) -> float | UserError:
         try:
             length = measure_duration(row)
-            if limits.max_seconds is None or length <= limits.max_seconds:
+            if not limits.is_cut(length) and (limits.max_seconds is None or length <= limits.max_seconds):
                 samples, _ = decode_channels(get_audio_source(row), row.get("start"), row.get("end"))
                 if text != "label" and is_silent(samples):
                     return UserError(SILENT_PROBLEM[0], fix=SILENT_PROBLEM[1])
@@ -91,12 +97,15 @@ def find_invalid_rows(
 
 def check_utterance(length: float, text: str | None, limits: InputLimits) -> tuple[str, str] | None:
     """Return (problem, fix) if `length` seconds of readable audio with `text` violate `limits`."""
-    if limits.max_seconds is not None and length > limits.max_seconds:
+    is_cut = limits.is_cut(length)
+    if limits.max_seconds is not None and length > limits.max_seconds and not is_cut:
         return f"lasts {length:.1f} s; the model takes {limits.max_seconds:g} s", "cut it with 'start' and 'end'"
     if text is None:
         return None
     if not text.strip():
         return "its text is empty", "write the transcript, or leave the row out"
+    if is_cut:
+        return None
     text = text if limits.target_normaliser is None else limits.target_normaliser(text)
     if limits.max_tokens is not None and limits.count_tokens is not None:
         tokens = limits.count_tokens(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from speechxfer.adaptation.run import adapt
 from speechxfer.adaptation.run_dir import RUN_FILES, RunDir
+from speechxfer.adaptation.training.batching import DurationBatchSampler
 from speechxfer.config import load_recipe
 from speechxfer.errors import UserError
 from speechxfer.report.progress import Reporter
@@ -115,3 +117,72 @@ def test_a_folder_that_is_half_removed_is_still_a_run_to_replace(tiny_recipe, qu
     assert folder.is_started and not folder.is_finished
     assert (RUN_FILES[0], RUN_FILES[-1]) == ("report.json", "recipe.yaml")
     assert adapt(tiny_recipe("stages.0.epochs=1", "overwrite=true"), reporter=quiet).run_dir.is_finished
+
+
+TWO_STAGES = (
+    "stages=[{train: head, epochs: 2, lr: 3e-3, batch_seconds: 2}, {train: [head, top-1], epochs: 1, lr: 1e-3, "
+    "batch_seconds: 2}]",
+    "head={kind: classify, pooling: attentive}",
+)
+
+
+def test_a_finished_run_is_resumed_with_more_epochs(recipe_values, recording_reporter, same_weights, tmp_path):
+    def make(*overrides):
+        return load_recipe(recipe_values, [*TWO_STAGES, f"output={tmp_path / 'run'}", *overrides])
+
+    first = adapt(make(), reporter=recording_reporter()).report.to_json()["stages"]
+    checkpoints = tmp_path / "run" / "checkpoints"
+    steps = int(max((checkpoints / "stage-0" / "epochs").glob("checkpoint-*")).name.rpartition("-")[2])
+    shutil.copytree(checkpoints / "stage-0" / "epochs", tmp_path / "epochs")
+    heard = recording_reporter()
+    longer = adapt(make("stages.0.epochs=4"), resume=True, reporter=heard).report.to_json()["stages"]
+    assert longer[0]["epochs"][:2] == first[0]["epochs"]
+    assert [one["epoch"] for one in longer[0]["epochs"]] == [1, 2, 3, 4]
+    assert heard.logged("stage 0 goes on to 4 epochs; later stages")
+    assert heard.logged("goes on after epoch 2; the learning rate follows the schedule of 4 epochs from there")
+    assert heard.logged("begins with 50% of the highest")
+    for path in (tmp_path / "epochs").iterdir():  # the first epochs were not trained again
+        assert same_weights(path, checkpoints / "stage-0" / "epochs" / path.name)
+    state = json.loads((checkpoints / "stage-0" / f"checkpoint-{2 * steps}" / "trainer_state.json").read_text())
+    rates = [
+        line["learning_rate"] for line in state["log_history"] if line.get("step", 0) > steps + 1 and "loss" in line
+    ]
+    assert rates and max(rates) <= 1.5e-3 and rates[-1] < rates[0]
+    assert [one["epoch"] for one in longer[1]["epochs"]] == [1]  # of a new training
+    again = recording_reporter()
+    adapt(make("stages.0.epochs=4"), resume=True, reporter=again)
+    assert again.logged("nothing to do")
+    with pytest.raises(UserError, match=r"different values of stages\n.*epochs may be larger"):
+        adapt(make(), resume=True, reporter=again)
+    with pytest.raises(UserError, match="different values of stages"):
+        adapt(make("stages.0.epochs=5", "stages.0.lr=1e-3"), resume=True, reporter=again)
+
+
+def test_an_interrupted_run_is_resumed_with_more_epochs(
+    recipe_values, recording_reporter, raise_interrupt, same_weights, tmp_path
+):
+    def make(*overrides):
+        return load_recipe(recipe_values, [*TWO_STAGES, f"output={tmp_path / 'run'}", *overrides])
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt(make(), reporter=recording_reporter({("stage 0 (head)", 2): raise_interrupt}))
+    heard = recording_reporter()
+    stages = adapt(make("stages.0.epochs=3", "stages.1.epochs=2"), resume=True, reporter=heard).report.to_json()[
+        "stages"
+    ]
+    assert [len(stage["epochs"]) for stage in stages] == [3, 2]
+    assert heard.logged("stage 0 (head): goes on after epoch ")
+
+
+def test_a_stage_starts_again_if_its_epochs_have_other_batches(
+    recipe_values, recording_reporter, tmp_path, monkeypatch
+):
+    def make(*overrides):
+        return load_recipe(recipe_values, [*TWO_STAGES, f"output={tmp_path / 'run'}", *overrides])
+
+    adapt(make(), reporter=recording_reporter())
+    monkeypatch.setattr(DurationBatchSampler, "__len__", lambda self: self._count + 1)
+    heard = recording_reporter()
+    stages = adapt(make("stages.0.epochs=3"), resume=True, reporter=heard).report.to_json()["stages"]
+    assert heard.logged("stage 0 (head): starts again: with 3 epochs, each has another number of batches")
+    assert len(stages[0]["epochs"]) == 3

@@ -27,6 +27,13 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(build_app(), ["wakeword", *map(str, words)])
 
 
+def expected_code(done: Result) -> int:
+    """1 if all held-out clips are missed by the table that is printed, and the detector is said to be unusable."""
+    (missed,) = re.findall(r"^held out, .*?  (\d+) of (\d+)  ", done.output, re.MULTILINE)
+    assert ("the detector is unusable" in done.output) == (missed[0] == missed[1])
+    return int(missed[0] == missed[1])
+
+
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with clips/ (22 of a word) and speech/ (12 of other sounds)."""
@@ -50,7 +57,7 @@ def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 def test_train_writes_a_detector_and_says_what_it_knows(trained: tuple[Path, Result]) -> None:
     folder, done = trained
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == expected_code(done), done.output
     assert "test on 30 h of speech" in done.output and str(folder) in done.output
     manifest = json.loads((folder.parent / "t.json").read_text())["manifest"]
     assert manifest["word"] == "hey juniper" and manifest["calibration"]["supported"] is False
@@ -65,7 +72,7 @@ def test_a_recipe_s_values_hold_and_what_is_typed_goes_before_them(speech: Path,
     ]  # fmt: skip
     (tmp_path / "mine.yaml").write_text("\n".join(lines) + "\n")
     done = run("train", "hey juniper", "--recipe", tmp_path / "mine.yaml", "--steps", 2, "--json", tmp_path / "t.json")
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == expected_code(done), done.output
     manifest = json.loads((tmp_path / "t.json").read_text())["manifest"]
     assert manifest["word"] == "hey juniper" and manifest["model"]["width"] == 16
     expected = {"steps": 2, "batch": 8, "false_alarms_per_hour": 0.5, "seed": 7, "mining_rounds": 4}
@@ -99,7 +106,7 @@ def test_train_puts_held_out_and_real_figures_side_by_side(
         monkeypatch.setattr(prepare, name, few)
     given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12]
     alone = run(*given, "--output", tmp_path / "alone")
-    assert alone.exit_code == 0, alone.output
+    assert alone.exit_code == expected_code(alone), alone.output
     assert "held out, synthetic" in alone.output and "real speech (--stream)" not in alone.output
     assert "No real speech was used" in alone.output
     stream = speech / "speech"
@@ -113,6 +120,26 @@ def test_train_puts_held_out_and_real_figures_side_by_side(
     assert held in lines[1] and f"[{streams['false_alarms']} in 0.01 h]" in lines[2]
     assert streams["hours"] == pytest.approx(12 * 1.5 / 3600)
     assert json.loads((tmp_path / "both" / "manifest.json").read_text())["streams"]["names"] == ["speech"]
+
+
+def test_a_detector_that_detects_nothing_is_exit_code_1(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from speechxfer.wakeword.training import train as training
+
+    calibration = {"kind": "real", "clips_kind": "real", "positives": 6, "misses": 6, "hours": 0.0}
+    manifest = {"calibration": calibration, "negatives_that_sound_like_it": []}
+    monkeypatch.setattr(training, "train_detector", lambda *_: manifest)
+    found = tmp_path / "t.json"
+    done = run("train", "hey juniper", "--output", tmp_path / "d", "--json", found)
+    assert done.exit_code == 1 and "unusable: it missed all 6 held-out clips" in done.output
+    assert json.loads(found.read_text())["manifest"] == manifest
+
+
+def test_an_address_that_cannot_be_served_is_one_message(trained: tuple[Path, Result]) -> None:
+    pytest.importorskip("wyoming")
+    done = run("listen", trained[0], "--wyoming", "nonsense")
+    assert done.exit_code == 2 and "invalid address" in done.output and "serving" not in done.output
 
 
 def test_a_stream_that_is_not_there_is_told_before_the_training(tmp_path: Path) -> None:
@@ -149,7 +176,7 @@ def test_columns_of_tables_under_other_names(trained: tuple[Path, Result], speec
     assert done.exit_code == 2 and "audio=nope" in done.output
     options = ["--positives", tmp_path / "w.csv", "--negatives", speech / "speech", "--synthetic", 0, "--steps", 2]
     done = run("train", "hey juniper", *options, *columns, "--output", tmp_path / "detector")
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == expected_code(done), done.output
     done = run("train", "hey juniper", *options, "--output", tmp_path / "other")
     assert done.exit_code == 2 and "has no column 'audio'" in done.output
 

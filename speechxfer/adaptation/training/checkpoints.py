@@ -72,5 +72,11 @@ def find_last_valid_checkpoint(stage_dir: Path) -> str | None:
     return str(max(valid, key=_step)) if valid else None
 
 
+def remove_checkpoints(stage_dir: Path) -> None:
+    """Remove a stage's checkpoints and the weights of its epochs."""
+    for path in (*stage_dir.glob("checkpoint-*"), stage_dir / EPOCHS_DIR):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])

@@ -18,7 +18,7 @@ from speechxfer.adaptation.cache.feature_cache import (
     validate_cache_budget,
 )
 from speechxfer.adaptation.diagnostics import NO_LEARNING_EPOCHS, diagnose_head_not_learning
-from speechxfer.adaptation.run_dir import RunDir, translate_os_errors
+from speechxfer.adaptation.run_dir import STAGE_DONE_FILE, RunDir, translate_os_errors
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.training.batching import TrainingDataset
 from speechxfer.adaptation.training.checkpoints import list_epoch_weights
@@ -33,7 +33,6 @@ from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
 
-STAGE_DONE_FILE = "stage_done.json"  # in a finished stage's directory; `--resume` skips the stage then
 ParameterCounts = dict[str, dict[str, int]]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,30 +15,23 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from speechxfer import distributed
-from speechxfer.adaptation.training.batching import (
-    BatchCollator,
-    DurationBatchSampler,
-    TrainingDataset,
-    make_dataloader,
-)
+from speechxfer.adaptation.training.batch_size import BatchSize, halve_batch_size, make_batches, read_batch_size
+from speechxfer.adaptation.training.batching import BatchCollator, DurationBatchSampler, make_dataloader
 from speechxfer.adaptation.training.checkpoints import (
     TRAINER_STATE_FILE,
     find_last_valid_checkpoint,
     read_elapsed_seconds,
+    remove_checkpoints,
     save_epoch_weights,
     save_weights,
 )
 from speechxfer.adaptation.training.context import StageContext
-from speechxfer.adaptation.training.joining import EpochPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
-from speechxfer.config.recipe import StageConfig
 from speechxfer.encoders.base import SpeechEncoder
 from speechxfer.errors import UserError, summarize_out_of_memory
 from speechxfer.models.seq2seq import WhisperRecogniser
 
-_BATCH_SIZE_FILE = "batches.json"  # in a stage's directory, after the batch size was reduced
 _RANK_SEED_STEP = 1_000_003  # difference between the seeds of two processes
-MIN_BATCH_SECONDS = 2.0  # the batch size is not halved below this when memory runs out
 
 
 class StageTrainer(Trainer):
@@ -222,11 +213,14 @@ def train_stage(
         UserError: if the smallest batch does not fit into memory.
     """
     staged, stage_dir = context.staged, context.stage_dir
-    size = distributed.run_on_main(lambda: _read_batch_size(stage_dir, context.stage))
+    size = distributed.run_on_main(lambda: read_batch_size(stage_dir, context.stage))
     initial = {name: tensor.detach().cpu().clone() for name, tensor in staged.state_dict().items()}
     stopping = EarlyStopping(context.stage.patience)
     checkpoint = distributed.run_on_main(lambda: find_last_valid_checkpoint(stage_dir) if resume else None)
     state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_FILE))
+    if state is not None and not _extend_steps(context, dataset, size, state):
+        distributed.run_on_main(lambda: remove_checkpoints(stage_dir))
+        checkpoint = state = None
     spent += read_elapsed_seconds(checkpoint)
     while state is None or not (stopping.should_stop(state) or state.global_step >= state.max_steps):
         with GracefulInterrupt(context.reporter.info) as interrupt:
@@ -241,7 +235,7 @@ def train_stage(
                     fix = "set a smaller stages.N.batch_seconds, or train fewer layers"
                     raise UserError(f"out of GPU memory ({message})", where="stages", fix=fix) from None
         # the failed step's memory is free only here, without its traceback
-        size, spent = _halve_batch_size(size, message, stage_dir, context.reporter.info), trainer.elapsed_seconds
+        size, spent = halve_batch_size(size, message, stage_dir, context.reporter.info), trainer.elapsed_seconds
         del trainer
         torch.cuda.empty_cache()
         staged.load_state_dict(initial)
@@ -258,25 +252,38 @@ def read_epoch_history(state: TrainerState) -> list[dict[str, float]]:
     return [{"epoch": e["epoch"], "dev": e["eval_error"]} for e in state.log_history if "eval_error" in e]
 
 
+def _extend_steps(context: StageContext, dataset: Dataset, size: BatchSize, state: TrainerState) -> bool:
+    """Give a resumed state the steps of a stage that has more epochs now.
+
+    Returns False, with a log line, if the stage has to start again: its epochs have another number of batches now.
+    """
+    steps_per_epoch = round(state.global_step / state.epoch) if state.epoch else 0
+    steps = math.ceil(steps_per_epoch * context.stage.epochs)
+    if steps <= state.max_steps:
+        return True
+    log, epochs = context.reporter.info, f"{context.stage.epochs:g} epochs"
+    if steps_per_epoch != math.ceil(len(make_batches(context, dataset, size)) / size.gradient_accumulation):
+        log(f"{context.title}: starts again: with {epochs}, each has another number of batches")
+        return False
+    share = max(0.0, 1 - state.global_step / steps)
+    log(
+        f"{context.title}: goes on after epoch {state.epoch:.4g}; the learning rate follows the schedule of {epochs} "
+        f"from there, which begins with {share:.0%} of the highest"
+    )
+    state.max_steps = steps
+    return True
+
+
 def _make_trainer(
     context: StageContext,
     dataset: Dataset,
-    size: _BatchSize,
+    size: BatchSize,
     measure: Callable[[], float],
     callbacks: Sequence[TrainerCallback],
     spent: float,
 ) -> StageTrainer:
     set_seed(context.seed)
-    batches = DurationBatchSampler(
-        context.durations,
-        max_seconds=size.batch_seconds,
-        epochs=math.ceil(context.stage.epochs),
-        seed=context.seed,
-        plan=EpochPlan(context.weights, context.join_plan if isinstance(dataset, TrainingDataset) else None),
-        padded_share=context.staged.augment.pad_to_30s,
-        world_size=distributed.get_world_size(),
-        rank=distributed.get_rank(),
-    )
+    batches = make_batches(context, dataset, size)
     *others, stopping, interrupt = callbacks
     tensorboard = [_make_tensorboard(context.logs_dir)] if distributed.get_rank() == 0 else []
     trainer = StageTrainer(
@@ -291,37 +298,6 @@ def _make_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
     return trainer
-
-
-class _BatchSize(NamedTuple):
-    """The batch size of a stage, as configured or as reduced to fit into GPU memory."""
-
-    batch_seconds: float
-    gradient_accumulation: int
-
-
-def _read_batch_size(stage_dir: Path, stage: StageConfig) -> _BatchSize:
-    path = stage_dir / _BATCH_SIZE_FILE
-    if not path.is_file():
-        return _BatchSize(stage.batch_seconds, stage.gradient_accumulation)
-    return _BatchSize(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def _halve_batch_size(size: _BatchSize, message: str, stage_dir: Path, log: Callable[[str], None]) -> _BatchSize:
-    """Halve the seconds of a batch at the same seconds per step; stored, so that a resumed run has the same batches."""
-    size = _BatchSize(size.batch_seconds / 2, size.gradient_accumulation * 2)
-    if size.batch_seconds < MIN_BATCH_SECONDS:
-        raise UserError(
-            f"out of GPU memory with the smallest batch ({message})",
-            where="stages",
-            fix="cut long utterances (data with start and end), train fewer layers, or set device=cpu",
-        )
-    batches = f"{size.batch_seconds:g} s of audio per batch, {size.gradient_accumulation} batches per step"
-    log(f"out of GPU memory: continuing with {batches}")
-    shutil.rmtree(stage_dir, ignore_errors=True)  # checkpoints of the larger batches
-    stage_dir.mkdir(parents=True)
-    (stage_dir / _BATCH_SIZE_FILE).write_text(json.dumps(size._asdict()), encoding="utf-8")
-    return size
 
 
 def uses_bfloat16(precision: str, device: str) -> bool:

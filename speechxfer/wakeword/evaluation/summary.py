@@ -31,6 +31,17 @@ def tabulate_training(calibration: Mapping[str, Any], streams: Mapping[str, Any]
     return lines
 
 
+def describe_unusable(calibration: Mapping[str, Any]) -> str | None:
+    """Return why a detector cannot be used, or None: it detects none of the held-out clips of its word."""
+    clips = calibration["positives"]
+    if not clips or calibration["misses"] < clips:
+        return None
+    return (
+        f"the detector is unusable: it missed all {clips} held-out clips of the word; train it longer (--steps) or on "
+        "more clips (--positives)"
+    )
+
+
 def list_suspects(names: Sequence[str]) -> list[str]:
     """Return lines that ask the user to check negatives on which the student fired as on the word."""
     if not names:

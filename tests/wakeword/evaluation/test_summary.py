@@ -6,6 +6,7 @@ from typing import Any
 
 from speechxfer.wakeword.evaluation.summary import (
     collect_warnings,
+    describe_unusable,
     list_suspects,
     summarize_evaluation,
     tabulate_training,
@@ -33,6 +34,13 @@ def result(**others: Any) -> dict[str, Any]:
         "intervals": {"miss_rate": [0.03, 0.22], "false_alarms_per_hour": [0.01, 2.8], "over": "recordings"},
     }  # fmt: skip
     return {**values, **others}
+
+
+def test_a_detector_that_detects_nothing_is_unusable() -> None:
+    reason = describe_unusable(calibration(misses=40))
+    assert reason is not None and "unusable: it missed all 40 held-out clips" in reason
+    assert describe_unusable(calibration(misses=39)) is None
+    assert describe_unusable(calibration(positives=0, misses=0)) is None  # unknown
 
 
 NOT_EVALUATED = {"hours": 0, "false_alarms": 0, "false_alarms_per_hour": None}
