@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,18 @@ def clip_of(kind: str, seed: int, lead: float = 0.6, tail: float = 0.6) -> np.nd
     parts = [np.zeros(round(lead * RATE)), tune(kind, rng), np.zeros(round(tail * RATE))]
     wave = np.concatenate(parts)
     return (wave + 0.002 * rng.standard_normal(len(wave))).astype(np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_training() -> Iterator[None]:
+    """Few copies of a clip, and no tune is transcribed with Whisper: test_mining.py tests that suspects are."""
+    from speechxfer.wakeword.data import prepare
+    from speechxfer.wakeword.training.mining import ContaminationFilter
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "TARGET_VARIANTS", 160)
+        patch.setattr(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
+        yield
 
 
 @pytest.fixture(scope="session")
