@@ -83,8 +83,8 @@ def small(tunes: Path) -> Callable[..., Any]:
     def make(output: Path, **others: Any) -> WakeWordSettings:
         values: dict[str, Any] = {
             "word": "tune", "positives": str(tunes / "words"), "negatives": str(tunes / "speech"), "output": output,
-            "synthetic": 0, "voices": "none", "steps": 120, "batch": 40, "mining_rounds": 2, "extra_rounds": 1,
-            "width": 32,
+            "synthetic": 0, "voices": "none", "steps": 90, "batch": 20, "mining_rounds": 2, "extra_rounds": 1,
+            "width": 24,
         }  # fmt: skip
         return WakeWordSettings(**{**values, **others})
 
