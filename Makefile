@@ -22,8 +22,9 @@ setup: $(INSTALLED)  ## install everything into .venv (the other targets run it 
 demo: $(INSTALLED)  ## adapt the packaged Whisper model to a synthetic accent and print WER before and after
 	@$(BIN)/speechxfer demo
 
+# Tests of a file run in one process, so that no trained model is made twice.
 test: $(INSTALLED)  ## run the tests, without those marked slow, hub or gpu
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow and not hub and not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow and not hub and not gpu"
 
 test-quick: $(INSTALLED)  ## run the tests that need no torch model (at most 2 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow and not hub and not gpu" $(QUICK)

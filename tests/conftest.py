@@ -5,9 +5,11 @@ torch is imported inside the fixtures, so that tests of scoring start without it
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # to import forked_python.py
+from forked_python import ForkServer
 
 # read when torch starts: tensors this small lose by threads, and idle ones must not spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +51,27 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 def _frames_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What training keeps goes where the tests' other files go."""
     os.environ["SPEECHXFER_FRAMES"] = str(tmp_path_factory.mktemp("frames"))
+
+
+_frozen_modules = 0
+
+
+@pytest.fixture(autouse=True)
+def _freeze_imports() -> None:
+    """Take what was imported out of garbage collection: Trainer collects all in every stage, 0.5 s with torch."""
+    global _frozen_modules
+    if len(sys.modules) > _frozen_modules + 200:
+        gc.collect()
+        gc.freeze()
+        _frozen_modules = len(sys.modules)
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """fork_server.start("-m", "speechxfer", "adapt", ...): a process with the package imported already."""
+    server = ForkServer(tmp_path_factory.mktemp("processes"))
+    yield server
+    server.close()
 
 
 def byte_level_tokenizer() -> Any:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked_python import ForkServer
 
 from speechxfer.adaptation.training.batching import DurationBatchSampler
 
-# what torchrun starts: two stages, frames of the first kept; nothing random above the split
+# what every process runs: two stages, frames of the first kept; nothing random above the split
 TRAINING = """
 import json, os, sys
 from pathlib import Path
@@ -88,14 +87,22 @@ distributed.destroy_processes()
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def start(launcher: list[str], *words: object, **settings: str) -> None:
-    """Run python with these words, on one thread a process, to its end; it must end well."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
-    command = [sys.executable, *launcher, *map(str, words)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, (
-        f"{done.stderr[:6000]}\n...\n{done.stderr[-3000:]}"
-    )  # a process's words, its launcher's
+@pytest.fixture
+def start(fork_server: ForkServer) -> Callable[..., None]:
+    """start(words, processes=1, **settings): run python with these words to the end; it must end well.
+
+    Several processes have the environment variables that torchrun sets.
+    """
+
+    def run(*words: object, processes: int = 1, **settings: str) -> None:
+        if processes == 1:
+            started = [fork_server.start(*words, env=settings)]
+        else:
+            started = fork_server.start_ranks(processes, *words, env=settings)
+        for process in started:
+            assert process.wait() == 0, f"{process.errors[:6000]}\n...\n{process.errors[-3000:]}"
+
+    return run
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -120,7 +127,7 @@ def test_fewer_utterances_than_processes():
     assert [len(rows) for rows in drawn] == [1, 1, 1] and {*map(tuple, drawn)} == {(0,), (1,)}
 
 
-def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path, weights_of):
+def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path, weights_of, start):
     stages: list[dict[str, Any]] = [
         {"train": "head", "epochs": 2, "lr": 1e-2, "batch_seconds": 2},
         {"train": "all", "epochs": 2, "lr": 1e-3, "batch_seconds": 2},
@@ -134,10 +141,10 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
     }
     (tmp_path / "train.py").write_text(TRAINING, encoding="utf-8")
     rows = _even(corpus_table, len(stages))
-    for name, launcher, accumulate in (("one", [], 2), ("two", TORCHRUN, 1)):
+    for name, processes, accumulate in (("one", 1, 2), ("two", 2, 1)):
         given = json.dumps(values | {"stages": [stage | {"gradient_accumulation": accumulate} for stage in stages]})
         words = [tmp_path / "train.py", given, corpus_table, rows, tmp_path / name]
-        start(launcher, *words, SPEECHXFER_FRAMES=str(tmp_path / f"frames-{name}"))
+        start(*words, processes=processes, SPEECHXFER_FRAMES=str(tmp_path / f"frames-{name}"))
     reported = [json.loads((tmp_path / name).read_text()) for name in ("one/entries-0.json", "two/entries-0.json")]
     entries = [one for one, *_ in reported]
     # each measures after every epoch, and all know of the same
@@ -155,10 +162,10 @@ def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path,
     assert len(list((tmp_path / "two/logs/stage-0").iterdir())) == 1
 
 
-def test_two_processes_measure_in_shares_what_one_does(tiny_whisper, corpus_table, tmp_path):
+def test_two_processes_measure_in_shares_what_one_does(tiny_whisper, corpus_table, tmp_path, start):
     (tmp_path / "measure.py").write_text(MEASURING, encoding="utf-8")
-    for launcher in ([], TORCHRUN):
-        start(launcher, tmp_path / "measure.py", tiny_whisper, corpus_table, tmp_path)
+    for processes in (1, 2):
+        start(tmp_path / "measure.py", tiny_whisper, corpus_table, tmp_path, processes=processes)
     alone, *shares = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
     for share in shares:
         assert share["said"] == alone["said"] and share["score"] == alone["score"]
@@ -166,7 +173,8 @@ def test_two_processes_measure_in_shares_what_one_does(tiny_whisper, corpus_tabl
     assert sum(share["heard"] for share in shares) == alone["heard"] == len(alone["said"]) == 18
 
 
-def test_adapt_and_evaluate_under_torchrun(tiny_whisper, corpus_table, tmp_path):
+def test_adapt_and_evaluate_under_torchrun(tiny_whisper, corpus_table, tmp_path, start):
+    """`evaluate` is started by torchrun itself, `adapt` with the environment that torchrun sets."""
     output, table = tmp_path / "run", f"data.train={corpus_table}"
     recipe = ["accent-best", table, f"encoder.name={tiny_whisper}", f"output={output}", "device=cpu"]
     recipe += [
@@ -176,15 +184,15 @@ def test_adapt_and_evaluate_under_torchrun(tiny_whisper, corpus_table, tmp_path)
         "decoding.beam_size=2",
     ]
     recipe += ["stages.0.batch_seconds=2", "decoding.batch_seconds=2", "precision=float32"]
-    start([*TORCHRUN, "-m", "speechxfer"], "adapt", *recipe, "--learning-curve", "--quiet")
+    start("-m", "speechxfer", "adapt", *recipe, "--learning-curve", "--quiet", processes=2)
     report = json.loads((output / "report.json").read_text())
     test = report["after"]
     header, *rows = corpus_table.read_text().splitlines()
     heard = [row.replace(",", f",{corpus_table.parent}/", 1) for row in rows if row.endswith(",test")]
     (tmp_path / "test.csv").write_text("\n".join([header, *heard]) + "\n")
-    for launcher, name in (([], "one"), (TORCHRUN, "two")):
+    for launcher, name in (([], "one"), (TORCHRUN, "two")):  # torchrun sets the environment of two processes
         words = ["evaluate", output, tmp_path / "test.csv", "--device", "cpu", "--batch-seconds", 2]
-        start([*launcher, "-m", "speechxfer"], *words, "--output", tmp_path / name, "--quiet")
+        start(*launcher, "-m", "speechxfer", *words, "--output", tmp_path / name, "--quiet")
         assert (tmp_path / name / "after.jsonl").read_text().count("\n") == test["utterances"] == 6
         assert json.loads((tmp_path / name / "report.json").read_text())["result"]["wer"] == test["wer"]
     written = [

@@ -37,7 +37,7 @@ class RecordingReporter(Reporter):
         return any(words in line for line in self.lines)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recording_reporter() -> type[RecordingReporter]:
     return RecordingReporter
 
@@ -53,7 +53,7 @@ def quiet() -> Reporter:
     return Reporter(quiet=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def raise_interrupt() -> Callable[[], None]:
     """Ctrl-C, as the terminal sends it."""
     return lambda: signal.raise_signal(signal.SIGINT)

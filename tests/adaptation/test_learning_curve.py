@@ -13,7 +13,7 @@ from rich.console import Console
 
 from speechxfer.adaptation.dry_run import estimate_run
 from speechxfer.adaptation.learning_curve import make_subsets
-from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.run import Run, adapt
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.cli._run_output import print_advice
 from speechxfer.data import audio
@@ -25,13 +25,24 @@ from speechxfer.report.progress import Reporter
 PARTS = ("data.split=ignore", "data.dev=speaker=s4", "data.test=speaker=s5")
 
 
-@pytest.fixture
-def recipe(recipe_values: dict[str, Any], tmp_path: Path) -> Any:
+def make_recipe(values: dict[str, Any], output: Path) -> Any:
     from speechxfer.config import load_recipe
 
     stages = "stages=[{train: head, epochs: 2, lr: 3e-3, batch_seconds: 2}, {train: all, epochs: 2, lr: 3e-3}]"
     head = "head={kind: classify, pooling: mean}"  # it answers at once
-    return load_recipe(recipe_values, [*PARTS, stages, head, f"output={tmp_path / 'run'}"])
+    return load_recipe(values, [*PARTS, stages, head, f"output={output}"])
+
+
+@pytest.fixture
+def recipe(recipe_values: dict[str, Any], tmp_path: Path) -> Any:
+    return make_recipe(recipe_values, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def curved(recipe_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A whole run of the recipe with its learning curve, which no test changes."""
+    recipe = make_recipe(recipe_values, tmp_path_factory.mktemp("curved") / "run")
+    return adapt(recipe, learning_curve=True, reporter=Reporter(quiet=True))
 
 
 def table(lengths: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch) -> Dataset:
@@ -126,10 +137,9 @@ def test_what_a_run_leaves(recipe, tmp_path, recording_reporter, monkeypatch):
     assert all(f"next    {advice['action']}" in reported for advice in run.report.to_json()["advice"])
 
 
-def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
+def test_the_run_itself_is_as_without(recipe, curved, quiet, tmp_path, same_weights):
     plain = adapt(recipe.model_copy(update={"output": str(tmp_path / "plain")}), reporter=quiet)
     assert plain.report.learning_curve is None and not (plain.run_dir.path / "learning-curve").exists()
-    curved = adapt(recipe, learning_curve=True, reporter=quiet)
     assert same_weights(plain.run_dir.model, curved.run_dir.model)
     assert plain.run_dir.after.read_text() == curved.run_dir.after.read_text()
     # a finished run gets its curve, and trains nothing of its own again
@@ -140,10 +150,8 @@ def test_the_run_itself_is_as_without(recipe, quiet, tmp_path, same_weights):
     assert late.report.stages == plain.report.stages
 
 
-def test_it_is_taken_up_where_it_stopped(recipe, quiet, recording_reporter, raise_interrupt, tmp_path):
-    truth = adapt(
-        recipe.model_copy(update={"output": str(tmp_path / "truth")}), learning_curve=True, reporter=quiet
-    ).report.learning_curve
+def test_it_is_taken_up_where_it_stopped(recipe, curved, quiet, recording_reporter, raise_interrupt, tmp_path):
+    truth = curved.report.learning_curve
     seen: list[str] = []
 
     def stop() -> None:
@@ -168,7 +176,7 @@ def test_it_is_taken_up_where_it_stopped(recipe, quiet, recording_reporter, rais
     assert again.report.learning_curve is None and not place.exists()
 
 
-def test_a_dry_run_counts_it(recipe, recording_reporter, tmp_path):
+def test_a_dry_run_counts_it(recipe, curved, recording_reporter):
     plain, narrator = estimate_run(recipe, reporter=recording_reporter()), recording_reporter()
     planned = estimate_run(recipe, learning_curve=True, reporter=narrator)
     quarter, half = planned["learning_curve"]
@@ -176,12 +184,11 @@ def test_a_dry_run_counts_it(recipe, recording_reporter, tmp_path):
     assert planned["disk_mb"] > plain["disk_mb"] and "learning_curve" not in plain
     assert narrator.logged(f"25% of train: 3 utterances, {quarter['steps']} steps")
     assert 0 <= quarter["seconds"] <= half["seconds"]
-    run = adapt(recipe, learning_curve=True, reporter=Reporter(quiet=True))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     taken = 0
     for number in (0, 1):
-        events = EventAccumulator(str(run.run_dir.path / "learning-curve" / "25" / "logs" / f"stage-{number}"))
+        events = EventAccumulator(str(curved.run_dir.path / "learning-curve" / "25" / "logs" / f"stage-{number}"))
         events.Reload()
         taken += max(event.step for event in events.Scalars("eval/error"))
     assert quarter["steps"] == taken

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -73,28 +72,32 @@ def test_a_run_is_resumed_on_what_it_was_begun_with(
     assert state(tmp_path / "run") == before
 
 
-def _second(values: dict, overrides: list[str], resume: bool, printed: multiprocessing.Queue) -> None:
-    try:
-        adapt(load_recipe(values, overrides), resume=resume, reporter=Reporter(quiet=True))
-        printed.put("trained")
-    except UserError as error:
-        printed.put(str(error))
+SECOND = """
+import json, sys
+from speechxfer.adaptation.run import adapt
+from speechxfer.config import load_recipe
+from speechxfer.errors import UserError
+from speechxfer.report.progress import Reporter
+
+values, overrides, resume = map(json.loads, sys.argv[1:])
+try:
+    adapt(load_recipe(values, overrides), resume=resume, reporter=Reporter(quiet=True))
+    print("trained")
+except UserError as error:
+    print(error)
+"""
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_run_that_is_being_trained_is_left_alone(recipe_values, recording_reporter, tmp_path, resume):
+def test_a_run_that_is_being_trained_is_left_alone(recipe_values, recording_reporter, tmp_path, fork_server, resume):
     """The connection broke, the process lives on, and its user starts another."""
     overrides = [f"output={tmp_path / 'run'}"] + ([] if resume else ["overwrite=true"])
-    printed: multiprocessing.Queue = multiprocessing.get_context("spawn").Queue()
     heard: list[str] = []
 
     def another() -> None:
-        process = multiprocessing.get_context("spawn").Process(
-            target=_second, args=(recipe_values, overrides, resume, printed)
-        )
-        process.start()
-        heard.append(printed.get(timeout=120))
-        process.join()
+        process = fork_server.run("-c", SECOND, *map(json.dumps, (recipe_values, overrides, resume)))
+        assert process.returncode == 0, process.errors
+        heard.append(process.output)
 
     recipe = load_recipe(recipe_values, [f"output={tmp_path / 'run'}"])
     run = adapt(recipe, reporter=recording_reporter({(FIRST, 2): another}))

