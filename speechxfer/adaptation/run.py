@@ -75,7 +75,7 @@ def adapt(
     longer = run_dir.find_longer_stage(recipe) if resume else None
     if longer is not None:
         epochs = f"{recipe.stages[longer].epochs:g} epochs"
-        reporter.info(f"stage {longer} goes on to {epochs}; later stages and the learning curve are trained again")
+        reporter.info(f"stage {longer} is continued to {epochs}; later stages and the learning curve are trained again")
     elif resume and run_dir.is_finished and not (learning_curve and run_dir.read_report().learning_curve is None):
         reporter.info(f"{run_dir.path} holds a finished run: nothing to do")
         return _load_finished_run(run_dir, recipe)

@@ -141,8 +141,8 @@ def test_a_finished_run_is_resumed_with_more_epochs(recipe_values, recording_rep
     longer = adapt(make("stages.0.epochs=4"), resume=True, reporter=heard).report.to_json()["stages"]
     assert longer[0]["epochs"][:2] == first[0]["epochs"]
     assert [one["epoch"] for one in longer[0]["epochs"]] == [1, 2, 3, 4]
-    assert heard.logged("stage 0 goes on to 4 epochs; later stages")
-    assert heard.logged("goes on after epoch 2; the learning rate follows the schedule of 4 epochs from there")
+    assert heard.logged("stage 0 is continued to 4 epochs; later stages")
+    assert heard.logged("continued after epoch 2; the learning rate follows the schedule of 4 epochs from there")
     assert heard.logged("begins with 50% of the highest")
     for path in (tmp_path / "epochs").iterdir():  # the first epochs were not trained again
         assert same_weights(path, checkpoints / "stage-0" / "epochs" / path.name)
@@ -174,7 +174,7 @@ def test_an_interrupted_run_is_resumed_with_more_epochs(
         "stages"
     ]
     assert [len(stage["epochs"]) for stage in stages] == [3, 2]
-    assert heard.logged("stage 0 (head): goes on after epoch ")
+    assert heard.logged("stage 0 (head): continued after epoch ")
 
 
 def test_a_stage_starts_again_if_its_epochs_have_other_batches(

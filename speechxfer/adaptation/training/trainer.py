@@ -267,7 +267,7 @@ def _extend_steps(context: StageContext, dataset: Dataset, size: BatchSize, stat
         return False
     share = max(0.0, 1 - state.global_step / steps)
     log(
-        f"{context.title}: goes on after epoch {state.epoch:.4g}; the learning rate follows the schedule of {epochs} "
+        f"{context.title}: continued after epoch {state.epoch:.4g}; the learning rate follows the schedule of {epochs} "
         f"from there, which begins with {share:.0%} of the highest"
     )
     state.max_steps = steps
