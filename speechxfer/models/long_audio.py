@@ -51,13 +51,15 @@ def predict_any_length(
         if progress:
             progress(done, len(rows))
 
-    options = {"batch_seconds": batch_seconds, "progress": count, "shared": shared}
-    texts = dict(zip(short, predict_all(model, rows.select(short), **options), strict=True)) if short else {}
+    texts: dict[int, str] = {}
+    if short:
+        found = predict_all(model, rows.select(short), batch_seconds=batch_seconds, progress=count, shared=shared)
+        texts = dict(zip(short, found, strict=True))
     own = long[distributed.get_rank() :: distributed.get_world_size()] if shared else long
     transcripts = iter_transcripts(model, [rows.select(own)], DecodingOptions(batch_seconds=batch_seconds))
-    found = {}
+    long_texts = {}
     for index, transcript in zip(own, transcripts, strict=True):
-        found[index] = transcript.text
-        count(len(short) + len(found), len(rows))
-    texts |= distributed.gather_from_all(found) if shared else found
+        long_texts[index] = transcript.text
+        count(len(short) + len(long_texts), len(rows))
+    texts |= distributed.gather_from_all(long_texts) if shared else long_texts
     return [texts[index] for index in range(len(rows))]

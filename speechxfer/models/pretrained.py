@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def load_config(folder: Path) -> Any:
     return config
 
 
-def _check_sizes(values: Any, limits: dict[str, float]) -> None:
+def _check_sizes(values: Any, limits: Mapping[str, float]) -> None:
     """Raise ValueError for a number beyond its limit: a network of that size would take all memory, or hours."""
     for name, limit in limits.items():
         value = values.get(name) if isinstance(values, dict) else None

@@ -125,12 +125,14 @@ class WhisperRecogniser(SpeechModel):
     def join_targets(self, targets: Sequence[list[int]], spans: Sequence[TargetSpan] | None = None) -> list[int]:
         last_token = self.prompt[-1] if self.knows_timestamps else math.inf  # timestamps come after it
         texts = [[token for token in one[:-1] if token < last_token] for one in targets]
-        ids = []
-        for text, span in zip(texts, spans or [None] * len(texts), strict=True):
-            start, end = span or (None, None)
-            ids += [] if start is None else [self._get_timestamp_token(start)]
-            ids += text if end is not None or span is None else []
-            ids += [] if end is None else [self._get_timestamp_token(end)]
+        if spans is None:
+            ids = [token for text in texts for token in text]
+        else:
+            ids = []
+            for text, (start, end) in zip(texts, spans, strict=True):
+                ids.append(self._get_timestamp_token(start))
+                if end is not None:
+                    ids += [*text, self._get_timestamp_token(end)]
         return [*ids, targets[-1][-1]]
 
     def write_generation_config(self) -> None:
