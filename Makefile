@@ -43,9 +43,9 @@ format: $(INSTALLED)  ## format the code with ruff
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## rerun the benchmarks in the documents (idle machine, SPEECHXFER_CORPORA set)
-	@for bench in startup score coverage encode adapt cache; do \
+	@for bench in startup score score_large coverage encode adapt cache; do \
 		echo "scripts/bench/$$bench.py"; \
-		$(BIN)/python scripts/bench/$$bench.py --json recipes/results/bench-$$bench.json || exit 1; \
+		$(BIN)/python scripts/bench/$$bench.py --json recipes/results/bench-$$(echo $$bench | tr _ -).json || exit 1; \
 	done
 
 tables: $(INSTALLED)  ## generate the tables in the documents from recipes/results

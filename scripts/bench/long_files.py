@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from _measuring import corpus_table, machine, named, options, run, versions, write
+from _measuring import corpus_table, machine, named, run, versions, write
 from _processes import say
 
 from speechxfer.shapes import SAMPLE_RATE
@@ -98,11 +98,12 @@ def measure(references: Sequence[str], hypotheses: Sequence[str], speakers: Sequ
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = options(__doc__, repeats=1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument("table", nargs="?", type=Path, help="default: $SPEECHXFER_CORPORA/speechocean762/test-part.csv")
     parser.add_argument("--adapted", default="runs/accent-whisper/model", help="our model; default %(default)s")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="default: all")
-    given: argparse.Namespace = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     table = corpus_table(given.table, "speechocean762/test-part.csv")
 
     from speechxfer.data.reader import read

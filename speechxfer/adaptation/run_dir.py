@@ -150,7 +150,7 @@ class RunDir:
         return next((number for number, (before, now) in pairs if now.epochs > before.epochs), None)
 
     def _reopen(self, number: int | None) -> None:
-        """Make a stage unfinished, so that it continues from its last checkpoint; later stages start anew."""
+        """Make a stage unfinished, so that it continues from its last checkpoint; later stages are trained again."""
         if number is None:
             return
         for name in (REPORT_FILE, HTML_FILE, SUBSETS_DIR):  # report.json first: the run is unfinished from here on

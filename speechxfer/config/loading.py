@@ -216,7 +216,7 @@ def _read_yaml(text: str) -> Any:
 
 
 def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
-    """Count the values of a node with its aliases expanded: a few lines of nested aliases can stand for billions.
+    """Count the values of a node with its aliases expanded: a few lines of nested aliases can be billions.
 
     Raises:
         ValueError: for a node that contains itself, or more than `_MAX_VALUES` values.

@@ -119,10 +119,9 @@ def _make_ids_unique(
     if len(set(unique)) < len(unique):
         unique, treatment = make_unique(ids), "a number is added to the second and later ones"
     name, rows = next(iter(duplicates.items()))
-    on_warning(
-        f"{where}: {len(duplicates)} ids occur more than once, e.g. '{name}' in rows {', '.join(map(str, rows[:5]))}: "
-        + treatment
-    )
+    count = "1 id occurs" if len(duplicates) == 1 else f"{len(duplicates)} ids occur"
+    example = f"'{name}' in rows {', '.join(map(str, rows[:5]))}"
+    on_warning(f"{where}: {count} more than once, e.g. {example}: {treatment}")
     table = dataset.data.table
     table = table.set_column(table.column_names.index("id"), "id", pa.array(unique, pa.string()))
     return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=f"{dataset._fingerprint}-unique")

@@ -94,12 +94,13 @@ class FrameStore:
     def refresh(self) -> None:
         """Register the shards that other processes have added; remove damaged ones."""
         self.touch()
-        for scratch in self.path.glob(f"*{_SCRATCH}"):
-            with suppress(OSError):  # its process may rename it first
-                if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
-                    scratch.unlink()
-        for shard in sorted(set(self.path.glob("*.safetensors")) - self._known_shards):
-            self._register(shard)
+        with suppress(FileNotFoundError):  # another process removes the whole store to make room
+            for scratch in self.path.glob(f"*{_SCRATCH}"):
+                with suppress(OSError):  # its process may rename it first
+                    if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
+                        scratch.unlink()
+            for shard in sorted(set(self.path.glob("*.safetensors")) - self._known_shards):
+                self._register(shard)
 
     def touch(self) -> None:
         """Set the time of last use to now."""
@@ -241,6 +242,9 @@ class FrameStore:
             with suppress(OSError):
                 shard.unlink()
             self._forget(shard)
+        if total + num_bytes > self.max_bytes:
+            # measured again: another process that makes room may have removed this store's shards in the meantime
+            total = sum(map(_measure_size, _list_store_dirs(self.root)))
         if total + num_bytes > self.max_bytes:
             raise UserError(
                 f"the cached frames of this run take more than the {self.max_bytes / 1e9:g} GB allowed",

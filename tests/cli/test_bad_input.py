@@ -197,7 +197,7 @@ def test_duplicate_ids(run, whisper: Path, speech: Path, command: str) -> None:
     speech.write_text(speech.read_text() + "audio/2.wav,cab,0001,south\n")
     code, out, _ = run(*words_for(command, speech, whisper))
     assert code == 0
-    assert "1 ids occur more than once, e.g. 'audio/2.wav' in rows 3, 7: a number is added" in out
+    assert "1 id occurs more than once, e.g. 'audio/2.wav' in rows 3, 7: a number is added" in out
 
 
 @pytest.mark.parametrize("command", ["check", "evaluate"])

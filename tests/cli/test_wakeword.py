@@ -175,14 +175,16 @@ def test_columns_of_tables_under_other_names(trained: tuple[Path, Result], speec
     folder = trained[0]
     for name, source, word in (("w.csv", "clips", "hey juniper"), ("s.csv", "speech", "nothing")):
         paths = sorted(str(path) for path in (speech / source).glob("*.wav"))
-        rows = [f"{path};{word}" for path in paths] + [f"{paths[0]};other"]
+        rows = [f"{path};{word}" for path in paths]
         (tmp_path / name).write_text("\n".join(["clip;said", *rows]) + "\n")
     columns = ["--column", "audio=clip", "--column", "label=said"]
+    with (tmp_path / "w.csv").open("a") as table:
+        table.write(f"{speech / 'speech' / '11.wav'};other\n")
     sources = ["--positives", tmp_path / "w.csv", "--stream", tmp_path / "s.csv"]
     found = tmp_path / "found.json"
     done = run("evaluate", folder, *sources, *columns, "--json", found, "--quiet")
     assert done.exit_code == 0, done.output
-    assert json.loads(found.read_text())["words"] == 22  # the row of another word is none of them
+    assert json.loads(found.read_text())["positives"] == 22  # the row of another word is none of them
     done = run("evaluate", folder, *sources, "--column", "audio=nope")
     assert done.exit_code == 2 and "audio=nope" in done.output
     options = ["--positives", tmp_path / "w.csv", "--negatives", speech / "speech", "--synthetic", 0, "--steps", 2]

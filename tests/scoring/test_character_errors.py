@@ -1,7 +1,6 @@
 """Character errors: jiwer's counts, spaces of scripts without spaces, agreement with --unit char, long texts."""
 
 import random
-import time
 
 import jiwer
 import pytest
@@ -77,11 +76,10 @@ def test_long_texts_have_the_counts_of_short_ones(monkeypatch):
     assert count_character_errors(references, hypotheses, "abcd").tolist() == expected
 
 
-def test_ten_thousand_words_are_quick():
+def test_ten_thousand_words():
+    """In a band around the diagonal; scripts/bench/score_large.py measures the time."""
     reference, hypothesis = make_long_pair(10_000)
-    start = time.perf_counter()
     assert 0.1 < score([reference], [hypothesis]).cer < 0.2
-    assert time.perf_counter() - start < 5
 
 
 def test_texts_too_long_for_their_errors_are_refused(monkeypatch):

@@ -1,7 +1,6 @@
 """Alignment of networks: counts by sclite (golden files), by a plain table in sclite's order, and by hand."""
 
 import random
-import time
 
 import numpy as np
 import pytest
@@ -192,11 +191,10 @@ def make_long_pair(count, seed, share=0.2):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_two_thousand_words_take_less_than_two_seconds(method):
+def test_two_thousand_words(method):
+    """In a band around the diagonal; scripts/bench/score_large.py measures the time."""
     reference, hypothesis = make_long_pair(2_000, 5)
-    start = time.perf_counter()
     path = align(reference, hypothesis, method)
-    assert time.perf_counter() - start < 2
     errors = sum(operation != "=" for operation, _, _ in path)
     assert 320 < errors < 420
 
