@@ -38,7 +38,8 @@ def test_without_a_terminal_progress_is_a_line_per_interval(monkeypatch):
     assert out.getvalue() == "encoding: 61,000 of 130,000\nencoding: 125,000 of 130,000\n"
 
 
-def test_a_terminal_gets_a_bar():
+def test_a_terminal_gets_a_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")  # rich draws no bar on a terminal that is dumb
     out = io.StringIO()
     with reporter_to(out, force_terminal=True, width=80).progress("encoding") as step:
         step(3, 7)

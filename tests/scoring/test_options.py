@@ -31,7 +31,7 @@ def test_a_name_and_its_normaliser_are_equal_options():
 def test_json_names_the_normaliser():
     assert ScoringOptions().to_json() == {
         "normaliser": "default",
-        "normaliser_version": "2",
+        "normaliser_version": "3",
         "align": "min",
         "unit": "auto",
         "notation": False,
