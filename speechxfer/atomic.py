@@ -11,26 +11,31 @@ from typing import TextIO
 
 
 @contextmanager
-def open_atomically(path: Path, *, errors: str = "strict", newline: str | None = None) -> Iterator[TextIO]:
-    """Context manager that opens `.NAME.part` next to `path` for UTF-8 text, and renames it over `path` at the end.
+def replacement_file(path: Path) -> Iterator[Path]:
+    """Yield `.part-NAME` next to `path`, to be written; it is renamed over `path` at the end.
 
-    On an error the old file is kept and the new one removed. A link's target is replaced, not the link; pipes and
-    devices are written to directly. The folder of `path` is created if necessary.
+    On an error the old file is kept and the new one removed. A link's target is replaced, not the link; of a pipe or a
+    device its own path is yielded. The folder of `path` is created if necessary.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8", errors=errors, newline=newline) as file:
-            yield file
+        yield path
         return
     path = path.resolve()
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".part-{path.name}")  # with the suffix of `path`, which may give its format
     try:
-        with part.open("w", encoding="utf-8", errors=errors, newline=newline) as file:
-            yield file
+        yield part
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def open_atomically(path: Path, *, errors: str = "strict", newline: str | None = None) -> Iterator[TextIO]:
+    """Context manager that opens a `replacement_file` for UTF-8 text."""
+    with replacement_file(path) as part, part.open("w", encoding="utf-8", errors=errors, newline=newline) as file:
+        yield file
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,23 @@ def make_whisper(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def quick_training() -> Callable[[int], AbstractContextManager[None]]:
+    """quick_training(copies): wake words are trained on so many copies of clips, none transcribed with Whisper."""
+
+    @contextmanager
+    def quicken(copies: int) -> Iterator[None]:
+        from speechxfer.wakeword.data import prepare
+        from speechxfer.wakeword.training.mining import ContaminationFilter
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepare, "TARGET_VARIANTS", copies)
+            patch.setattr(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
+            yield
+
+    return quicken
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from speechxfer.models import SpeechModel, get_input_limits, load
 from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.models.long_audio import get_whole_seconds, predict_any_length
 from speechxfer.progress import ProgressCallback
-from speechxfer.shapes import SAMPLE_RATE
 
 
 @dataclass
@@ -160,7 +159,6 @@ def _input_limits(model: SpeechModel, named: str | Path | None, language: str | 
     """Return the limits of inference; those of CTC training do not apply, so that fast speech is scored too."""
     whole = get_whole_seconds(model)
     if named is None:
-        max_samples = model.encoder.max_samples
-        return InputLimits(None if max_samples is None else max_samples / SAMPLE_RATE, whole_seconds=whole)
+        return InputLimits(model.encoder.max_seconds, whole_seconds=whole)
     found = get_input_limits(named, language=language)
     return InputLimits(found.max_seconds, found.max_tokens, count_tokens=found.count_tokens, whole_seconds=whole)

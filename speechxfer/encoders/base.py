@@ -102,6 +102,11 @@ class SpeechEncoder(ABC):
         """Maximum number of samples of an utterance; None if only memory limits it."""
         return None
 
+    @property
+    def max_seconds(self) -> float | None:
+        """Maximum length of an utterance in seconds; None if only memory limits it."""
+        return None if self.max_samples is None else self.max_samples / SAMPLE_RATE
+
     def compute_padded_seconds(self, seconds: float) -> float:
         """Return the duration that is encoded for an utterance of `seconds`, with silence and Whisper's padding."""
         padded = (self.max_samples or 0) / SAMPLE_RATE if getattr(self, "pad_to_30s", False) else 0.0

@@ -11,7 +11,6 @@ from speechxfer.models.decoding_options import DecodingOptions
 from speechxfer.models.inference import predict_all
 from speechxfer.models.transcribe import iter_transcripts
 from speechxfer.progress import ProgressCallback
-from speechxfer.shapes import SAMPLE_RATE
 
 LONG_SECONDS = 60.0  # longer audio is cut if the encoder has no limit of its own (Whisper's is 30 s)
 
@@ -20,8 +19,8 @@ def get_whole_seconds(model: SpeechModel) -> float | None:
     """Return the maximum length of audio that is not cut, in seconds; None for a classifier, which needs all of it."""
     if model.kind == "classify":
         return None
-    max_samples = model.encoder.max_samples
-    return LONG_SECONDS if max_samples is None else max_samples / SAMPLE_RATE
+    limit = model.encoder.max_seconds
+    return LONG_SECONDS if limit is None else limit
 
 
 def predict_any_length(
@@ -41,8 +40,7 @@ def predict_any_length(
     """
     limit = get_whole_seconds(model)
     rows = utterances.select_columns([name for name in utterances.column_names if name != "text"])
-    seconds = [measure_duration(row) for row in rows]
-    long = [index for index, length in enumerate(seconds) if limit is not None and length > limit]
+    long = [] if limit is None else [index for index, row in enumerate(rows) if measure_duration(row) > limit]
     if not long:
         return predict_all(model, utterances, batch_seconds=batch_seconds, progress=progress, shared=shared)
     short = sorted(set(range(len(rows))) - set(long))

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
 from transformers.utils import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 
+from speechxfer.encoders.weights import list_weights
 from speechxfer.errors import UserError
 from speechxfer.heads.classification import AttentiveClassifier, AttentiveConfig
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
@@ -125,7 +126,7 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
             output_loading_info=True,
             weights_only=True,
             # a damaged safetensors file is an error, never a reason to read another one
-            use_safetensors=has_safetensors(folder),
+            use_safetensors=any(path.suffix == ".safetensors" for path in list_weights(folder)),
             **options,
         )
     except Exception as error:
@@ -143,29 +144,23 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
     return network
 
 
-def has_safetensors(folder: Path) -> bool:
-    """Return whether a folder has weights in safetensors; those of adapters alone do not count."""
-    return any(not path.name.startswith("adapter") for path in folder.glob("*.safetensors"))
-
-
 def _check_extractor(folder: Path) -> None:
     """Raise UserError if the folder's feature extractor is missing, or has sizes beyond any use."""
-    for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME):
-        try:
-            values = json.loads((folder / name).read_text(encoding="utf-8"))
-            nested = values.get("feature_extractor") if isinstance(values, dict) else None
-            for one in (values, nested):
-                _check_sizes(one, _MAX_EXTRACTOR_SIZES)
-        except OSError:
-            continue
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"its {name} cannot be read ({_to_one_line(error)})", where=str(folder)) from None
-    if not any((folder / name).is_file() for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)):
+    found = [folder / name for name in (FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME) if (folder / name).is_file()]
+    if not found:
         raise UserError(
             f"its feature extractor is missing: there is no {FEATURE_EXTRACTOR_NAME}",
             where=str(folder),
             fix=f"copy {FEATURE_EXTRACTOR_NAME} from the source of the weights",
         )
+    for path in found:
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            nested = values.get("feature_extractor") if isinstance(values, dict) else None
+            for one in (values, nested):
+                _check_sizes(one, _MAX_EXTRACTOR_SIZES)
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"its {path.name} cannot be read ({_to_one_line(error)})", where=str(folder)) from None
 
 
 def _explain_unreadable_weights(error: Exception, folder: Path) -> UserError | None:

@@ -30,7 +30,6 @@ from speechxfer.models.transcript import (
 )
 from speechxfer.models.word_times import predict_with_times, require_ctc
 from speechxfer.progress import ProgressCallback
-from speechxfer.shapes import SAMPLE_RATE
 
 # longest audio, in seconds, that a model processes at once if its encoder has no limit (Whisper's is 30 s)
 MAX_SINGLE_SECONDS = 30.0
@@ -168,8 +167,8 @@ def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple
 
     An adapted model gets segments of the lengths that it was trained on.
     """
-    max_samples = model.encoder.max_samples  # None except for Whisper
-    limit = MAX_SINGLE_SECONDS if max_samples is None else max_samples / SAMPLE_RATE
+    own_limit = model.encoder.max_seconds  # None except for Whisper
+    limit = MAX_SINGLE_SECONDS if own_limit is None else own_limit
     if cut_seconds is None:
         trained = model.settings.training
         longest = limit * LONG_SEGMENT_SHARE
@@ -179,7 +178,7 @@ def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple
         return min(longest, usual), min(limit, maximum)
     if cut_seconds < 1:
         raise UserError(f"{cut_seconds:g} s is too short for words; set 1 s or more", where="cut_seconds")
-    if max_samples is not None and cut_seconds > limit:
+    if own_limit is not None and cut_seconds > limit:
         raise UserError(f"{cut_seconds:g} s is more than Whisper's encoder takes ({limit:g} s)", where="cut_seconds")
     return cut_seconds, cut_seconds
 

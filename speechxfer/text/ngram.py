@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from speechxfer.atomic import replacement_file
 from speechxfer.errors import UserError
 
 BEGIN_TOKEN, END_TOKEN, UNKNOWN_WORD = "<s>", "</s>", "<unk>"
@@ -56,25 +57,16 @@ class NgramModel:
 
     def write(self, path: Path) -> None:
         """Write the model as ARPA text, gzipped if the name ends in `.gz`. The text is deterministic."""
-        part = path.with_name(f".part-{path.name}")  # its suffix, too, says whether it is gzipped
-        try:
-            with _open_text(part, "w") as file:
-                self._write_lines(file)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-    def _write_lines(self, file: IO[str]) -> None:
-        file.write("\\data\\\n")
-        for number, found in enumerate(self.probabilities, 1):
-            file.write(f"ngram {number}={len(found)}\n")
-        for number, (found, weights) in enumerate(zip(self.probabilities, self.backoffs, strict=True), 1):
-            file.write(f"\n\\{number}-grams:\n")
-            for ngram in sorted(found):
-                weight = "" if number == self.order else f"\t{weights.get(ngram, 0.0):.7g}"
-                file.write(f"{found[ngram]:.7g}\t{' '.join(ngram)}{weight}\n")
-        file.write("\n\\end\\\n")
+        with replacement_file(path) as part, _open_text(part, "w") as file:
+            file.write("\\data\\\n")
+            for number, found in enumerate(self.probabilities, 1):
+                file.write(f"ngram {number}={len(found)}\n")
+            for number, (found, weights) in enumerate(zip(self.probabilities, self.backoffs, strict=True), 1):
+                file.write(f"\n\\{number}-grams:\n")
+                for ngram in sorted(found):
+                    weight = "" if number == self.order else f"\t{weights.get(ngram, 0.0):.7g}"
+                    file.write(f"{found[ngram]:.7g}\t{' '.join(ngram)}{weight}\n")
+            file.write("\n\\end\\\n")
 
 
 def train_ngram(sentences: Iterable[str], order: int) -> NgramModel:

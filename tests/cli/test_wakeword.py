@@ -7,7 +7,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from speechxfer.cli import build_app, wakeword
 from speechxfer.wakeword.data import prepare
 from speechxfer.wakeword.runtime import audio_sources
 from speechxfer.wakeword.settings import WakeWordSettings
-from speechxfer.wakeword.training.mining import ContaminationFilter
 
 pytest.importorskip("onnx")
 pytest.importorskip("espeakng_loader")
@@ -51,11 +51,9 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_training() -> Iterator[None]:
+def _quick_training(quick_training: Callable[[int], AbstractContextManager[None]]) -> Iterator[None]:
     """Few copies of a clip, and none is transcribed with Whisper: wakeword/training/test_mining.py tests that."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "TARGET_VARIANTS", 60)
-        patch.setattr(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
+    with quick_training(60):
         yield
 
 

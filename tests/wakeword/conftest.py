@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,14 +43,9 @@ def clip_of(kind: str, seed: int, lead: float = 0.6, tail: float = 0.6) -> np.nd
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_training() -> Iterator[None]:
+def _quick_training(quick_training: Callable[[int], AbstractContextManager[None]]) -> Iterator[None]:
     """Few copies of a clip, and no tune is transcribed with Whisper: test_mining.py tests that suspects are."""
-    from speechxfer.wakeword.data import prepare
-    from speechxfer.wakeword.training.mining import ContaminationFilter
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "TARGET_VARIANTS", 160)
-        patch.setattr(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
+    with quick_training(160):
         yield
 
 

@@ -16,7 +16,6 @@ from speechxfer.config.recipe import StageConfig
 from speechxfer.data.collection import WEIGHT_COLUMN
 from speechxfer.models import SpeechModel
 from speechxfer.report.progress import Reporter
-from speechxfer.shapes import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,10 @@ class StageContext:
         if not augment.join:
             return None
         group, utterances = self.recipe.data.group, dataset.utterances
-        max_samples = self.model.encoder.max_samples
+        limit = self.model.encoder.max_seconds
         return JoinPlan(
             share=augment.join,
-            max_seconds=min(augment.join_seconds, math.inf if max_samples is None else max_samples / SAMPLE_RATE),
+            max_seconds=min(augment.join_seconds, math.inf if limit is None else limit),
             groups=list(utterances[group]) if group in utterances.column_names else [""] * len(utterances),
             num_targets=[len(target) + NUM_TIMESTAMPS for target in dataset.targets],
             max_targets=getattr(self.model, "max_text_tokens", None),

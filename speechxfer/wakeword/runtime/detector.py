@@ -96,14 +96,13 @@ class Scorer:
         except Exception as error:  # onnxruntime's errors have no common base class
             reason = str(error).splitlines()[0]
             raise DetectorError(f"not a usable ONNX model ({reason})", where=str(model)[:200]) from None
-        self._names = [value.name for value in self._session.get_inputs() if value.name != "log_mel"]
-        self._outputs = ["scores", *(f"next_{name}" for name in self._names)]
         try:
             self._stride, shapes = _read_layout(self._session)
         except (KeyError, TypeError, ValueError) as error:
             problem = f"an ONNX model, but not a detector's ({error})"
             raise DetectorError(problem, where=str(model)[:200], fix="train it again") from None
-        self._zeros = [np.zeros(shapes[name], np.float32) for name in self._names]
+        self._names, self._zeros = list(shapes), [np.zeros(shape, np.float32) for shape in shapes.values()]
+        self._outputs = ["scores", *(f"next_{name}" for name in self._names)]
         self.step = self._stride * HOP_SAMPLES / SAMPLE_RATE
         self.first = (WINDOW_SAMPLES + (self._stride - 1) * HOP_SAMPLES) / SAMPLE_RATE
         self.reset()
@@ -141,13 +140,13 @@ def _read_layout(session: Any) -> tuple[int, dict[str, list[int]]]:
     inputs, outputs = (
         {value.name: value.shape for value in values} for values in (session.get_inputs(), session.get_outputs())
     )
-    missing = {"scores", *(f"next_{name}" for name in inputs if name != "log_mel")} - set(outputs)
+    shapes = {name: shape for name, shape in inputs.items() if name != "log_mel"}
+    missing = {"scores", *(f"next_{name}" for name in shapes)} - set(outputs)
     if "log_mel" not in inputs or missing:
         raise ValueError(f"it has no {'log_mel' if 'log_mel' not in inputs else ', '.join(sorted(missing))}")
     stride = session.get_modelmeta().custom_metadata_map.get("frames_a_score", "")
     if not (stride.isdecimal() and 1 <= int(stride[:9]) <= _MAX_STRIDE):
         raise ValueError(f"frames_a_score is {stride[:20]!r}")
-    shapes = {name: shape for name, shape in inputs.items() if name != "log_mel"}
     for name, shape in shapes.items():
         if not all(isinstance(size, int) and size > 0 for size in shape) or math.prod(shape) > _MAX_STATE_VALUES:
             raise ValueError(f"its state {name} has the shape {shape}")
