@@ -30,14 +30,8 @@ from speechxfer.wakeword.data.mixing import (
     make_positive,
     make_variants,
 )
-from speechxfer.wakeword.data.synthetic import (
-    ESPEAK_ENGINE,
-    SyntheticSpeaker,
-    list_speakers,
-    make_filler_sentences,
-    make_near_miss_texts,
-    synthesize_clips,
-)
+from speechxfer.wakeword.data.near_misses import find_language_gaps, make_filler_sentences, make_near_miss_texts
+from speechxfer.wakeword.data.synthetic import ESPEAK_ENGINE, SyntheticSpeaker, list_speakers, synthesize_clips
 from speechxfer.wakeword.model.teacher import NEAR_MISS_WINDOW, NO_TEACHER, OTHER_WINDOW, WORD_WINDOW, WindowPool
 from speechxfer.wakeword.runtime.features import NUM_MELS, SAMPLE_RATE, compute_mel_energies
 from speechxfer.wakeword.settings import (
@@ -242,7 +236,9 @@ def _add_synthetic_clips(prep: _Preparation, count: int, word: _WordData) -> Non
     for spoken in synthesize_clips([prep.settings.word], count, rng, speakers):
         word.positives += [make_positive(energies) for energies in make_variants(spoken.waveform, 3, rng)]
         prep.window_pool.add(WORD_WINDOW, spoken.waveform)
-    texts = make_near_miss_texts(prep.settings.word, rng)
+    texts = make_near_miss_texts(prep.settings.word, rng, language=prep.settings.language)
+    for gap in find_language_gaps(prep.settings.word, prep.settings.language, texts):
+        prep.reporter.warn(gap)
     for spoken in synthesize_clips(texts, NUM_NEAR_MISSES, rng, speakers) if texts else []:
         word.near_misses += make_variants(spoken.waveform, 2, rng)
         prep.window_pool.add(NEAR_MISS_WINDOW, spoken.waveform)
@@ -282,7 +278,10 @@ def _synthesize_negatives(prep: _Preparation) -> _Negatives:
     settings, speakers = prep.settings, prep.speakers
     if not speakers.train:
         raise MissingExtraError("espeakng-loader", "demo", "training without --negatives")
-    sentences = [line for line in make_filler_sentences() if settings.word.casefold() not in line.casefold()]
+    for gap in find_language_gaps(settings.word, settings.language):
+        prep.reporter.warn(gap)
+    sentences = make_filler_sentences(settings.language)
+    sentences = [line for line in sentences if settings.word.casefold() not in line.casefold()]
     texts = [sentences[i] for i in prep.rng.permutation(len(sentences))]
     first = len(texts) // 5
     second = first + round(settings.validation_share * len(texts))

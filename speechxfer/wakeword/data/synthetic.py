@@ -1,4 +1,4 @@
-"""Synthetic speech: the word and similar texts spoken by many voices. Useful for training, not as evidence.
+"""Synthetic speech of many voices. Useful for training, not as evidence.
 
 A speaker of espeak-ng is an accent combined with a voice variant; a speaker of Piper is one of a voice's speakers. Each
 belongs to a family, and whole families are held out.
@@ -6,8 +6,7 @@ belongs to a family, and whole families are held out.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
-from speechxfer.data.demo_corpus import make_sentences
 from speechxfer.data.piper import AUTO_VOICES, PiperVoice, find_piper_voices, get_voice_language
 from speechxfer.data.synthesis import list_voice_variants, synthesize_espeak
 from speechxfer.errors import UserError
@@ -34,15 +32,7 @@ VOICE_ACCENTS = (
     "en-us-nyc",
 )
 _EXCLUDED_VARIANTS = {"whisper", "whisperf", "croak", "Demonic", "fast", "robosoft", "UniRobot", "anikaRobot"}
-_VOWELS = "aeiouy"
-_SIMILAR_LETTERS = {  # letters whose sounds differ in one feature
-    "b": "pdv", "p": "bt", "d": "tbg", "t": "dpk", "g": "kd", "k": "gt", "c": "gt", "f": "vth", "v": "fb", "s": "fsh",
-    "z": "v", "m": "nb", "n": "ml", "l": "rn", "r": "lw", "j": "yd", "w": "rv", "h": "f", "a": "eoi", "e": "aio",
-    "i": "eou", "o": "aue", "u": "oia", "y": "oa",
-}  # fmt: skip
-_FILLER_WORDS = ("tomorrow", "paper", "nothing", "garden", "seven", "over", "window", "always")
 _PITCH_SHIFTS = (0.8, 1.35)  # pitch and timbre of a Piper voice with few speakers, as of larger and smaller persons
-_REFERENCE_VOICE = ("en-us", "max", 160, 50)  # accent, variant, words per minute, pitch: to compare pronunciations
 
 
 @dataclass(frozen=True)
@@ -125,75 +115,16 @@ def synthesize_clips(
     return clips
 
 
-def make_near_miss_texts(word: str, rng: np.random.Generator, count: int = 60) -> list[str]:
-    """Return texts similar to the word: parts, reordered syllables, parts with another word, and similar sounds.
+def synthesize_trimmed(text: str, voice: str, variant: str, rate: int, pitch: int) -> np.ndarray:
+    """Synthesize with espeak-ng: (time,) float32 at 16 kHz, cut close to the speech; empty if there is none.
 
-    Texts that are pronounced like the word (the same samples from one voice) are removed.
+    The arguments are those of `synthesize_espeak`.
     """
-    candidates = _combine_syllables(word)
-    similar = list(_replace_letters(word))
-    order = rng.permutation(len(similar))
-    candidates += [similar[i] for i in order[: max(0, count - len(candidates))]]
-    pronounced_word = _synthesize_reference(word)
-    texts = []
-    for text in dict.fromkeys(text.strip() for text in candidates):
-        if len(re.sub(r"\W", "", text)) < 2:
-            continue
-        waveform = _synthesize_reference(text)
-        if len(waveform) >= 0.1 * SAMPLE_RATE and not np.array_equal(waveform, pronounced_word):
-            texts.append(text)
-    return texts[:count]
-
-
-def make_filler_sentences() -> list[str]:
-    """Return everyday sentences, used as general speech if there are no negatives."""
-    return [line for lines in make_sentences().values() for line in lines]
-
-
-def split_syllables(word: str) -> list[str]:
-    """Split into rough syllables at the vowels, a space belonging to the next syllable: hey, ju, ni, per."""
-    syllables: list[str] = []
-    for part in word.casefold().split():
-        pieces = re.findall(rf"[^{_VOWELS}]*[{_VOWELS}]+(?:[^{_VOWELS}]+(?![{_VOWELS}]|.*[{_VOWELS}]))?", part) or [
-            part
-        ]
-        syllables += [(" " if syllables else "") + pieces[0], *pieces[1:]]
-    return syllables
-
-
-def _combine_syllables(word: str) -> list[str]:
-    """Return the word's parts, its syllables in other orders, and parts of it next to another word."""
-    syllables = split_syllables(word)
-    parts = ["".join(syllables[i:j]) for i in range(len(syllables)) for j in range(i + 1, len(syllables) + 1)]
-    texts = [part for part in parts if part != "".join(syllables)]
-    texts += word.split() if len(word.split()) > 1 else []
-    texts += ["".join(syllables[::-1]), "".join(syllables[1:] + syllables[:1])]
-    for filler in _FILLER_WORDS[:4]:
-        texts += [f"{''.join(syllables[:-1])} {filler}", f"{filler} {''.join(syllables[1:]).strip()}"]
-    return texts
-
-
-def _replace_letters(word: str) -> Iterator[str]:
-    """Yield the word with one or two letters replaced by letters of similar sound."""
-    letters = word.casefold()
-    positions = [i for i, letter in enumerate(letters) if letter in _SIMILAR_LETTERS]
-    replacements = [(i, other) for i in positions for other in _SIMILAR_LETTERS[letters[i]]]
-    if len(positions) < 5:  # in longer words, one changed sound is within normal variation of pronunciation
-        for i, other in replacements:
-            yield letters[:i] + other + letters[i + 1 :]
-    for i, other in replacements:
-        for j, another in replacements:
-            if j > i + 1:
-                yield letters[:i] + other + letters[i + 1 : j] + another + letters[j + 1 :]
-
-
-def _synthesize_reference(text: str) -> np.ndarray:
-    voice, variant, rate, pitch = _REFERENCE_VOICE
-    return _synthesize_trimmed(text, voice, variant, rate, pitch)
+    return _trim_silence(*synthesize_espeak(text, voice=voice, variant=variant, rate=rate, pitch=pitch))
 
 
 def _say_with_espeak(voice: str, variant: str, text: str, rng: np.random.Generator) -> np.ndarray:
-    return _synthesize_trimmed(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
+    return synthesize_trimmed(text, voice, variant, int(rng.integers(110, 241)), int(rng.integers(20, 81)))
 
 
 def _say_with_piper(voice: PiperVoice, speaker: int, text: str, rng: np.random.Generator) -> np.ndarray:
@@ -203,10 +134,6 @@ def _say_with_piper(voice: PiperVoice, speaker: int, text: str, rng: np.random.G
     waveform, rate = voice.speak(text, speaker=speaker, length=length * shift, noise=noise, rhythm=rhythm)
     # the shift is a change of the assumed rate; rounding it keeps the resampling filter short
     return _trim_silence(waveform, round(rate * shift / 10) * 10)
-
-
-def _synthesize_trimmed(text: str, voice: str, variant: str, rate: int, pitch: int) -> np.ndarray:
-    return _trim_silence(*synthesize_espeak(text, voice=voice, variant=variant, rate=rate, pitch=pitch))
 
 
 def _trim_silence(waveform: np.ndarray, rate: int) -> np.ndarray:

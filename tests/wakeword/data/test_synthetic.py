@@ -9,41 +9,11 @@ from speechxfer.errors import UserError
 from speechxfer.wakeword.data.synthetic import (
     ESPEAK_ENGINE,
     PIPER_ENGINE,
-    _synthesize_trimmed,
     list_speakers,
-    make_near_miss_texts,
-    split_syllables,
     synthesize_clips,
 )
 
 pytest.importorskip("espeakng_loader")
-
-
-@pytest.mark.parametrize(
-    ("word", "syllables"),
-    [("hey juniper", ["hey", " ju", "ni", "per"]), ("strength", ["strength"]), ("computer", ["co", "mpu", "ter"])],
-)
-def test_syllables(word: str, syllables: list[str]) -> None:
-    assert split_syllables(word) == syllables
-
-
-def test_what_resembles_the_word_is_not_the_word() -> None:
-    found = make_near_miss_texts("hey juniper", np.random.default_rng(0))
-    assert {"hey", "juniper", "niper"} <= set(found)  # its parts
-    assert "perni juhey" in found  # its syllables in another order
-    assert any("tomorrow" in text for text in found)  # run on
-    assert sum(len(text) == len("hey juniper") and text[:2] == "he" for text in found) > 3  # neighbours
-    assert "hey juniper" not in found and len(found) == len(set(found)) <= 60
-
-
-def test_what_sounds_the_same_is_left_out() -> None:
-    """A k in place of a hard c is the same sound, so it is not a near miss."""
-    own = _synthesize_trimmed("cat", "en-us", "max", 160, 50)
-    assert np.array_equal(own, _synthesize_trimmed("kat", "en-us", "max", 160, 50))
-    assert all(
-        not np.array_equal(own, _synthesize_trimmed(t, "en-us", "max", 160, 50))
-        for t in make_near_miss_texts("cat", np.random.default_rng(0))
-    )
 
 
 def test_many_voices_and_the_same_seed_the_same_speech() -> None:
