@@ -1,5 +1,8 @@
 """Tensors with their lengths, and the names that docstrings use for dimensions.
 
+Lengths are on the CPU, whatever the device of the tensor: they decide how a batch is computed, and reading them from a
+GPU would wait for it.
+
 | name | dimension | unit |
 |---|---|---|
 | batch | utterances of a batch | |
@@ -27,14 +30,14 @@ class Inputs:
     """Preprocessed waveforms: each utterance is preprocessed alone, then padded to a batch.
 
     features: (batch, time) normalised waveforms, or (batch, mels, time) log-mel; zero beyond each length.
-    lengths: (batch,) int64, valid steps along the last axis of `features`.
+    lengths: (batch,) int64 on the CPU, valid steps along the last axis of `features`.
     """
 
     features: Tensor
     lengths: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Inputs:
-        return Inputs(self.features.to(device, dtype), self.lengths.to(device))
+        return Inputs(self.features.to(device, dtype), self.lengths)
 
 
 @dataclass
@@ -72,9 +75,9 @@ class Emissions:
         return [row[:length] for row, length in zip(batch, self.lengths.tolist(), strict=True)]
 
 
-def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Convert (batch,) lengths to a (batch, size) boolean mask, True at valid steps."""
-    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+def length_mask(lengths: Tensor, size: int, device: torch.device | None = None) -> Tensor:
+    """Convert (batch,) lengths to a (batch, size) boolean mask on `device` (default: CPU), True at valid steps."""
+    return (torch.arange(size)[None, :] < lengths[:, None]).to(device)
 
 
 def pad_targets(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -190,13 +190,13 @@ def _time_batch(context: StageContext, batch: Sequence[SampleIndex]) -> np.ndarr
     device = model.device.type
     started = time.perf_counter()
     collated = BatchCollator(model)([context.dataset[index] for index in batch])
-    inputs = {name: tensor.to(model.device) for name, tensor in collated.items()}
+    inputs = Inputs(collated["features"], torch.tensor(collated["lengths"])).to(model.device)
     with torch.no_grad():
-        hidden = model.encoder.forward_to(Inputs(inputs["features"], inputs["lengths"]), staged.split)
+        hidden = model.encoder.forward_to(inputs, staged.split)
     _synchronise(model)
     encoded = time.perf_counter()
     with torch.autocast(device, torch.bfloat16, enabled=uses_bfloat16(context.recipe.precision, device)):
-        loss = staged(lengths=hidden.lengths, labels=inputs["labels"], states=hidden.states)["loss"]
+        loss = staged(lengths=hidden.lengths, labels=collated["labels"].to(device), states=hidden.states)["loss"]
     loss.backward()
     for parameter in staged.parameters():
         if parameter.requires_grad:

@@ -197,11 +197,10 @@ def spec_augment(
         return hidden
     batch, frames, dim = hidden.shape
     draws = torch.rand(batch, time_masks + freq_masks, 2, generator=generator, dtype=torch.float64)
-    sizes = lengths.cpu()
-    within = length_mask(sizes, frames)
-    widest = torch.clamp(sizes // _LARGEST_SHARE, max=time_width_frames)
-    in_time = _draw_spans(draws[:, :time_masks], widest, sizes, frames)
-    channels = torch.full_like(sizes, dim)
+    within = length_mask(lengths, frames)
+    widest = torch.clamp(lengths // _LARGEST_SHARE, max=time_width_frames)
+    in_time = _draw_spans(draws[:, :time_masks], widest, lengths, frames)
+    channels = torch.full_like(lengths, dim)
     in_channels = _draw_spans(draws[:, time_masks:], (channels * freq_width).long(), channels, dim)
     in_time, in_channels, within = (mask.to(hidden.device) for mask in (in_time, in_channels, within))
     masked = (in_time[:, :, None] | in_channels[:, None, :]) & within[:, :, None]

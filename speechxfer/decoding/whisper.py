@@ -182,7 +182,7 @@ class _LengthLimiter(LogitsProcessor):
     """Ends each utterance at its own maximum length, so that the longest one of a batch does not set the limit."""
 
     def __init__(self, limits: Tensor, beam_size: int, end: int) -> None:
-        self.limits, self.end = limits.repeat_interleave(beam_size), end
+        self.limits, self.end = limits.repeat_interleave(beam_size), end  # on the CPU, as the frames' lengths are
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         over = input_ids.shape[1] + 1 >= self.limits

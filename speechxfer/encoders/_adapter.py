@@ -43,7 +43,7 @@ def _apply_attention_layer(layer: Any, states: Tensor, lengths: Tensor, shorter:
 
     residual = subsample(layer.residual_layer_norm, layer.residual_conv)
     attended = subsample(layer.self_attn_layer_norm, layer.self_attn_conv)
-    mask = make_additive_mask(shorter, attended.shape[1], attended.dtype)
+    mask = make_additive_mask(attended, shorter)
     states = residual + layer.self_attn_dropout(layer.self_attn(attended, attention_mask=mask)[0])
     return states + layer.ffn(layer.ffn_layer_norm(states))
 

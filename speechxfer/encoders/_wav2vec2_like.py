@@ -142,7 +142,7 @@ class Wav2Vec2Like(SpeechEncoder):
 
     def _run_layers(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
         """Apply consecutive transformer layers."""
-        mask = make_additive_mask(lengths, states.shape[1], states.dtype)
+        mask = make_additive_mask(states, lengths)
         for layer in layers:
             states = layer(states, attention_mask=mask)
         return states

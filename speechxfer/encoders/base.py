@@ -137,19 +137,23 @@ class SpeechEncoder(ABC):
             yield from self.get_output_modules()
 
 
-def make_additive_mask(lengths: Tensor, size: int, dtype: torch.dtype) -> Tensor | None:
-    """Convert (batch,) lengths to a (batch, 1, 1, size) mask to add to attention scores; None without padding."""
+def make_additive_mask(states: Tensor, lengths: Tensor) -> Tensor | None:
+    """Return the (batch, 1, 1, frames) mask to add to attention scores over (batch, frames, dim) states.
+
+    None without padding.
+    """
+    size, dtype = states.shape[1], states.dtype
     if bool((lengths == size).all()):
         return None
-    mask = torch.zeros(len(lengths), 1, 1, size, dtype=dtype, device=lengths.device)
-    return mask.masked_fill(~length_mask(lengths, size)[:, None, None, :], torch.finfo(dtype).min)
+    mask = torch.zeros(len(lengths), 1, 1, size, dtype=dtype, device=states.device)
+    return mask.masked_fill(~length_mask(lengths, size, states.device)[:, None, None, :], torch.finfo(dtype).min)
 
 
 def mask_padding(states: Tensor, lengths: Tensor) -> Tensor:
     """Set (batch, frames, dim) states beyond each length to zero."""
     if bool((lengths == states.shape[1]).all()):
         return states
-    return states * length_mask(lengths, states.shape[1])[:, :, None].to(states.dtype)
+    return states * length_mask(lengths, states.shape[1], states.device)[:, :, None].to(states.dtype)
 
 
 def pad_together(features: Sequence[Tensor]) -> Inputs:

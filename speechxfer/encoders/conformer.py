@@ -28,7 +28,7 @@ class Conformer(Wav2Vec2Like):
         return self.module.encoder.dropout(states)  # `pos_conv_embed` is in the checkpoint, but unused
 
     def _run_layers(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
-        mask = make_additive_mask(lengths, states.shape[1], states.dtype)
+        mask = make_additive_mask(states, lengths)
         positions = make_relative_positions(self.module.encoder, states)
         layer: Any
         for layer in layers:

@@ -62,8 +62,8 @@ class Wav2Vec2Bert(Wav2Vec2Like):
         return self.module.encoder.dropout(states)
 
     def _run_layers(self, layers: nn.ModuleList, states: Tensor, lengths: Tensor) -> Tensor:
-        mask = make_additive_mask(lengths, states.shape[1], states.dtype)
-        valid = None if mask is None else length_mask(lengths, states.shape[1])
+        mask = make_additive_mask(states, lengths)
+        valid = None if mask is None else length_mask(lengths, states.shape[1], states.device)
         positions = make_relative_positions(self.module.encoder, states)
         for layer in layers:
             states = layer(

@@ -28,7 +28,7 @@ class WavLM(Wav2Vec2Like):
         bias = first.attention.compute_bias(frames, frames)  # (heads, frames, frames)
         bias = bias.expand(batch, -1, -1, -1).reshape(-1, frames, frames)
         padded = bool((lengths != frames).any())
-        mask = length_mask(lengths, frames) if padded else None  # in WavLM's attention, True is valid
+        mask = length_mask(lengths, frames, states.device) if padded else None  # in WavLM's attention, True is valid
         with warnings.catch_warnings():
             # torch warns of the different types of the boolean mask and the float bias in transformers' WavLM
             warnings.filterwarnings("ignore", message="Support for mismatched", category=UserWarning)

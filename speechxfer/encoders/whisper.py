@@ -99,7 +99,7 @@ class WhisperEncoderWrapper(SpeechEncoder):
         states = F.gelu(self.module.conv1(inputs.features))  # (batch, dim, steps)
         if bool((lengths != states.shape[-1]).any()):
             # the second convolution must read zeros beyond the end, as for a single utterance
-            states = states * length_mask(lengths, states.shape[-1])[:, None, :].to(states.dtype)
+            states = states * length_mask(lengths, states.shape[-1], states.device)[:, None, :].to(states.dtype)
         states = F.gelu(self.module.conv2(states)).transpose(1, 2)  # (batch, frames, dim)
         lengths = (lengths + 1) // 2
         hidden = Hidden(mask_padding(states, lengths), lengths, FEATURE_OUTPUT)
@@ -116,7 +116,7 @@ class WhisperEncoderWrapper(SpeechEncoder):
             states = states + self.module.embed_positions.weight[: states.shape[1]]
             states = F.dropout(states, p=self.module.dropout, training=self.module.training)
             start = 0
-        mask = make_additive_mask(hidden.lengths, states.shape[1], states.dtype)
+        mask = make_additive_mask(states, hidden.lengths)
         for layer in self.layers[start:until]:
             states = layer(states, mask)
         return Hidden(states, hidden.lengths, until)

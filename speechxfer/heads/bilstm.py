@@ -23,7 +23,7 @@ class BiLSTM(nn.LSTM):
         if states.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):  # rounding errors would accumulate over the frames
                 return self._run_unpacked(states.float(), lengths)
-        packed: Any = pack_padded_sequence(states, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed: Any = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(super().forward(packed)[0], batch_first=True, total_length=states.shape[1])[0]
 
     def _run_unpacked(self, states: Tensor, lengths: Tensor) -> Tensor:

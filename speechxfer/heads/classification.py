@@ -22,7 +22,7 @@ from speechxfer.shapes import Frames, length_mask
 
 def pool_mean(frames: Frames, states: Tensor) -> Tensor:
     """Average (batch, frames, dim) over each utterance's valid frames: (batch, dim)."""
-    mask = length_mask(frames.lengths, states.shape[1])[:, :, None].to(states.dtype)
+    mask = length_mask(frames.lengths, states.shape[1], states.device)[:, :, None].to(states.dtype)
     return (states * mask).sum(1) / mask.sum(1)
 
 
@@ -38,7 +38,7 @@ class AttentiveStatistics(nn.Module):
 
     def forward(self, frames: Frames) -> Tensor:
         states = frames.states
-        beyond = ~length_mask(frames.lengths, states.shape[1])
+        beyond = ~length_mask(frames.lengths, states.shape[1], states.device)
         scores = self.attention(states)[:, :, 0].float().masked_fill(beyond, float("-inf"))
         weights = scores.softmax(1)[:, :, None].to(states.dtype)
         mean = (weights * states).sum(1)
@@ -96,9 +96,9 @@ class AttentiveClassifier(PreTrainedModel):
             states = self.encoder(inputs).last_hidden_state
         else:
             states = self.encoder(inputs, attention_mask=attention_mask).last_hidden_state
-        lengths = torch.full((len(states),), states.shape[1], device=states.device)
+        lengths = torch.full((len(states),), states.shape[1])
         if attention_mask is not None:
-            lengths = self.encoder._get_feature_vector_attention_mask(states.shape[1], attention_mask).sum(-1)
+            lengths = self.encoder._get_feature_vector_attention_mask(states.shape[1], attention_mask).sum(-1).cpu()
         return SequenceClassifierOutput(logits=self.compute_scores(Frames(states, lengths)))
 
 

@@ -58,16 +58,20 @@ def _negative_log_likelihoods(
     emissions: Emissions, labels: Tensor, blank: int, *, zero_infinity: bool = True
 ) -> Tensor:
     log_probs = emissions.log_probs.float()
-    counts = (labels != IGNORE_INDEX).sum(1)
     if log_probs.device.type == "mps":
         log_probs = log_probs.cpu()
     device = log_probs.device
     return F.ctc_loss(
         log_probs.transpose(0, 1),  # (frames, batch, vocab)
         labels.clamp(min=0).to(device),
-        emissions.lengths.to(device),
-        counts.to(device),
+        emissions.lengths,
+        count_targets(labels),
         blank=blank,
         reduction="none",
         zero_infinity=zero_infinity,
     )
+
+
+def count_targets(labels: Tensor) -> Tensor:
+    """Return the number of targets of each row, (batch,) int64 on the CPU, where the loss reads it."""
+    return (labels != IGNORE_INDEX).sum(1).cpu()

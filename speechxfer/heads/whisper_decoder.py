@@ -29,7 +29,7 @@ def mask_cross_attention(frames: Frames, decoder: Any) -> Iterator[None]:
     the mask to each call of a layer, repeated for the beams of a beam search.
     """
     _install_mask_hooks(decoder)
-    mask = make_additive_mask(frames.lengths, frames.states.shape[1], frames.states.dtype)
+    mask = make_additive_mask(frames.states, frames.lengths)
     token = _cross_attention_mask.set(mask)
     try:
         yield

@@ -82,9 +82,9 @@ class JointRecogniser(WhisperRecogniser):
         The loss of a new CTC head is many times the decoder's, and a token has several characters. Without scaling the
         CTC loss would dominate the encoder's first epoch, to the decoder's cost.
         """
-        targets = [self._get_ctc_target(row[row != IGNORE_INDEX].tolist()) for row in labels.cpu()]
+        targets, num_tokens = self._make_ctc_targets(labels)
         ctc = compute_ctc_loss(self.compute_emissions(frames), pad_targets(targets).to(labels.device), self.blank)
-        ctc = ctc * int((labels != IGNORE_INDEX).sum()) / max(1, sum(map(len, targets)))
+        ctc = ctc * num_tokens / max(1, sum(map(len, targets)))
         return (1 - self.ctc_weight) * super().compute_loss(frames, labels) + self.ctc_weight * ctc
 
     def decode_frames(self, frames: Frames) -> list[str]:
@@ -121,6 +121,11 @@ class JointRecogniser(WhisperRecogniser):
     def encode_known(self, text: str) -> list[int]:
         """Encode a text for the CTC head; characters that the vocabulary lacks are left out."""
         return encode_text(self._normalise(text), self.vocabulary)[0]
+
+    def _make_ctc_targets(self, labels: Tensor) -> tuple[list[list[int]], int]:
+        """Return the CTC head's ids for the decoder's (batch, targets) tokens, and the number of these tokens."""
+        rows = [row[row != IGNORE_INDEX].tolist() for row in labels.cpu()]
+        return [self._get_ctc_target(row) for row in rows], sum(map(len, rows))
 
     def _get_ctc_target(self, tokens: list[int]) -> list[int]:
         """Convert the decoder's tokens to the CTC head's ids."""

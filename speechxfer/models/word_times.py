@@ -36,7 +36,7 @@ def align_targets(model: CtcModel, emissions: Emissions, targets: Sequence[Seque
     device.
     """
     return align_words(
-        Emissions(emissions.log_probs.cpu(), emissions.lengths.cpu()),
+        Emissions(emissions.log_probs.cpu(), emissions.lengths),
         targets,
         model.labels,
         blank=model.blank,

@@ -202,9 +202,9 @@ def remove(monkeypatch: pytest.MonkeyPatch, name: str, replacement) -> None:
 
 
 WITHOUT = {
-    "make_additive_mask": lambda lengths, size, dtype: None,
+    "make_additive_mask": lambda states, lengths: None,
     "mask_padding": lambda states, lengths: states,
-    "length_mask": lambda lengths, size: torch.ones(len(lengths), size, dtype=torch.bool),
+    "length_mask": lambda lengths, size, device: torch.ones(len(lengths), size, dtype=torch.bool),
     "_norm_over_time": lambda norm, states, lengths: norm(states),
 }
 

@@ -303,7 +303,7 @@ def cache_eval_features(model: SpeechModel, dataset: TrainingDataset | CachedDat
             hidden = encode_to_split(model, model.encoder.prepare(waveforms), store.layer)
             with suppress(UserError):  # a full disk costs time only
                 store.add(keys, hidden)
-        on_device = Hidden(hidden.states.to(model.device), hidden.lengths.to(model.device), hidden.layer)
+        on_device = Hidden(hidden.states.to(model.device), hidden.lengths, hidden.layer)
         return model.encoder.forward_from(on_device)
 
     model.frame_source = encode_cached

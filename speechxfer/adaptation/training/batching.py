@@ -242,20 +242,21 @@ class TrainingDataset(Dataset):
 
 
 class BatchCollator:
-    """Collates samples to `labels` (batch, targets), `lengths` (batch,) and `features` (batch, ...).
+    """Collates samples to `labels` (batch, targets), `lengths` (a list) and `features` (batch, ...).
 
     Samples with hidden states at a split, (frames, dim), give `states` (batch, frames, dim) instead of `features`.
+    Lengths are not a tensor, which Trainer would move to the device.
     """
 
     def __init__(self, model: SpeechModel) -> None:
         self.model = model
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         inputs, targets, padded = zip(*samples, strict=True)
         labels = pad_targets(targets)
         if isinstance(inputs[0], Tensor):
             hidden = frame_store.pad_states(inputs, FEATURE_OUTPUT)
-            return {"states": hidden.states, "lengths": hidden.lengths, "labels": labels}
+            return {"states": hidden.states, "lengths": hidden.lengths.tolist(), "labels": labels}
         with self.model.use_padding(self.model.settings.pad_to_30s or any(padded)):
             batch = self.model.encoder.prepare(inputs)
-        return {"features": batch.features, "lengths": batch.lengths, "labels": labels}
+        return {"features": batch.features, "lengths": batch.lengths.tolist(), "labels": labels}

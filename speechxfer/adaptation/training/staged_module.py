@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ class StagedModule(nn.Module):
 
     def forward(
         self,
-        lengths: Tensor,
+        lengths: Tensor | Sequence[int],
         labels: Tensor,
         features: Tensor | None = None,
         states: Tensor | None = None,
@@ -114,7 +115,7 @@ class StagedModule(nn.Module):
         """Compute the loss.
 
         Args:
-            lengths: (batch,) of the features or states.
+            lengths: of the utterances in the features or states.
             labels: (batch, targets), -100 where padded.
             features: (batch, ...) encoder inputs; or
             states: (batch, frames, dim) cached hidden states at the split.
@@ -124,13 +125,14 @@ class StagedModule(nn.Module):
             `loss`: the sum over the batch's targets divided by `num_items_in_batch`, so that accumulated batches are
             weighted by their targets.
         """
+        sizes = torch.as_tensor(lengths)
         if states is not None:
-            hidden = Hidden(states, lengths, self.split)
+            hidden = Hidden(states, sizes, self.split)
         else:
             assert features is not None
             # in float32, like the cached states
             with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-                hidden = self.model.encoder.forward_to(Inputs(features, lengths), self.split)
+                hidden = self.model.encoder.forward_to(Inputs(features, sizes), self.split)
         if self.training and (self.augment.time_masks or self.augment.freq_masks):
             hidden.states = spec_augment(
                 hidden.states,
