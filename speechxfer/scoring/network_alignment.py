@@ -17,6 +17,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ _DIAGONAL, _INSERT, _DELETE = 0, 1, 2  # codes of the traceback
 _MAX_TRACE_BYTES = 600 << 20
 _MAX_SINGLE_PRECISION_CELLS = 1_000_000
 _MIN_BANDED_CELLS = 100_000  # smaller tables are filled completely
+_MIN_KEPT_STATES = 200  # words of a text whose alignment is kept
+_MAX_KEPT = 16
 _FIRST_LIMIT = 32  # words that may be inserted or deleted in the first attempt
 _INFINITY: dict[Any, float] = {np.float32: np.inf, np.int32: 1 << 29, np.int64: 1 << 60}
 
@@ -65,6 +68,17 @@ def align_networks(reference: Network, hypothesis: Network, method: str) -> list
     Raises:
         UserError: if the table is too large for the memory.
     """
+    is_long = max(len(reference.states), len(hypothesis.states)) >= _MIN_KEPT_STATES
+    return list((_align_and_keep if is_long else _align)(reference, hypothesis, method))
+
+
+@lru_cache(maxsize=_MAX_KEPT)
+def _align_and_keep(reference: Network, hypothesis: Network, method: str) -> tuple[Step, ...]:
+    """Align long texts once: a score, its analysis and most rules of the normaliser need the same alignment."""
+    return _align(reference, hypothesis, method)
+
+
+def _align(reference: Network, hypothesis: Network, method: str) -> tuple[Step, ...]:
     cells = (len(reference.states) + 1) * (len(hypothesis.states) + 1)
     has_nulls = any(state.is_null for network in (reference, hypothesis) for state in network.states)
     singly = method == "sclite" and has_nulls and cells <= _MAX_SINGLE_PRECISION_CELLS
@@ -81,7 +95,7 @@ def align_networks(reference: Network, hypothesis: Network, method: str) -> list
         table = _Table(reference, columns, costs, rows.find_band(columns.lengths, limit))
         cost = table.fill()
         if cost <= limit * costs.indel or limit >= enough:
-            return list(table.trace_path())[::-1]
+            return tuple(table.trace_path())[::-1]
         if cost < columns.infinity:
             enough = min(enough, math.ceil(cost / costs.indel))  # of a path, if not of the cheapest
         limit = min(enough, 4 * limit)
