@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from speechxfer.adaptation.training.batching import AudioHasher
+
 _PACKAGES = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "numpy")
 
 
 def fingerprint_dataset(utterances: Dataset, reference: str) -> str:
-    """Return the SHA-256 of a data set's ids and references."""
-    digest = hashlib.sha256()
-    for name, text in zip(utterances["id"], utterances[reference], strict=True):
-        digest.update(f"{name}\t{text}\n".encode())
+    """Return the SHA-256 of a data set's ids, references and audio (the bytes of its files, start and end)."""
+    digest, hasher = hashlib.sha256(), AudioHasher()
+    for row, text in zip(utterances, utterances[reference], strict=True):
+        digest.update(f"{row['id']}\t{text}\t{hasher.digest(row)}\n".encode())
     return digest.hexdigest()
 
 

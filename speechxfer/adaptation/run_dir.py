@@ -260,7 +260,9 @@ def translate_os_errors(where: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         words = str(error)
-        if full or "No space left" in words or "PytorchStreamWriter failed" in words:
+        # PyTorch's writer reports a short write as an error of its own, in either of these words
+        full = full or any(part in words for part in ("No space left", "PytorchStreamWriter failed", "unexpected pos"))
+        if full:
             free = shutil.disk_usage(where if where.exists() else where.parent).free
             raise UserError(
                 f"the disk is full ({free / 1e6:.0f} MB free); the last complete checkpoint is kept",

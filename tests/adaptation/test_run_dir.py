@@ -72,6 +72,23 @@ def test_a_run_is_resumed_on_what_it_was_begun_with(
     assert state(tmp_path / "run") == before
 
 
+def test_other_audio_under_the_same_names_is_noticed(
+    recipe_values, corpus_table, recording_reporter, raise_interrupt, quiet, tmp_path
+):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(corpus_table.parent, corpus)
+    table = corpus / corpus_table.name
+    recipe = load_recipe(recipe_values, [f"data.train={table}", f"output={tmp_path / 'run'}"])
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, reporter=recording_reporter({(FIRST, 2): raise_interrupt}))
+    first, second = [row["audio"] for row in csv.DictReader(table.open()) if row["split"] == "train"][:2]
+    (corpus / first).rename(corpus / "aside")
+    (corpus / second).rename(corpus / first)
+    (corpus / "aside").rename(corpus / second)
+    with pytest.raises(UserError, match=r"started with different content of data\.train"):
+        adapt(recipe, resume=True, reporter=quiet)
+
+
 SECOND = """
 import json, sys
 from speechxfer.adaptation.run import adapt

@@ -1,22 +1,25 @@
-"""Checkpoints of a stage: safetensors weights, detection of incomplete ones, and the last epochs' weights."""
+"""Checkpoints of a stage: safetensors weights, detection of damaged ones, and the last epochs' weights."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
+
+from speechxfer.atomic import write_text_atomically
+from speechxfer.encoders.checkpoints import hash_files
 
 EPOCHS_DIR = "epochs"  # in a stage's directory: the weights of its last epochs, for averaging
 MAX_KEPT_EPOCHS = 5
 WEIGHTS_FILE = "model.safetensors"
 TRAINER_STATE_FILE = "trainer_state.json"  # written by Trainer, last
 _SECONDS_FILE = "seconds.json"  # time that the stage took up to the checkpoint
+_DIGESTS_FILE = "digests.json"  # SHA-256 of the other files, written after them
 
 
 def save_weights(model: torch.nn.Module, checkpoint: Path, seconds: float) -> None:
@@ -53,23 +56,53 @@ def list_epoch_weights(stage_dir: Path) -> list[Path]:
     return sorted((stage_dir / EPOCHS_DIR).glob("checkpoint-*"), key=_step)
 
 
-def find_last_valid_checkpoint(stage_dir: Path) -> str | None:
-    """Return the newest complete checkpoint (Trainer writes its state last), or `None`.
+def write_digests(checkpoint: Path, stage_dir: Path) -> None:
+    """Write the digests of a checkpoint's files, which mark it as complete, and those of the epoch's kept weights."""
+    digests = {path.name: hash_files(path) for path in sorted(checkpoint.iterdir()) if path.name != _DIGESTS_FILE}
+    write_text_atomically(checkpoint / _DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
+    if (epoch_dir := stage_dir / EPOCHS_DIR / checkpoint.name).is_dir():
+        write_text_atomically(epoch_dir / _DIGESTS_FILE, json.dumps({WEIGHTS_FILE: digests[WEIGHTS_FILE]}) + "\n")
 
-    Incomplete ones are removed: the machine stopped or the disk was full while they were written.
+
+def find_damage(folder: Path) -> str | None:
+    """Return what is wrong with a checkpoint or with an epoch's weights; `None` if they are as they were written."""
+    try:
+        digests = json.loads((folder / _DIGESTS_FILE).read_text(encoding="utf-8"))
+        changed = [name for name, digest in digests.items() if hash_files(folder / name) != digest]
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, AttributeError, TypeError):
+        return f"{_DIGESTS_FILE} is damaged"
+    return f"{changed[0]} has changed" if changed else None
+
+
+def find_last_valid_checkpoint(stage_dir: Path, log: Callable[[str], None] = lambda _: None) -> str | None:
+    """Return the newest checkpoint that is complete and undamaged, as is its best epoch's; `None` if there is none.
+
+    Damaged ones are removed: the machine stopped or the disk was full while they were written, or the disk failed.
+
+    log: is called with a line about each of them, and about what is used instead.
     """
     valid = []
-    for path in stage_dir.glob("checkpoint-*"):
-        try:
-            json.loads((path / TRAINER_STATE_FILE).read_text(encoding="utf-8"))
-            with safe_open(str(path / WEIGHTS_FILE), framework="pt"):
-                pass  # compares the file's length with its header
-            if not all(map(zipfile.is_zipfile, path.glob("*.pt*"))):  # torch's files: optimiser, random numbers
-                raise ValueError
-            valid.append(path)
-        except (OSError, ValueError, SafetensorError):
+    damaged = False
+    for path in sorted(stage_dir.glob("checkpoint-*"), key=_step):
+        if problem := find_damage(path):
+            log(f"{path} is damaged ({problem}): it is not used")
             shutil.rmtree(path)
-    return str(max(valid, key=_step)) if valid else None
+            damaged = True
+        else:
+            valid.append(path)
+    kept = {path.name for path in valid}
+    usable = [path for path in valid if (best := _read_best(path)) is None or best in kept]
+    if damaged:
+        log(f"training continues from {usable[-1].name}" if usable else "the stage is trained from its start")
+    return str(usable[-1]) if usable else None
+
+
+def _read_best(checkpoint: Path) -> str | None:
+    """Return the name of the checkpoint of the best epoch so far."""
+    step = json.loads((checkpoint / TRAINER_STATE_FILE).read_text(encoding="utf-8")).get("best_global_step")
+    return None if not step else f"checkpoint-{step}"
 
 
 def remove_checkpoints(stage_dir: Path) -> None:

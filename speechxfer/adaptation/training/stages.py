@@ -21,7 +21,7 @@ from speechxfer.adaptation.diagnostics import NO_LEARNING_EPOCHS, diagnose_head_
 from speechxfer.adaptation.run_dir import STAGE_DONE_FILE, RunDir, translate_os_errors
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.training.batching import TrainingDataset
-from speechxfer.adaptation.training.checkpoints import list_epoch_weights
+from speechxfer.adaptation.training.checkpoints import find_damage, list_epoch_weights, remove_checkpoints
 from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.lengths import measure_training_lengths
 from speechxfer.adaptation.training.staged_module import StagedModule, count_parameters
@@ -101,8 +101,8 @@ def _train_or_resume(context: StageContext, evaluator: Evaluator, *, resume: boo
     staged.apply_stage(context.stage)
     counts = count_parameters(staged.model)
     reporter.info(f"{context.title}: {_format_counts(counts)}")
-    if distributed.run_on_main(lambda: resume and done_file.is_file()):
-        entry = json.loads(done_file.read_text(encoding="utf-8"))
+    entry = distributed.run_on_main(lambda: _read_finished_entry(context) if resume else None)
+    if entry is not None:
         staged.load_checkpoint(context.stage_dir / entry["best"])
         reporter.info(f"{context.title}: already done, best dev {entry['dev']:.1%}")
         return entry
@@ -122,6 +122,28 @@ def _train_or_resume(context: StageContext, evaluator: Evaluator, *, resume: boo
         entry = _make_entry(context, result, counts, encoding, is_cached=isinstance(dataset, CachedDataset))
         if distributed.get_rank() == 0:
             write_text_atomically(done_file, json.dumps(entry))
+    return entry
+
+
+def _read_finished_entry(context: StageContext) -> dict[str, Any] | None:
+    """Return the report's entry of a stage that an earlier run finished; `None` if it is to be trained.
+
+    A stage whose kept weights are damaged is trained from its start: the damaged epochs cannot be made again otherwise.
+    """
+    stage_dir, log = context.stage_dir, context.reporter.info
+    if not (stage_dir / STAGE_DONE_FILE).is_file():
+        return None
+    try:
+        entry = json.loads((stage_dir / STAGE_DONE_FILE).read_text(encoding="utf-8"))
+        weights = [stage_dir / entry["best"], *list_epoch_weights(stage_dir)]
+    except (OSError, ValueError, KeyError, TypeError):
+        log(f"{context.title}: {stage_dir / STAGE_DONE_FILE} is damaged: the stage continues from its last checkpoint")
+        return None
+    for folder in weights:
+        if problem := find_damage(folder):
+            log(f"{context.title}: {folder} is damaged ({problem}): the stage is trained again")
+            remove_checkpoints(stage_dir)
+            return None
     return entry
 
 

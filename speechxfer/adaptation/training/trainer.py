@@ -24,6 +24,7 @@ from speechxfer.adaptation.training.checkpoints import (
     remove_checkpoints,
     save_epoch_weights,
     save_weights,
+    write_digests,
 )
 from speechxfer.adaptation.training.context import StageContext
 from speechxfer.adaptation.training.staged_module import StagedModule
@@ -122,6 +123,16 @@ def _layerwise_factors(encoder: SpeechEncoder, decay: float) -> dict[torch.nn.Pa
     return {p: decay**below for below, modules in depths for module in modules for p in module.parameters()}
 
 
+class DigestWriter(TrainerCallback):
+    """Writes the digests of a checkpoint once all of its files are there."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        distributed.wait_for_all()  # each process writes the state of its random numbers
+        if distributed.get_rank() == 0:
+            stage_dir = Path(args.output_dir)
+            write_digests(stage_dir / f"checkpoint-{state.global_step}", stage_dir)
+
+
 class GracefulInterrupt(TrainerCallback):
     """On Ctrl-C saves a checkpoint after the current step, then raises KeyboardInterrupt; a second one stops at once.
 
@@ -216,7 +227,7 @@ def train_stage(
     size = distributed.run_on_main(lambda: read_batch_size(stage_dir, context.stage))
     initial = {name: tensor.detach().cpu().clone() for name, tensor in staged.state_dict().items()}
     stopping = EarlyStopping(context.stage.patience)
-    checkpoint = distributed.run_on_main(lambda: find_last_valid_checkpoint(stage_dir) if resume else None)
+    checkpoint = distributed.run_on_main(lambda: _find_checkpoint(context) if resume else None)
     state = None if checkpoint is None else TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_FILE))
     if state is not None and not _extend_steps(context, dataset, size, state):
         distributed.run_on_main(lambda: remove_checkpoints(stage_dir))
@@ -245,6 +256,11 @@ def train_stage(
     best = f"checkpoint-{state.best_global_step}"
     staged.load_checkpoint(stage_dir / best)
     return StageResult(read_epoch_history(state), best, round(spent, 1))
+
+
+def _find_checkpoint(context: StageContext) -> str | None:
+    log = context.reporter.info
+    return find_last_valid_checkpoint(context.stage_dir, lambda line: log(f"{context.title}: {line}"))
 
 
 def read_epoch_history(state: TrainerState) -> list[dict[str, float]]:
@@ -294,7 +310,7 @@ def _make_trainer(
         batches=batches,
         measure=measure,
         before=spent,
-        callbacks=[*others, *tensorboard, stopping, interrupt],
+        callbacks=[DigestWriter(), *others, *tensorboard, stopping, interrupt],
     )
     trainer.remove_callback(PrinterCallback)  # its lines would break the progress bar
     return trainer

@@ -290,6 +290,58 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(uninterrupted, stopped, r
     assert equal(adapt(recipe, resume=True, reporter=quiet), truth, same_weights)
 
 
+def flip(path: Path) -> None:
+    """Change 64 bytes in the middle of a file; its length stays."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(255 - byte for byte in content[middle : middle + 64])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "trainer_state.json", "digests.json"])
+def test_a_checkpoint_with_changed_bytes_is_not_used(
+    uninterrupted, stopped, recipe, recording_reporter, same_weights, file
+):
+    truth, each = uninterrupted
+    shutil.copytree(stopped, recipe.output)
+    flip(Path(recipe.output) / f"checkpoints/stage-0/checkpoint-{each + 1}" / file)
+    narrator = recording_reporter()
+    assert equal(adapt(recipe, resume=True, reporter=narrator), truth, same_weights)
+    assert narrator.logged(f"checkpoint-{each + 1} is damaged")
+    assert narrator.logged(f"training continues from checkpoint-{each}")
+
+
+def test_without_an_undamaged_checkpoint_the_stage_starts_again(
+    uninterrupted, stopped, recipe, recording_reporter, same_weights
+):
+    """The newest checkpoint is whole, but the best epoch's weights are those of the damaged one."""
+    truth, each = uninterrupted
+    shutil.copytree(stopped, recipe.output)
+    flip(Path(recipe.output) / f"checkpoints/stage-0/checkpoint-{each}" / "model.safetensors")
+    narrator = recording_reporter()
+    assert equal(adapt(recipe, resume=True, reporter=narrator), truth, same_weights)
+    assert narrator.logged("the stage is trained from its start")
+
+
+@pytest.mark.parametrize("damage", ["best", "epoch", "entry"])
+def test_a_finished_stage_that_is_damaged(
+    uninterrupted, recipe, recording_reporter, raise_interrupt, quiet, same_weights, damage
+):
+    truth, _ = uninterrupted
+    with pytest.raises(KeyboardInterrupt):
+        adapt(recipe, reporter=recording_reporter({(SECOND, 1): raise_interrupt}))
+    stage = Path(str(recipe.output)) / "checkpoints/stage-0"
+    best = json.loads((stage / "stage_done.json").read_text())["best"]
+    if damage == "entry":
+        os.truncate(stage / "stage_done.json", 20)
+    else:
+        flip((stage if damage == "best" else stage / "epochs") / best / "model.safetensors")
+    narrator = recording_reporter()
+    assert equal(adapt(recipe, resume=True, reporter=narrator), truth, same_weights)
+    expected = "continues from its last checkpoint" if damage == "entry" else "the stage is trained again"
+    assert narrator.logged(expected) and narrator.logged("is damaged")
+
+
 def test_nothing_to_resume_is_said(recipe, recording_reporter, raise_interrupt):
     reported = recording_reporter({(FIRST, 1): raise_interrupt})
     with pytest.raises(KeyboardInterrupt):
