@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TextIO
 
 @contextmanager
 def replacement_file(path: Path) -> Iterator[Path]:
-    """Yield `.part-NAME` next to `path`, to be written; it is renamed over `path` at the end.
+    """Yield a new file next to `path`, to be written; it is renamed over `path` at the end.
 
     On an error the old file is kept and the new one removed. A link's target is replaced, not the link; of a pipe or a
     device its own path is yielded. The folder of `path` is created if necessary.
@@ -22,7 +23,8 @@ def replacement_file(path: Path) -> Iterator[Path]:
         yield path
         return
     path = path.resolve()
-    part = path.with_name(f".part-{path.name}")  # with the suffix of `path`, which may give its format
+    # two processes may write one file at once; the suffix is kept, which may give the format
+    part = path.with_name(f".part-{secrets.token_hex(4)}-{path.name[-40:]}")
     try:
         yield part
         part.replace(path)

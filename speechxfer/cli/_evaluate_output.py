@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechxfer.cli._options import write_json
+from speechxfer.cli._outputs import is_own_file
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,13 +18,21 @@ if TYPE_CHECKING:
 _NUM_EXAMPLES = 4
 
 
-def prepare_output_dir(output: Path | None) -> Path | None:
+def prepare_output_dir(output: Path | None, inputs: Sequence[Path]) -> Path | None:
     """Create the output folder before the work.
 
     Raises:
-        UserError: for a file, and for a run folder, which has a report of its own.
+        UserError: for a file, for a run folder, which has a report of its own, and if an input, or a file that is not
+            of an earlier evaluation, would be overwritten.
     """
-    from speechxfer.adaptation.run_dir import RECIPE_FILE, translate_os_errors
+    from speechxfer.adaptation.run_dir import (
+        AFTER_FILE,
+        BEFORE_FILE,
+        HTML_FILE,
+        RECIPE_FILE,
+        REPORT_FILE,
+        translate_os_errors,
+    )
 
     if output is None:
         return None
@@ -31,6 +41,13 @@ def prepare_output_dir(output: Path | None) -> Path | None:
         raise UserError("is a file", where=where, fix="name a folder")
     if (output / RECIPE_FILE).exists():
         raise UserError("is a run folder, which has its own report", where=where, fix="name another folder")
+    present = [path for name in (REPORT_FILE, HTML_FILE, BEFORE_FILE, AFTER_FILE) if (path := output / name).exists()]
+    for path in present:
+        if any(one.exists() and path.samefile(one) for one in inputs):
+            raise UserError(f"would overwrite an input: {path}", where=where, fix="name another folder")
+    if present and not is_own_file(output / REPORT_FILE):
+        problem = f"holds {present[0].name}, which is not of an evaluation"
+        raise UserError(problem, where=where, fix="name another folder")
     with translate_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     return output
@@ -123,7 +140,7 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
             warnings=report["warnings"],
             audio=ReportAudio(find_audio_links(utterances)),
         )
-        write_json(report, folder / REPORT_FILE)
+        write_json("evaluate", report, folder / REPORT_FILE)
 
 
 def _collect_warnings(run: EvaluationRun) -> list[str]:

@@ -12,18 +12,19 @@ import typer
 
 from speechxfer.atomic import write_text_atomically
 from speechxfer.cli._echo import echo, echo_json
+from speechxfer.cli._outputs import STANDARD_OUTPUT, check_output_files
 from speechxfer.errors import UserError
 
 SAVED_SETTING = "saved with the model"
 
 
 def _check_json_target(target: Path | None) -> Path | None:
-    """Refuse to overwrite an existing recording, table or recipe that was named by mistake."""
-    if target is not None and target.is_file() and target.suffix.lower() != ".json":
-        problem = "already exists and is not a .json file"
-        error = UserError(problem, where=f"--json {target}", fix="name another file")
+    """Refuse to overwrite a recording, table or recipe that was named by mistake."""
+    try:
+        check_output_files({"--json": target})
+    except UserError as error:
         echo(f"speechxfer: {error}", err=True)  # options are parsed outside the handler in cli/__init__.py
-        raise typer.Exit(2)
+        raise typer.Exit(2) from None
     return target
 
 
@@ -127,16 +128,19 @@ def translate_write_errors(where: Path | str) -> Iterator[None]:
         raise UserError(f"cannot be written ({error.strerror or error})", where=str(where)) from None
 
 
-def write_json(result: dict[str, Any], target: Path | None) -> None:
-    """Write `result` to the target of `--json`; do nothing if the option is not set.
+def write_json(command: str, result: dict[str, Any], target: Path | None) -> None:
+    """Write `result`, with its schema, to the target of `--json`; do nothing if the option is not set.
+
+    command: names the schema, e.g. `speechxfer.check/1`.
 
     Raises:
         UserError: if the file cannot be written.
     """
     if target is None:
         return
-    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if str(target) == "-":
+    document = {"schema": f"speechxfer.{command}/1", **result}
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if target == STANDARD_OUTPUT:
         echo_json(text)
         return
     with translate_write_errors(target):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from speechxfer.atomic import open_atomically
 from speechxfer.cli._echo import echo, echo_json
 from speechxfer.cli._options import translate_write_errors
+from speechxfer.cli._outputs import STANDARD_OUTPUT
 from speechxfer.escaping import escape_controls
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from speechxfer.cli._score_run import ScoreRun
 
 SCHEMA = "speechxfer.score/1"
-STANDARD_OUTPUT = Path("-")
 MAX_AUDIO_LOOKUPS = 20_000  # utterances whose audio file is looked for
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from speechxfer.cli._echo import echo
+from speechxfer.cli._outputs import check_output_files
 from speechxfer.errors import UserError, suggest_nearest
 
 if TYPE_CHECKING:  # the model's modules import torch
@@ -147,18 +148,18 @@ def check_output_suffix(path: Path) -> None:
         )
 
 
-def check_output(path: Path, inputs: Sequence[str], num_utterances: int) -> None:
+def check_output(path: Path, inputs: Sequence[str], num_utterances: int, *, overwrite: bool) -> None:
     """Check the output file before any work.
 
     Raises:
-        UserError: for an unknown suffix, a folder, one of `inputs`, and subtitles of more than one utterance.
+        UserError: for an unknown suffix, a folder, one of `inputs`, an existing file unless `overwrite` is set, and
+            subtitles of more than one utterance.
     """
     where, suffix = f"--output {path}", path.suffix.lower()
     check_output_suffix(path)
-    if path.is_dir():
-        raise UserError("is a folder", where=where, fix="name a file in it")
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
-        raise UserError("is also an input", where=where, fix="name another file")
+    check_output_files({"--output": path}, map(Path, inputs), overwrite=overwrite)
+    if (part := _name_part(path)).exists():
+        raise _make_part_error(part, where)
     if suffix in SUBTITLE_WRITERS and num_utterances != 1:
         raise UserError(
             f"subtitles need exactly one audio file, and there are {num_utterances:,}",
@@ -182,13 +183,15 @@ class TranscriptOutput:
 
     def __init__(self, path: Path, writer: TranscriptWriter) -> None:
         self.path, self.writer = path, writer
-        self.part = path.with_name(f"{path.name}.part")
+        self.part = _name_part(path)
         self.num_written = self.num_incomplete = 0
 
     def __enter__(self) -> TranscriptOutput:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.part.open("w", encoding="utf-8", newline="")
+            self._file = self.part.open("x", encoding="utf-8", newline="")
+        except FileExistsError:
+            raise _make_part_error(self.part, f"--output {self.path}") from None
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=f"--output {self.path}") from None
         self._write_text(self.writer.header)
@@ -222,6 +225,16 @@ class TranscriptOutput:
             incomplete = f", {self.num_incomplete} of them incomplete" if self.num_incomplete else ""
             message = f"finished transcripts are saved in {file} ({self.num_written:,} transcribed{incomplete})"
             echo(f"speechxfer: {message}", err=True)
+
+
+def _name_part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _make_part_error(part: Path, where: str) -> UserError:
+    """Return the error for a file of unfinished work: of a process that runs, of one that was killed, or the user's."""
+    problem = f"{part} exists: another process is writing it, or an interrupted one left its finished transcripts there"
+    return UserError(problem, where=where, fix="wait, or move that file, or name another file")
 
 
 def _to_line(text: str) -> str:

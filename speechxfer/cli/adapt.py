@@ -58,7 +58,7 @@ def adapt(
         from speechxfer.adaptation.dry_run import estimate_run
 
         estimate = estimate_run(checked, name=name, resume=resume, learning_curve=learning_curve, reporter=reporter)
-        write_json(estimate, json)
+        write_json("adapt-dry-run", estimate, json)
         return
     from speechxfer import distributed
     from speechxfer.adaptation.run import adapt as run_recipe
@@ -69,7 +69,7 @@ def adapt(
     distributed.destroy_processes()
     if not main:  # of the processes that torchrun started, rank 0 alone prints and writes
         return
+    write_json("adapt", run.report.to_json(), json)
     print_run(run, reporter)
     print_advice(run, reporter)
     print_next_commands(run, reporter)
-    write_json(run.report.to_json(), json)

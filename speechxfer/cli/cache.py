@@ -53,7 +53,7 @@ def cache(context: typer.Context, json: JsonFile = None, quiet: Quiet = False) -
         }
         for store in stores
     ]
-    write_json({"path": str(get_frames_dir()), "stores": listed, "answers": len(predictions)}, json)
+    write_json("cache", {"path": str(get_frames_dir()), "stores": listed, "answers": len(predictions)}, json)
 
 
 def clear(
@@ -84,7 +84,7 @@ def clear(
         path.unlink(missing_ok=True)
     if not is_silent(quiet, json):
         echo(f"{len(removed)} of {len(known)} stores removed, {freed:,.0f} MB freed")
-    write_json({"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
+    write_json("cache-clear", {"removed": [store.path.name for store in removed], "megabytes": round(freed, 3)}, json)
 
 
 def _print_stores(stores: list[StoreInfo], folder: Path, predictions: list[Path]) -> None:

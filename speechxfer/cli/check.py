@@ -18,6 +18,7 @@ from speechxfer.cli._options import (
     translate_write_errors,
     write_json,
 )
+from speechxfer.cli._outputs import Overwrite, check_output_files
 
 if TYPE_CHECKING:
     import datasets
@@ -47,6 +48,7 @@ def check(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the usable rows to a table, e.g. clean.csv.")
     ] = None,
+    overwrite: Overwrite = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -63,7 +65,7 @@ def check(
     from speechxfer.report.progress import Reporter
     from speechxfer.tables import parse_column_options
 
-    _check_output(output, data)
+    _check_output(output, data, overwrite=overwrite)
     if align and model is None:
         raise UserError("needs a model that transcribes", where="--align", fix="set --model MODEL")
     quiet = is_silent(quiet, json)
@@ -76,16 +78,19 @@ def check(
     with Reporter(quiet=quiet).progress("checking") as step:
         result = audit_dataset(dataset, limits, lambda done: step(done, len(dataset)))
     result.warnings[:0] = warnings
-    if not quiet:
-        _print_result(data, dataset, result)
     if output is not None:
         _write_usable_rows(dataset, result, output)
-        if not quiet:
+    if not quiet:
+        _print_result(data, dataset, result)
+        if output is not None:
             echo(f"written  {output}: {len(result.usable)} rows")
     report = _make_report(dataset, result)
+    suspicious: list[str] = []
     if align:
-        report["matches"] = _match_transcripts(str(model), language, dataset, result, quiet=quiet)
-    write_json(report, json)
+        report["matches"], suspicious = _match_transcripts(str(model), language, dataset, result, quiet=quiet)
+    write_json("check", report, json)
+    for line in [] if quiet else suspicious:
+        echo(line)
     if result.errors:
         raise typer.Exit(1)
 
@@ -96,8 +101,8 @@ def _get_limits(model: str | None, language: str | None) -> InputLimits | None:
     return None if model is None else get_input_limits(model, language=language)
 
 
-def _check_output(output: Path | None, data: str) -> None:
-    """Check before the work that `output` is a table, and not the one that is checked."""
+def _check_output(output: Path | None, data: str, *, overwrite: bool) -> None:
+    """Check before the work that `output` is a table, and that nothing is lost."""
     from speechxfer.data.tables import TABLE_DELIMITERS
     from speechxfer.errors import UserError
 
@@ -106,8 +111,7 @@ def _check_output(output: Path | None, data: str) -> None:
     where = f"--output {output}"
     if output.suffix.lower() not in TABLE_DELIMITERS:
         raise UserError("has no suffix of a table", where=where, fix=f"use one of {', '.join(TABLE_DELIMITERS)}")
-    if output.exists() and Path(data).exists() and output.samefile(data):
-        raise UserError("is the input table", where=where, fix="write to another file")
+    check_output_files({"--output": output}, [Path(data)], overwrite=overwrite)
 
 
 def _print_result(data: str, dataset: datasets.Dataset, result: AuditResult) -> None:
@@ -132,8 +136,12 @@ def _print_result(data: str, dataset: datasets.Dataset, result: AuditResult) -> 
 
 def _match_transcripts(
     model: str, language: str | None, dataset: datasets.Dataset, result: AuditResult, *, quiet: bool
-) -> list[dict[str, Any]]:
-    """Compare the text of each usable row with the model's transcript, worst match first; print the suspicious rows."""
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare the text of each usable row with the model's transcript, worst match first.
+
+    Returns:
+        The entries of the report, and lines about the suspicious rows.
+    """
     from speechxfer.encoders.checkpoints import resolve_transformers_dir
     from speechxfer.errors import UserError
     from speechxfer.models import load
@@ -144,19 +152,18 @@ def _match_transcripts(
         raise UserError("there is no column 'text' to align", where="--align")
     usable = dataset.select(result.usable)
     if not len(usable):
-        return []
+        return [], []
     with Reporter(quiet=quiet).progress("aligning") as progress:
         scores = score_transcripts(load(resolve_transformers_dir(model), language=language), usable, progress=progress)
     suspicious = [score for score in scores if score.is_suspicious]
-    if not quiet:
-        for score in suspicious[:_MAX_SHOWN]:
-            row, text = result.usable[score.index] + 1, usable[score.index]["text"]
-            echo(f"suspicious row {row} ({score.id}): {text}")
-            echo(f"         transcribed as: {score.hypothesis}")
-        if len(suspicious) > _MAX_SHOWN:
-            echo(f"         … and {len(suspicious) - _MAX_SHOWN} more suspicious rows (--json FILE has all)")
-        echo(f"aligned  {len(scores)} rows, {len(suspicious)} of them suspicious: listen to those")
-    return [
+    lines = []
+    for score in suspicious[:_MAX_SHOWN]:
+        row, text = result.usable[score.index] + 1, usable[score.index]["text"]
+        lines += [f"suspicious row {row} ({score.id}): {text}", f"         transcribed as: {score.hypothesis}"]
+    if len(suspicious) > _MAX_SHOWN:
+        lines.append(f"         … and {len(suspicious) - _MAX_SHOWN} more suspicious rows (--json FILE has all)")
+    lines.append(f"aligned  {len(scores)} rows, {len(suspicious)} of them suspicious: listen to those")
+    entries = [
         {
             "row": result.usable[score.index] + 1,
             "id": score.id,
@@ -168,6 +175,7 @@ def _match_transcripts(
         }
         for score in scores
     ]
+    return entries, lines
 
 
 def _print_groups(name: str, totals: dict[str, dict[str, float]], num_shown: int = 5) -> None:

@@ -50,6 +50,7 @@ def demo(
     recipe = prepare_recipe(output, reporter)
     run = adapt(recipe, name="demo", reporter=reporter)
     assert run.before is not None and run.after.wer is not None  # tiny.en has a decoder, and no row is skipped
+    write_json("demo", run.report.to_json(), json)
     print_run(run, reporter, by="speaker")
     reporter.info(f"\n{_MEANING}")
     _print_next_steps(reporter)
@@ -58,7 +59,6 @@ def demo(
         f"\n{speed['total_seconds']:.0f} s in total, {speed['training_seconds']:.0f} s of it training; "
         f"peak memory {speed['peak_memory_mb'] / 1000:.1f} GB"
     )
-    write_json(run.report.to_json(), json)
     reporter.info(f"WER {100 * (run.before.wer or 0):.1f} % before, {100 * run.after.wer:.1f} % after")
 
 

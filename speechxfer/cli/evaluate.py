@@ -87,7 +87,7 @@ def evaluate(
     reporter = Reporter(quiet=not main or is_silent(quiet, json))
     if normalise is not None:
         get_normaliser(normalise)  # reports an unknown name before the work
-    folder = _evaluate_output.prepare_output_dir(output)
+    folder = _evaluate_output.prepare_output_dir(output, [Path(data)])
     decoding = DecodingOptions(beam_size, pad_to_30s, lm, hot_word or (), language, batch_seconds)
     columns = split_columns(by)
     request = EvaluationRequest(model, baseline, data, normalise, columns, decoding, device, skip_bad)
@@ -99,7 +99,7 @@ def evaluate(
     report = _evaluate_output.make_report(run)
     if folder is not None:
         _evaluate_output.write_report(run, report, folder)
-    write_json(report, json)
+    write_json("evaluate", report, json)
     _evaluate_output.print_report(run, report, reporter)
     if folder is not None:
         reporter.info(f"report  {folder / 'report.html'}")

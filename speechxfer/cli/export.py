@@ -57,11 +57,8 @@ def export(
             model, to, output, quantization=quantization, language=language, check=utterances, overwrite=overwrite,
             progress=progress,
         )  # fmt: skip
-    for warning in result.warnings:
-        reporter.info(f"warning: {warning}")
-    reporter.info(f"written  {output}: {to}, {quantization}, {sum(result.files.values()) / 1e6:,.1f} MB")
-    reporter.info(_format_parity(result))
     write_json(
+        "export",
         {
             "model": model,
             "to": to,
@@ -73,6 +70,10 @@ def export(
         },
         json,
     )
+    for warning in result.warnings:
+        reporter.info(f"warning: {warning}")
+    reporter.info(f"written  {output}: {to}, {quantization}, {sum(result.files.values()) / 1e6:,.1f} MB")
+    reporter.info(_format_parity(result))
     if result.parity is not None and not result.parity.passed:
         raise typer.Exit(1)
 

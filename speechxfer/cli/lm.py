@@ -18,6 +18,7 @@ from speechxfer.cli._options import (
     translate_write_errors,
     write_json,
 )
+from speechxfer.cli._outputs import Overwrite, check_output_files
 from speechxfer.errors import UserError
 
 HELP_ORDER = 65
@@ -42,6 +43,7 @@ def lm(
         ),
     ] = "default",
     column: ColumnNames = None,
+    overwrite: Overwrite = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -61,6 +63,7 @@ def lm(
     if not output.name.lower().endswith((".arpa", ".arpa.gz")):
         fix = "end the name in .arpa or .arpa.gz"
         raise UserError("is not the name of an ARPA file", where=f"--output {output}", fix=fix)
+    check_output_files({"--output": output}, [Path(text)], overwrite=overwrite)
     sentences, held_out = _read_sentences(text, parse_column_options(column or ()))
     lines = [line for line in map(normaliser, sentences) if line.strip()]
     try:
@@ -68,7 +71,6 @@ def lm(
     except UserError as error:
         raise UserError(error.problem, where=text, fix=error.fix) from None
     with translate_write_errors(f"--output {output}"):
-        output.parent.mkdir(parents=True, exist_ok=True)
         model.write(output)
     result = {
         "output": str(output),
@@ -80,9 +82,9 @@ def lm(
         "vocabulary": len(set(model.probabilities[0]) - {(BEGIN_TOKEN,), (END_TOKEN,), (UNKNOWN_WORD,)}),
         "ngrams": [len(ngrams) for ngrams in model.probabilities],
     }
+    write_json("lm", result, json)
     if not is_silent(quiet, json):
         _print_result(text, result)
-    write_json(result, json)
 
 
 def _print_result(text: str, result: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from speechxfer.atomic import write_text_atomically
 from speechxfer.cli._echo import echo
 from speechxfer.cli._options import JsonFile, Quiet, is_silent, write_json
 from speechxfer.errors import UserError, suggest_nearest
@@ -47,7 +48,7 @@ def recipes(context: typer.Context, json: JsonFile = None, quiet: Quiet = False)
         for one in listed:
             if one["command"] != "speechxfer adapt":
                 echo(f"{_format_command(one['name'], one['command'])} runs {one['name']}.")
-    write_json({"recipes": listed}, json)
+    write_json("recipes", {"recipes": listed}, json)
 
 
 def copy(
@@ -70,12 +71,12 @@ def copy(
         raise UserError("already exists", where=str(file), fix="name another file")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
+        write_text_atomically(file, known[name].read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=str(file)) from None
     if not is_silent(quiet, json):
         echo(f"{file}\n  run it: {_format_command(file, detect_command(known[name]))}")
-    write_json({"name": name, "path": str(file)}, json)
+    write_json("recipes-copy", {"name": name, "path": str(file)}, json)
 
 
 def _format_command(recipe: Path | str, command: str) -> str:

@@ -10,8 +10,9 @@ import typer
 
 from speechxfer.cli._echo import echo
 from speechxfer.cli._options import NORMALISE, NORMALISERS, By, ColumnNames, JsonFile, Quiet, split_columns
+from speechxfer.cli._outputs import STANDARD_OUTPUT, check_output_files
 from speechxfer.cli._score_inputs import NamedFile, copy_pipes, parse_files
-from speechxfer.cli._score_output import STANDARD_OUTPUT, OutputTargets, write_outputs
+from speechxfer.cli._score_output import OutputTargets, write_outputs
 from speechxfer.errors import UserError
 
 HELP_ORDER = 60
@@ -191,26 +192,12 @@ def _check_options(fail_above: float | None, by_line: bool, format: str | None, 
 
 
 def _check_outputs(targets: OutputTargets, inputs: list[Path]) -> None:
-    """Check before the work that no output is a folder, an input or another output."""
+    """Check the outputs before the work."""
     from speechxfer.report.table_formats import check_table_form
 
     if targets.table is not None:
         check_table_form(targets.table)
-    seen = [STANDARD_OUTPUT] if targets.table is not None else []
-    for option, path in {"--html": targets.html, "--output": targets.alignments, "--json": targets.json}.items():
-        if path is None:
-            continue
-        where = f"{option} {path}"
-        if path.is_dir():
-            raise UserError("is a folder", where=where, fix="name a file")
-        if option == "--html" and path == STANDARD_OUTPUT:
-            raise UserError("cannot be written to standard output", where=where, fix="name a file")
-        if path != STANDARD_OUTPUT and any(_are_same(path, other) for other in inputs):
-            raise UserError("would overwrite an input", where=where, fix="name another file")
-        if path in seen:
-            raise UserError("is named for two outputs", where=where, fix="name another file")
-        seen.append(path)
-
-
-def _are_same(path: Path, other: Path) -> bool:
-    return path == other or (path.exists() and other.exists() and path.samefile(other))
+    if targets.html == STANDARD_OUTPUT:
+        raise UserError("cannot be written to standard output", where="--html -", fix="name a file")
+    outputs = {"--html": targets.html, "--output": targets.alignments, "--json": targets.json}
+    check_output_files({"--table": STANDARD_OUTPUT if targets.table else None, **outputs}, inputs)

@@ -27,6 +27,7 @@ from speechxfer.cli._options import (
     is_silent,
     write_json,
 )
+from speechxfer.cli._outputs import Overwrite
 from speechxfer.cli._transcripts import (
     JSONL_SUFFIXES,
     TranscriptOutput,
@@ -87,6 +88,7 @@ def transcribe(
     ] = False,
     batch_seconds: BatchSeconds = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -107,7 +109,7 @@ def transcribe(
     utterances, missing = collect_audio(audio, columns=parse_column_options(column or ()), on_warning=reporter.warn)
     count = sum(len(dataset) for dataset in utterances)
     if output is not None:
-        check_output(output, audio, count)
+        check_output(output, audio, count, overwrite=overwrite)
     decoding = DecodingOptions(beam_size, pad_to_30s, lm, hot_word or (), language, batch_seconds, cut_seconds, words)
     opened = load(model, device=device, language=language)
     if words:
@@ -117,11 +119,11 @@ def transcribe(
     writer = _choose_writer(output, opened, utterances)
     target = _Printer(writer, reporter) if output is None else TranscriptOutput(output, writer)
     run = _transcribe_all(opened, utterances, missing, decoding, target, reporter)
-    _report_retried(run, reporter)
     report = {**_make_report(run, opened), **_make_provenance(model, run.options)}
+    write_json("transcribe", report, json)
+    _report_retried(run, reporter)
     if output is not None:
         reporter.info(_summarize(report, output))
-    write_json(report, json)
     if run.failed:
         raise typer.Exit(1)
 

@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechxfer.cli._echo import echo, overwrite_line
-from speechxfer.cli._options import ColumnNames, JsonFile, Quiet, write_json
+from speechxfer.cli._options import ColumnNames, JsonFile, Quiet, translate_write_errors, write_json
+from speechxfer.cli._outputs import check_output_files
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from speechxfer.wakeword.settings import WakeWordSettings
 
 HELP_ORDER = 70
+_REPORT_FILE = "report.html"  # in the folder of `evaluate --output`
 
 Folder = Annotated[Path, typer.Argument(metavar="DETECTOR", help="Folder written by `wakeword train`.")]
 Threshold = Annotated[
@@ -133,8 +135,8 @@ def train(
     result: dict[str, Any] = {"detector": str(settings.output), "manifest": manifest, "streams": None}
     if stream:
         result |= _evaluate_streams(settings, stream, reporter)
+    write_json("wakeword-train", result, json_file)
     _print_training(result, reporter)
-    write_json(result, json_file)
     if reason := describe_unusable(manifest["calibration"]):
         echo(f"speechxfer: {reason}", err=True)
         raise typer.Exit(1)
@@ -171,6 +173,7 @@ def evaluate(
     from speechxfer.wakeword.runtime.detector import open_artifact, replace_threshold
 
     columns = parse_column_options(column or ())
+    check_output_files({"--output": None if output is None else output / _REPORT_FILE})
     artifact, reporter = open_artifact(detector), Reporter(quiet=quiet)
     sources: Any = {"positives": positives, "streams": stream or [], "columns": columns}
     if times is not None:
@@ -180,8 +183,6 @@ def evaluate(
         report = evaluate_detector(artifact, reporter, snrs=snr or [], trigger=trigger, **sources)
     result, calibration = report.to_json(), artifact.manifest["calibration"]
     warnings = collect_warnings(calibration, result)
-    for line in (*summarize_evaluation(artifact.word, calibration, result), *(f"warning: {w}" for w in warnings)):
-        reporter.info(line)
     if output is not None:
         from speechxfer.wakeword.evaluation.report import write_detector_report
 
@@ -192,9 +193,13 @@ def evaluate(
             "training data": "; ".join(f"{s['clips']} {s['what']}" for s in artifact.manifest.get("data", [])),
             "calibration data": f"{calibration.get('kind', '')} speech",
         }
-        write_detector_report(output / "report.html", report, facts=facts, warnings=warnings)
-        reporter.info(f"report  {output / 'report.html'}")
-    write_json({**result, "warnings": warnings}, json_file)
+        with translate_write_errors(f"--output {output}"):
+            write_detector_report(output / _REPORT_FILE, report, facts=facts, warnings=warnings)
+    write_json("wakeword-evaluate", {**result, "warnings": warnings}, json_file)
+    for line in (*summarize_evaluation(artifact.word, calibration, result), *(f"warning: {w}" for w in warnings)):
+        reporter.info(line)
+    if output is not None:
+        reporter.info(f"report  {output / _REPORT_FILE}")
 
 
 def listen(

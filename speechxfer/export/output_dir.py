@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,8 +13,13 @@ from speechxfer.atomic import temporary_sibling_dir
 from speechxfer.errors import UserError
 from speechxfer.export.onnx_writer import MANIFEST_FILE, ONNX_FORMAT
 
-# .txt: merges and vocabularies of some tokenizers; .data: weights of an ONNX graph of more than 2 GB
-_EXPORTED_SUFFIXES = {".json", ".safetensors", ".bin", ".onnx", ".data", ".txt"}
+# the files of models in the formats of transformers, CTranslate2 and ONNX
+_EXPORTED_NAME = re.compile(
+    r"(adapter|model)[\w.-]*\.(safetensors|bin|onnx|onnx\.data)|model\.safetensors\.index\.json"
+    r"|(merges|vocab)\.txt"
+    r"|(added_tokens|config|generation_config|manifest|normalizer|preprocessor_config|processor_config|speechxfer"
+    r"|special_tokens_map|tokenizer|tokenizer_config|vocab|vocabulary)\.json"
+)
 _RUN_FILE = "recipe.yaml"  # marks the folder of a run of `adapt`
 
 
@@ -57,7 +63,7 @@ def _check_output(output: Path, source: Path, overwrite: bool) -> None:
     if not paths:
         return
     names = {path.name for path in paths}
-    foreign = [path.name for path in paths if path.is_dir() or path.suffix not in _EXPORTED_SUFFIXES]
+    foreign = [path.name for path in paths if path.is_dir() or not _EXPORTED_NAME.fullmatch(path.name)]
     if _RUN_FILE in names or foreign or not ("config.json" in names or _is_onnx_export(output)):
         listed = ", ".join((foreign or sorted(names))[:4])
         raise UserError(f"contains other files ({listed})", where=where, fix="name a new folder")

@@ -52,7 +52,7 @@ def test_a_failure_keeps_the_old_folder(source, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
-@pytest.mark.parametrize("held", ["notes.md", "recipe.yaml", "vocab.json"])
+@pytest.mark.parametrize("held", ["notes.md", "recipe.yaml", "vocab.json", "thesis.txt", "results.json"])
 def test_other_files_are_never_replaced(held, source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / held).write_text("mine")
