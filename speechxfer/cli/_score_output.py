@@ -182,8 +182,7 @@ def _iter_utterances(run: ScoreRun) -> Iterator[str]:
         yield "\n    ]" if result.ids else "]"
 
 
-def _dump(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+_dump = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` would make an encoder for each of many texts
 
 
 def _get_options(run: ScoreRun) -> dict[str, Any]:

@@ -198,7 +198,8 @@ def are_sides_swapped(score: Score) -> bool:
     """Return whether references and hypotheses are probably swapped: only the references are often empty or loop."""
 
     def is_suspicious(text: str) -> bool:
-        return not text.strip() or has_repetition_loop(text.split())
+        is_long = text.count(" ") >= _LOOP_SPAN - 1  # most texts are short, and are not split
+        return not text.strip() or (is_long and has_repetition_loop(text.split()))
 
     pairs = zip(score.references, score.hypotheses, strict=True)
     more = sum(is_suspicious(left) - is_suspicious(right) for left, right in pairs if left != right)

@@ -12,8 +12,8 @@ from speechxfer.text.normalise import Normaliser
 _CACHE_SIZE = 200_000  # words kept with their normalised form
 
 
-class _WordForms(dict[str, str]):
-    """Normalised form of each word, added when it is first looked up.
+class WordForms(dict[str, str]):
+    """Normalised form of each word (or text), added when it is first looked up.
 
     Attributes:
         irregular: normalised forms that are not one word.
@@ -44,7 +44,7 @@ class TokenNormaliser:
     def __init__(self, normalise: Callable[[str], str], unit: str) -> None:
         self.normalise, self.unit = normalise, unit
         by_word = isinstance(normalise, Normaliser) and normalise.by_word and unit == "word"
-        self._forms = _WordForms(normalise) if by_word else None
+        self._forms = WordForms(normalise) if by_word else None
 
     def split(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the units of each text. Equal words are mostly the same object, which makes comparisons fast."""

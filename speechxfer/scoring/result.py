@@ -226,12 +226,15 @@ class Score:
     ) -> Iterator[tuple[str, list[AlignedWord] | None, list[str], list[str]]]:
         """Yield the operations, the alignment if the texts are in sclite's notation, and the units of both sides."""
         chosen, sides = range(len(self.ids)) if rows is None else rows, (self.references, self.hypotheses)
+        has_notation = self.options.reading is not None
         for start in range(0, len(chosen), _CHUNK):
             part = chosen[start : start + _CHUNK]
             left, right = self.options.tokenize_pairs(*([side[i] for i in part] for side in sides))
             for i, reference, hypothesis in zip(part, left, right, strict=True):
-                path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
-                words = None if path is None else [AlignedWord(*step) for step in path]
+                words = None
+                if has_notation:
+                    path = self.options.align_notation(self.references[i], self.hypotheses[i], self.ids[i])
+                    words = None if path is None else [AlignedWord(*step) for step in path]
                 yield self.operations[i], words, reference, hypothesis
 
     def get_tokens(self, index: int) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from speechxfer.scoring.counts import Counts
 from speechxfer.scoring.garbage_collection import pause_gc
+from speechxfer.scoring.normalised_tokens import WordForms
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import Score
 from speechxfer.scoring.scorer import count_errors
@@ -25,10 +26,13 @@ def count_by_rule(score: Score) -> list[tuple[str, Counts]]:
     """
     names, steps = _list_steps(score.options)
     totals = [Counts() for _ in steps]
+    forms = [WordForms(options.side_normalisers[0]) for options in (*steps, score.options)]
     with pause_gc():
         for start in range(0, len(score.ids), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            totals = [total + counts for total, counts in zip(totals, _count_chunk(score, rows, steps), strict=True)]
+            totals = [
+                total + counts for total, counts in zip(totals, _count_chunk(score, rows, steps, forms), strict=True)
+            ]
     return [*zip(names, [*totals, score.counts], strict=True)]
 
 
@@ -45,23 +49,30 @@ def _list_steps(options: ScoringOptions) -> tuple[list[str], list[ScoringOptions
     return [name for name, _ in steps], [options.with_normaliser(normaliser) for _, normaliser in steps[:-1]]
 
 
-def _count_chunk(score: Score, rows: slice, steps: Sequence[ScoringOptions]) -> list[Counts]:
+def _count_chunk(
+    score: Score, rows: slice, steps: Sequence[ScoringOptions], forms: Sequence[WordForms]
+) -> list[Counts]:
     """Count the errors of some utterances with the options of each step.
 
     From the last step to the first, only the utterances are counted again whose texts the step after it changed.
+
+    forms: the normalised forms of each step, and of the score.
     """
     sides, ids = (score.references[rows], score.hypotheses[rows]), score.ids[rows]
     words, characters = score.words[rows].copy(), score.characters[rows].copy()
-    parts = _split_into_parts(*sides, score.options)
-    distinct = list(set(chain.from_iterable(parts)))
-    after = list(map(score.options.side_normalisers[0], distinct))
+    split = _choose_parts(score.options)
+    distinct = list(set(chain.from_iterable(split(text) for side in sides for text in side)))
+    after = list(map(forms[-1].__getitem__, distinct))
     recounts_all = score.options.reading is not None or not score.options.is_symmetric
+    parts: list[tuple[str, ...]] = []  # of both texts of each utterance, made when a rule changes any
     found = []
-    for options in reversed(steps):
-        before = list(map(options.side_normalisers[0], distinct))
+    for options, known in zip(reversed(steps), reversed(forms[:-1]), strict=True):
+        before = list(map(known.__getitem__, distinct))
         changed_parts = {part for part, a, b in zip(distinct, before, after, strict=True) if a != b}
+        if changed_parts and not parts:
+            parts = [(*split(left), *split(right)) for left, right in zip(*sides, strict=True)]
         some = [i for i, row in enumerate(parts) if not changed_parts.isdisjoint(row)] if changed_parts else []
-        changed = list(range(len(parts))) if recounts_all else some
+        changed = list(range(len(ids))) if recounts_all else some
         left, right, names = ([side[i] for i in changed] for side in (*sides, ids))
         at = np.array(changed, dtype=np.int64)
         counted = count_errors(left, right, names, options)
@@ -71,10 +82,8 @@ def _count_chunk(score: Score, rows: slice, steps: Sequence[ScoringOptions]) -> 
     return found[::-1]
 
 
-def _split_into_parts(
-    references: Sequence[str], hypotheses: Sequence[str], options: ScoringOptions
-) -> list[tuple[str, ...]]:
-    """Split both texts of each utterance into the parts that are normalised independently of each other."""
+def _choose_parts(options: ScoringOptions) -> Callable[[str], Sequence[str]]:
+    """Return a function that splits a text into the parts that are normalised independently of each other."""
     if isinstance(options.normaliser, Normaliser) and options.normaliser.by_word and options.equivalents is None:
-        return [(*left.split(), *right.split()) for left, right in zip(references, hypotheses, strict=True)]
-    return list(zip(references, hypotheses, strict=True))
+        return str.split
+    return lambda text: (text,)

@@ -1,10 +1,14 @@
 """CSV, TSV and JSONL: column names of this toolkit, of Hugging Face and of NeMo; mistakes by line."""
 
+import csv
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from speechxfer.errors import UserError
+from speechxfer.scoring.formats import tables
 from speechxfer.scoring.formats.tables import read_table_transcript
 
 
@@ -131,3 +135,19 @@ def test_named_columns(write):
     columns = {"id": "key", "speaker": "who", "hypothesis": "said"}
     (found,) = read_table_transcript(path, "hypothesis", columns, format="csv").utterances
     assert (found.id, found.speaker, found.text) == ("1", "ann", "a b")
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=6)
+
+
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=5))
+def test_rows_converted_at_once_are_those_converted_one_by_one(rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tables") / "t.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "speaker", "accent"])
+        writer.writerows([f"u{k}", *row] for k, row in enumerate(rows))
+    at_once = read_table_transcript(path, "reference")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_convert_columns", lambda *_: None)
+        assert read_table_transcript(path, "reference") == at_once
