@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-_PACKAGES = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "numpy")
+_PACKAGES = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "soxr", "numpy")
 
 
 def fingerprint_dataset(utterances: Dataset, reference: str) -> str:
