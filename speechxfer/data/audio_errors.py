@@ -42,14 +42,15 @@ def make_level_error(where: str, peak: float) -> UserError:
 def make_format_error(where: str, head: bytes, reason: str) -> UserError:
     """Return the error for a file that no decoder opens, according to its first bytes."""
     magic = next((magic for magic in _MAGIC if head.startswith(magic) or magic.startswith(head)), None)
-    if magic is not None:
-        short = len(head) < _MAGIC[magic]
-        return make_damaged_error(where, f"it has only {len(head)} bytes" if short else reason)
+    if magic is not None and len(head) < _MAGIC[magic]:
+        return make_damaged_error(where, f"it has only {len(head)} bytes")
     if head.startswith(b"version https://git-lfs"):
         return UserError("is a Git LFS pointer, not the audio itself", where=where, fix="git lfs pull")
     if _is_text(head):
         line = head.decode("utf-8", "replace").strip().splitlines()[0] if head.strip() else ""
         return UserError(f"is text, not audio (it begins '{line[:40]}')", where=where, fix="replace it by audio")
+    if magic is not None:
+        return make_damaged_error(where, reason)
     return UserError(f"unknown audio format ({reason})", where=where, fix=f"supported are {_FORMATS}")
 
 

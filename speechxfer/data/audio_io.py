@@ -74,7 +74,7 @@ def split_joined_files(source: Source, head: bytes) -> list[Source]:
     Raises: UserError for Ogg pages that are cut, damaged or missing, and for a WAV header that states too few samples.
     """
     try:
-        if mp3.is_mp3(source):
+        if head.startswith((b"ID3", b"\xff")) and mp3.is_mp3(source):
             return [mp3.repair(source)]
         with open_binary(source) as file:
             if head.startswith((b"fLaC", b"ID3")):
