@@ -15,6 +15,7 @@ import soundfile
 _STATED_BYTES = {
     "WAV": re.compile(r"^data : (\d+) \(should be (\d+)\)", re.M),
     "WAVEX": re.compile(r"^data : (\d+) \(should be (\d+)\)", re.M),
+    "CAF": re.compile(r"^data : (\d+) \(should be (\d+)\)", re.M),
     "RF64": re.compile(r"^\s*Riff size : (\d+) \(should be (\d+)\)", re.M),
     "W64": re.compile(r"^riff : (\d+) \(should be (\d+)\)", re.M),
     "AIFF": re.compile(r"^ SSND : (\d+) \(should be (\d+)\)", re.M),
@@ -89,7 +90,7 @@ def _skip_chunks(file: BinaryIO, position: int, size: int, *, magic: bytes, size
         length = int.from_bytes(stated, "little" if magic == b"RIFF" else "big")
         if name in (b"data", b"SSND", b"BODY"):
             is_after_samples = True
-            if length in _STREAMED:
+            if length and length in _STREAMED:
                 return None
         position += 4 + size_bytes + length
         if length & 1 and size_bytes == 4:  # a byte of padding, which some programs leave out

@@ -35,8 +35,9 @@ def test_only_messages_of_the_decoder_are_discarded(tmp_path: Path) -> None:
     soundfile.write(path, noise, 16_000, format="MP3", bitrate_mode="CONSTANT")
     data = bytearray(path.read_bytes())
     rng = np.random.default_rng(0)
-    for at in range(600, len(data) - 300, 400):
-        data[at : at + 100] = rng.bytes(100)
+    frame = data.index(data[:2], 4)
+    for number in range(5, 15):
+        data[number * frame + 4 : number * frame + 13] = rng.bytes(9)  # the side information
     path.write_bytes(data)
     shown = decode_in_a_process(path, "shared")
     assert any("libmpg123" in line or "Illegal" in line for line in shown)  # else this file tests nothing

@@ -98,7 +98,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 def test_joined_files_are_read_to_the_end_although_the_first_states_its_own_length() -> None:
     whole = encoded()
     both = decode_audio(whole + whole)
-    assert len(both) == pytest.approx(2 * 64_000, abs=3_000)  # and the encoder's delay of each
+    assert len(both) == pytest.approx(2 * 64_000, abs=4_000)  # and the encoder's delay of each
     for start in range(0, 128_000, 16_000):
         assert np.abs(both[start : start + 12_000]).max() > 0.05
     assert measure_duration({"audio": "a", "path": "", "bytes": whole + id3(20_000) + whole}) == len(both) / 16_000
