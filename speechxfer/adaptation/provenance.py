@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from speechxfer.adaptation.training.batching import AudioHasher
 
-_PACKAGES = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "numpy")
+_PACKAGES = ("speechxfer", "torch", "torchaudio", "transformers", "datasets", "jiwer", "soundfile", "soxr", "numpy")
 
 
 def fingerprint_dataset(utterances: Dataset, reference: str) -> str:

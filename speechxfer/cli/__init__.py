@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from speechxfer.cli._echo import echo
+from speechxfer.data.decoder_messages import separate_stderr
 from speechxfer.errors import UserError, explain_torchaudio_import_error
 from speechxfer.wakeword.runtime.errors import DetectorError
 
@@ -58,6 +59,7 @@ def _print_version(requested: bool) -> None:
 
 def main() -> None:
     """Entry point of the `speechxfer` command."""
+    separate_stderr()
     build_app()()
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import datasets
 
-from speechxfer.data.corpus_folders import AUDIO_SUFFIXES
+from speechxfer.data.corpus_folders import find_audio_files
 from speechxfer.data.formats import METADATA_FILES, is_saved_dataset
 from speechxfer.data.hub import HUB_PREFIX
+from speechxfer.data.paths import encode_path, make_printable
 from speechxfer.data.reader import WarningCallback, list_duplicate_ids, read, warn_user
 from speechxfer.errors import Problems, UserError
 from speechxfer.tables import TABLE_SUFFIXES
@@ -37,10 +38,9 @@ def collect_audio(
 
     def add_files() -> None:
         if files:
-            names = [path.as_posix() for path in files]
-            collected.append(
-                datasets.Dataset.from_dict({"id": names, "audio": names, "path": [str(p.absolute()) for p in files]})
-            )
+            names = [make_printable(path.as_posix()) for path in files]
+            paths = [encode_path(path.absolute()) for path in files]
+            collected.append(datasets.Dataset.from_dict({"id": names, "audio": names, "path": paths}))
             files.clear()
 
     for name in named:
@@ -49,7 +49,7 @@ def collect_audio(
             collected.append(read(name, columns=columns, on_warning=on_warning))
             continue
         if not Path(name).exists():
-            missing.append(UserError("no such file or folder", where=str(name)))
+            missing.append(UserError("no such file or folder", where=make_printable(name)))
             continue
         for path in _list_audio_files(Path(name)):
             resolved = path.resolve()
@@ -79,7 +79,7 @@ def _is_data(name: str | Path) -> bool:
         return True
     if any(clips.is_dir() and _is_release(clips.parent) for clips in (path / "clips", *path.glob("*/clips"))):
         return True
-    if next(_filter_audio(path, path.iterdir()), None):
+    if find_audio_files(path, pattern="*"):
         return False
     return any(True for pattern in ("*/metadata.csv", "*/metadata.jsonl") for _ in path.glob(pattern)) or (
         any(True for _ in path.rglob("*.parquet"))
@@ -99,19 +99,11 @@ def _list_audio_files(path: Path) -> list[Path]:
     """Return the file itself, or all audio files of a folder. Raises UserError for a folder without audio."""
     if not path.is_dir():
         return [path]
-    files = sorted(_filter_audio(path, path.rglob("*")))
+    files = find_audio_files(path)
     if not files:
         raise UserError(
             "holds no audio file, and no table of them",
-            where=str(path),
+            where=make_printable(path),
             fix="name the files or the table themselves",
         )
     return files
-
-
-def _filter_audio(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the audio files among paths below a folder. Hidden files are skipped: macOS writes ._NAME next to NAME."""
-    for path in paths:
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
-            yield path

@@ -1,4 +1,4 @@
-"""Opening audio files: format detection, checks for truncated files, and the errors of unusable ones.
+"""Opening audio files: detection of the format, checks of the whole file, and spans.
 
 soundfile opens WAV, FLAC, Ogg, Opus and MP3; PyAV (extra 'av') opens containers such as m4a and webm.
 """
@@ -6,34 +6,37 @@ soundfile opens WAV, FLAC, Ogg, Opus and MP3; PyAV (extra 'av') opens containers
 from __future__ import annotations
 
 import io
-import re
+import os
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import soundfile
 
-from speechxfer.data import mp3
+from speechxfer.data import flac, mp3, ogg, riff
+from speechxfer.data.audio_errors import (
+    format_decoder_error,
+    make_damaged_error,
+    make_format_error,
+    make_no_samples_error,
+    name_source,
+)
+from speechxfer.data.decoder_messages import discard_decoder_messages
 from speechxfer.errors import MissingExtraError, UserError
 
-MIN_MP3_SHARE = 0.95  # share of the stated MP3 length that must be present; the last frame may be cut
-MIN_CONTAINER_SHARE = 0.95  # the same for a container's stated duration, which includes samples that decoders skip
-_WAV_SHORT = re.compile(r"data : (\d+) \(should be (\d+)\)")
-_WAV_STREAMED = {0, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFF - 36}  # sizes written by pipes
-_FORMATS = "WAV, FLAC, Ogg, Opus and MP3, and with the extra 'av' m4a and webm"
+Source = str | Path | bytes  # a file, or its bytes
+
+RATES = (4_000, 768_000)  # Hz; below, speech has lost its words, and above, the header is damaged
 
 
-def name_source(source: str | Path | bytes) -> str:
-    """Return the name of a source in messages."""
-    return "embedded audio" if isinstance(source, bytes) else str(source)
-
-
-def read_head(source: str | Path | bytes, size: int = 4096) -> bytes:
+def read_head(source: Source, size: int = 4096) -> bytes:
     """Return the first bytes. Raises UserError if the source is missing, a folder, unreadable or empty."""
+    where = name_source(source)
     if isinstance(source, bytes):
         if not source:
-            raise UserError("is empty (0 bytes)", where=name_source(source), fix="embed the file again")
+            raise UserError("is empty (0 bytes)", where=where, fix="embed the file again")
         return source[:size]
-    where, path = str(source), Path(source)
+    path = Path(source)
     if not where:
         raise UserError("no audio is named", where="audio", fix="fill the column 'audio'")
     try:
@@ -64,38 +67,85 @@ def needs_av(head: bytes) -> bool:
     )
 
 
-def open_sound_file(source: str | Path | bytes, head: bytes) -> soundfile.SoundFile:
-    """Open a file with libsndfile. Raises UserError if it is not audio, holds no samples or is truncated."""
-    where = name_source(source)
-    stated = mp3.read_stated_length(source)
-    if stated and stated.actual_bytes < stated.stated_bytes * MIN_MP3_SHARE:
-        raise make_damaged_error(where, f"{stated.actual_bytes} of {stated.stated_bytes} bytes of MP3")
-    with_length = source if stated else mp3.add_length_header(source) or source
+def split_joined_files(source: Source, head: bytes) -> list[Source]:
+    """Return the audio files that were joined to one (also a chain of Ogg streams); mostly the source itself.
+
+    An MP3 is returned as bytes if its frames are not those that its header states, or not contiguous.
+    Raises: UserError for Ogg pages that are cut, damaged or missing, and for a WAV header that states too few samples.
+    """
     try:
-        file = soundfile.SoundFile(io.BytesIO(with_length) if isinstance(with_length, bytes) else str(with_length))
+        if head.startswith((b"ID3", b"\xff")) and mp3.is_mp3(source):
+            return [mp3.repair(source)]
+        with open_binary(source) as file:
+            if head.startswith((b"fLaC", b"ID3")):
+                starts = flac.find_flac_streams(file)
+            elif head.startswith(b"OggS"):
+                starts = ogg.find_ogg_streams(file)
+            elif head.startswith((b"RIFF", b"RF64", b"FORM", b".snd", b"caff")):
+                starts = riff.find_joined_files(file)
+            else:
+                starts = []
+            if len(starts) < 2:
+                return [source]
+            ends = [*starts[1:], file.seek(0, io.SEEK_END)]
+            parts: list[Source] = []
+            for start, end in zip(starts, ends, strict=True):
+                file.seek(start)
+                parts.append(file.read(end - start))
+            return parts
+    except ValueError as error:
+        raise make_damaged_error(name_source(source), str(error)) from None
+
+
+def open_sound_file(source: Source, head: bytes, where: str) -> soundfile.SoundFile:
+    """Open one file with libsndfile. Raises UserError if it is not audio, holds no samples or is truncated."""
+    # bytes, as soundfile does not encode names that are not UTF-8
+    opened = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+    is_mp3 = head.startswith((b"ID3", b"\xff"))
+    try:
+        with discard_decoder_messages() if is_mp3 else nullcontext():
+            file = soundfile.SoundFile(opened)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise _make_format_error(where, head, format_decoder_error(error)) from None
-    if file.frames <= 0 or file.samplerate <= 0:
-        file.close()
-        truncated = head.startswith(b"OggS") and not _ends_on_page(source)
-        raise make_damaged_error(where, "its last page is cut") if truncated else make_no_samples_error(where)
+        raise make_format_error(where, head, format_decoder_error(error)) from None
     try:
-        _check_length(file, source, head)
+        if file.frames <= 0 or file.samplerate <= 0:
+            raise make_no_samples_error(where)
+        check_rate(file.samplerate, where)
+        if file.format == "FLAC":
+            _check_flac_end(file, source)
+        elif file.format != "OGG":
+            riff.check_stated_length(file, head)
+    except ValueError as error:
+        file.close()
+        raise make_damaged_error(where, str(error)) from None
     except UserError:
         file.close()
         raise
     return file
 
 
-def open_av_container(source: str | Path | bytes) -> Any:
+def check_rate(rate: int, where: str) -> None:
+    """Raise UserError for a sampling rate that no speech was recorded with."""
+    low, high = RATES
+    if not low <= rate <= high:
+        problem = f"states a sampling rate of {rate:,} Hz; {low:,} to {high:,} Hz can be read"
+        raise UserError(problem, where=where, fix="write the file again with its true rate, e.g. 16,000 Hz")
+
+
+def open_binary(source: Source) -> BinaryIO:
+    """Open a file, or the bytes of one, for reading."""
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+
+
+def open_av_container(source: Source) -> Any:
     """Open a container with PyAV. Raises UserError if it is damaged or has no audio, MissingExtraError without PyAV."""
     where = name_source(source)
     try:
         import av
     except ImportError:
         raise MissingExtraError("av", "av", f"{where}: this kind of file") from None
-    try:
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), mode="r")
+    try:  # a file object, as PyAV does not encode names that are not UTF-8
+        container = av.open(open_binary(source), mode="r")
     except (av.FFmpegError, ValueError) as error:
         raise make_damaged_error(where, getattr(error, "strerror", None) or str(error)) from None
     if not container.streams.audio:
@@ -132,79 +182,26 @@ def resolve_span(length: float, start: float | None, end: float | None, where: s
     return first, min(last, length)
 
 
-def check_flac_end(file: soundfile.SoundFile, source: str | Path | bytes) -> None:
-    """Raise UserError for a truncated FLAC file: only its header states the length, so the last sample is read."""
+def _check_flac_end(file: soundfile.SoundFile, source: Source) -> None:
+    """Raise ValueError unless the frames of a FLAC file end at the number of samples that its header states.
+
+    A number that is not stated is not checked: decoding tells it.
+    """
+    with open_binary(source) as binary:
+        binary.seek(mp3.find_end_of_tag(binary))
+        info = flac.read_flac_info(binary.read(42))
+        if info is None or info.samples is None:
+            return
+        size = binary.seek(0, io.SEEK_END)
+        binary.seek(max(0, size - info.max_frame_bytes))
+        tail = binary.read()
     try:
         file.seek(file.frames - 1)
-        found = len(file.read(1))
+        is_complete = len(file.read(1)) == 1
+        file.seek(0)
     except (soundfile.LibsndfileError, RuntimeError):
-        found = 0
-    if not found:
-        raise make_damaged_error(name_source(source), f"the last of {file.frames} samples cannot be read")
-
-
-def make_damaged_error(where: str, reason: str) -> UserError:
-    """Return the error for a truncated or damaged file."""
-    return UserError(f"is truncated or damaged ({reason})", where=where, fix="copy or download the file again")
-
-
-def make_no_samples_error(where: str) -> UserError:
-    """Return the error for a file without samples."""
-    return UserError("holds no samples", where=where, fix="record it again, or leave the row out")
-
-
-def make_not_finite_error(where: str) -> UserError:
-    """Return the error for a float file with NaN or infinite samples."""
-    return UserError("holds samples that are not numbers", where=where, fix="write the file again")
-
-
-def format_decoder_error(error: Exception) -> str:
-    """Return libsndfile's message without the object that it was given."""
-    message = str(getattr(error, "error_string", error)).strip().removeprefix("Error : ")
-    return message.rstrip(".") or type(error).__name__
-
-
-def _make_format_error(where: str, head: bytes, reason: str) -> UserError:
-    if head.startswith(b"version https://git-lfs"):
-        return UserError("is a Git LFS pointer, not the audio itself", where=where, fix="git lfs pull")
-    if _is_text(head):
-        line = head.decode("utf-8", "replace").strip().splitlines()[0] if head.strip() else ""
-        return UserError(f"is text, not audio (it begins '{line[:40]}')", where=where, fix="replace it by audio")
-    if head[:4] in (b"RIFF", b"fLaC", b"OggS") or head[:3] == b"ID3":
-        return make_damaged_error(where, reason)
-    return UserError(f"unknown audio format ({reason})", where=where, fix=f"supported are {_FORMATS}")
-
-
-def _is_text(head: bytes) -> bool:
-    text = head.decode("utf-8", "ignore")  # the last character may be cut
-    return len(text.encode()) >= len(head) - 3 and all(c.isprintable() or c.isspace() for c in text)
-
-
-def _check_length(file: soundfile.SoundFile, source: str | Path | bytes, head: bytes) -> None:
-    """Raise UserError for a truncated file: libsndfile shortens it silently and notes it only in its log."""
-    if file.format in ("WAV", "WAVEX", "RF64"):
-        found = _WAV_SHORT.search(file.extra_info)
-        if found and int(found[1]) > int(found[2]) and int(found[1]) not in _WAV_STREAMED:
-            raise make_damaged_error(name_source(source), f"{found[2]} of {found[1]} bytes of samples")
-    elif head.startswith(b"OggS") and not _ends_on_page(source):
-        raise make_damaged_error(name_source(source), "its last page is cut")
-
-
-def _ends_on_page(source: str | Path | bytes) -> bool:
-    """Whether the last page of an Ogg file is complete (RFC 3533, 6).
-
-    Some recorders never set the end-of-stream flag (4), so its absence is no sign of truncation.
-    """
-    max_page = 27 + 255 + 255 * 255
-    if isinstance(source, bytes):
-        tail = source[-max_page:]
-    else:
-        with Path(source).open("rb") as file:
-            file.seek(max(0, Path(source).stat().st_size - max_page))
-            tail = file.read()
-    at = tail.rfind(b"OggS")
-    if at < 0 or len(tail) < at + 27 or len(tail) < at + 27 + tail[at + 26]:
-        return False
-    segments = tail[at + 26]
-    end = at + 27 + segments + sum(tail[at + 27 : at + 27 + segments])
-    return end == len(tail) or (end < len(tail) and bool(tail[at + 5] & 4))  # tags may follow the last page
+        is_complete = False
+    if not is_complete:
+        raise ValueError(f"the last of {file.frames} samples cannot be read")
+    if not flac.ends_at_stated_sample(tail, info):
+        raise ValueError(f"its frames do not end at sample {info.samples}, the last that its header states")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -11,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
-import numpy as np
 
-from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, name_row_in_error
+from speechxfer.data.audio import measure_audio
 from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.data.splits import normalise_split_name
 from speechxfer.data.validation import SILENT_PROBLEM, InputLimits, InvalidRow, check_utterance, count_min_ctc_frames
@@ -21,7 +19,6 @@ from speechxfer.errors import UserError
 from speechxfer.text.normalise import get_normaliser
 
 MAX_CLIPPED_SHARE = 0.001  # share of samples at full scale
-FULL_SCALE_LEVEL = 0.999
 RATE_OUTLIER_DEVIATIONS = 5.0  # robust standard deviations of log characters per second
 CTC_FRAME_RATE = 50.0  # Hz; of the wav2vec2 family and Whisper
 MAX_ROWS_NAMED = 10  # in a warning
@@ -86,15 +83,12 @@ def audit_dataset(
 def measure_utterance(row: dict[str, Any]) -> UtteranceMeasurements:
     """Decode a row's utterance: duration, clipping, and a digest of the samples, or a problem."""
     try:
-        samples, rate = decode_channels(get_audio_source(row), row.get("start"), row.get("end"))
+        measured = measure_audio(row)
     except UserError as error:
-        error = name_row_in_error(error, row)
         return UtteranceMeasurements(problem=(error.problem, error.fix or ""))
-    length = len(samples) / rate
-    if is_silent(samples):
-        return UtteranceMeasurements(length, problem=SILENT_PROBLEM)
-    content = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
-    return UtteranceMeasurements(length, float((np.abs(samples) >= FULL_SCALE_LEVEL).mean()), content)
+    if measured.is_silent:
+        return UtteranceMeasurements(measured.seconds, problem=SILENT_PROBLEM)
+    return UtteranceMeasurements(measured.seconds, measured.clipped, measured.content)
 
 
 def _keep_text_limits(limits: InputLimits) -> InputLimits:

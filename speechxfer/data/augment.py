@@ -12,9 +12,9 @@ from fractions import Fraction
 import numpy as np
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
 
 from speechxfer.config import recipe
+from speechxfer.data.resampling import resample
 from speechxfer.errors import UserError
 from speechxfer.shapes import SAMPLE_RATE, length_mask
 
@@ -67,7 +67,7 @@ class WaveformAugmenter:
 
 
 def _to_fractions(key: str, values: Sequence[float]) -> list[Fraction]:
-    """Convert to ratios of small integers, which keep the resampling kernel small."""
+    """Convert to ratios of small integers: the rates between which `change_speed` resamples."""
     low, high = _RATIOS
     for ratio in values:
         if not low <= ratio <= high:
@@ -83,7 +83,7 @@ def change_pitch(waveform: np.ndarray, pitch: Fraction) -> np.ndarray:
     if pitch == 1 or len(waveform) < _WINDOW:
         return waveform
     longer = _stretch(waveform, math.ceil(len(waveform) * pitch))
-    return resample(torch.tensor(longer), pitch.numerator, pitch.denominator).numpy()[: len(waveform)]
+    return resample(longer, pitch.numerator, pitch.denominator)[: len(waveform)]
 
 
 def _stretch(waveform: np.ndarray, size: int) -> np.ndarray:
@@ -118,7 +118,7 @@ def change_speed(waveform: np.ndarray, speed: Fraction, max_samples: int | None 
     after = math.ceil(len(waveform) / speed)
     if speed == 1 or (max_samples is not None and len(waveform) < after and after > max_samples):
         return waveform
-    return resample(torch.tensor(waveform), speed.numerator, speed.denominator).numpy()
+    return resample(waveform, speed.numerator, speed.denominator)
 
 
 def add_room(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:

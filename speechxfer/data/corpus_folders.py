@@ -17,6 +17,17 @@ _FLEURS = ("id", "file_name", "raw_transcription", "transcription", "phonemes", 
 _SPLITS = ("train", "dev", "test")
 
 
+def find_audio_files(folder: Path, *, pattern: str = "**/*") -> list[Path]:
+    """Return the audio files of a folder, sorted. Hidden files are skipped: macOS writes ._NAME next to NAME."""
+    return [
+        path
+        for path in sorted(folder.glob(pattern))
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+
+
 def read_corpus_folder(folder: Path) -> Columns | None:
     """Read a folder in one of the layouts, with paths relative to it; None if it has none of them."""
     for read in (_read_librispeech, _read_timit, _read_files_with_text):
@@ -112,8 +123,7 @@ def _read_files_with_text(folder: Path) -> Columns | None:
 
     An audio file without one has an empty text; None if no audio file has one.
     """
-    audio = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
-    partners = {path: find_text_file(path) for path in audio if not path.name.startswith(".")}
+    partners = {path: find_text_file(path) for path in find_audio_files(folder)}
     if not any(partners.values()):
         return None
     columns: Columns = {name: [] for name in ("audio", "text", "speaker", "start", "end")}

@@ -15,10 +15,9 @@ from importlib import resources
 from pathlib import Path
 
 import soundfile
-import torch
-from torchaudio.functional import resample
 
 from speechxfer.atomic import temporary_sibling_dir
+from speechxfer.data.resampling import resample
 from speechxfer.data.synthesis import synthesize_espeak
 from speechxfer.errors import UserError
 from speechxfer.progress import ProgressCallback
@@ -120,8 +119,7 @@ def write_demo_corpus(folder: Path, progress: ProgressCallback | None = None) ->
 
 def _write_audio(path: Path, utterance: DemoUtterance) -> None:
     waveform, rate = synthesize_espeak(utterance.text, voice=DEMO_VOICE, variant=utterance.speaker)
-    resampled = resample(torch.from_numpy(waveform), rate, SAMPLE_RATE)
-    soundfile.write(path, resampled.numpy(), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(path, resample(waveform, rate, SAMPLE_RATE), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
 def _make_tables() -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.fingerprint import Hasher
 
+from speechxfer.data.paths import encode_path
 from speechxfer.data.roles import rename_to_roles
 from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.tables import map_columns
@@ -123,7 +124,8 @@ def _convert_audio(column: pa.ChunkedArray, split: str, folder: Path) -> dict[st
         names, held = column.to_pylist(), [False] * len(column)
     audio = [name or f"{split or 'row'}-{number:06}" for number, name in enumerate(names, 1)]
     paths = [
-        "" if inside or not name else str((folder / name).absolute()) for inside, name in zip(held, names, strict=True)
+        "" if inside or not name else encode_path((folder / name).absolute())
+        for inside, name in zip(held, names, strict=True)
     ]
     return {"audio": pa.array(audio, pa.string()), "path": pa.array(paths, pa.string()), **embedded}
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from speechxfer.data.corpus_folders import AUDIO_SUFFIXES
 from speechxfer.data.formats import detect_format
 from speechxfer.data.parquet import read_parquet, read_saved_dataset
+from speechxfer.data.paths import encode_path, make_printable
 from speechxfer.data.roles import rename_to_roles
 from speechxfer.data.tables import Columns
 from speechxfer.errors import Problems, UserError, suggest_nearest
@@ -51,7 +52,7 @@ def read(
     Raises:
         UserError: if DATA is missing or empty, or if `audio`, a required or a named column is missing.
     """
-    where = str(source)
+    where = make_printable(source)
     found = detect_format(source)
     if found.parquet:
         dataset = read_parquet(found.parquet, found.folder, where, columns)
@@ -144,7 +145,7 @@ def _from_columns(columns: Columns, folder: Path, where: str, chosen: Mapping[st
 
 
 def _resolve(folder: Path, audio: str) -> str:
-    return str((folder / audio.strip()).absolute()) if audio.strip() else ""
+    return encode_path((folder / audio.strip()).absolute()) if audio.strip() else ""
 
 
 def _add_ends(columns: Columns, roles: Mapping[str, str]) -> None:

@@ -13,24 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
 
-from speechxfer.data.audio import get_audio_source, measure_duration, name_row_in_error, resample
-from speechxfer.data.audio_io import (
-    MIN_CONTAINER_SHARE,
-    MIN_MP3_SHARE,
-    format_decoder_error,
-    get_container_duration,
-    make_damaged_error,
-    make_not_finite_error,
-    name_source,
-    needs_av,
-    open_av_container,
-    open_sound_file,
-    read_head,
-    resolve_span,
-)
+from speechxfer.data.audio import get_audio_source, iter_mono_blocks, name_row_in_error
 from speechxfer.errors import UserError
 from speechxfer.shapes import SAMPLE_RATE
 
@@ -43,7 +27,6 @@ MIN_LONG_SILENCE_SECONDS = 2.0  # s; a silence of this length ends a segment, an
 LEVEL_FRAME_SECONDS = 0.02  # s; the level is measured over this time
 LEVEL_SMOOTHING_SECONDS = 0.3  # s; and averaged over this: longer than a stop consonant, shorter than most pauses
 MIN_LAST_SHARE = 0.2  # minimum length of a file's last segment, as a share of the maximum: context for a few words
-DECODE_BLOCK_SAMPLES = 65_536
 
 
 @dataclass(frozen=True)
@@ -67,7 +50,7 @@ def segment_audio(
     max_single_seconds: audio of up to this length (default: `max_seconds`) is one segment, equal to
     `audio.load_waveform(row)`. Longer audio loses its silence: where the level stays below `SILENCE_LEVEL_DB`, and
     `RELATIVE_SILENCE_DB` below the loudest level so far, at the start of a segment, or for `MIN_LONG_SILENCE_SECONDS`
-    anywhere. Segment boundaries do not depend on the decoder's blocks; each segment is resampled by itself.
+    anywhere. Segments are slices of `audio.load_waveform(row)`; their boundaries do not depend on the decoder's blocks.
     Raises: UserError naming the row's audio, as `audio.decode_audio` does, possibly after some segments.
     """
     try:
@@ -78,30 +61,14 @@ def segment_audio(
         raise name_row_in_error(error, row) from None
 
 
-def get_header_duration(row: Mapping[str, Any]) -> float:
-    """Return the duration of a row's utterance in seconds according to the header; 0 if not stated.
-
-    Raises: UserError naming the row's audio if the header shows that it cannot be used.
-    """
-    source = get_audio_source(row)
-    try:
-        if not needs_av(read_head(source)):
-            return measure_duration(row)
-        with open_av_container(source) as container:
-            length = get_container_duration(container)
-    except UserError as error:
-        raise name_row_in_error(error, row) from None
-    start, end = row.get("start") or 0.0, row.get("end")
-    return max(0.0, (length if end is None else end) - start)
-
-
 def _segment_long_audio(
     row: Mapping[str, Any], max_seconds: float, max_single_seconds: float
 ) -> Iterator[AudioSegment]:
-    rate, blocks = _decode_blocks(get_audio_source(row), row.get("start"), row.get("end"))
+    rate = SAMPLE_RATE
+    blocks = iter_mono_blocks(get_audio_source(row), rate, row.get("start"), row.get("end"))
     window = _Window(blocks, round((row.get("start") or 0.0) * rate))
     if window.fill(int(max_single_seconds * rate)):
-        yield window.take(len(window.samples), rate, is_whole=True)
+        yield window.take(len(window.samples), is_whole=True)
         return
     max_samples, min_last = int(max_seconds * rate), int(MIN_LAST_SHARE * max_seconds * rate)
     hop = round(LEVEL_FRAME_SECONDS * rate)
@@ -133,7 +100,7 @@ def _segment_long_audio(
         else:
             last = min(max_samples, len(window.samples) - min_last) if at_end else max_samples
             end = _find_quietest_frame(level, max_samples // 2 // hop, last // hop) * hop + hop // 2
-        yield window.take(end, rate)
+        yield window.take(end)
 
 
 def compute_smoothed_levels(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -181,7 +148,7 @@ def _find_long_silence(silent: np.ndarray, min_frames: int) -> int | None:
 
 
 class _Window:
-    """The decoded part of the file that is in memory. offset: samples of the file before `samples`."""
+    """The decoded part of the file that is in memory, at 16 kHz. offset: samples of the file before `samples`."""
 
     def __init__(self, blocks: Iterator[np.ndarray], offset: int) -> None:
         self.samples, self.offset = np.empty(0, np.float32), offset
@@ -204,96 +171,9 @@ class _Window:
         count = min(count, len(self.samples))
         self.samples, self.offset = self.samples[count:], self.offset + count
 
-    def take(self, count: int, rate: int, *, is_whole: bool = False) -> AudioSegment:
+    def take(self, count: int, *, is_whole: bool = False) -> AudioSegment:
         """Remove the first `count` samples from the window and return them as a segment."""
         samples = self.samples[:count].copy()
-        start = self.offset / rate
+        start = self.offset / SAMPLE_RATE
         self.drop(count)
-        if rate != SAMPLE_RATE:
-            samples = resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
-        return AudioSegment(start, self.offset / rate, np.ascontiguousarray(samples), is_whole)
-
-
-def _decode_blocks(source: str | bytes, start: float | None, end: float | None) -> tuple[int, Iterator[np.ndarray]]:
-    """Return the rate in Hz and an iterator over the samples between `start` and `end`, mono, in blocks."""
-    head = read_head(source)
-    if needs_av(head):
-        return _decode_with_av(source, start, end)
-    file = open_sound_file(source, head)
-    return file.samplerate, _decode_with_soundfile(file, name_source(source), start, end)
-
-
-def _decode_with_soundfile(
-    file: soundfile.SoundFile, where: str, start: float | None, end: float | None
-) -> Iterator[np.ndarray]:
-    """Decode the same samples as `audio.decode_channels`, mixed to mono, in blocks."""
-    with file:
-        first, last = resolve_span(file.frames / file.samplerate, start, end, where)
-        skip, count = round(first * file.samplerate), round(last * file.samplerate) - round(first * file.samplerate)
-        exact = file.format != "MP3"  # libsndfile seeks to the wrong place in MP3,
-        if not exact:
-            file.seekable = lambda: False  # and soundfile would seek after each block
-        if skip and exact:
-            file.seek(skip)
-        to_skip, decoded = (0 if exact else skip), 0
-        while decoded < count:
-            try:
-                block = file.read(
-                    min(DECODE_BLOCK_SAMPLES, to_skip or count - decoded), dtype="float32", always_2d=True
-                )
-            except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise make_damaged_error(where, format_decoder_error(error)) from None
-            if not len(block):
-                break
-            if to_skip:
-                to_skip -= len(block)
-                continue
-            if not np.isfinite(block).all():
-                raise make_not_finite_error(where)
-            decoded += len(block)
-            yield block.mean(axis=1, dtype=np.float32)
-        if decoded < count * (1 if exact else MIN_MP3_SHARE):
-            raise make_damaged_error(where, f"ends after {decoded} of {count} samples")
-
-
-def _decode_with_av(source: str | bytes, start: float | None, end: float | None) -> tuple[int, Iterator[np.ndarray]]:
-    where = name_source(source)
-    first, last = resolve_span(np.inf, start, end, where)
-    container = open_av_container(source)
-    stream = container.streams.audio[0]
-    rate = int(stream.rate or 0)
-    if not rate:
-        raise UserError("holds no samples", where=where)
-
-    def decode() -> Iterator[np.ndarray]:
-        import av
-
-        skip, stop, decoded = round(first * rate), np.inf if end is None else round(last * rate), 0
-        resampler = av.AudioResampler(format="fltp", rate=rate)
-        with container:
-            try:
-                for frame in _iter_frames(container, stream):
-                    for piece in resampler.resample(frame):
-                        block = piece.to_ndarray().T.astype(np.float32, copy=False)
-                        offset, decoded = decoded, decoded + len(block)
-                        kept = block[max(0, skip - offset) : max(0, int(min(decoded, stop)) - offset)]
-                        if len(kept):
-                            yield kept.mean(axis=1, dtype=np.float32)
-                    if decoded >= stop:
-                        return
-            except (av.FFmpegError, ValueError) as error:
-                raise make_damaged_error(where, getattr(error, "strerror", None) or str(error)) from None
-            stated = get_container_duration(container)
-        if not decoded:
-            raise UserError("holds no samples", where=where)
-        if decoded / rate < MIN_CONTAINER_SHARE * stated - 0.1:
-            raise make_damaged_error(where, f"{decoded / rate:.2f} of {stated:.2f} s")
-        resolve_span(decoded / rate, start, end, where)  # the length is known only now
-
-    return rate, decode()
-
-
-def _iter_frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield every decoded frame, then None, which flushes the resampler."""
-    yield from container.decode(stream)
-    yield None
+        return AudioSegment(start, self.offset / SAMPLE_RATE, samples, is_whole)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import datasets
 
-from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, measure_duration, name_row_in_error
+from speechxfer.data.audio import measure_audio
 from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.errors import UserError
 
@@ -21,7 +21,7 @@ class InputLimits:
     """Input limits of a model; None is no limit.
 
     max_seconds: maximum duration (Whisper: 30). whole_seconds: longer audio is cut by inference; it and its text may
-    have any length, and it is not decoded here. max_tokens: maximum length of a text, counted by `count_tokens`.
+    have any length. max_tokens: maximum length of a text, counted by `count_tokens`.
     characters: those of a CTC vocabulary; case: of its letters. frames_per_second: of CTC emissions.
     target_normaliser: applied to a text before it becomes a target. pad_silence: seconds of silence before and after
     each utterance.
@@ -64,7 +64,7 @@ def find_invalid_rows(
 ) -> list[InvalidRow]:
     """Find the rows whose audio is missing, unreadable, silent or too long, or whose text is empty or does not fit.
 
-    Audio that is not too long is decoded: damage that the header does not show would abort training in the first epoch.
+    All audio is decoded: damage that the header does not show would abort training in the first epoch.
     Silent audio is accepted with a label, but not with a text, which would train the model to hallucinate.
 
     text: the column that training reads (`text` or `label`), or None.
@@ -73,14 +73,12 @@ def find_invalid_rows(
 
     def measure(row: dict[str, Any]) -> float | UserError:
         try:
-            length = measure_duration(row)
-            if not limits.is_cut(length) and (limits.max_seconds is None or length <= limits.max_seconds):
-                samples, _ = decode_channels(get_audio_source(row), row.get("start"), row.get("end"))
-                if text != "label" and is_silent(samples):
-                    return UserError(SILENT_PROBLEM[0], fix=SILENT_PROBLEM[1])
-            return length
+            measured = measure_audio(row)
         except UserError as error:
-            return name_row_in_error(error, row)
+            return error
+        is_speech = text != "label" and not limits.is_cut(measured.seconds)
+        problem, fix = SILENT_PROBLEM
+        return UserError(problem, fix=fix) if is_speech and measured.is_silent else measured.seconds
 
     durations = map_rows(dataset, ["id", "audio", "path", "bytes", "start", "end"], measure, progress)
     texts = [None] * len(dataset) if text is None else [str(words or "") for words in dataset[text]]

@@ -32,7 +32,7 @@ from speechxfer.encoders.checkpoints import get_cache_dir
 from speechxfer.errors import UserError
 from speechxfer.shapes import Hidden
 
-STORE_FORMAT = 2  # to be increased when the states of the same weights change
+STORE_FORMAT = 3  # to be increased when the states of the same weights change
 SHARD_BYTES = 64 << 20
 _USED = "used"  # file whose modification time is that of the last use
 _ABOUT = "about.json"  # StoreInfo's fields about the encoder

@@ -42,7 +42,7 @@ class PendingUtterance:
 
     def __init__(self, name: str, audio: str, columns: dict[str, Any], *, is_classified: bool) -> None:
         self.id, self.audio, self.columns, self.is_classified = name, audio, columns, is_classified
-        self.header_seconds = 0.0  # duration according to the file's header
+        self.seconds = 0.0  # duration of the audio
         self.spans: list[tuple[float, float]] = []  # start and end of each segment, in seconds
         self.predictions: list[SegmentPrediction | None] = []  # of each segment; None: not yet predicted
         self.is_read, self.is_whole = False, False
@@ -75,7 +75,7 @@ class PendingUtterance:
             text=find_majority_label(segments) if self.is_classified else join_texts(texts),
             segments=segments,
             whole=self.is_whole,
-            seconds=round(self.header_seconds or self.done_seconds, 3),
+            seconds=round(self.seconds or self.done_seconds, 3),
             columns=self.columns,
             complete=self.is_done,
         )
@@ -155,7 +155,7 @@ class BatchScheduler:
         """Remove the finished utterances at the front and yield their transcripts."""
         while self._utterances and self._utterances[0].is_done:
             utterance = self._utterances.popleft()
-            self._returned_seconds += utterance.header_seconds
+            self._returned_seconds += utterance.seconds
             if utterance.error is not None:
                 report_unreadable(UnreadableAudio(utterance.id, utterance.audio, utterance.error), self.on_bad)
             elif (transcript := utterance.make_transcript()) is not None:
@@ -172,7 +172,7 @@ class BatchScheduler:
 
     def _report_progress(self) -> None:
         if self.progress:
-            pending = sum(min(utterance.header_seconds, utterance.done_seconds) for utterance in self._utterances)
+            pending = sum(min(utterance.seconds, utterance.done_seconds) for utterance in self._utterances)
             self.progress(round(self._returned_seconds + pending), max(1, round(self.total_seconds)))
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from datasets import Dataset
 
 from speechxfer.config.recipe import DecodingConfig
-from speechxfer.data.audio import is_silent
+from speechxfer.data.audio import is_silent, measure_duration
 from speechxfer.data.audio_files import collect_audio
 from speechxfer.data.parallel import map_rows
-from speechxfer.data.segmentation import AudioSegment, get_header_duration, segment_audio
+from speechxfer.data.segmentation import AudioSegment, segment_audio
 from speechxfer.data.tables import cell_to_json
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
@@ -153,7 +153,7 @@ def _read_segments(
     keeps faint speech.
     """
     try:
-        utterance.header_seconds = get_header_duration(row)
+        utterance.seconds = measure_duration(row)
         for segment in segment_audio(row, max_seconds=max_seconds, max_single_seconds=max_single_seconds):
             if utterance.is_classified or not (segment.is_whole and is_silent(segment.waveform)):
                 yield segment
@@ -184,11 +184,11 @@ def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple
 
 
 def _compute_total_seconds(utterances: Sequence[Dataset]) -> float:
-    """Sum the durations in the files' headers; a file that cannot be read counts 0 and is reported later."""
+    """Sum the durations; a file that cannot be read counts 0 and is reported later."""
 
     def get_seconds(row: dict[str, Any]) -> float:
         try:
-            return get_header_duration(row)
+            return measure_duration(row)
         except UserError:
             return 0.0
 

@@ -311,7 +311,7 @@ def in_a_process(*arguments: object, code: str = "", path: Path | None = None) -
     )
 
 
-@pytest.mark.parametrize(("command", "inside"), [("check", LIBRARY), ("adapt", VERSIONS)])
+@pytest.mark.parametrize(("command", "inside"), [("evaluate", LIBRARY), ("adapt", VERSIONS)])
 def test_a_broken_torchaudio(whisper: Path, speech: Path, tmp_path: Path, command: str, inside: str) -> None:
     """A stand-in that fails as the real one does, before the installed one on the path."""
     (tmp_path / "torchaudio").mkdir()
@@ -331,7 +331,7 @@ def test_a_broken_torchaudio(whisper: Path, speech: Path, tmp_path: Path, comman
     assert (done.returncode, done.stdout) == (2, "")
     one_message(done.stderr, "torchaudio cannot be imported with this torch: torch 2")
     assert ", torchaudio 2" in done.stderr
-    assert ("libcudart.so.13" if command == "check" else "different CUDA versions.)") in done.stderr
+    assert ("libcudart.so.13" if command == "evaluate" else "different CUDA versions.)") in done.stderr
     assert "pip install --force-reinstall 'torch" in done.stderr and " 'torchaudio" in done.stderr
     assert len(done.stderr.splitlines()) == 2, done.stderr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -182,6 +183,29 @@ def test_bad_files_are_named_and_the_others_done(
     out, _ = run(whisper, speech, "--output", "o.jsonl", code=1)
     assert out.strip().endswith("1 could not be read")
     assert run(whisper, speech.parent / "audio/1.wav", code=1)[0] == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 there")
+def test_a_folder_with_odd_names_and_bad_files_is_transcribed(
+    run: Run, whisper: Path, speech: Path, named: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    good = (speech.parent / "audio/2.wav").read_bytes()
+    slow = bytearray(good)
+    slow[24:28] = (20).to_bytes(4, "little")  # Hz
+    for name, data in {b"a.wav": bytes(slow), b"b.wav": good, b"\xff\xfe.wav": good, b"._b.wav": b"x"}.items():
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(data)
+    out, err = run(whisper, folder, "--output", "o.jsonl", "--json", "r.json", code=1)
+    assert err == (
+        f"speechxfer: {folder}/a.wav: states a sampling rate of 20 Hz; 4,000 to 768,000 Hz can be read\n"
+        "  fix: write the file again with its true rate, e.g. 16,000 Hz\n"
+    )
+    found = {line["id"]: line["hypothesis"] for line in lines_of(tmp_path / "o.jsonl")}
+    assert found == {f"{folder}/b.wav": "heard 0.70", rf"{folder}/\xff\xfe.wav": "heard 0.70"}
+    assert out.strip().endswith("1 could not be read")
+    alone, _ = run(whisper, os.fsdecode(os.fsencode(folder) + b"/\xff\xfe.wav"))
+    assert alone == "heard 0.70\n"
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, call: int) -> None:

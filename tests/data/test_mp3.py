@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from speechxfer.data import mp3
-from speechxfer.data.audio import decode_audio, decode_channels, measure_duration
+from speechxfer.data.audio import decode_audio, measure_duration
+from speechxfer.data.audio_stream import open_audio
 from speechxfer.errors import UserError
 
 
@@ -30,6 +31,11 @@ def encoded(length: float = 4.0, rate: int = 16_000, channels: int = 1, mode: st
     return file.getvalue()
 
 
+def decode_channels(source: bytes) -> tuple[np.ndarray, int]:
+    stream = open_audio(source)
+    return np.concatenate(list(stream.blocks)), stream.rate
+
+
 def bare(whole: bytes) -> bytes:
     """Without its first frame, as a recorder writes that cannot go back, or a program that cut the beginning off."""
     return whole[whole.index(whole[:2], 4) :]
@@ -45,9 +51,8 @@ def id3(size: int, words: bytes = b"") -> bytes:
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_without_a_stated_length_it_is_counted(rate: int, channels: int, mode: str) -> None:
     whole = encoded(rate=rate, channels=channels, mode=mode)
-    assert mp3.read_stated_length(whole) == (len(whole), len(whole))
+    assert mp3.repair(whole) is whole
     without = bare(whole)
-    assert mp3.read_stated_length(without) is None
     samples, found = decode_channels(without)
     assert (found, samples.shape[1]) == (rate, channels)
     assert len(samples) / rate == pytest.approx(4.0, abs=0.2)  # with the encoder's delay and its last frame
@@ -83,6 +88,32 @@ def test_a_stated_length_counts_after_the_tag() -> None:
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", varied(0.1, 16_000), 16_000)
-    for data in ((tmp_path / "a.wav").read_bytes(), b"", b"\xff", b"\xff\xfb\x90\x00" + bytes(100), b"\xff" * 500):
-        assert mp3.read_stated_length(data) is None and mp3.add_length_header(data) is None
-    assert mp3.add_length_header(encoded()) is None
+    for data in ((tmp_path / "a.wav").read_bytes(), b"", b"\xff", b"\xff" * 500):
+        assert not mp3.is_mp3(data)
+    false_sync = b"\xff\xfb\x90\x00" + bytes(100)
+    assert mp3.is_mp3(false_sync) and mp3.repair(false_sync) is false_sync
+    assert mp3.repair(encoded()) == encoded()
+
+
+def test_joined_files_are_read_to_the_end_although_the_first_states_its_own_length() -> None:
+    whole = encoded()
+    both = decode_audio(whole + whole)
+    assert len(both) == pytest.approx(2 * 64_000, abs=4_000)  # and the encoder's delay of each
+    for start in range(0, 128_000, 16_000):
+        assert np.abs(both[start : start + 12_000]).max() > 0.05
+    assert measure_duration({"audio": "a", "path": "", "bytes": whole + id3(20_000) + whole}) == len(both) / 16_000
+    with pytest.raises(UserError, match="its sampling rate or number of channels changes at byte"):
+        decode_audio(whole + encoded(rate=24_000))
+    with pytest.raises(UserError, match="its sampling rate or number of channels changes at byte"):
+        decode_audio(whole + encoded(channels=2))
+
+
+def test_bytes_between_frames_are_left_out_and_nothing_after_them() -> None:
+    whole = encoded(mode="CONSTANT")
+    frame = whole.index(whole[:2], 4)
+    at = frame * 20
+    damaged = whole[:at] + np.random.default_rng(0).bytes(5_000).replace(b"\xff", b"\0") + whole[at:]
+    waveform, truth = decode_audio(damaged), decode_audio(whole)
+    assert len(waveform) == pytest.approx(len(truth), abs=2_000)
+    assert np.corrcoef(waveform[-16_000:], truth[-16_000:])[0, 1] < 1  # not silence: both have values
+    assert np.abs(waveform[-16_000:]).max() == pytest.approx(np.abs(truth[-16_000:]).max(), rel=0.2)

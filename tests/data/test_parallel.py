@@ -6,11 +6,13 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 
 import datasets
 import numpy as np
 import pytest
 
+from speechxfer.data.audio_stream import AudioStream
 from speechxfer.data.audit import audit_dataset
 from speechxfer.data.parallel import map_rows
 
@@ -85,16 +87,19 @@ def test_an_audit_keeps_no_audio(monkeypatch: pytest.MonkeyPatch) -> None:
         with lock:
             alive -= 1
 
-    def decode(source: str, start: float | None, end: float | None) -> tuple[np.ndarray, int]:
-        nonlocal alive, most
-        waveform = np.full((800, 1), 0.1 + int(source) / 10_000, dtype=np.float32).view(Waveform)
-        with lock:
-            alive += 1
-            most = max(most, alive)
-        weakref.finalize(waveform, forget)
-        return waveform, 16_000
+    def decode(source: str, start: float | None, end: float | None) -> AudioStream:
+        def blocks() -> Iterator[np.ndarray]:
+            nonlocal alive, most
+            waveform = np.full((800, 1), 0.1 + int(source) / 10_000, dtype=np.float32).view(Waveform)
+            with lock:
+                alive += 1
+                most = max(most, alive)
+            weakref.finalize(waveform, forget)
+            yield waveform
 
-    monkeypatch.setattr("speechxfer.data.audit.decode_channels", decode)
+        return AudioStream(16_000, blocks())
+
+    monkeypatch.setattr("speechxfer.data.audio.open_audio", decode)
     names = [str(number) for number in range(2_000)]
     columns = {"id": names, "audio": names, "path": names, "text": ["a b"] * 2_000, "speaker": ["s"] * 2_000}
     found = audit_dataset(datasets.Dataset.from_dict(columns))

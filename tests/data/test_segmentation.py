@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechxfer.data import audio, segmentation
-from speechxfer.data.segmentation import AudioSegment, get_header_duration, segment_audio
+from speechxfer.data import audio, audio_stream
+from speechxfer.data.audio import measure_duration
+from speechxfer.data.segmentation import AudioSegment, segment_audio
 from speechxfer.errors import MissingExtraError, UserError
 
 RATE = 16_000
@@ -114,7 +115,7 @@ def test_where_decoding_stops_for_breath_does_not_matter(tmp_path: Path, monkeyp
     row = write(tmp_path / "a.flac", samples)
     expected = list(segment_audio(row, max_seconds=5.0))
     for block in (777, 16_000, 1_000_000):
-        monkeypatch.setattr(segmentation, "DECODE_BLOCK_SAMPLES", block)
+        monkeypatch.setattr(audio_stream, "_BLOCK_VALUES", block)
         found = list(segment_audio(row, max_seconds=5.0))
         assert times(found) == times(expected)
         for one, other in zip(found, expected, strict=True):
@@ -174,16 +175,15 @@ def test_cuts_of_compressed_files_are_slices_of_the_whole(tmp_path: Path, suffix
         np.testing.assert_allclose(cut.waveform, whole[round(cut.start * RATE) : round(cut.end * RATE)], atol=1e-4)
 
 
-def test_another_rate_is_cut_in_its_own_and_resampled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [48_000, 44_101])
+def test_cuts_of_another_rate_are_slices_of_the_resampled_whole(tmp_path: Path, rate: int) -> None:
     samples = np.repeat(talk([(0, 3), (3.4, 8), (8.4, 13)], 13.0, floor=-45), 3)  # 48 kHz
-    row = write(tmp_path / "a.wav", np.stack([samples, samples / 2], axis=1), 48_000)
+    row = write(tmp_path / "a.wav", np.stack([samples, samples / 2], axis=1), rate)
     whole = audio.load_waveform(row)
-    for cut in segment_audio(row, max_seconds=5.0):
-        assert len(cut.waveform) == pytest.approx((cut.end - cut.start) * RATE, abs=1)
-        inside = cut.waveform[100:-100]  # the filter meets the cut's own edge
-        begin = cut.start * RATE
-        assert begin == pytest.approx(round(begin), abs=1e-6)
-        np.testing.assert_allclose(inside, whole[round(begin) + 100 :][: len(inside)], atol=1e-5)
+    found = list(segment_audio(row, max_seconds=5.0))
+    assert len(found) >= 3
+    for cut in found:
+        np.testing.assert_array_equal(cut.waveform, whole[round(cut.start * RATE) : round(cut.end * RATE)])
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3"])
@@ -232,7 +232,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path, content: bytes | None, messag
     if content is not None:
         (tmp_path / "a.wav").write_bytes(content)
     row = {"audio": "a.wav", "path": str(tmp_path / "a.wav")}
-    for ask in (lambda: list(segment_audio(row, max_seconds=5.0)), lambda: get_header_duration(row)):
+    for ask in (lambda: list(segment_audio(row, max_seconds=5.0)), lambda: measure_duration(row)):
         with pytest.raises(UserError, match=f"a.wav: .*{message}"):
             ask()
 
@@ -256,7 +256,7 @@ def write_m4a(path: Path, samples: np.ndarray) -> dict[str, str]:
 
 def test_m4a_in_a_stream(tmp_path: Path) -> None:
     row = write_m4a(tmp_path / "a.m4a", talk([(0, 3), (3.5, 8), (8.5, 13)], 13.0, floor=-45))
-    assert get_header_duration(row) == pytest.approx(13, abs=0.2)
+    assert measure_duration(row) == pytest.approx(13, abs=0.2)
     whole = audio.load_waveform(row)
     (cut,) = segment_audio(row, max_seconds=20.0)
     np.testing.assert_array_equal(cut.waveform, whole)
@@ -264,7 +264,7 @@ def test_m4a_in_a_stream(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), whole)
     assert 3 < found[0].end < 3.6
     part = row | {"start": 4.0, "end": 12.0}
-    assert get_header_duration(part) == pytest.approx(8.0)
+    assert measure_duration(part) == pytest.approx(8.0)
     found = list(segment_audio(part, max_seconds=5.0))
     np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), audio.load_waveform(part))
     with pytest.raises(UserError, match=r"a.m4a: the cut ends at 20 s, after the file's end"):
@@ -278,12 +278,12 @@ def test_m4a_without_av_says_what_to_install(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     row = {"audio": "a.m4a", "path": str(tmp_path / "a.m4a")}
-    for ask in (lambda: list(segment_audio(row, max_seconds=5.0)), lambda: get_header_duration(row)):
+    for ask in (lambda: list(segment_audio(row, max_seconds=5.0)), lambda: measure_duration(row)):
         with pytest.raises((UserError, MissingExtraError), match=r"a.m4a.*'av'[\s\S]*speechxfer\[av\]"):
             ask()
 
 
-def test_stated_seconds(tmp_path: Path, write_tone: Writer) -> None:
+def test_seconds_of_a_part(tmp_path: Path, write_tone: Writer) -> None:
     row = {"audio": "a.flac", "path": str(write_tone(tmp_path / "a.flac", 2.0))}
-    assert get_header_duration(row) == 2.0
-    assert get_header_duration(row | {"start": 0.5, "end": None}) == 1.5
+    assert measure_duration(row) == 2.0
+    assert measure_duration(row | {"start": 0.5, "end": None}) == 1.5

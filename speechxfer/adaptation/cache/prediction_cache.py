@@ -101,6 +101,6 @@ def _source_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parents[2].rglob("*.py")):
         digest.update(path.read_bytes())
-    for name in ("torch", "transformers", "soundfile", "numpy"):
+    for name in ("torch", "transformers", "soundfile", "soxr", "numpy"):
         digest.update(f"{name} {version(name)}".encode())
     return digest.hexdigest()

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from speechxfer.data.audio import load_waveform, measure_audio
+from speechxfer.data.corpus_folders import AUDIO_SUFFIXES, find_audio_files
+from speechxfer.data.parallel import count_cpus
+from speechxfer.data.paths import encode_path, make_printable
 from speechxfer.errors import Problems, UserError
 
 Row = dict[str, Any]
 
 MIN_WORD_SECONDS = 0.2  # s, shortest plausible word
-_AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".aac", ".aiff"}
 _LIST_SUFFIXES = {".txt", ".lst", ".list"}
 _TABLE_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "wav.scp")
 
@@ -45,7 +49,7 @@ def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> l
         rows = _read_audio_dir(path, str(source))
     elif path.suffix.lower() in _LIST_SUFFIXES:
         rows = _read_path_list(path, str(source))
-    elif path.suffix.lower() in _AUDIO_SUFFIXES and path.is_file():
+    elif path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
         rows = [_make_row(path.name, path)]
     if rows is not None:
         return rows
@@ -95,6 +99,43 @@ def is_same_word(label: str, word: str) -> bool:
 def holds_word(text: str, word: str) -> bool:
     """Return whether a text contains the word."""
     return f" {' '.join(_split_words(word))} " in f" {' '.join(_split_words(text))} "
+
+
+def load_waveforms(rows: Sequence[Row]) -> Iterator[np.ndarray]:
+    """Yield the waveform of every row, (time,) float32 at 16 kHz each.
+
+    Raises: UserError at the first recording that cannot be read, naming the others after it, too.
+    """
+    for number, row in enumerate(rows):
+        try:
+            waveform = load_waveform(row)
+        except UserError as error:
+            raise _name_unreadable(error, rows[number + 1 :]) from None
+        yield waveform
+
+
+def _name_unreadable(first: UserError, others: Sequence[Row]) -> UserError:
+    """Return the first error, or one that also lists the errors of the other rows, which are all decoded."""
+
+    def find_error(row: Row) -> UserError | None:
+        try:
+            measure_audio(row)
+        except UserError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(count_cpus()) as pool:
+        errors = [error for error in pool.map(find_error, others) if error is not None]
+    if not errors:
+        return first
+    problems = Problems("some recordings cannot be read", fix="copy them again, or leave them out")
+    for error in (first, *errors):
+        problems.add(f"{error.where}: {error.problem}")
+    try:
+        problems.raise_if_any()
+    except UserError as error:
+        return error
+    return first
 
 
 def check_clips(
@@ -154,9 +195,9 @@ def split_held_out(rows: Sequence[Row], share: float, *, salt: str = "") -> tupl
 
 def _read_audio_dir(path: Path, where: str) -> list[Row] | None:
     """Return the rows of a folder of audio files, or None if it contains a table or other files."""
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _AUDIO_SUFFIXES and p.is_file())
     if any((path / name).exists() for name in _TABLE_FILES):
         return None
+    files = find_audio_files(path)
     if files:
         return [_make_row(p.relative_to(path).as_posix(), p) for p in files]
     if not any(path.iterdir()):
@@ -175,7 +216,8 @@ def _read_path_list(path: Path, where: str) -> list[Row]:
 
 
 def _make_row(name: str, path: Path) -> Row:
-    return {"id": name, "audio": name, "path": str(path.absolute()), "speaker": ""}
+    shown = make_printable(name)
+    return {"id": shown, "audio": shown, "path": encode_path(path.absolute()), "speaker": ""}
 
 
 def _split_words(text: str) -> list[str]:

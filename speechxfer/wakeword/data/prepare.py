@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from speechxfer.data.audio import load_waveform
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.report.progress import Reporter
 from speechxfer.wakeword.data.clips import (
     ClipRows,
     Row,
     check_clips,
+    load_waveforms,
     read_positives,
     read_rows,
     split_by_word,
@@ -198,7 +198,7 @@ def _add_recordings(prep: _Preparation, clips: ClipRows, word: _WordData) -> Non
     train, held_out = split_held_out(rows, settings.held_out) if len(rows) >= MIN_POSITIVES_FOR_HOLD_OUT else (rows, [])
     copies = int(np.clip(TARGET_VARIANTS // max(1, len(train)), 2, MAX_VARIANTS_PER_CLIP))
     with prep.reporter.progress("recordings of the word") as progress:
-        for done, waveform in enumerate(map(load_waveform, train), 1):
+        for done, waveform in enumerate(load_waveforms(train), 1):
             word.positives += [make_positive(energies) for energies in make_variants(waveform, copies, prep.rng)]
             prep.window_pool.add(WORD_WINDOW, waveform)
             progress(done, len(train))
@@ -210,7 +210,7 @@ def _add_recordings(prep: _Preparation, clips: ClipRows, word: _WordData) -> Non
             f"unknown (at least {MIN_POSITIVES_FOR_HOLD_OUT} are needed)"
         )
     word.near_misses += [part for clip in word.positives for part in make_partial_word_negatives(clip, prep.rng)]
-    for waveform in map(load_waveform, clips.other_words):
+    for waveform in load_waveforms(clips.other_words):
         word.near_misses += make_variants(waveform, 2, prep.rng)
         prep.window_pool.add(NEAR_MISS_WINDOW, waveform)
     if rows:
@@ -344,8 +344,8 @@ def recording_keys(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
 
 def _iterate_waveforms(rows: Sequence[Row], reporter: Reporter) -> Iterator[np.ndarray]:
     with reporter.progress("other speech") as progress:
-        for done, row in enumerate(rows, 1):
-            yield load_waveform(row)
+        for done, waveform in enumerate(load_waveforms(rows), 1):
+            yield waveform
             progress(done, len(rows))
 
 
@@ -354,7 +354,7 @@ def _prepare_noises(prep: _Preparation, rows: Sequence[Row]) -> np.ndarray:
     generated = make_coloured_noises(prep.rng)
     if not rows:
         return generated
-    recorded = [compute_mel_energies(load_waveform(row)) for row in rows]
+    recorded = [compute_mel_energies(waveform) for waveform in load_waveforms(rows)]
     prep.add_source("noises", len(rows), prep.settings.licence)
     return np.concatenate([generated, *(e / max(float(e.sum(axis=1).mean()), 1e-9) for e in recorded if len(e))])
 
@@ -384,7 +384,7 @@ def _describe_engines(speakers: _Speakers) -> str:
 
 
 def _load_clips(rows: Sequence[Row]) -> list[RecordedClip]:
-    return [RecordedClip(row, load_waveform(row)) for row in rows]
+    return [RecordedClip(row, waveform) for row, waveform in zip(rows, load_waveforms(rows), strict=True)]
 
 
 def _synthesize(

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
 from speechxfer.data.piper import AUTO_VOICES, PiperVoice, find_piper_voices, get_voice_language
+from speechxfer.data.resampling import resample
 from speechxfer.data.synthesis import list_voice_variants, synthesize_espeak
 from speechxfer.errors import UserError
 from speechxfer.progress import ProgressCallback
@@ -132,15 +131,14 @@ def _say_with_piper(voice: PiperVoice, speaker: int, text: str, rng: np.random.G
     shift = float(rng.uniform(*_PITCH_SHIFTS)) if voice.speakers < 20 else 1.0
     noise, rhythm, length = rng.uniform(0.4, 1.0), rng.uniform(0.5, 1.1), rng.uniform(0.75, 1.35)
     waveform, rate = voice.speak(text, speaker=speaker, length=length * shift, noise=noise, rhythm=rhythm)
-    # the shift is a change of the assumed rate; rounding it keeps the resampling filter short
-    return _trim_silence(waveform, round(rate * shift / 10) * 10)
+    return _trim_silence(waveform, round(rate * shift))  # a change of the assumed rate
 
 
 def _trim_silence(waveform: np.ndarray, rate: int) -> np.ndarray:
     """Resample to 16 kHz and cut 50 ms before the first and 150 ms after the last sound; empty if there is none."""
     if not len(waveform):
         return waveform
-    samples = resample(torch.from_numpy(waveform), rate, SAMPLE_RATE).numpy()
+    samples = resample(waveform, rate, SAMPLE_RATE)
     loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=0))
     if not len(loud):
         return np.zeros(0, np.float32)

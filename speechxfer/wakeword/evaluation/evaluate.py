@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -172,8 +173,8 @@ def _describe_other_rates(name: str, rows: Sequence[Row]) -> list[str]:
     rates: set[int] = set()
     for row in rows:
         try:
-            rates.add(soundfile.info(str(row["path"])).samplerate)
-        except (KeyError, soundfile.LibsndfileError):
+            rates.add(soundfile.info(os.fsencode(row["path"])).samplerate)
+        except (KeyError, TypeError, RuntimeError):
             continue  # embedded, or not for libsndfile; unreadable audio is reported when it is loaded
     band = {rate: f"; no content above {rate / 2000:g} kHz" if rate < SAMPLE_RATE else "" for rate in rates}
     return [

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from speechxfer.data.audio import load_waveform
 from speechxfer.progress import ProgressCallback
-from speechxfer.wakeword.data.clips import Row, find_speech_bounds, row_holds_word
+from speechxfer.wakeword.data.clips import Row, find_speech_bounds, load_waveforms, row_holds_word
 from speechxfer.wakeword.evaluation.metrics import SECONDS_PER_HOUR, ScoredRecording
 from speechxfer.wakeword.runtime.detector import Scorer
 from speechxfer.wakeword.runtime.events import Event, LabelledWord, Scores
@@ -67,9 +66,9 @@ def score_clips(
     Raises: UserError naming audio that cannot be read.
     """
     recordings = []
-    for done, row in enumerate(rows, 1):
+    for done, (row, waveform) in enumerate(zip(rows, load_waveforms(rows), strict=True), 1):
         speaker = str(row.get("speaker") or "")
-        recording = score_clip(scorer, load_waveform(row), str(row["id"]), speaker=speaker, mix=mix)
+        recording = score_clip(scorer, waveform, str(row["id"]), speaker=speaker, mix=mix)
         recordings.append(replace(recording, condition=condition))
         if progress:
             progress(done, len(rows))
@@ -85,8 +84,7 @@ def score_row_stream(
     placed: list[PlacedRow] = []
     time = 0.0
     gap = _silence(GAP_SECONDS)
-    for done, row in enumerate(rows, 1):
-        waveform = load_waveform(row)
+    for done, (row, waveform) in enumerate(zip(rows, load_waveforms(rows), strict=True), 1):
         scores.append(scorer.push(waveform))
         length = len(waveform) / SAMPLE_RATE
         placed.append(PlacedRow(row, time, time + length))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from speechxfer.errors import UserError
 from speechxfer.wakeword.data.clips import (
@@ -14,6 +16,7 @@ from speechxfer.wakeword.data.clips import (
     find_speech_bounds,
     holds_word,
     is_same_word,
+    load_waveforms,
     read_positives,
     read_rows,
     split_by_word,
@@ -31,6 +34,30 @@ def test_a_folder_a_list_and_a_file(tunes: Path, tmp_path: Path) -> None:
     listed.write_text("test_words/003.wav\n\ntest_words/001.wav\n")
     assert [row["path"] for row in read_rows(listed)] == [rows[3]["path"], rows[1]["path"]]
     assert len(read_rows(tunes / "test_words" / "000.wav")) == 1
+
+
+def test_hidden_files_are_no_clips_and_any_name_is(tmp_path: Path, clip: Clip) -> None:
+    for name in (b"a.wav", b"\xff.wav", b"._a.wav"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        soundfile.write(os.fsencode(path), clip("word", 1), 16_000, format="WAV")
+    rows = read_rows(tmp_path)
+    assert [row["id"] for row in rows] == ["a.wav", r"\xff.wav"]
+    assert [len(waveform) for waveform in load_waveforms(rows)] == [len(clip("word", 1))] * 2
+
+
+def test_all_recordings_that_cannot_be_read_are_named(tmp_path: Path, clip: Clip) -> None:
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", clip("word", number), 16_000)
+    (tmp_path / "1.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match=r"^1.wav: is truncated or damaged"):
+        list(load_waveforms(read_rows(tmp_path)))
+    (tmp_path / "3.wav").write_bytes(b"")
+    waveforms = load_waveforms(read_rows(tmp_path))
+    assert len(next(waveforms)) == len(clip("word", 0))
+    with pytest.raises(UserError) as error:
+        next(waveforms)
+    assert "1.wav: is truncated or damaged" in str(error.value) and "3.wav: is empty (0 bytes)" in str(error.value)
+    assert "0.wav" not in str(error.value) and "2.wav" not in str(error.value)
 
 
 def test_of_a_table_only_the_words_rows_are_positives(tmp_path: Path) -> None:

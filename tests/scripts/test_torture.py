@@ -1,0 +1,65 @@
+"""A sample of scripts/torture.py: damaged and odd audio through every command that reads it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+Script = Callable[[str], ModuleType]
+# Python 3.12 and later warn of a fork while other threads exist; the forked process starts none of them again
+FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@FORKS
+def test_a_sample_of_damaged_and_odd_audio(script: Script, tmp_path: Path) -> None:
+    torture = script("torture.py")
+    given = argparse.Namespace(wav=None, jobs=1)
+    results = torture._torture_audio.run(tmp_path, 15, 3, given)
+    assert [case.kind.split()[0] for case, _ in results] == list(torture._torture_audio.KINDS)
+    verdicts = {outcome.verdict for _, outcomes in results for outcome in outcomes}
+    assert {"accepted", "damaged"} <= verdicts
+    assert torture.list_violations(results) == []
+
+
+@FORKS
+def test_what_is_wrong_is_listed(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that fail in each way, as the script must find them."""
+    runner = script("torture.py")._torture_audio.run_cases.__globals__
+    case = runner["Case"]("cut 000", tmp_path / "a.wav")
+    case.path.write_bytes(b"x")
+    monkeypatch.setitem(runner, "MAX_SECONDS", 0.5)
+    monkeypatch.setitem(runner, "MAX_MEMORY_MB", 200)
+
+    def invoke(arguments: list[str], sender: object) -> None:
+        if arguments == ["sleep"]:
+            time.sleep(60)
+        if arguments == ["grow"]:
+            held = bytearray(400 << 20)
+            for at in range(0, len(held), 4096):
+                held[at] = 1
+            time.sleep(60)
+        if arguments == ["change"]:
+            case.path.write_bytes(b"y")
+        if arguments == ["die"]:
+            os._exit(3)
+        sender.send((0, "0\nfine"))  # type: ignore[attr-defined]
+
+    monkeypatch.setitem(runner, "_invoke", invoke)
+    commands = [
+        runner["Command"](name, lambda _, name=name: [name], lambda code, output: output, "g")
+        for name in ("sleep", "grow", "change", "die")
+    ]
+    found = runner["list_violations"](runner["run_cases"]([case], commands, progress=False))
+    assert found[:4] == [
+        "cut 000: sleep: still running after 0.5 s",
+        "cut 000: grow: over 200 MB",
+        "cut 000: change: changed its input 'a.wav'",
+        "cut 000: die: died with status 3",
+    ]
+    assert found[4].startswith("cut 000: verdicts differ: ")
