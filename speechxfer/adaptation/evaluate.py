@@ -13,6 +13,7 @@ from speechxfer.adaptation.data.timestamps import clean_references
 from speechxfer.adaptation.predictions import Evaluation, evaluate_split
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
+from speechxfer.data.labels import clean_labels
 from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
@@ -108,7 +109,8 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
-    utterances, removed = clean_references(utterances, reference)
+    clean = clean_labels if model.kind == "classify" else clean_references
+    utterances, removed = clean(utterances, reference)
     warnings = [*model.warnings, *removed]
     invalid = find_invalid_rows(
         utterances, text=reference, limits=_input_limits(model, named, language), progress=progress

@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 
 from speechxfer.data.audio import decode_channels, get_audio_source, is_silent, name_row_in_error
+from speechxfer.data.labels import describe_imbalance, describe_near_equal_labels, find_label_column
 from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.data.splits import normalise_split_name
 from speechxfer.data.validation import SILENT_PROBLEM, InputLimits, InvalidRow, check_utterance, count_min_ctc_frames
@@ -41,7 +42,7 @@ class UtteranceMeasurements:
 class AuditResult:
     """Result of an audit. errors: rows that cannot be used; usable: indices of the other rows.
 
-    speakers, accents: utterances and hours per value.
+    speakers, accents, labels: utterances and hours per value. label_column: that the labels were read from.
     """
 
     rows: int
@@ -51,6 +52,8 @@ class AuditResult:
     usable: list[int] = field(default_factory=list)
     speakers: dict[str, dict[str, float]] = field(default_factory=dict)
     accents: dict[str, dict[str, float]] = field(default_factory=dict)
+    labels: dict[str, dict[str, float]] = field(default_factory=dict)
+    label_column: str | None = None
 
 
 def audit_dataset(
@@ -80,6 +83,10 @@ def audit_dataset(
     _warn(result, dataset, measured, texts, text, limits)
     result.speakers = _sum_by_value(_get_column(dataset, "speaker"), measured)
     result.accents = _sum_by_value(_get_column(dataset, "accent"), measured)
+    result.label_column = find_label_column(dataset)
+    labels = _get_column(dataset, result.label_column)
+    result.labels = _sum_by_value(labels, measured)
+    result.warnings += [*describe_near_equal_labels(filter(None, labels)), *describe_imbalance(result.labels)]
     return result
 
 

@@ -1,9 +1,10 @@
-"""Folders of corpora without a table: LibriSpeech, TIMIT, LJSpeech, FLEURS, and audio with a text file of its name."""
+"""Folders of corpora without a table: LibriSpeech, TIMIT, LJSpeech, FLEURS, audio with text files, class folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from speechxfer.data.class_folders import read_class_folders
 from speechxfer.data.subtitles import SUBTITLE_SUFFIXES, read_subtitles
 from speechxfer.data.tables import Columns
 from speechxfer.errors import Problems, UserError
@@ -23,7 +24,7 @@ def read_corpus_folder(folder: Path) -> Columns | None:
         columns = read(folder)
         if columns is not None:
             return columns
-    return None
+    return read_class_folders(folder, _list_audio(folder))
 
 
 def read_headerless_table(path: Path) -> Columns | None:
@@ -112,8 +113,7 @@ def _read_files_with_text(folder: Path) -> Columns | None:
 
     An audio file without one has an empty text; None if no audio file has one.
     """
-    audio = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
-    partners = {path: find_text_file(path) for path in audio if not path.name.startswith(".")}
+    partners = {path: find_text_file(path) for path in _list_audio(folder)}
     if not any(partners.values()):
         return None
     columns: Columns = {name: [] for name in ("audio", "text", "speaker", "start", "end")}
@@ -127,6 +127,12 @@ def _read_files_with_text(folder: Path) -> Columns | None:
             for column, cell in zip(columns.values(), (path.relative_to(folder).as_posix(), *row), strict=True):
                 column.append(cell)
     return _drop_empty(columns, "speaker", "start", "end")
+
+
+def _list_audio(folder: Path) -> list[Path]:
+    """List the audio files of a folder and its subfolders. Hidden files are left out: macOS writes ._NAME to NAME."""
+    audio = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    return [path for path in audio if not path.name.startswith(".")]
 
 
 def read_subtitle_file(path: Path) -> Columns:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
@@ -28,7 +31,12 @@ from speechxfer.shapes import Frames
 
 
 class Classifier(SpeechModel):
-    """Utterance classifier (`kind: classify`). labels: class names in the order of the scores."""
+    """Utterance classifier (`kind: classify`).
+
+    Attributes:
+        labels: class names in the order of the scores.
+        class_weights: (classes,) weight of each label in the loss, for training; None weighs all alike.
+    """
 
     kind = "classify"
 
@@ -41,6 +49,7 @@ class Classifier(SpeechModel):
         super().__init__(network, encoder, extractor, settings)
         names: Any = network.config.id2label
         self.labels = [str(names[index]) for index in range(len(names))]
+        self.class_weights: Tensor | None = None
 
     @property
     def head(self) -> list[nn.Module]:
@@ -61,7 +70,9 @@ class Classifier(SpeechModel):
         return self.network.classifier(pool_mean(frames, self.network.projector(frames.states)))
 
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.compute_scores(frames).float(), labels[:, 0], reduction="sum")
+        scores = self.compute_scores(frames).float()
+        weights = None if self.class_weights is None else self.class_weights.to(scores.device)
+        return F.cross_entropy(scores, labels[:, 0], weights, reduction="sum")
 
     def decode_frames(self, frames: Frames) -> list[str]:
         return [self.labels[index] for index in self.compute_scores(frames).argmax(-1).tolist()]
@@ -98,7 +109,19 @@ def build_classifier(folder: Path, settings: ModelSettings, head: HeadConfig, te
         network: PreTrainedModel = _build_attentive(folder, config, head, names, same_labels)
     else:
         network = _build_mean_pooling(folder, config, names, same_labels)
-    return Classifier(network, load_pretrained(AutoFeatureExtractor, folder), settings)
+    model = Classifier(network, load_pretrained(AutoFeatureExtractor, folder), settings)
+    if head.class_weights == "balanced":
+        model.class_weights = compute_balanced_weights(texts, labels)
+    return model
+
+
+def compute_balanced_weights(texts: Sequence[str], labels: Sequence[str]) -> Tensor:
+    """Compute (classes,) weights that give every label the same sum over the training data, on average 1.
+
+    As scikit-learn's class_weight="balanced": utterances / (classes * utterances of the label).
+    """
+    counts = Counter(texts)
+    return torch.tensor([len(texts) / (len(labels) * counts[label]) for label in labels])
 
 
 def _build_mean_pooling(folder: Path, config: Any, names: dict[str, Any], same_labels: bool) -> PreTrainedModel:

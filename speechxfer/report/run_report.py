@@ -45,7 +45,9 @@ class RunReport(BaseModel):
         learning_curve: dev error rate by share of the training data.
         dev: score of the selected trained candidate on dev, greedy.
         train_probe: its score on a sample of the training split.
-        metric: name of the error rate ("WER", "CER" or "error rate").
+        metric: name of the figure that is shown: an error rate ("WER", "CER", "error rate"), or a classifier's
+            "accuracy" or "balanced accuracy". The `dev` of candidates, stages and the learning curve are error rates
+            in any case: 1 - the accuracy.
         normaliser: name of the text normaliser used for scoring.
         splits: by split, how it was made and its size.
         warnings: messages for the user.
