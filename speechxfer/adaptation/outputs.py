@@ -48,6 +48,7 @@ def make_report(
         stages=training["stages"],
         rescoring=final.tuning.rescoring,
         search=final.tuning.search,
+        rejection=final.tuning.rejection if final.is_adapted else None,
         learning_curve=training["learning_curve"] or None,
         dev=summarize_score(final.dev, evaluator.dev_scores.get(ZERO_SHOT_DEV)),
         train_probe=summarize_score(final.train_probe),

@@ -194,7 +194,7 @@ def _print_labels(result: AuditResult) -> None:
     if len(shown) > _MAX_LABELS:
         shown = [*shown[: _MAX_LABELS - 5], "…", *shown[-5:]]
     name = "label" if result.label_column == "label" else "different text"
-    echo(f"{len(counts)} {name}{'s' * (len(counts) != 1)}: {', '.join(shown)} utterances")
+    echo(f"{len(counts)} {name}{'s' * (len(counts) != 1)}: {', '.join(shown)}")
 
 
 def _format_duration(hours: float) -> str:

@@ -114,6 +114,13 @@ class HeadConfig(Section):
         description="Classifier: weight of each label in the loss; balanced: inversely proportional to its number of "
         "training utterances.",
     )
+    max_rejected: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Classifier: share of dev that the rejection threshold may reject as unknown; 0: no threshold "
+        "(default: 0.01 if the training data has the label unknown, else 0).",
+    )
     dropout: Share = Field(0.1, description="Dropout of the frames before a new head.")
     lstm_layers: int = Field(
         0, ge=0, le=4, description="Joint, and CTC on Whisper: bidirectional LSTM layers before the output layer."
@@ -321,9 +328,11 @@ class Recipe(Section):
                 if getattr(self.decoding, key):
                     raise ValueError(f"decoding.{key}: only with head.kind ctc and decoding.kind beam")
         if self.head.kind != "classify":
-            for section, key, default in (("head", "class_weights", "none"), ("candidates", "metric", "accuracy")):
-                if getattr(getattr(self, section), key) != default:
-                    raise ValueError(f"{section}.{key}: only with head.kind classify; remove it")
+            for key in ("class_weights", "max_rejected"):
+                if getattr(self.head, key) != HeadConfig.model_fields[key].default:
+                    raise ValueError(f"head.{key}: only with head.kind classify; remove it")
+            if self.candidates.metric != "accuracy":
+                raise ValueError("candidates.metric: only with head.kind classify; remove it")
         if self.head.kind == "classify" and self.augment.join:
             raise ValueError("augment.join: a classifier has one label per utterance; set it to 0")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:

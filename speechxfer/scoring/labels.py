@@ -19,6 +19,7 @@ from speechxfer.scoring.tokens import LABEL_UNIT
 
 # the column of a file of predictions that says what they are scored by, and its value for labels
 MEASURE_COLUMN, LABEL_MEASURE = "measure", "accuracy"
+UNKNOWN_LABEL = "unknown"  # of audio that has none of the other labels, and the prediction for rejected audio
 _MAX_NAMED_LABELS = 20  # in a warning
 _TEXT_RATES = ("cer", "mer", "wil")  # rates of texts, which say nothing about labels
 
@@ -97,6 +98,23 @@ class LabelScore(Score):
         return [label for label, counts in self.labels.items() if not counts.predicted]
 
     @cached_property
+    def rejection(self) -> dict[str, float | int] | None:
+        """Shares of the audio that is rejected as `UNKNOWN_LABEL`, and utterances; None if that label does not occur.
+
+        `rejected` is of the utterances with that label, `wrongly_rejected` of all others.
+        """
+        if UNKNOWN_LABEL not in self.labels:
+            return None
+        unknown = self.labels[UNKNOWN_LABEL]
+        num_known, wrong = self.counts.reference_words - unknown.utterances, unknown.predicted - unknown.correct
+        return {
+            **({"rejected": unknown.correct / unknown.utterances} if unknown.utterances else {}),
+            "unknown_utterances": unknown.utterances,
+            **({"wrongly_rejected": wrong / num_known} if num_known else {}),
+            "known_utterances": num_known,
+        }
+
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
         missing = self.never_predicted
         if not missing:
@@ -106,7 +124,10 @@ class LabelScore(Score):
         return (f"{named} (balanced accuracy {100 * (self.balanced_accuracy or 0):.1f} %)", *super().warnings)
 
     def summary(self) -> str:
-        """Return e.g. `87.5 % [42 / 48], 95 % 75.0 to 95.8 over 24 speakers; balanced accuracy 66.7 %`."""
+        """Return e.g. `87.5 % [42 / 48], 95 % 75.0 to 95.8 over 24 speakers; balanced accuracy 66.7 %`.
+
+        With `rejection` its shares follow.
+        """
         if self.accuracy is None or self.balanced_accuracy is None:
             return "no accuracy: no labels"
         counts = self.counts
@@ -114,7 +135,11 @@ class LabelScore(Score):
         if (interval := self.interval) is not None:
             low, high = 100 * (1 - interval.high), 100 * (1 - interval.low)
             text += f", 95 % {low:.1f} to {high:.1f} over {interval.units:,} {interval.over}"
-        return f"{text}; balanced accuracy {100 * self.balanced_accuracy:.1f} %"
+        text += f"; balanced accuracy {100 * self.balanced_accuracy:.1f} %"
+        rejection = self.rejection or {}
+        for name, key in (("unknown rejected", "rejected"), ("others rejected", "wrongly_rejected")):
+            text += f"; {name} {100 * rejection[key]:.1f} %" if key in rejection else ""
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """Return what `Score.to_json` returns, with the accuracy of every group, and the labels and their confusions.
@@ -130,6 +155,7 @@ class LabelScore(Score):
             **_group_to_json(self.overall),
             "balanced_accuracy": self.balanced_accuracy,
             "never_predicted": self.never_predicted,
+            **({} if self.rejection is None else {"rejection": self.rejection}),
             "labels": {label: counts.to_json() for label, counts in self.labels.items()},
             "confusion": self.confusion,
             "by": by,

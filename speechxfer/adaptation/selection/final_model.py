@@ -11,10 +11,12 @@ from speechxfer.adaptation.run_dir import RunDir, translate_os_errors
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.selection.lm_tuning import tune_beam_search
 from speechxfer.adaptation.selection.model_selection import Candidate
+from speechxfer.adaptation.selection.rejection_tuning import tune_rejection
 from speechxfer.adaptation.selection.rescoring_tuning import tune_rescoring
 from speechxfer.adaptation.training.lora import merge_adapters
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.models import DECODER_KINDS, SpeechModel
+from speechxfer.models.classifier import Classifier
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.joint import JointRecogniser
 from speechxfer.report.run_report import ZERO_SHOT
@@ -39,6 +41,7 @@ class Tuning:
 
     rescoring: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
+    rejection: dict[str, Any] | None = None
 
 
 @dataclass
@@ -137,6 +140,8 @@ def tune_decoding(model: SpeechModel, evaluator: Evaluator, candidate: Candidate
         if search and model.settings.beam_size > 1:
             candidate = Candidate(f"{candidate.name}, beam", search["dev"])
         return candidate, Tuning(search=search)
+    if isinstance(model, Classifier):
+        return candidate, Tuning(rejection=tune_rejection(model, evaluator))
     return candidate, Tuning()
 
 

@@ -53,8 +53,7 @@ def train_stages(
             audio.load_waveform(row) for row in evaluator.splits.sample_train_probe(recipe.seed)
         )
     contexts = _make_contexts(staged, dataset, recipe, evaluator.reporter, run_dir)
-    if staged.model.kind != "classify":
-        staged.model.settings.training = measure_training_lengths(contexts[-1], evaluator.splits.texts)
+    staged.model.settings.training = measure_training_lengths(contexts[-1], evaluator.splits.texts)
     return [_train_or_resume(context, evaluator, resume=resume) for context in contexts]
 
 
