@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datasets
@@ -61,13 +61,16 @@ def audit_dataset(
 ) -> AuditResult:
     """Audit all rows: decode the audio, check text (or label) against `limits`, and compare the rows.
 
-    Damaged and silent audio are errors. Memory: the audio of a few rows, and under a kilobyte per row of measurements.
+    Damaged audio is an error, and so is silent audio, but for rows that have labels only. Memory: the audio of a few
+    rows, and under a kilobyte per row of measurements.
     """
     limits = limits or InputLimits()
     named = [name for name in ("text", "label") if name in dataset.column_names]
     text = next((name for name in named if any(dataset[name])), named[0] if named else None)
     columns = ["id", "audio", "path", "bytes", "start", "end"]
     measured = list(map_rows(dataset, columns, measure_utterance, progress))
+    if text == "label":  # silence may be a class, and training accepts it
+        measured = [replace(one, problem=None) if one.problem == SILENT_PROBLEM else one for one in measured]
     texts = _get_column(dataset, text)
     ids = list(dataset["id"])
     result = AuditResult(len(dataset), sum(one.seconds for one in measured) / 3600)

@@ -33,6 +33,7 @@ from speechxfer.scoring.units import METRIC_NAMES, convert_error_rate, is_accura
 
 _HERE = Path(__file__).parent
 _MAX_CHART_GROUPS = 60  # values of a column that a chart shows
+_ACCURACY_AXIS = 1.0, 0.2  # end and step
 _MAX_MATRIX_LABELS = 60  # labels above which the confusion matrix is a list of confusions
 _MAX_OPEN_GROUPS = 12  # values of a column above which its chart is collapsed
 
@@ -173,20 +174,23 @@ def _make_chart(scores: Sequence[Score], column: str) -> _Chart:
     """Make the chart of a column's groups."""
     groups = {value: [score.by.get(column, {}).get(value) for score in scores] for value in scores[0].by[column]}
     order = order_values(scores[-1], column, groups)
-    drawn: list[tuple[str, Sequence[GroupScore | None]]] = [("", [score.overall for score in scores])]
-    drawn += [(value, groups[value]) for value in order[:_MAX_CHART_GROUPS]]
+    shown: list[tuple[str, list[GroupScore | None]]] = [("", [score.overall for score in scores])]
+    shown += [(value, groups[value]) for value in order[:_MAX_CHART_GROUPS]]
     is_label = isinstance(scores[0], LabelScore)
-    shown = [(value, [_select_shown(group, is_label=is_label) for group in row]) for value, row in drawn]
-    top, step = _choose_axis([group for _, row in shown for group in row if group is not None])
+    known = [group for _, row in shown for group in row if group is not None]
+    top, step = _ACCURACY_AXIS if is_label else _choose_axis(known)
     ticks = [(100 * k * step / top, 100 * k * step) for k in range(round(top / step) + 1)]
-    rows = [(value, [_make_mark(group, top) for group in row]) for value, row in shown]
+    rows = [
+        (value, [_make_mark(_select_shown(group, is_label=is_label), top) for group in row]) for value, row in shown
+    ]
     return _Chart(column, ticks, rows, len(order) - len(rows) + 1)
 
 
-def _choose_axis(groups: Sequence[_ShownGroup]) -> tuple[float, float]:
+def _choose_axis(groups: Sequence[GroupScore]) -> tuple[float, float]:
     """Return the end and the step of an axis for all rates, and for intervals up to 1.5 times the highest rate."""
-    highest = min(max([*(group.rate for group in groups), 0.01]), 2.0)
-    ends = [group.interval[1] for group in groups if group.interval is not None]
+    rates = [group.wer for group in groups if group.wer is not None]
+    highest = min(max([*rates, 0.01]), 2.0)
+    ends = [group.interval.high for group in groups if group.interval is not None]
     top = min(max([highest, *ends]), 1.5 * highest)
     power = 10.0 ** math.floor(math.log10(top / 5))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= top / 5)
