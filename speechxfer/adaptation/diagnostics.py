@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from speechxfer.report.run_report import ZERO_SHOT, AdviceEntry, RunReport
+from speechxfer.scoring.units import convert_error_rate
 
 # Standard errors of a dev error rate, its words taken as independent. Words of one speaker are correlated, which makes
 # the true error larger; two rates on the same dev words are correlated, which makes their difference smaller.
@@ -40,6 +41,7 @@ class _RunFigures:
         best: number of the best of these epochs, from 1.
         trained: dev error rate by candidate, without the zero-shot model.
         zero_shot: dev error rate of the zero-shot model, if it was evaluated.
+        noun: what error rates count.
     """
 
     def __init__(self, report: RunReport) -> None:
@@ -51,6 +53,7 @@ class _RunFigures:
         self.trained = {one.name: one.dev for one in report.candidates}
         self.zero_shot = self.trained.pop(ZERO_SHOT, None)
         self.dev, self.train_rate = report.dev, report.train_probe.get("wer")
+        self.noun = "label" if self.recipe["head"]["kind"] == "classify" else "word"
         self.points = {point["share"]: point for point in report.learning_curve or ()}
 
     def compute_sampling_error(self, rate: float) -> float:
@@ -59,6 +62,10 @@ class _RunFigures:
             return math.inf
         rate = min(max(rate, 1 / words), 0.5)  # 0 % and over 100 % have a sampling error too
         return NOISE_FACTOR * math.sqrt(rate * (1 - rate) / words)
+
+    def show(self, rate: float) -> str:
+        """Format an error rate as the report's metric."""
+        return f"{convert_error_rate(rate, self.report.metric):.1%}"
 
     @property
     def late_gain(self) -> float:
@@ -80,7 +87,7 @@ class _RunFigures:
         """Describe a stage that no longer improves: train and dev error rates, and the gain of the last epochs."""
         late = len(self.dev_rates) - len(self.dev_rates) // 2
         gain, noise = max(self.late_gain, 0.0), self.compute_sampling_error(dev)
-        rates = f"{train:.1%} on training utterances, {dev:.1%} on dev"
+        rates = f"{self.show(train)} on training utterances, {self.show(dev)} on dev"
         return f"{rates}; the last {late} epochs improved dev by {gain:.1%}; differences up to {noise:.1%} may be noise"
 
 
@@ -101,7 +108,7 @@ def check_head_not_learning(run: _RunFigures) -> AdviceEntry | None:
         return None
     dev_rates = [epoch["dev"] for stage in run.stages for epoch in stage["epochs"]]
     action = diagnose_head_not_learning(run.stages[0]["train"], dev_rates)
-    evidence = f"best dev {min(dev_rates):.1%} in {len(dev_rates)} epochs"
+    evidence = f"best dev {run.show(min(dev_rates))} in {len(dev_rates)} epochs"
     return AdviceEntry(action=action, evidence=evidence) if action else None
 
 
@@ -133,7 +140,8 @@ def check_no_gain(run: _RunFigures) -> AdviceEntry | None:
     if run.is_new_ctc:
         tries.append("Whisper's decoder (head.kind=seq2seq) or a CTC checkpoint's own head (head.vocabulary=own)")
     evidence = (
-        f"dev {run.zero_shot:.1%} zero-shot, {after:.1%} {name}, best in epoch {run.best} of {len(run.dev_rates)}"
+        f"dev {run.show(run.zero_shot)} zero-shot, {run.show(after)} {name}, "
+        f"best in epoch {run.best} of {len(run.dev_rates)}"
     )
     return AdviceEntry(action=f"no candidate was better than zero-shot: try {', or '.join(tries)}", evidence=evidence)
 
@@ -155,7 +163,7 @@ def check_frozen_gap(run: _RunFigures) -> AdviceEntry | None:
     )
     return AdviceEntry(
         action=f"the frozen encoder fits this speech badly: {change}, or use a closer encoder",
-        evidence=f"dev {dev:.1%} with the head alone (stage {alone}), {best:.1%} with {name}",
+        evidence=f"dev {run.show(dev)} with the head alone (stage {alone}), {run.show(best)} with {name}",
     )
 
 
@@ -164,7 +172,7 @@ def check_overfitting(run: _RunFigures) -> AdviceEntry | None:
     least, noise = min(run.dev_rates), run.compute_sampling_error(min(run.dev_rates))
     if len(run.dev_rates) < 3 or 2 * run.best > len(run.dev_rates) or run.dev_rates[-1] - least <= noise:
         return None
-    rates = f"dev {least:.1%} in epoch {run.best}, {run.dev_rates[-1]:.1%} in epoch {len(run.dev_rates)}"
+    rates = f"dev {run.show(least)} in epoch {run.best}, {run.show(run.dev_rates[-1])} in epoch {len(run.dev_rates)}"
     return AdviceEntry(
         action=f"the last stage overfits: more data, more augmentation (augment), or a lower stages.{run.last}.lr",
         evidence=f"{rates}; differences up to {noise:.1%} may be noise",
@@ -179,7 +187,8 @@ def check_still_improving(run: _RunFigures) -> AdviceEntry | None:
         return None
     return AdviceEntry(
         action=f"train longer: stages.{run.last}.epochs={2 * run.recipe['stages'][-1]['epochs']:g}",
-        evidence=f"dev {run.dev_rates[-1]:.1%} in the last epoch, {before:.1%} before; up to {noise:.1%} may be noise",
+        evidence=f"dev {run.show(run.dev_rates[-1])} in the last epoch, {run.show(before)} before; "
+        f"up to {noise:.1%} may be noise",
     )
 
 
@@ -224,7 +233,7 @@ def check_learning_curve(run: _RunFigures) -> AdviceEntry | None:
         action = "more data of this kind is not the next step: the gain from doubling it is within noise"
     elif gain <= noise:
         action = "a larger dev split: this one is too small to measure the gain from more data"
-    points = (f"{point['dev']:.1%} from {point['hours']:.2g} h" for point in run.points.values())
+    points = (f"{run.show(point['dev'])} from {point['hours']:.2g} h" for point in run.points.values())
     evidence = f"dev {', '.join(points)}, one training each; differences up to {noise:.1%} may be noise"
     return AdviceEntry(action=action, evidence=evidence)
 
@@ -261,7 +270,7 @@ def check_worst_group(run: _RunFigures) -> AdviceEntry | None:
             rest = (all_errors - errors) / others
             if errors / words >= GROUP_RATIO * rest and group["interval"][0] > rest:
                 action = f"collect speech like that of {column} {value}, whose error rate is far above the others'"
-                evidence = f"test: {errors / words:.1%} of {words:,} words, {rest:.1%} of the others' {others:,}"
+                evidence = f"test: {errors / words:.1%} of {words:,} {run.noun}s, {rest:.1%} of the others' {others:,}"
                 found.append((errors - rest * words, AdviceEntry(action=action, evidence=evidence)))
     return max(found, key=lambda one: one[0])[1] if found else None
 
@@ -270,7 +279,7 @@ def check_dev_size(run: _RunFigures) -> AdviceEntry | None:
     """Check whether dev's confidence interval is wider than the differences that it decides."""
     if not run.dev.get("utterances"):
         return None
-    size = f"{run.dev['reference_words']:,} dev words in {run.dev['utterances']:,} utterances"
+    size = f"{run.dev['reference_words']:,} dev {run.noun}s in {run.dev['utterances']:,} utterances"
     low, high = (run.dev.get("against_zero_shot") or {}).get("interval") or (1.0, 1.0)
     # an interval over very few speakers includes 0 even where the error rate has fallen far beyond sampling error
     gain = (run.zero_shot or 0.0) - run.dev.get("wer", math.inf)

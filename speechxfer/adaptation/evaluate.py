@@ -13,12 +13,15 @@ from speechxfer.adaptation.data.timestamps import clean_references
 from speechxfer.adaptation.predictions import Evaluation, evaluate_split
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config.recipe import DecodingConfig, ScoringConfig
+from speechxfer.data.audio import measure_duration
+from speechxfer.data.labels import clean_labels
 from speechxfer.data.reader import read
 from speechxfer.data.validation import InputLimits, find_invalid_rows
 from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits, load
 from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.models.long_audio import get_whole_seconds, predict_any_length
+from speechxfer.models.transcribe import find_long_warning
 from speechxfer.progress import ProgressCallback
 
 
@@ -108,7 +111,8 @@ def prepare_evaluation_set(
             where=where,
             fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
         )
-    utterances, removed = clean_references(utterances, reference)
+    clean = clean_labels if model.kind == "classify" else clean_references
+    utterances, removed = clean(utterances, reference)
     warnings = [*model.warnings, *removed]
     invalid = find_invalid_rows(
         utterances, text=reference, limits=_input_limits(model, named, language), progress=progress
@@ -124,6 +128,9 @@ def prepare_evaluation_set(
         warnings.append(f"{len(invalid)} invalid rows were skipped: {', '.join(str(row) for row in invalid[:5])}")
         if not len(utterances):
             raise UserError("has no valid row", where=where)
+    if model.kind == "classify":
+        rows = utterances.select_columns([name for name in utterances.column_names if name not in ("text", "label")])
+        warnings += find_long_warning(model, {row["id"]: measure_duration(row) for row in rows})
     if "split" in utterances.column_names and len(splits := sorted({str(v) for v in utterances["split"]})) > 1:
         warnings.append(f"all rows are scored, from the splits {', '.join(splits)}")
     return EvaluationSet(utterances, reference, len(invalid), warnings)

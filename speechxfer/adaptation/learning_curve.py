@@ -105,7 +105,7 @@ def _train_subset(
     title = f"learning curve, {subset.share:.0%} of the training split"
     if distributed.run_on_main(lambda: resume and point_file.is_file()):
         point = json.loads(point_file.read_text(encoding="utf-8"))
-        reporter.info(f"{title}: already done, dev {point['dev']:.1%}")
+        reporter.info(f"{title}: already done, dev {evaluator.show_dev(point['dev'])}")
         return point
     reporter.info(f"{title}: {len(subset.rows):,} utterances, {subset.seconds / 3600:.2f} h")
     set_seed(recipe.seed)  # the new head has the same initial weights as with the whole split
@@ -127,7 +127,7 @@ def _train_subset(
         with translate_os_errors(subset_dir.path):
             write_text_atomically(point_file, json.dumps(point) + "\n")
             shutil.rmtree(subset_dir.checkpoints)
-    reporter.info(f"{title}: dev {selected.dev:.1%}")
+    reporter.info(f"{title}: dev {evaluator.show_dev(selected.dev)}")
     return point
 
 

@@ -20,6 +20,7 @@ from speechxfer.models import SpeechModel
 from speechxfer.report.html import ReportAudio, write_html_report
 from speechxfer.report.run_report import CandidateEntry, RunReport
 from speechxfer.report.run_summary import summarize_run
+from speechxfer.scoring.tokens import LABEL_UNIT
 
 
 def make_report(
@@ -47,6 +48,7 @@ def make_report(
         stages=training["stages"],
         rescoring=final.tuning.rescoring,
         search=final.tuning.search,
+        rejection=final.tuning.rejection if final.is_adapted else None,
         learning_curve=training["learning_curve"] or None,
         dev=summarize_score(final.dev, evaluator.dev_scores.get(ZERO_SHOT_DEV)),
         train_probe=summarize_score(final.train_probe),
@@ -82,7 +84,8 @@ def write_outputs(
     """Write the predictions, the HTML report and, last, `report.json`, which marks the run as finished."""
     splits, test = evaluator.splits, final.test
     with translate_os_errors(run_dir.path):
-        write_predictions(run_dir.after, splits.test, test.hypotheses, reference=splits.reference)
+        labels = splits.unit == LABEL_UNIT
+        write_predictions(run_dir.after, splits.test, test.hypotheses, reference=splits.reference, labels=labels)
         write_html_report(
             run_dir.html,
             title,
@@ -90,7 +93,7 @@ def write_outputs(
             facts=summarize_run(report),
             warnings=report.warnings,
             advice=[vars(advice) for advice in report.advice],
-            curve=report.learning_curve or [],
+            curve=[{**point, "metric": report.metric} for point in report.learning_curve or []],
             audio=ReportAudio(find_audio_links(splits.test)),
         )
     run_dir.write_report(report)

@@ -21,11 +21,12 @@ from speechxfer.data.tables import cell_to_json
 from speechxfer.models import SpeechModel, predict_all
 from speechxfer.progress import ProgressCallback
 from speechxfer.scoring import Score, ScoringOptions, compare_scores, score
+from speechxfer.scoring.labels import LABEL_MEASURE, MEASURE_COLUMN, score_labels
 
 # columns that results are not broken down by
 RESERVED_COLUMNS = (
     *("id", "audio", "path", "bytes", "text", "start", "end", "duration", "hypothesis", "reference"),
-    WEIGHT_COLUMN,
+    *(WEIGHT_COLUMN, MEASURE_COLUMN),
 )
 INSERTION_WARNING_RATE = 0.1  # insertions per reference word from which a warning is given
 
@@ -102,23 +103,16 @@ def score_split(
     """
     columns = [name for name in utterances.column_names if name not in (*RESERVED_COLUMNS, reference)]
     speakers = utterances["speaker"] if "speaker" in columns else None
-    references, predictions, normaliser = list(utterances[reference]), list(hypotheses), scoring.normaliser
+    arguments: dict[str, Any] = {
+        "ids": list(utterances["id"]),
+        "speakers": list(speakers) if speakers is not None else None,
+        "columns": {name: list(utterances[name]) for name in columns},
+        "by": scoring.by,
+    }
     if labels:
-        references, predictions, normaliser = encode_labels(references), encode_labels(predictions), "none"
-    return score(
-        references,
-        predictions,
-        ids=list(utterances["id"]),
-        speakers=list(speakers) if speakers is not None else None,
-        columns={name: list(utterances[name]) for name in columns},
-        by=scoring.by,
-        options=ScoringOptions(normaliser=normaliser, unit="word" if labels else scoring.unit),
-    )
-
-
-def encode_labels(labels: Sequence[str]) -> list[str]:
-    """Turn each label into a single word, different labels into different words."""
-    return ["_".join(label.replace("_", "__").split()) for label in labels]
+        return score_labels(list(utterances[reference]), list(hypotheses), **arguments)
+    options = ScoringOptions(normaliser=scoring.normaliser, unit=scoring.unit)
+    return score(list(utterances[reference]), list(hypotheses), options=options, **arguments)
 
 
 def make_insertion_warnings(name: str, scored: Score) -> list[str]:
@@ -161,15 +155,22 @@ def summarize_score(scored: Score, zero_shot: Score | None = None) -> dict[str, 
     return summary
 
 
-def write_predictions(path: Path, utterances: Dataset, hypotheses: Sequence[str], *, reference: str = "text") -> None:
-    """Write one JSON object a line: id, audio (as in the input), hypothesis, reference if known, the other columns."""
-    own = ("id", "audio", "path", "bytes", "hypothesis", "reference", reference)
+def write_predictions(
+    path: Path, utterances: Dataset, hypotheses: Sequence[str], *, reference: str = "text", labels: bool = False
+) -> None:
+    """Write one JSON object a line: id, audio (as in the input), hypothesis, reference if known, the other columns.
+
+    labels: the predictions are labels, which `MEASURE_COLUMN` of each line says to `speechxfer score`.
+    """
+    measure = {MEASURE_COLUMN: LABEL_MEASURE} if labels else {}
+    own = ("id", "audio", "path", "bytes", "hypothesis", "reference", reference, *measure)
     others = [name for name in utterances.column_names if name not in own]
     lines = []
     for row, text in zip(drop_columns(utterances, "bytes"), hypotheses, strict=True):
         line: dict[str, Any] = {"id": row["id"], "audio": row["audio"], "hypothesis": text}
         if reference in row:
             line["reference"] = row[reference]
+        line |= measure
         line.update({name: value for name in others if (value := cell_to_json(row[name])) is not None})
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text_atomically(path, "".join(lines))

@@ -63,7 +63,7 @@ def make_report(run: EvaluationRun) -> dict[str, Any]:
         **({"result": after.score.to_json()} if before is None else {}),
         **({} if before is None else {"before": before.score.to_json(), "after": after.score.to_json()}),
         "comparison": None if before is None else compare_scores(before.score, after.score).to_json(),
-        "metric": "error rate" if run.split.reference == "label" else METRIC_NAMES[after.score.options.unit],
+        "metric": METRIC_NAMES[after.score.options.unit],
         "normaliser": "none" if run.model.kind == "classify" else run.normaliser,
         "skipped": run.split.skipped,
         "warnings": _collect_warnings(run),
@@ -84,7 +84,8 @@ def print_report(run: EvaluationRun, report: dict[str, Any], reporter: Reporter)
     for warning in report["warnings"]:
         reporter.info(f"warning: {warning}")
     speed, rate = after.speed, report["metric"]
-    scored = f"{after.score.overall.counts.utterances:,} utterances, normaliser {report['normaliser']}"
+    normaliser = "" if run.model.kind == "classify" else f", normaliser {report['normaliser']}"
+    scored = f"{after.score.overall.counts.utterances:,} utterances{normaliser}"
     seconds = f"{speed['audio_seconds']:,.1f} s of audio in {speed['wall_seconds']:,.1f} s"
     reporter.info(f"scored  {scored}; {seconds} on {speed['device']}")
     model = f"{provenance['model']}{_format_decoding(provenance['options'])}"
@@ -102,7 +103,9 @@ def print_report(run: EvaluationRun, report: dict[str, Any], reporter: Reporter)
 def _print_scores(run: EvaluationRun, reporter: Reporter) -> None:
     """Print the tables, examples of changed utterances, and the errors of the model."""
     from speechxfer.report.error_lines import describe_errors, describe_rates
+    from speechxfer.report.label_tables import make_label_table
     from speechxfer.report.terminal import make_score_table, make_systems_table, mark_examples, wrap_lines
+    from speechxfer.scoring.labels import LabelScore
 
     width, analysed = reporter.console.width, run.analysed["model"]
     if run.before is None:
@@ -111,6 +114,8 @@ def _print_scores(run: EvaluationRun, reporter: Reporter) -> None:
         scores = {name: one.score for name, one in run.analysed.items()}
         reporter.info(make_systems_table(scores, width=width))
         reporter.info(mark_examples(run.before.score, analysed.score, _NUM_EXAMPLES, ("baseline", "model")))
+    if isinstance(analysed.score, LabelScore):
+        reporter.info(make_label_table(analysed.score, width=width))
     lines = [*describe_rates(analysed.score), *describe_errors(analysed.score, analysed.errors)]
     reporter.info("errors of the model:")
     for line in wrap_lines(lines, reporter.console):
@@ -124,14 +129,17 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
     from speechxfer.report.html import ReportAudio, write_html_report
 
     utterances, reference, before = run.split.utterances, run.split.reference, run.before
-    facts = {"model": run.request.model, "data": run.request.data, "normaliser": report["normaliser"]}
+    labels = run.model.kind == "classify"
+    facts = {"model": run.request.model, "data": run.request.data}
+    if not labels:
+        facts["normaliser"] = report["normaliser"]
     if run.request.baseline is not None:
         facts["baseline"] = run.request.baseline
     with translate_os_errors(folder):
-        write_predictions(folder / AFTER_FILE, utterances, run.after.hypotheses, reference=reference)
+        write_predictions(folder / AFTER_FILE, utterances, run.after.hypotheses, reference=reference, labels=labels)
         (folder / BEFORE_FILE).unlink(missing_ok=True)
         if before is not None:
-            write_predictions(folder / BEFORE_FILE, utterances, before.hypotheses, reference=reference)
+            write_predictions(folder / BEFORE_FILE, utterances, before.hypotheses, reference=reference, labels=labels)
         write_html_report(
             folder / HTML_FILE,
             f"{run.request.model} on {run.request.data}",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from speechxfer.report.label_tables import make_label_table
 from speechxfer.report.progress import Reporter
 from speechxfer.report.run_summary import describe_outcome, summarize_selection
 from speechxfer.report.terminal import make_before_after_table, make_curve_table, make_score_table, mark_examples
+from speechxfer.scoring.labels import LabelScore
 
 if TYPE_CHECKING:  # the run's module imports torch
     from speechxfer.adaptation.run import Run
@@ -16,7 +18,7 @@ NUM_EXAMPLES = 4
 
 
 def print_run(run: Run, reporter: Reporter, *, by: str | None = None) -> None:
-    """Print the WER before and after, examples with marked errors, warnings, the selection and the output paths.
+    """Print the WER or accuracy before and after, examples, warnings, the selection and the output paths.
 
     Args:
         by: a column to break the WER down by.
@@ -27,11 +29,16 @@ def print_run(run: Run, reporter: Reporter, *, by: str | None = None) -> None:
     else:
         reporter.info(make_before_after_table(run.before, run.after, by=by))
         reporter.info(mark_examples(run.before, run.after, NUM_EXAMPLES))
+    if isinstance(run.after, LabelScore):
+        reporter.info()
+        reporter.info(make_label_table(run.after, width=reporter.console.width))
     for warning in run.report.warnings:
         reporter.info(f"warning: {warning}")
     for name, summary in summarize_selection(run.report).items():
         if name != "selected":
             reporter.info(f"{name}: {summary}")
+    if isinstance(run.after, LabelScore):
+        reporter.info(f"accuracy on test: {run.after.summary()}")
     reporter.info(describe_outcome(run.report))
     reporter.info(f"model   {run.run_dir.model}")
     reporter.info(f"report  {run.run_dir.html}")

@@ -43,18 +43,25 @@ class ScoreRequest:
     case: bool = False
 
     def score(self, pairs: MatchedTranscripts, by: Any) -> Score:
-        """Return the score of one system, broken down by the columns `by`."""
-        from speechxfer.scoring import score
+        """Return the score of one system, broken down by the columns `by`.
 
-        return score(
-            pairs.references,
-            pairs.hypotheses,
-            ids=pairs.ids,
-            speakers=pairs.speakers,
-            columns=pairs.columns,
-            by=by,
-            options=self.options,
-        )
+        Files that say so are scored as labels (`MEASURE_COLUMN`), whatever the options.
+        """
+        from speechxfer.scoring import score
+        from speechxfer.scoring.labels import MEASURE_COLUMN, measures_labels, score_labels
+        from speechxfer.scoring.tokens import LABEL_UNIT
+        from speechxfer.scoring.units import AUTO_UNIT
+
+        arguments: dict[str, Any] = {
+            "ids": pairs.ids,
+            "speakers": pairs.speakers,
+            "columns": {name: values for name, values in pairs.columns.items() if name != MEASURE_COLUMN},
+            "by": by,
+            "options": self.options,
+        }
+        if self.options.unit == LABEL_UNIT or (self.options.unit == AUTO_UNIT and measures_labels(pairs.columns)):
+            return score_labels(pairs.references, pairs.hypotheses, **arguments)
+        return score(pairs.references, pairs.hypotheses, **arguments)
 
 
 @dataclass
@@ -162,11 +169,13 @@ def _have_same_utterances(results: dict[str, Score]) -> bool:
 def _collect_warnings(systems: list[MatchedTranscripts], results: dict[str, Score]) -> list[str]:
     """Return every warning once, with the names of its systems where it does not hold for all of them."""
     from speechxfer.scoring.error_analysis import find_input_warnings
+    from speechxfer.scoring.labels import LabelScore
 
     found: dict[str, list[str]] = {}
     for pairs in systems:
         result = results[pairs.name]
-        for text in (*pairs.notes, *result.warnings, *find_input_warnings(result)):
+        from_texts = () if isinstance(result, LabelScore) else find_input_warnings(result)
+        for text in (*pairs.notes, *result.warnings, *from_texts):
             found.setdefault(text, []).append(pairs.name)
     listed = [text if len(names) == len(systems) else f"{', '.join(names)}: {text}" for text, names in found.items()]
     if not _have_same_utterances(results):
@@ -175,10 +184,13 @@ def _collect_warnings(systems: list[MatchedTranscripts], results: dict[str, Scor
 
 
 def _list_above(results: dict[str, Score], max_wer: float | None) -> list[str]:
+    from speechxfer.scoring.labels import LabelScore
+
     found = []
     for name, result in results.items():
         if max_wer is not None and (result.wer is None or result.wer > max_wer):
-            shown = "has no WER" if result.wer is None else f"WER {100 * result.wer:.2f} %"
+            rate = "error rate of labels" if isinstance(result, LabelScore) else "WER"
+            shown = "has no WER" if result.wer is None else f"{rate} {100 * result.wer:.2f} %"
             found.append(f"{name}: {shown}, the limit is {100 * max_wer:.2f} %")
     return found
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from speechxfer.data.validation import InputLimits
 
 HELP_ORDER = 20
+_MAX_LABELS = 40  # labels printed; --json has all of them
 _MAX_SHOWN = 50  # errors printed; --json has all of them
 
 
@@ -128,6 +129,7 @@ def _print_result(data: str, dataset: datasets.Dataset, result: AuditResult) -> 
         echo(f"warning  {warning}")
     _print_groups("speaker", result.speakers)
     _print_groups("accent", result.accents)
+    _print_labels(result)
     echo(
         f"{data}: {result.rows} rows, {_format_duration(result.hours)}, {len(result.usable)} usable, "
         f"{result.rows - len(result.usable)} bad, {len(result.warnings)} warning{'s' * (len(result.warnings) != 1)}"
@@ -191,6 +193,18 @@ def _print_groups(name: str, totals: dict[str, dict[str, float]], num_shown: int
     echo(f"{len(totals)} {plural}: {', '.join(lines)}")
 
 
+def _print_labels(result: AuditResult) -> None:
+    """Print the number of utterances of each label, the most frequent first."""
+    if not result.labels:
+        return
+    counts = sorted(result.labels.items(), key=lambda item: -item[1]["utterances"])
+    shown = [f"{label} {total['utterances']:,.0f}" for label, total in counts]
+    if len(shown) > _MAX_LABELS:
+        shown = [*shown[: _MAX_LABELS - 5], "…", *shown[-5:]]
+    name = "label" if result.label_column == "label" else "different text"
+    echo(f"{len(counts)} {name}{'s' * (len(counts) != 1)}: {', '.join(shown)}")
+
+
 def _format_duration(hours: float) -> str:
     if hours >= 0.1:
         return f"{hours:.2f} h"
@@ -211,6 +225,7 @@ def _make_report(dataset: datasets.Dataset, result: AuditResult) -> dict[str, An
         "warnings": result.warnings,
         "speakers": result.speakers,
         "accents": result.accents,
+        "labels": result.labels,
     }
 
 

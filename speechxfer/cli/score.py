@@ -46,8 +46,8 @@ def score(
         str,
         typer.Option(
             metavar="UNIT",
-            help="Scoring unit: word, char, mixed (CJK characters, words otherwise), or auto: char if the references "
-            "are in a script without spaces, else word.",
+            help="Scoring unit: word, char, mixed (CJK characters, words otherwise), label (of a classifier), or auto: "
+            "label if the files say so, char if the references are in a script without spaces, else word.",
         ),
     ] = "auto",
     notation: Annotated[
@@ -114,7 +114,7 @@ def score(
         int, typer.Option(min=0, metavar="N", help="Number of audio files to embed in the report.")
     ] = 0,
     fail_above: Annotated[
-        float | None, typer.Option(metavar="WER", help="Exit 1 if the WER is above this fraction, e.g. 0.2.")
+        float | None, typer.Option(metavar="WER", help="Exit 1 if the error rate is above this fraction, e.g. 0.2.")
     ] = None,
     fail_worse_than: Annotated[
         Path | None, typer.Option(metavar="HYP", help="Exit 1 if significantly worse than these hypotheses.")
@@ -125,7 +125,8 @@ def score(
 ) -> None:
     """Score hypotheses against references, and compare systems.
 
-    Prints the WER with its counts and confidence interval, a breakdown by columns, and an error analysis.
+    Prints the WER (of a classifier's labels the accuracy) with its counts and confidence interval, a breakdown by
+    columns, and an error analysis.
 
     The suffix gives the format: .csv .tsv .jsonl .trn .stm .ctm; without one, Kaldi text. Utterances are matched by id.
     """

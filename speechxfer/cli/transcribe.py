@@ -102,6 +102,7 @@ def transcribe(
     _check_options(output, words=words, json=json)  # before the libraries are imported, which takes seconds
     from speechxfer.data.audio_files import collect_audio
     from speechxfer.models import DecodingOptions, load
+    from speechxfer.models.transcribe import find_long_warning
     from speechxfer.models.word_times import require_ctc
     from speechxfer.tables import parse_column_options
 
@@ -122,6 +123,8 @@ def transcribe(
     report = {**_make_report(run, opened), **_make_provenance(model, run.options)}
     write_json("transcribe", report, json)
     _report_retried(run, reporter)
+    for warning in find_long_warning(opened, {one.audio: one.seconds for one in run.transcripts}):
+        reporter.warn(warning)
     if output is not None:
         reporter.info(_summarize(report, output))
     if run.failed:
@@ -152,11 +155,14 @@ class _TranscriptionRun:
 
 def _choose_writer(output: Path | None, model: SpeechModel, utterances: Sequence[datasets.Dataset]) -> TranscriptWriter:
     from speechxfer.models.transcribe import select_passthrough_columns
+    from speechxfer.scoring.labels import MEASURE_COLUMN
 
     count = sum(len(dataset) for dataset in utterances)
     if output is None:
         return make_plain_writer(count == 1, times=True)
     names = [name for dataset in utterances for name in select_passthrough_columns(dataset.column_names, model)]
+    if model.kind == "classify":
+        names = ["score", *names, *([MEASURE_COLUMN] if "reference" in names else [])]
     return make_writer(output, list(dict.fromkeys(names)), count)
 
 

@@ -109,6 +109,18 @@ class HeadConfig(Section):
         "mean",
         description="Classifier: pooling of the frames into one vector.",
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="Classifier: weight of each label in the loss; balanced: inversely proportional to its number of "
+        "training utterances.",
+    )
+    max_rejected: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Classifier: share of dev that the rejection threshold may reject as unknown; 0: no threshold "
+        "(default: 0.01 if the training data has the label unknown, else 0).",
+    )
     dropout: Share = Field(0.1, description="Dropout of the frames before a new head.")
     lstm_layers: int = Field(
         0, ge=0, le=4, description="Joint, and CTC on Whisper: bidirectional LSTM layers before the output layer."
@@ -265,6 +277,11 @@ class LoraAdapterConfig(Section):
 
 
 class CandidatesConfig(Section):
+    metric: Literal["accuracy", "balanced-accuracy"] = Field(
+        "accuracy",
+        description="Classifier: what epochs and candidates are selected by, on dev; balanced-accuracy: the mean "
+        "recall of the labels. Other heads are selected by their error rate.",
+    )
     means: Annotated[list[Annotated[int, Field(ge=1)]], OneOrMore] = Field(
         [2, 3, 5], description="Numbers of last epochs whose weights are averaged, as candidates."
     )
@@ -310,6 +327,12 @@ class Recipe(Section):
             for key in ("lm", "hot_words"):
                 if getattr(self.decoding, key):
                     raise ValueError(f"decoding.{key}: only with head.kind ctc and decoding.kind beam")
+        if self.head.kind != "classify":
+            for key in ("class_weights", "max_rejected"):
+                if getattr(self.head, key) != HeadConfig.model_fields[key].default:
+                    raise ValueError(f"head.{key}: only with head.kind classify; remove it")
+            if self.candidates.metric != "accuracy":
+                raise ValueError("candidates.metric: only with head.kind classify; remove it")
         if self.head.kind == "classify" and self.augment.join:
             raise ValueError("augment.join: a classifier has one label per utterance; set it to 0")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:

@@ -6,12 +6,13 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datasets
 
 from speechxfer.data.audio import measure_audio
+from speechxfer.data.labels import describe_imbalance, describe_near_equal_labels, find_label_column
 from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.data.splits import normalise_split_name
 from speechxfer.data.validation import SILENT_PROBLEM, InputLimits, InvalidRow, check_utterance, count_min_ctc_frames
@@ -38,7 +39,7 @@ class UtteranceMeasurements:
 class AuditResult:
     """Result of an audit. errors: rows that cannot be used; usable: indices of the other rows.
 
-    speakers, accents: utterances and hours per value.
+    speakers, accents, labels: utterances and hours per value. label_column: that the labels were read from.
     """
 
     rows: int
@@ -48,6 +49,8 @@ class AuditResult:
     usable: list[int] = field(default_factory=list)
     speakers: dict[str, dict[str, float]] = field(default_factory=dict)
     accents: dict[str, dict[str, float]] = field(default_factory=dict)
+    labels: dict[str, dict[str, float]] = field(default_factory=dict)
+    label_column: str | None = None
 
 
 def audit_dataset(
@@ -55,13 +58,16 @@ def audit_dataset(
 ) -> AuditResult:
     """Audit all rows: decode the audio, check text (or label) against `limits`, and compare the rows.
 
-    Damaged and silent audio are errors. Memory: the audio of a few rows, and under a kilobyte per row of measurements.
+    Damaged audio is an error, and so is silent audio, but for rows that have labels only. Memory: the audio of a few
+    rows, and under a kilobyte per row of measurements.
     """
     limits = limits or InputLimits()
     named = [name for name in ("text", "label") if name in dataset.column_names]
     text = next((name for name in named if any(dataset[name])), named[0] if named else None)
     columns = ["id", "audio", "path", "bytes", "start", "end"]
     measured = list(map_rows(dataset, columns, measure_utterance, progress))
+    if text == "label":  # silence may be a class, and training accepts it
+        measured = [replace(one, problem=None) if one.problem == SILENT_PROBLEM else one for one in measured]
     texts = _get_column(dataset, text)
     ids = list(dataset["id"])
     result = AuditResult(len(dataset), sum(one.seconds for one in measured) / 3600)
@@ -77,6 +83,10 @@ def audit_dataset(
     _warn(result, dataset, measured, texts, text, limits)
     result.speakers = _sum_by_value(_get_column(dataset, "speaker"), measured)
     result.accents = _sum_by_value(_get_column(dataset, "accent"), measured)
+    result.label_column = find_label_column(dataset)
+    labels = _get_column(dataset, result.label_column)
+    result.labels = _sum_by_value(labels, measured)
+    result.warnings += [*describe_near_equal_labels(filter(None, labels)), *describe_imbalance(result.labels)]
     return result
 
 

@@ -1,9 +1,10 @@
-"""Folders of corpora without a table: LibriSpeech, TIMIT, LJSpeech, FLEURS, and audio with a text file of its name."""
+"""Folders of corpora without a table: LibriSpeech, TIMIT, LJSpeech, FLEURS, audio with text files, class folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from speechxfer.data.class_folders import read_class_folders
 from speechxfer.data.subtitles import SUBTITLE_SUFFIXES, read_subtitles
 from speechxfer.data.tables import Columns
 from speechxfer.errors import Problems, UserError
@@ -34,7 +35,7 @@ def read_corpus_folder(folder: Path) -> Columns | None:
         columns = read(folder)
         if columns is not None:
             return columns
-    return None
+    return read_class_folders(folder, find_audio_files(folder))
 
 
 def read_headerless_table(path: Path) -> Columns | None:

@@ -11,6 +11,7 @@
 | datasets | a folder written by `save_to_disk`; parquet files |
 | LibriSpeech, TIMIT | *.trans.txt; .PHN files |
 | audio with text | audio files with .txt, .lab, .srt or .vtt files of the same name |
+| folder per class | audio files in folders named by their label, also in folders of splits |
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def _detect_folder(folder: Path, where: str) -> DataSource:
     tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
     fix = f"give the table itself, e.g. {folder / tables[0]}" if tables else "give a table of your audio files"
     raise UserError(
-        "no data set found in this folder: it has no metadata.csv, wav.scp, clips folder, parquet or *.trans.txt, and "
-        "no audio files with text files of the same names",
+        "no data set found in this folder: it has no metadata.csv, wav.scp, clips folder, parquet or *.trans.txt, "
+        "no audio files with text files of the same names, and no folders of audio, one per class",
         where=where,
         fix=fix,
     )

@@ -13,8 +13,10 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from speechxfer.data.class_folders import BACKGROUND_FOLDER
 from speechxfer.data.corpus_folders import AUDIO_SUFFIXES
 from speechxfer.data.formats import detect_format
+from speechxfer.data.labels import clean_labels
 from speechxfer.data.parquet import read_parquet, read_saved_dataset
 from speechxfer.data.paths import encode_path, make_printable
 from speechxfer.data.roles import rename_to_roles
@@ -47,7 +49,7 @@ def read(
     Args:
         need: required columns.
         columns: kind of column to its name in DATA, e.g. `{"audio": "file", "text": "sentence"}`.
-        on_warning: called with a message about duplicate ids.
+        on_warning: called with a message about duplicate ids, or labels with invisible differences (`clean_labels`).
 
     Raises:
         UserError: if DATA is missing or empty, or if `audio`, a required or a named column is missing.
@@ -65,7 +67,14 @@ def read(
     for name in need:
         if name not in dataset.column_names:
             raise make_missing_column_error(name, dataset.column_names, where)
-    return _make_ids_unique(dataset, found.folder, where, on_warning)
+    dataset = _make_ids_unique(dataset, found.folder, where, on_warning)
+    if "label" in found.columns and (found.folder / BACKGROUND_FOLDER).is_dir():
+        on_warning(f"{where}: {BACKGROUND_FOLDER} is noise, not a class: it is left out")
+    if "label" in dataset.column_names:
+        dataset, changes = clean_labels(dataset, "label")
+        for change in changes:
+            on_warning(f"{where}: {change}")
+    return dataset
 
 
 def make_missing_column_error(name: str, columns: Iterable[str], where: str) -> UserError:

@@ -92,7 +92,8 @@ def make_manifest(model: Any) -> dict[str, Any]:
     """Describe the graph for its callers: input and output, limits, and the meaning of the outputs.
 
     `symbols` has the text of every output of a CTC head, "" for the blank and null for one that is never written;
-    `labels` are a classifier's. `longest_seconds` is null if the length of an utterance is not limited.
+    `labels` are a classifier's; the best one other than "unknown" is rejected as "unknown" below the
+    probability `reject_below` (null: never). `longest_seconds` is null if the length of an utterance is not limited.
     """
     is_ctc = isinstance(model, CtcRecogniser)
     max_samples = max_input_samples(model.encoder)
@@ -102,7 +103,11 @@ def make_manifest(model: Any) -> dict[str, Any]:
         "input": {"name": INPUT_NAME, "shape": [1, "time"], "type": "float32", "sample_rate": SAMPLE_RATE},
         "output": {"name": OUTPUT_NAME, "shape": [1, "frames", "vocab"] if is_ctc else [1, "classes"]},
         "longest_seconds": max_samples and max_samples / SAMPLE_RATE,
-        **({"symbols": model.labels, "blank": model.blank} if is_ctc else {"labels": model.labels}),
+        **(
+            {"symbols": model.labels, "blank": model.blank}
+            if is_ctc
+            else {"labels": model.labels, "reject_below": model.settings.reject_below}
+        ),
         "normaliser": model.settings.normaliser,
         "base": model.settings.base,
     }

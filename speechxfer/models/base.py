@@ -30,12 +30,12 @@ Prediction = TypeVar("Prediction")
 
 
 class TrainingLengths(BaseModel):
-    """What a model was trained on, for cutting long audio.
+    """What a model was trained on, for cutting long audio, and for a classifier's warning about it.
 
     Attributes:
         usual_seconds: length that 95 % of the training examples do not exceed.
         max_seconds: length of the longest training example.
-        characters_per_second: characters of the training texts per second of speech.
+        characters_per_second: characters of the training texts per second of speech; 0 for a classifier.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -79,6 +79,8 @@ class ModelSettings(BaseModel):
     normaliser: str = "default"
     base: str | None = None  # the MODEL that it was adapted from
     training: TrainingLengths | None = None  # None for a model that was not adapted
+    # classify: probability below which the best label is rejected as `scoring.labels.UNKNOWN_LABEL`; None: never
+    reject_below: float | None = Field(None, ge=0, le=1)
 
     def write(self, folder: Path) -> None:
         """Write the settings to `SETTINGS_FILE` in `folder`."""

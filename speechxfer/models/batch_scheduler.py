@@ -181,4 +181,6 @@ def _make_segment(start: float, end: float, prediction: SegmentPrediction) -> Tr
     words = None
     if prediction.words is not None:
         words = [replace(word, start=start + word.start, end=min(end, start + word.end)) for word in prediction.words]
-    return TranscriptSegment(round(start, 3), round(end, 3), prediction.text, words, prediction.is_retried)
+    return TranscriptSegment(
+        round(start, 3), round(end, 3), prediction.text, words, prediction.is_retried, prediction.probabilities
+    )

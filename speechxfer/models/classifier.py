@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
@@ -24,11 +29,49 @@ from speechxfer.models.pretrained import (
     load_pretrained,
     reinit_linear,
 )
+from speechxfer.scoring.labels import UNKNOWN_LABEL
 from speechxfer.shapes import Frames
 
 
+@dataclass(frozen=True)
+class LabelPrediction:
+    """A predicted label.
+
+    Attributes:
+        label: the best label, or `UNKNOWN_LABEL` if it is rejected.
+        score: probability of the best label other than `UNKNOWN_LABEL`.
+        probabilities: of all labels, the highest first.
+    """
+
+    label: str
+    score: float
+    probabilities: dict[str, float]
+
+
+def make_label_prediction(probabilities: Mapping[str, float], reject_below: float | None) -> LabelPrediction:
+    """Predict a label from the probabilities of all labels.
+
+    reject_below: the best label other than `UNKNOWN_LABEL` is rejected below this probability; without it the label
+    with the highest probability is predicted, whichever it is.
+    """
+    ranked = dict(sorted(probabilities.items(), key=lambda item: -item[1]))
+    best = next(iter(ranked))
+    known = next((label for label in ranked if label != UNKNOWN_LABEL), best)
+    if reject_below is not None:
+        best = known if ranked[known] >= reject_below else UNKNOWN_LABEL
+    return LabelPrediction(best, ranked[known], ranked)
+
+
 class Classifier(SpeechModel):
-    """Utterance classifier (`kind: classify`). labels: class names in the order of the scores."""
+    """Utterance classifier (`kind: classify`).
+
+    Attributes:
+        labels: class names in the order of the scores.
+        class_weights: (classes,) weight of each label in the loss, for training; None weighs all alike.
+
+    With `settings.reject_below` a label whose probability is lower is predicted as `UNKNOWN_LABEL`. That label may be a
+    class too, trained on audio that has none of the others.
+    """
 
     kind = "classify"
 
@@ -41,6 +84,7 @@ class Classifier(SpeechModel):
         super().__init__(network, encoder, extractor, settings)
         names: Any = network.config.id2label
         self.labels = [str(names[index]) for index in range(len(names))]
+        self.class_weights: Tensor | None = None
 
     @property
     def head(self) -> list[nn.Module]:
@@ -61,10 +105,22 @@ class Classifier(SpeechModel):
         return self.network.classifier(pool_mean(frames, self.network.projector(frames.states)))
 
     def compute_loss(self, frames: Frames, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.compute_scores(frames).float(), labels[:, 0], reduction="sum")
+        scores = self.compute_scores(frames).float()
+        weights = None if self.class_weights is None else self.class_weights.to(scores.device)
+        return F.cross_entropy(scores, labels[:, 0], weights, reduction="sum")
 
     def decode_frames(self, frames: Frames) -> list[str]:
-        return [self.labels[index] for index in self.compute_scores(frames).argmax(-1).tolist()]
+        return [prediction.label for prediction in self.rank_labels(frames)]
+
+    def predict_labels(self, waveforms: Sequence[np.ndarray]) -> list[LabelPrediction]:
+        """Predict the label of each waveform, (time,) float32 at 16 kHz, with the probabilities of all labels."""
+        return self.infer(waveforms, self.rank_labels)
+
+    def rank_labels(self, frames: Frames) -> list[LabelPrediction]:
+        """Predict the label of each utterance, with the probabilities of all labels, the highest first."""
+        rows = self.compute_scores(frames).float().softmax(-1).tolist()
+        named = (dict(zip(self.labels, row, strict=True)) for row in rows)
+        return [make_label_prediction(probabilities, self.settings.reject_below) for probabilities in named]
 
 
 def open_classifier(folder: Path, settings: ModelSettings) -> Classifier:
@@ -98,7 +154,19 @@ def build_classifier(folder: Path, settings: ModelSettings, head: HeadConfig, te
         network: PreTrainedModel = _build_attentive(folder, config, head, names, same_labels)
     else:
         network = _build_mean_pooling(folder, config, names, same_labels)
-    return Classifier(network, load_pretrained(AutoFeatureExtractor, folder), settings)
+    model = Classifier(network, load_pretrained(AutoFeatureExtractor, folder), settings)
+    if head.class_weights == "balanced":
+        model.class_weights = compute_balanced_weights(texts, labels)
+    return model
+
+
+def compute_balanced_weights(texts: Sequence[str], labels: Sequence[str]) -> Tensor:
+    """Compute (classes,) weights that give every label the same sum over the training data, on average 1.
+
+    As scikit-learn's class_weight="balanced": utterances / (classes * utterances of the label).
+    """
+    counts = Counter(texts)
+    return torch.tensor([len(texts) / (len(labels) * counts[label]) for label in labels])
 
 
 def _build_mean_pooling(folder: Path, config: Any, names: dict[str, Any], same_labels: bool) -> PreTrainedModel:

@@ -18,6 +18,7 @@ from speechxfer.data.tables import cell_to_json
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
 from speechxfer.models.batch_scheduler import BatchScheduler, PendingUtterance
+from speechxfer.models.classifier import Classifier
 from speechxfer.models.decoding_options import DecodingOptions, apply_decoding
 from speechxfer.models.loading import load
 from speechxfer.models.segment_retry import SegmentFunction, SegmentRetry
@@ -30,10 +31,12 @@ from speechxfer.models.transcript import (
 )
 from speechxfer.models.word_times import predict_with_times, require_ctc
 from speechxfer.progress import ProgressCallback
+from speechxfer.scoring.labels import LABEL_MEASURE, MEASURE_COLUMN
 
 # longest audio, in seconds, that a model processes at once if its encoder has no limit (Whisper's is 30 s)
 MAX_SINGLE_SECONDS = 30.0
 MIN_SEGMENT_SECONDS = 6.0  # maximum segment length of a model that was trained on shorter utterances only
+LONG_CLIP_FACTOR = 2  # times the longest training clip, from which audio is too long for one label
 LONG_SEGMENT_SHARE = 28 / 30  # maximum segment length of longer files, as a share of this
 _DROPPED_COLUMNS = ("id", "audio", "path", "bytes", "hypothesis", "segments", "words", "complete")
 
@@ -91,7 +94,7 @@ def iter_transcripts(
     model: with `options` applied (`apply_decoding`).
     """
     max_seconds, max_single_seconds = _get_segment_lengths(model, options.cut_seconds)
-    fn = _make_word_time_function(model) if options.words else None
+    fn = _make_word_time_function(model) if options.words else _make_label_function(model)
     scheduler = BatchScheduler(
         model,
         options.batch_seconds or DecodingConfig.model_validate({}).batch_seconds,
@@ -127,6 +130,18 @@ def _make_word_time_function(model: SpeechModel) -> SegmentFunction:
 
     def predict(waveforms: list[np.ndarray]) -> list[SegmentPrediction]:
         return [SegmentPrediction(text, words) for text, words in predict_with_times(ctc_model, waveforms)]
+
+    return predict
+
+
+def _make_label_function(model: SpeechModel) -> SegmentFunction | None:
+    """Return a function that predicts the labels of waveforms with their probabilities; None if it is no classifier."""
+    if not isinstance(model, Classifier):
+        return None
+
+    def predict(waveforms: list[np.ndarray]) -> list[SegmentPrediction]:
+        found = model.predict_labels(waveforms)
+        return [SegmentPrediction(one.label, probabilities=one.probabilities) for one in found]
 
     return predict
 
@@ -170,7 +185,7 @@ def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple
     own_limit = model.encoder.max_seconds  # None except for Whisper
     limit = MAX_SINGLE_SECONDS if own_limit is None else own_limit
     if cut_seconds is None:
-        trained = model.settings.training
+        trained = None if model.kind == "classify" else model.settings.training
         longest = limit * LONG_SEGMENT_SHARE
         if trained is None:
             return longest, limit
@@ -196,6 +211,25 @@ def _compute_total_seconds(utterances: Sequence[Dataset]) -> float:
     return sum(seconds for dataset in utterances for seconds in map_rows(dataset, needed, get_seconds))
 
 
+def find_long_warning(model: SpeechModel, seconds: Mapping[str, float]) -> list[str]:
+    """Return a list with one warning about audio far longer than what a classifier was trained on; else an empty one.
+
+    seconds: duration by name.
+    """
+    training = model.settings.training
+    if model.kind != "classify" or training is None:
+        return []
+    long = {name: length for name, length in seconds.items() if length > LONG_CLIP_FACTOR * training.max_seconds}
+    if not long:
+        return []
+    name, longest = max(long.items(), key=lambda item: item[1])
+    some = "1 recording is" if len(long) == 1 else f"{len(long):,} recordings are"
+    return [
+        f"{some} far longer than the longest training clip ({training.max_seconds:.1f} s) and get one label each, "
+        f"e.g. {name} ({longest:.1f} s): cut them into single clips"
+    ]
+
+
 def _iter_rows(utterances: Sequence[Dataset]) -> Iterator[dict[str, Any]]:
     for dataset in utterances:
         yield from dataset
@@ -214,4 +248,5 @@ def select_passthrough_columns(names: Collection[str], model: SpeechModel) -> di
 def _get_columns(row: Mapping[str, Any], model: SpeechModel) -> dict[str, Any]:
     """Return the values of a row's passthrough columns as JSON types; an empty text is not a reference."""
     values = {name: cell_to_json(row[source]) for name, source in select_passthrough_columns(row, model).items()}
-    return {name: value for name, value in values.items() if value is not None and (value or name != "reference")}
+    values = {name: value for name, value in values.items() if value is not None and (value or name != "reference")}
+    return values | ({MEASURE_COLUMN: LABEL_MEASURE} if model.kind == "classify" and "reference" in values else {})

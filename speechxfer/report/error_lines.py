@@ -9,6 +9,7 @@ from speechxfer.report.formatting import format_percent, shorten_middle
 from speechxfer.scoring import Counts, Score
 from speechxfer.scoring.analysis import AnalysedScore
 from speechxfer.scoring.error_analysis import ErrorAnalysis
+from speechxfer.scoring.labels import LabelScore
 
 NUM_LISTED = 5  # words or utterances listed per line
 _MAX_ID_LENGTH = 24  # characters of an utterance's id
@@ -17,6 +18,8 @@ _MAX_ID_LENGTH = 24  # characters of an utterance's id
 def describe_score(analysed: AnalysedScore) -> list[str]:
     """Describe the other rates, the effect of normalisation and the errors of a score."""
     score = analysed.score
+    if isinstance(score, LabelScore):
+        return describe_errors(score, analysed.errors)
     return [
         *describe_rates(score),
         *_describe_rules(score, analysed.rules),
@@ -26,9 +29,12 @@ def describe_score(analysed: AnalysedScore) -> list[str]:
 
 
 def describe_rates(score: Score) -> list[str]:
-    """Describe the rates other than the headline; the CER only where it is not the headline itself."""
+    """Describe the rates other than the headline; the CER only where it is not the headline itself.
+
+    Labels have none.
+    """
     counts = score.counts
-    if not counts.reference_words:
+    if not counts.reference_words or isinstance(score, LabelScore):
         return []
     cer = "" if score.options.unit == "char" else f", CER {format_percent(counts.cer)}"
     return [f"MER {format_percent(counts.mer)}, WIL {format_percent(counts.wil)}{cer}"]
@@ -44,6 +50,8 @@ def describe_errors(score: Score, errors: ErrorAnalysis) -> list[str]:
     ):
         if found:
             lines.append(f"{title}: " + ", ".join(f"{word} ({n:,})" for word, n in found[:NUM_LISTED]))
+    if isinstance(score, LabelScore):
+        return lines  # an utterance has one label, and the table of labels has their recall
     if errors.words:
         listed = ", ".join(f"{word} ({wrong:,} of {n:,})" for word, wrong, n in errors.words[:NUM_LISTED])
         lines.append(f"highest error rates of words: {listed}")

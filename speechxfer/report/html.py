@@ -27,10 +27,14 @@ from speechxfer.report.score_rows import order_values
 from speechxfer.scoring import AlignedWord, Counts, GroupScore, Score, compare_systems
 from speechxfer.scoring.analysis import AnalysedScore, analyse_score
 from speechxfer.scoring.error_analysis import MIN_WORD_OCCURRENCES, ErrorAnalysis
+from speechxfer.scoring.labels import LabelScore
 from speechxfer.scoring.tokens import UNIT_NAMES
+from speechxfer.scoring.units import METRIC_NAMES, convert_error_rate, is_accuracy
 
 _HERE = Path(__file__).parent
 _MAX_CHART_GROUPS = 60  # values of a column that a chart shows
+_ACCURACY_AXIS = 1.0, 0.2  # end and step
+_MAX_MATRIX_LABELS = 60  # labels above which the confusion matrix is a list of confusions
 _MAX_OPEN_GROUPS = 12  # values of a column above which its chart is collapsed
 
 
@@ -65,7 +69,8 @@ def write_html_report(
         facts: how the report was made, as label to text.
         warnings: messages for the reader.
         advice: what to do next, each with its `action` and `evidence`.
-        curve: points of a learning curve, each with `share`, `hours`, `utterances` and `dev`.
+        curve: points of a learning curve, each with `share`, `hours`, `utterances`, `dev` (an error rate) and
+            optionally the `metric` that it is shown as.
         audio: audio files of the utterances.
     """
     import jinja2
@@ -90,6 +95,10 @@ def write_html_report(
         max_open_groups=_MAX_OPEN_GROUPS,
         min_word_occurrences=MIN_WORD_OCCURRENCES,
         nouns=UNIT_NAMES,
+        metric=METRIC_NAMES[next(iter(scores.values())).options.unit],
+        show_dev=_format_dev,
+        is_accuracy=is_accuracy,
+        max_matrix_labels=_MAX_MATRIX_LABELS,
         facts=facts or {},
         warnings=warnings,
         advice=advice,
@@ -118,17 +127,27 @@ class _Mark:
     """A rate and its interval on an axis. Positions are in per cent of the axis.
 
     Attributes:
+        group: what is drawn; None for nothing.
         at: position of the rate.
         low: position of the interval's lower end.
         width: width of the interval.
         cut: the interval extends beyond the axis.
     """
 
-    group: GroupScore | None
+    group: _ShownGroup | None
     at: float
     low: float
     width: float
     cut: bool
+
+
+@dataclass(frozen=True)
+class _ShownGroup:
+    """What a chart shows of a group: an error rate or an accuracy, its interval (low, high), and the counts."""
+
+    rate: float
+    interval: tuple[float, float] | None
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -157,9 +176,13 @@ def _make_chart(scores: Sequence[Score], column: str) -> _Chart:
     order = order_values(scores[-1], column, groups)
     shown: list[tuple[str, list[GroupScore | None]]] = [("", [score.overall for score in scores])]
     shown += [(value, groups[value]) for value in order[:_MAX_CHART_GROUPS]]
-    top, step = _choose_axis([group for _, row in shown for group in row if group is not None])
+    is_label = isinstance(scores[0], LabelScore)
+    known = [group for _, row in shown for group in row if group is not None]
+    top, step = _ACCURACY_AXIS if is_label else _choose_axis(known)
     ticks = [(100 * k * step / top, 100 * k * step) for k in range(round(top / step) + 1)]
-    rows = [(value, [_make_mark(group, top) for group in row]) for value, row in shown]
+    rows = [
+        (value, [_make_mark(_select_shown(group, is_label=is_label), top) for group in row]) for value, row in shown
+    ]
     return _Chart(column, ticks, rows, len(order) - len(rows) + 1)
 
 
@@ -174,15 +197,24 @@ def _choose_axis(groups: Sequence[GroupScore]) -> tuple[float, float]:
     return step * math.ceil(top / step - 1e-9), step
 
 
-def _make_mark(group: GroupScore | None, top: float) -> _Mark:
+def _select_shown(group: GroupScore | None, *, is_label: bool) -> _ShownGroup | None:
     if group is None or group.wer is None:
+        return None
+    found = None if group.interval is None else (group.interval.low, group.interval.high)
+    if not is_label:
+        return _ShownGroup(group.wer, found, group.counts)
+    return _ShownGroup(1 - group.wer, None if found is None else (1 - found[1], 1 - found[0]), group.counts)
+
+
+def _make_mark(group: _ShownGroup | None, top: float) -> _Mark:
+    if group is None:
         return _Mark(None, 0, 0, 0, False)
 
     def position(rate: float) -> float:
         return round(100 * min(max(rate, 0.0), top) / top, 2)
 
-    low, high = (group.interval.low, group.interval.high) if group.interval else (group.wer, group.wer)
-    return _Mark(group, position(group.wer), position(low), round(position(high) - position(low), 2), high > top)
+    low, high = group.interval or (group.rate, group.rate)
+    return _Mark(group, position(group.rate), position(low), round(position(high) - position(low), 2), high > top)
 
 
 def _describe_comparisons(systems: Mapping[str, Score]) -> list[tuple[str, str, str]]:
@@ -213,7 +245,13 @@ def _make_script_data(systems: Mapping[str, AnalysedScore], sources: Mapping[str
     for name, source in sources.items():
         if name in rows:
             rows[name]["a"] = source
-    return {"systems": list(systems), "columns": columns, "filters": len(first.shown_columns), "rows": [*rows.values()]}
+    return {
+        "systems": list(systems),
+        "columns": columns,
+        "filters": len(first.shown_columns),
+        "labels": isinstance(first, LabelScore),
+        "rows": [*rows.values()],
+    }
 
 
 def _make_cell(score: Score, index: int, words: Sequence[AlignedWord], has_loop: bool) -> list[Any]:
@@ -282,6 +320,10 @@ def _dump_for_script(value: Any) -> str:
 
 def _format_count(number: int, name: str) -> str:
     return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def _format_dev(point: Mapping[str, Any]) -> str:
+    return format_percent(convert_error_rate(point["dev"], point.get("metric", "")))
 
 
 def _format_rate(rate: float | None) -> str:

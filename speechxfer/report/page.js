@@ -24,9 +24,11 @@
     ["all utterances", () => true],
     ["with errors", (r) => r.s.some((s) => s && s[0])],
     ["without errors", (r) => r.s.every((s) => s && !s[0])],
-    ["more errors than words", (r) => r.s.some((s) => s && s[0] > s[1])],
-    ["with repetition loops", (r) => r.s.some((s) => s && s[3])],
   ];
+  if (!data.labels) {
+    filters.push(["more errors than words", (r) => r.s.some((s) => s && s[0] > s[1])]);
+    filters.push(["with repetition loops", (r) => r.s.some((s) => s && s[3])]);
+  }
   if (last > 0) {
     filters.push(["better in " + data.systems[last], (r) => errors(r, last) < errors(r, 0)]);
     filters.push(["worse in " + data.systems[last], (r) => errors(r, last) > errors(r, 0)]);

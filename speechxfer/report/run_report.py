@@ -42,10 +42,13 @@ class RunReport(BaseModel):
         stages: entries of `train_stages`.
         rescoring: weights chosen for joint CTC/attention rescoring, with their dev error rates.
         search: beam search options chosen for a CTC head, with their dev error rates.
+        rejection: a classifier's rejection threshold, and the shares of dev that it rejects.
         learning_curve: dev error rate by share of the training data.
         dev: score of the selected trained candidate on dev, greedy.
         train_probe: its score on a sample of the training split.
-        metric: name of the error rate ("WER", "CER" or "error rate").
+        metric: name of the figure that is shown: an error rate ("WER", "CER", "error rate"), or a classifier's
+            "accuracy" or "balanced accuracy". The `dev` of candidates, stages and the learning curve are error rates
+            in any case: 1 - the accuracy.
         normaliser: name of the text normaliser used for scoring.
         splits: by split, how it was made and its size.
         warnings: messages for the user.
@@ -66,6 +69,7 @@ class RunReport(BaseModel):
     stages: list[dict[str, Any]]
     rescoring: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
+    rejection: dict[str, Any] | None = None
     learning_curve: list[dict[str, Any]] | None = None
     dev: Figures = {}
     train_probe: Figures = {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.report.score_rows import Row, make_group_rows
 from speechxfer.scoring import GroupScore, Score
+from speechxfer.scoring.labels import LabelScore, compute_accuracy
 from speechxfer.scoring.tokens import UNIT_NAMES
 
 Cells = Sequence[str]
@@ -40,11 +41,24 @@ def format_results(systems: Mapping[str, Score], form: str) -> str:
         if all(column in score.by for score in scores):
             rows += make_group_rows(scores, column)
     noun = UNIT_NAMES[scores[0].options.unit]
+    if isinstance(scores[0], LabelScore):
+        numbers: tuple[str, ...] = ("accuracy %", "95 % low", "95 % high", "labels", "wrong")
+        return _format_rows(systems, rows, form, numbers, _format_accuracy)
     rate = "WER %" if noun == "word" else f"{noun} error rate %"
     numbers = (rate, "95 % low", "95 % high", f"{noun}s", "sub", "del", "ins", "MER %", "WIL %", "CER %")
+    return _format_rows(systems, rows, form, numbers, _format_numbers)
+
+
+def _format_rows(
+    systems: Iterable[str],
+    rows: Sequence[Row],
+    form: str,
+    numbers: Sequence[str],
+    format_group: Callable[[GroupScore], list[str]],
+) -> str:
     names = ("system", "column", "value")
     cells = [
-        [name, row.column, row.value, *_format_numbers(group)]
+        [name, row.column, row.value, *format_group(group)]
         for row in rows
         for name, group in zip(systems, row.groups, strict=True)
     ]
@@ -63,6 +77,12 @@ def _format_numbers(group: GroupScore) -> list[str]:
     bounds = (None, None) if interval is None else (interval.low, interval.high)
     counts = (c.reference_words, c.substitutions, c.deletions, c.insertions)
     return [*map(_format_rate, (c.wer, *bounds)), *map(str, counts), *map(_format_rate, (c.mer, c.wil, c.cer))]
+
+
+def _format_accuracy(group: GroupScore) -> list[str]:
+    c, interval = group.counts, group.interval
+    bounds = (None, None) if interval is None else (1 - interval.high, 1 - interval.low)
+    return [*map(_format_rate, (compute_accuracy(group), *bounds)), str(c.reference_words), str(c.errors)]
 
 
 def _format_rate(rate: float | None) -> str:

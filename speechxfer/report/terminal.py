@@ -13,10 +13,13 @@ from rich.text import Text
 from speechxfer.report.console import EscapingConsole, make_text
 from speechxfer.report.error_lines import describe_score
 from speechxfer.report.formatting import format_percent, shorten_middle, shorten_names
+from speechxfer.report.label_tables import make_label_table
 from speechxfer.report.score_rows import BinCounts, Row, make_rows
 from speechxfer.scoring import Comparison, GroupScore, Score
 from speechxfer.scoring.analysis import AnalysedScore
+from speechxfer.scoring.labels import LabelScore, compute_accuracy
 from speechxfer.scoring.tokens import UNIT_NAMES
+from speechxfer.scoring.units import convert_error_rate
 
 _MAX_INTERVAL_SYSTEMS = 3  # systems side by side above which a table has no room for their intervals
 _NAME_LENGTHS = (24, 16, 10)  # characters of a system's name in a table, the first that fits
@@ -32,6 +35,8 @@ def make_score_table(score: Score, bins: BinCounts | None = None, *, width: int 
         width: columns of the terminal; labels are wrapped to fit (default: no limit).
     """
     noun = UNIT_NAMES[score.options.unit]
+    if isinstance(score, LabelScore):
+        return _set_width(_make_accuracy_table(score, bins or {}), width)
     rate = "WER %" if noun == "word" else "rate %"
     table = _make_table([""], [rate, "95 %", f"{noun}s", "sub", "del", "ins", "CER %"])
     for row in make_rows([score], [bins or {}]):
@@ -46,6 +51,16 @@ def make_score_table(score: Score, bins: BinCounts | None = None, *, width: int 
         ]
         _add_row(table, row, cells)
     return _set_width(table, width)
+
+
+def _make_accuracy_table(score: LabelScore, bins: BinCounts) -> Table:
+    """Make a table of accuracy with a row for all utterances and one per group."""
+    table = _make_table([""], ["accuracy %", "95 %", "labels", "wrong"])
+    for row in make_rows([score], [bins]):
+        (group,) = row.groups
+        counts = (f"{n:,}" for n in (group.counts.reference_words, group.counts.errors))
+        _add_row(table, row, [_format_group(group, is_label=True), _format_interval(group, is_label=True), *counts])
+    return table
 
 
 def make_before_after_table(before: Score, after: Score, *, by: str | None = None, width: int | None = None) -> Table:
@@ -86,16 +101,16 @@ def make_systems_table(
 def _make_wide_table(systems: Mapping[str, Score], rows: Sequence[Row]) -> Table:
     """Make a table with columns for each system."""
     num_cells = 2 if len(systems) <= _MAX_INTERVAL_SYSTEMS else 1
-    names = shorten_names(systems, _MAX_NAME_LENGTH)
-    heads = [head for name in names for head in (f"{name}\n% [errors]", "95 %")[:num_cells]]
+    is_label, names = _are_labels(systems), shorten_names(systems, _MAX_NAME_LENGTH)
+    heads = [head for name in names for head in (f"{name}\n{_name_rate(is_label)}", "95 %")[:num_cells]]
     change = ["change"] if len(systems) == 2 else []
     table = _make_table([""], [_name_units(systems), *heads, *change])
     for row in rows:
         cells = [f"{row.groups[0].counts.reference_words:,}"]
         for group in row.groups:
-            cells += [_format_errors(group), _format_interval(group)][:num_cells]
+            cells += [_format_errors(group, is_label), _format_interval(group, is_label)][:num_cells]
         if change:
-            cells.append(_format_change(*row.groups))
+            cells.append(_format_change(*row.groups, is_label))
         _add_row(table, row, cells)
     return table
 
@@ -103,13 +118,14 @@ def _make_wide_table(systems: Mapping[str, Score], rows: Sequence[Row]) -> Table
 def _make_long_table(systems: Mapping[str, Score], rows: Sequence[Row], name_length: int) -> Table:
     """Make a table with a row for each system, whose name is shortened to `name_length`."""
     change = ["change"] if len(systems) == 2 else []
-    table = _make_table(["", "system"], [_name_units(systems), "% [errors]", "95 %", *change])
+    is_label = _are_labels(systems)
+    table = _make_table(["", "system"], [_name_units(systems), _name_rate(is_label), "95 %", *change])
     for row in rows:
         for k, (name, group) in enumerate(zip(shorten_names(systems, name_length), row.groups, strict=True)):
             words = f"{group.counts.reference_words:,}" if k == 0 else ""
-            cells = [words, _format_errors(group), _format_interval(group)]
+            cells = [words, _format_errors(group, is_label), _format_interval(group, is_label)]
             if change:
-                cells.append(_format_change(*row.groups) if k == 1 else "")
+                cells.append(_format_change(*row.groups, is_label) if k == 1 else "")
             names = (_format_label(row) if k == 0 else "", name)
             table.add_row(*map(make_text, (*names, *cells)), style="dim" if row.pooled else None)
     return table
@@ -119,7 +135,8 @@ def make_curve_table(points: Sequence[Mapping[str, Any]], metric: str = "WER") -
     """Make the table of a learning curve: share, size and dev error rate of each training subset."""
     table = _make_table([""], ["hours", "utterances", f"dev {metric} %"])
     for point in points:
-        cells = (f"{point['hours']:.2f}", f"{point['utterances']:,}", _format_rate(point["dev"]))
+        dev = _format_rate(convert_error_rate(point["dev"], metric))
+        cells = (f"{point['hours']:.2f}", f"{point['utterances']:,}", dev)
         table.add_row(f"{100 * point['share']:.0f} % of train", *cells)
     return _set_width(table, None)
 
@@ -179,6 +196,8 @@ def print_scores(
         console.print(make_text(title, style="bold") + make_text(analysed.score.summary()))
         for line in wrap_lines(describe_score(analysed), console):
             console.print(line)
+        if isinstance(analysed.score, LabelScore):
+            console.print(make_label_table(analysed.score, width=console.width))
     first, *others = scores.values()
     bins = [analysed.errors.bins for analysed in systems.values()]
     if first.by or bins[0]:
@@ -210,6 +229,8 @@ def _name_metric(score: Score) -> str:
     noun = UNIT_NAMES[score.options.unit]
     if score.wer is None:
         return ""
+    if isinstance(score, LabelScore):
+        return "accuracy "
     return "WER " if noun == "word" else f"{noun} error rate "
 
 
@@ -257,13 +278,32 @@ def _format_rate(rate: float | None) -> str:
     return format_percent(rate).removesuffix(" %")
 
 
-def _format_errors(group: GroupScore) -> str:
-    return _format_rate(group.wer) + ("" if group.wer is None else f" [{group.counts.errors:,}]")
+def _are_labels(systems: Mapping[str, Score]) -> bool:
+    return all(isinstance(score, LabelScore) for score in systems.values())
 
 
-def _format_change(before: GroupScore, after: GroupScore) -> str:
-    return "" if before.wer is None or after.wer is None else f"{100 * (after.wer - before.wer):+.1f}"
+def _name_rate(is_label: bool) -> str:
+    return "accuracy % [wrong]" if is_label else "% [errors]"
 
 
-def _format_interval(group: GroupScore) -> str:
-    return "" if group.interval is None else f"{_format_rate(group.interval.low)}-{_format_rate(group.interval.high)}"
+def _format_group(group: GroupScore, is_label: bool) -> str:
+    """Format the error rate of a group, or the accuracy of labels."""
+    return _format_rate(compute_accuracy(group) if is_label else group.wer)
+
+
+def _format_errors(group: GroupScore, is_label: bool) -> str:
+    return _format_group(group, is_label) + ("" if group.wer is None else f" [{group.counts.errors:,}]")
+
+
+def _format_change(before: GroupScore, after: GroupScore, is_label: bool) -> str:
+    if before.wer is None or after.wer is None:
+        return ""
+    return f"{100 * (before.wer - after.wer if is_label else after.wer - before.wer):+.1f}"
+
+
+def _format_interval(group: GroupScore, is_label: bool = False) -> str:
+    if group.interval is None:
+        return ""
+    low, high = group.interval.low, group.interval.high
+    low, high = (1 - high, 1 - low) if is_label else (low, high)
+    return f"{_format_rate(low)}-{_format_rate(high)}"

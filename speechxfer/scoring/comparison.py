@@ -21,6 +21,7 @@ from speechxfer.scoring.statistics import (
     sign_flip,
     sum_by_unit,
 )
+from speechxfer.scoring.tokens import LABEL_UNIT
 
 Alignment = str | Sequence[AlignedWord]
 
@@ -36,6 +37,7 @@ class Comparison:
         units: number of units.
         p_holm: Holm's adjusted p value, if more than two systems are compared.
         p_mapsswe: p value of NIST's MAPSSWE test, if computed.
+        of_labels: the rates are of labels; `summary` shows the difference of the accuracies, which is the opposite.
     """
 
     before: float | None
@@ -47,6 +49,7 @@ class Comparison:
     units: int
     p_holm: float | None = None
     p_mapsswe: float | None = None
+    of_labels: bool = False
 
     @property
     def significant(self) -> bool:
@@ -58,16 +61,16 @@ class Comparison:
         """Return the difference in percentage points, its interval, p values and verdict, in one line."""
         if self.difference is None or self.p is None:
             return "no comparison: no reference words"
-        points = 100 * self.difference
-        interval = (
-            "" if self.interval is None else ", 95 % {:+.1f} to {:+.1f}".format(*(100 * x for x in self.interval))
-        )
+        points, bounds = 100 * self.difference, self.interval
+        if self.of_labels:
+            points, bounds = 0 - points, None if bounds is None else (-bounds[1], -bounds[0])
+        interval = "" if bounds is None else ", 95 % {:+.1f} to {:+.1f}".format(*(100 * x for x in bounds))
         p = _format_p("permutation test p", self.p)
         if self.p_holm is not None:
             p += f" ({_format_p('Holm p', self.p_holm)})"
         if self.p_mapsswe is not None:
             p += f", {_format_p('MAPSSWE p', self.p_mapsswe)}"
-        verdict = ("better" if points < 0 else "worse") if self.significant else "no significant difference"
+        verdict = ("better" if self.difference < 0 else "worse") if self.significant else "no significant difference"
         return f"{points:+.1f} points{interval} over {self.units:,} {self.over}, {p}: {verdict}"
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +121,10 @@ def compare_scores(before: Score, after: Score, *, mapsswe: bool = False) -> Com
     if mapsswe:
         p_mapsswe = compute_mapsswe_p(before.operations, [after.operations[row] for row in rows.tolist()])
     difference, p = after.wer - before.wer, sign_flip(shares, seed=seed)
-    return Comparison(before.wer, after.wer, difference, interval, p, over, units, p_mapsswe=p_mapsswe)
+    of_labels = before.options.unit == LABEL_UNIT
+    return Comparison(
+        before.wer, after.wer, difference, interval, p, over, units, p_mapsswe=p_mapsswe, of_labels=of_labels
+    )
 
 
 def _match_rows(before: Score, after: Score) -> NDArray[np.int64]:

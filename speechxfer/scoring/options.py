@@ -15,7 +15,7 @@ from speechxfer.scoring.equivalents import Equivalents, EquivalentsReplacer, mak
 from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.normalised_tokens import TokenNormaliser
 from speechxfer.scoring.notation import Notation
-from speechxfer.scoring.tokens import check_unit
+from speechxfer.scoring.tokens import LABEL_UNIT, check_unit
 from speechxfer.scoring.units import AUTO_UNIT, choose_unit
 from speechxfer.text.normalise import Normaliser, get_normaliser
 
@@ -29,7 +29,7 @@ class ScoringOptions:
             replaced by its `Normaliser`.
         align: "min" (fewest edits, as jiwer) or "sclite".
         unit: "word", "char" or "mixed" (CJK characters and other scripts' words); "auto": characters if the references
-            are in a script written without spaces, else words.
+            are in a script written without spaces, else words; "label": each text is a label, not normalised.
         notation: texts are in sclite's notation: alternatives, optional words and fragments, or what a `Notation`
             says. A GLM file with alternatives implies that the alternatives of all texts are read, as by sclite.
         compounds: words split or joined differently from the reference ("ice cream", "icecream") are correct.
@@ -37,8 +37,8 @@ class ScoringOptions:
         equivalents: words and phrases that count as equal, replaced on both sides after normalisation.
 
     Raises:
-        UserError: for an unknown name, a negative seed, a notation combined with compounds, and equivalents that
-            contradict each other after normalisation.
+        UserError: for an unknown name, a negative seed, a notation combined with compounds, labels combined with
+            either or with equivalents, and equivalents that contradict each other after normalisation.
     """
 
     normaliser: str | Callable[[str], str] = "default"
@@ -55,12 +55,25 @@ class ScoringOptions:
             check_unit(self.unit)
         if self.seed < 0:
             raise UserError(f"seed {self.seed} is negative", fix="use an integer of 0 or more")
+        if self.unit == LABEL_UNIT:
+            self._check_labels()
+            object.__setattr__(self, "normaliser", "none")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
         _ = self._replacer  # reports contradictions before the work
         if self.compounds and self.reading is not None:
             problem = "compounds cannot be joined in texts with alternatives"
             raise UserError(problem, fix="remove --compounds, or --notation and the alternatives of the GLM file")
+
+    def _check_labels(self) -> None:
+        """Raise UserError for options that change labels, which are compared as they are written."""
+        name = self.normaliser if isinstance(self.normaliser, str) else self.normaliser_name
+        if name not in ("none", "default"):
+            raise UserError(f"labels are not normalised, but the normaliser is '{name}'", fix="leave it out")
+        options = {"notation": self.notation, "compounds": self.compounds, "equivalents": self.equivalents}
+        if changing := [name for name, value in options.items() if value]:
+            problem = f"labels are compared as they are written, without {' and '.join(changing)}"
+            raise UserError(problem, fix=f"remove {', '.join(f'--{name}' for name in changing)}")
 
     @property
     def normalise(self) -> Callable[[str], str]:

@@ -144,7 +144,7 @@ def _read_single(
         raise UserError(
             f"{len(without)} of {len(found.utterances)} rows have no reference, the first on line {without[0].line}",
             where=str(path),
-            fix="give a file of references too: speechxfer score REF HYP",
+            fix='write "" where nothing is said, or give a file of references too: speechxfer score REF HYP',
         )
     if notation:
         _check_braces(path, ((u.line, u.id, text or "") for u in found.utterances for text in (u.other, u.text)))

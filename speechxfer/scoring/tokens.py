@@ -7,8 +7,9 @@ import unicodedata
 
 from speechxfer.errors import UserError, suggest_nearest
 
-SCORING_UNITS = ("word", "char", "mixed")
-UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit"}  # shown in reports
+LABEL_UNIT = "label"
+SCORING_UNITS = ("word", "char", "mixed", LABEL_UNIT)
+UNIT_NAMES = {"word": "word", "char": "character", "mixed": "unit", LABEL_UNIT: "label"}  # shown in reports
 
 # Thai, Lao, Myanmar, Khmer; then 々〆〇, kana, bopomofo, kana extensions, Han, half-width kana, Han extensions
 _WITH_MARKS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF))
@@ -32,13 +33,15 @@ def tokenize(text: str, unit: str = "word") -> list[str]:
     """Split a text into units.
 
     Args:
-        unit: "word" (split at spaces), "char" (all characters but spaces) or "mixed" (characters of scripts written
-            without spaces, words of others).
+        unit: "word" (split at spaces), "char" (all characters but spaces), "mixed" (characters of scripts written
+            without spaces, words of others) or "label" (the text without the spaces around it, whole).
     """
     if unit == "word":
         return text.split()
     if unit == "char":
         return [c for c in text if not c.isspace()]
+    if unit == LABEL_UNIT:
+        return [label] if (label := text.strip()) else []
     return _MIXED.findall(text)
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from speechxfer.scoring.tokens import UNSPACED_CHARACTERS
+from speechxfer.scoring.tokens import LABEL_UNIT, UNSPACED_CHARACTERS
 
 AUTO_UNIT = "auto"
-METRIC_NAMES = {"word": "WER", "char": "CER", "mixed": "error rate"}
+METRIC_NAMES = {"word": "WER", "char": "CER", "mixed": "error rate", LABEL_UNIT: "accuracy"}
 _UNSPACED = re.compile(f"[{UNSPACED_CHARACTERS}]")
 _LETTER = re.compile(r"[^\W\d_]", re.UNICODE)
+
+
+def is_accuracy(metric: str) -> bool:
+    """Return whether a metric is an accuracy, of which higher is better; all others are error rates."""
+    return metric.endswith("accuracy")
+
+
+def convert_error_rate(rate: float, metric: str) -> float:
+    """Return an error rate as the metric is shown: an accuracy is the rest."""
+    return 1 - rate if is_accuracy(metric) else rate
 
 
 def choose_unit(references: Iterable[str]) -> str:

@@ -7,8 +7,10 @@ from datetime import datetime
 
 import pytest
 from datasets import Dataset
+from typer.testing import CliRunner
 
-from speechxfer.adaptation.predictions import encode_labels, score_predictions_file, score_split, write_predictions
+from speechxfer.adaptation.predictions import score_predictions_file, score_split, write_predictions
+from speechxfer.cli import build_app
 from speechxfer.config.recipe import ScoringConfig
 
 
@@ -32,10 +34,13 @@ def test_a_label_is_one_word(meant, texts, wrong, tmp_path):
     counts = found.overall.counts
     assert (counts.substitutions, counts.insertions, counts.deletions) == (wrong, 0, 0)
     assert found.wer == wrong / len(meant)
-    write_predictions(tmp_path / "after.jsonl", part(*meant), texts, reference="label")
+    write_predictions(tmp_path / "after.jsonl", part(*meant), texts, reference="label", labels=True)
     assert score_predictions_file(tmp_path / "after.jsonl", ScoringConfig(), labels=True).wer == found.wer
     lines = [json.loads(line) for line in (tmp_path / "after.jsonl").read_text().splitlines()]
     assert [line["hypothesis"] for line in lines] == texts  # as it is written
+    assert {line["measure"] for line in lines} == {"accuracy"}
+    options = ["score", str(tmp_path / "after.jsonl"), "--json", "-", "-q"]
+    assert json.loads(CliRunner().invoke(build_app(), options).stdout)["result"] == found.to_json()
 
 
 def test_what_parquet_holds_and_json_does_not(tmp_path):
@@ -54,12 +59,6 @@ def test_what_parquet_holds_and_json_does_not(tmp_path):
     with pytest.raises(ValueError, match="zip"):
         write_predictions(tmp_path / "after.jsonl", rows, ["a b"], reference="text")
     assert len((tmp_path / "after.jsonl").read_text().splitlines()) == 2  # whole, as it was
-
-
-def test_no_two_labels_become_the_same_word():
-    labels = ["a b", "a_b", "a__b", "a  b c", "a_b c", "_", "__", "a _b"]
-    words = encode_labels(labels)
-    assert len({*words}) == len(labels) and all(len(word.split()) == 1 for word in words)
 
 
 def test_a_transcript_is_scored_by_its_words():

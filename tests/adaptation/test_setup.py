@@ -7,6 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from speechxfer.adaptation.evaluate import evaluate
 from speechxfer.adaptation.run import adapt
 from speechxfer.cli import build_app
 from speechxfer.data import audio
@@ -46,16 +47,17 @@ def test_the_untouched_model_comes_first_and_what_trains_is_said(rejected_run):
     assert line.startswith("stage 0 (all): ") and "head" in line and "are frozen (feature extractor" in line
 
 
-def test_a_classifier_reports_an_error_rate(tiny_recipe, quiet, tmp_path):
+def test_a_classifier_reports_its_accuracy(tiny_recipe, quiet, tmp_path):
     overrides = ("head.kind=classify", "stages.0.epochs=12", "stages.0.lr=1e-2", "augment={}")
     run = adapt(tiny_recipe(*overrides), reporter=quiet)
-    assert (
-        run.report.to_json()["metric"] == "error rate" and run.before is None and run.report.to_json()["before"] is None
-    )
+    report = run.report.to_json()
+    assert report["metric"] == "accuracy" and run.before is None and report["before"] is None
     assert not (tmp_path / "run" / "before.jsonl").exists()
     found = lines_of(tmp_path / "run" / "after.jsonl")
     wrong = sum(line["reference"] != line["hypothesis"] for line in found)
-    assert run.report.to_json()["after"]["wer"] == wrong / 6
-    assert scored(tmp_path / "run" / "after.jsonl", "default")["wer"] == wrong / 6
+    assert report["after"]["accuracy"] == 1 - wrong / 6 and report["after"]["wer"] == wrong / 6
+    assert scored(tmp_path / "run" / "after.jsonl", "default") == report["after"]
+    rows = read(report["provenance"]["recipe"]["data"]["train"]).filter(lambda row: row["split"] == "test")
+    assert evaluate(tmp_path / "run", rows, device="cpu").score.to_json() == report["after"]
     assert {line["hypothesis"] for line in found} <= {"one", "two", "six"}
     assert {"text", "reference"} <= set(found[0])

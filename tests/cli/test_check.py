@@ -185,3 +185,19 @@ def test_json_is_written_over_nothing_but_json(table: Path, tmp_path: Path, name
     assert target.read_bytes() == before
     codes = {run(table, "-q", "--json", tmp_path / "found.json")[0] for _ in range(2)}
     assert len(codes) == 1 and json.loads((tmp_path / "found.json").read_text())
+
+
+def test_labels_are_counted(tmp_path: Path) -> None:
+    """Their numbers, near-equal labels, invisible differences and an imbalance."""
+    rows = ["audio,label,speaker"]
+    for number, label in enumerate(["zero"] * 12 + ["one", "One", "zero "]):
+        soundfile.write(tmp_path / f"{number}.wav", 0.3 * np.sin(np.arange(8000) / (10 + number)), 16_000)
+        rows.append(f"{number}.wav,{label},s{number % 2}")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    code, out, _ = run(tmp_path / "t.csv", "--json", tmp_path / "out.json")
+    assert code == 0
+    assert "3 labels: zero 13, one 1, One 1\n" in out
+    assert "'One' (1) and 'one' (1)" in out and "'zero' has 13 utterances" in out
+    assert "1 label has spaces or invisible characters that are left out: 'zero ' is read as 'zero'" in out
+    stated = json.loads((tmp_path / "out.json").read_text())
+    assert {label: total["utterances"] for label, total in stated["labels"].items()} == {"zero": 13, "one": 1, "One": 1}

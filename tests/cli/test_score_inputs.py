@@ -322,3 +322,12 @@ def test_breakdowns_are_repeated_crossed_and_binned(run_score, write_file):
     assert "age:10: 20-29" in output and "gender+age:10: f + 30-39" in output
     assert "did you mean 'gender'" in run_score("r.csv", "h.csv", "--by", "gendre+age:10", code=2)
     assert "'auto' cannot be combined" in run_score("r.csv", "h.csv", "--by", "auto", "--by", "age", code=2)
+
+
+def test_a_reference_of_null_is_told_to_be_written_as_empty(run_score, write_file):
+    rows = '{"id": "a", "reference": "x y", "hypothesis": "x"}\n{"id": "b", "reference": null, "hypothesis": "z"}\n'
+    write_file("n.jsonl", rows)
+    for policy in ("error", "empty", "skip"):
+        assert 'write "" where nothing is said' in run_score("n.jsonl", "--missing", policy, code=2)
+    write_file("e.jsonl", rows.replace("null", '""'))
+    run_score("e.jsonl")

@@ -143,3 +143,11 @@ def test_missing_columns_are_said(corpus: Corpus, tmp_path: Path) -> None:
     assert found.errors == []
     assert warning(found, "no column 'text'")
     assert warning(found, "no column 'speaker'")
+
+
+def test_silence_may_have_a_label(tmp_path: Path, write_tone: Writer) -> None:
+    """As training accepts it; with a text it is an error."""
+    soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 16_000)
+    for name, errors in (("label", 0), ("text", 1)):
+        (tmp_path / f"{name}.csv").write_text(f"audio,{name}\nsilent.wav,unknown\n")
+        assert len(look(tmp_path / f"{name}.csv").errors) == errors

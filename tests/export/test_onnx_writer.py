@@ -13,6 +13,7 @@ import torch
 from speechxfer.data.reader import read
 from speechxfer.errors import UserError
 from speechxfer.export import export_model
+from speechxfer.export.onnx_writer import make_manifest
 from speechxfer.models import load
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -116,7 +117,14 @@ def test_the_manifest_is_enough_to_decode_the_output(make_encoder, tmp_path):
     model = load(folder, device="cpu")
     assert " ".join(text.split()) == model.predict([waveform(16_000)])[0] != ""
     labels = export_model(make_encoder("hubert", labels=["one", "two"]), "onnx", tmp_path / "labels").output
-    assert json.loads((labels / "manifest.json").read_text())["labels"] == ["one", "two"]
+    stated = json.loads((labels / "manifest.json").read_text())
+    assert stated["labels"] == ["one", "two"] and stated["reject_below"] is None
+
+
+def test_the_manifest_has_the_rejection_threshold(tiny_whisper, save_untrained):
+    model = load(save_untrained("saved", tiny_whisper, {"kind": "classify", "pooling": "mean"}, scale=20), device="cpu")
+    model.settings.reject_below = 0.625
+    assert make_manifest(model)["reject_below"] == 0.625
 
 
 def test_whisper_s_manifest_has_its_maximum_length(tiny_whisper, tmp_path, save_untrained):

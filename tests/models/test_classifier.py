@@ -15,6 +15,7 @@ from speechxfer.heads.classification import AttentiveClassifier
 from speechxfer.models import (
     load,
 )
+from speechxfer.models.classifier import compute_balanced_weights, make_label_prediction
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec", "conformer", "bert")
 SAVED_TEXTS = ["one", "two", "six one"]  # those of `save_untrained`
@@ -113,3 +114,53 @@ def test_a_weighted_sum_of_layers_is_refused(make_encoder, tmp_path, build):
     model = build(tmp_path / "summed", MEAN)  # the encoder itself is supported
     assert not model.network.config.use_weighted_layer_sum
     assert not model.network.classifier.weight.detach().equal(network.classifier.weight.detach())
+
+
+def test_balanced_weights_give_every_label_the_same_sum() -> None:
+    texts = ["zero"] * 30 + ["one", "two"]
+    weights = compute_balanced_weights(texts, ["one", "two", "zero"])
+    torch.testing.assert_close(weights, torch.tensor([32 / 3, 32 / 3, 32 / 90]))
+    per_utterance = [weights[["one", "two", "zero"].index(text)] for text in texts]
+    assert float(sum(per_utterance)) == pytest.approx(32)  # on average 1
+
+
+@torch.no_grad()
+def test_the_loss_is_weighted_by_the_label(build, tiny_whisper, waveform, compute_frames) -> None:
+    """Against torch's own weighted loss; without weights it is the plain one."""
+    texts = ["one"] * 9 + ["two"] * 3
+    plain = build(tiny_whisper, MEAN, texts)
+    weighted = build(tiny_whisper, {**MEAN, "class_weights": "balanced"}, texts)
+    weighted.network.load_state_dict(plain.network.state_dict())
+    frames, target = compute_frames(plain, waveform), torch.tensor([[1]])
+    loss = torch.nn.functional.cross_entropy(plain.compute_scores(frames), target[:, 0], reduction="sum")
+    torch.testing.assert_close(plain.compute_loss(frames, target), loss)
+    torch.testing.assert_close(weighted.compute_loss(frames, target), 2 * loss)  # 12 / (2 * 3)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "reject_below", "label", "score"),
+    [
+        ({"no": 0.2, "yes": 0.8}, None, "yes", 0.8),
+        ({"no": 0.2, "yes": 0.8}, 0.7, "yes", 0.8),
+        ({"no": 0.2, "yes": 0.8}, 0.9, "unknown", 0.8),
+        ({"no": 0.3, "unknown": 0.6, "yes": 0.1}, None, "unknown", 0.3),
+        ({"no": 0.3, "unknown": 0.6, "yes": 0.1}, 0.2, "no", 0.3),  # the threshold decides
+        ({"no": 0.3, "unknown": 0.6, "yes": 0.1}, 0.4, "unknown", 0.3),
+    ],
+)
+def test_a_label_is_rejected_below_the_threshold(probabilities, reject_below, label, score) -> None:
+    found = make_label_prediction(probabilities, reject_below)
+    assert (found.label, found.score) == (label, score)
+    assert list(found.probabilities.values()) == sorted(probabilities.values(), reverse=True)
+
+
+@torch.no_grad()
+def test_the_threshold_is_saved_and_used(build, tiny_whisper, waveform, tmp_path) -> None:
+    model = build(tiny_whisper, MEAN)
+    (plain,) = model.predict_labels([waveform])
+    assert sum(plain.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert model.predict([waveform]) == [plain.label] == [max(plain.probabilities, key=plain.probabilities.get)]
+    model.settings.reject_below = plain.score + 0.01
+    model.save(tmp_path / "saved")
+    again = load(tmp_path / "saved", device="cpu")
+    assert again.predict([waveform]) == ["unknown"] and again.labels == model.labels

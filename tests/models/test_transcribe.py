@@ -19,7 +19,7 @@ from speechxfer.errors import UserError
 from speechxfer.models import SpeechModel, build_trainable, load, predict_all
 from speechxfer.models.base import TrainingLengths
 from speechxfer.models.decoding_options import DecodingOptions
-from speechxfer.models.transcribe import transcribe
+from speechxfer.models.transcribe import find_long_warning, transcribe
 from speechxfer.models.transcript import TranscriptSegment, find_majority_label
 
 RATE = 16_000
@@ -145,6 +145,35 @@ def test_a_classifier_predicts_labels(tiny_whisper: Path, few_rows: Path, long_f
     assert found[-1].text == find_majority_label(found[-1].segments) and found[-1].text in classifier.labels
     with pytest.raises(UserError, match="a classifier has no beam search"):
         transcribe(classifier, few_rows, decoding=DecodingOptions(beam_size=2))
+
+
+def test_a_classifier_s_probabilities_are_in_the_json(tiny_whisper: Path, few_rows: Path, long_file: Path) -> None:
+    torch.manual_seed(0)
+    classifier = build_trainable(recipe(tiny_whisper, "classify"), ["one", "two", "six", "ten"])
+    first, *_, last = [one.to_json() for one in transcribe(classifier, [str(few_rows), str(long_file)])]
+    (expected,) = classifier.predict_labels([audio.load_waveform(read(few_rows)[0])])
+    assert first["score"] == pytest.approx(expected.score, abs=1e-3)
+    assert [one["label"] for one in first["top"]] == list(expected.probabilities)[:3]
+    assert first["measure"] == "accuracy" and first["hypothesis"] == first["top"][0]["label"]
+    assert "measure" not in last  # it has no reference
+    weights = [segment["end"] - segment["start"] for segment in last["segments"]]
+    tops = [{one["label"]: one["score"] for one in segment["top"]} for segment in last["segments"]]
+    best = last["top"][0]["label"]
+    if all(best in top for top in tops):
+        mean = sum(w * top[best] for w, top in zip(weights, tops, strict=True)) / sum(weights)
+        assert last["top"][0]["score"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_audio_far_longer_than_the_training_clips_is_told(model: SpeechModel, tiny_whisper: Path) -> None:
+    classifier = build_trainable(recipe(tiny_whisper, "classify"), ["one", "two"])
+    lengths = {"a.wav": 1.0, "b.wav": 7.0, "c.wav": 2.0}
+    assert find_long_warning(classifier, lengths) == []  # nothing is known about its training
+    classifier.settings.training = TrainingLengths(usual_seconds=0.8, max_seconds=1.0, characters_per_second=0)
+    (warning,) = find_long_warning(classifier, lengths)
+    assert warning.startswith("1 recording is far longer than the longest training clip (1.0 s)")
+    assert "b.wav (7.0 s)" in warning
+    model.settings.training = classifier.settings.training
+    assert find_long_warning(model, lengths) == []  # of a recogniser, which cuts long audio
 
 
 def test_another_family_takes_thirty_seconds_and_no_padding(long_file: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from browser import INSTALLED, Browser
 
 from speechxfer.report.html import ReportAudio, _choose_axis, write_html_report
 from speechxfer.scoring import ScoringOptions, score
+from speechxfer.scoring.labels import score_labels
 
 TAB, ENTER = "\ue004", "\ue007"
 FITS = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -305,3 +306,22 @@ def test_advice_and_the_learning_curve(tmp_path):
     write_html_report(tmp_path / "without.html", "t", some)
     text = (tmp_path / "without.html").read_text(encoding="utf-8")
     assert "<h2>Advice</h2>" not in text and "<h2>Learning curve</h2>" not in text
+
+
+def test_labels_have_an_accuracy_and_a_confusion_matrix(tmp_path):
+    """By hand: three of four right, `two` never predicted; no rate of words is named."""
+    rooms = {"room": ["a", "a", "b", "b"]}
+    found = score_labels(["<one>", "<one>", "<one>", "two"], ["<one>"] * 4, columns=rooms, by=["room"])
+    curve = [{"share": 0.5, "hours": 0.1, "utterances": 4, "dev": 0.25, "metric": "balanced accuracy"}]
+    write_html_report(tmp_path / "report.html", "labels", {"after": found}, curve=curve)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = " ".join(re.sub(r"<[^>]+>", " ", page.split("<script")[0]).split())
+    assert "75.0 % accuracy" in text and "balanced accuracy 50.0 %" in text and "Never predicted: two" in text
+    assert "3 of 4 labels correct" in text and "dev balanced accuracy" in text
+    assert re.search(r"dev balanced accuracy .* 75\.0 %", text)
+    assert "&lt;one&gt; 100.0 % 3 75.0 % 3" in text and "two 0.0 % 1 – 1" in text.replace(
+        "two 0.0 % 1 - 1", "two 0.0 % 1 – 1"
+    )
+    assert re.search(r"a 100\.0 % 0 / 2", text) and re.search(r"b 50\.0 % 1 / 2", text)
+    for word in ("WER", "CER", "MER", "normalisation", "words"):
+        assert word not in text

@@ -79,3 +79,15 @@ def test_the_outcome_is_a_sentence():
     )
     alone = report(metric="CER", selected="stage 0", candidates=[{"name": "stage 0", "dev": 0.02}])
     assert describe_outcome(alone) == "The model kept is 'stage 0': CER on dev 2.0 %, the only trained candidate."
+
+
+def test_a_classifier_is_described_by_its_accuracy():
+    described = report(metric="accuracy", after={"wer": 0.22, "accuracy": 0.78}, retention={"before": {"wer": 0.25}})
+    assert describe_outcome(described) == (
+        "The model kept is 'stage 1, mean of its last 2 epochs': accuracy on dev 82.0 %, "
+        "the highest of 3 trained candidates, 60.0 % before adaptation."
+    )
+    facts = summarize_run(described)
+    assert "normaliser" not in facts and facts["stage 0"].endswith("dev 70.0 %")
+    assert facts["runners-up"].startswith("stage 1 79.0 %, beam search 81.0 %")
+    assert facts["retention"] == "accuracy 75.0 % before"

@@ -9,6 +9,7 @@ import pytest
 from speechxfer.errors import UserError
 from speechxfer.report.table_formats import check_table_form, format_results
 from speechxfer.scoring import ScoringOptions, score
+from speechxfer.scoring.labels import score_labels
 
 NAMES = ("a|b_*[c]<i>", r"100 % & {x}~^\$#")
 HEAD = ["system", "column", "value", "WER %", "95 % low", "95 % high", "words", "sub", "del", "ins", "MER %", "WIL %"]
@@ -63,3 +64,10 @@ def test_other_units_and_forms():
     assert "character error rate %" in head and ",characters," in head
     with pytest.raises(UserError, match="'markdwn' is not a form of table"):
         check_table_form("markdwn")
+
+
+def test_labels_have_their_accuracy():
+    found = score_labels(["one", "one", "two", "two"], ["one", "one", "two", "one"])
+    rows = list(csv.reader(io.StringIO(format_results({"mine": found}, "csv"))))
+    assert rows[0] == ["system", "column", "value", "accuracy %", "95 % low", "95 % high", "labels", "wrong"]
+    assert rows[1][:4] == ["mine", "all", "", "75.0"] and rows[1][-2:] == ["4", "1"]

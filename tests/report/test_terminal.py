@@ -17,6 +17,7 @@ from speechxfer.report.terminal import (
 from speechxfer.scoring import ScoringOptions, compare_systems, score
 from speechxfer.scoring.analysis import AnalysedScore, analyse_score
 from speechxfer.scoring.error_analysis import analyse_errors
+from speechxfer.scoring.labels import score_labels
 
 REFERENCES = ["a b c", "x y", "[red]not markup[/red]"]
 
@@ -202,3 +203,26 @@ def test_numbers_and_bins_are_in_their_own_order():
     found = score(["a"] * 20, hypotheses, columns={"age": ages}, by=["age:10"])
     labels = [line.split()[1] for line in shown(make_score_table(found)).splitlines()[2:]]
     assert labels == ["0-9", "10-19", "20-29", "30-39", "100-109"]
+
+
+def test_labels_are_shown_with_their_accuracy(capsys):
+    rooms = {"room": ["a", "a", "b", "b"]}
+    before, after = (
+        score_labels(["one", "one", "one", "two"], predictions, columns=rooms, by=["room"])
+        for predictions in (["one"] * 4, ["one", "one", "one", "two"])
+    )
+    lines = [line.split() for line in shown(make_score_table(before)).splitlines()]
+    assert lines[0] == ["accuracy", "%", "95", "%", "labels", "wrong"]
+    assert lines[1][:2] == ["all", "75.0"] and lines[1][-2:] == ["4", "1"]
+    assert [line[-3:] for line in lines[2:]] == [["50.0", "2", "1"], ["100.0", "2", "0"]]
+    text = shown(make_before_after_table(before, after))
+    assert "75.0 [1]" in text and "100.0 [0]" in text and "+25.0" in text and "accuracy % [wrong]" in text
+    print_scores({"after": analyse_score(before)}, {}, before.warnings)
+    printed = capsys.readouterr().out
+    assert printed.startswith("accuracy 75.0 % [3 / 4]") and "never predicted: two" in printed
+    assert "most confused: two > one (1)" in printed and "recall %" in printed
+    for word in ("WER", "CER", "MER", "words", "normalisation"):
+        assert word not in printed
+    points = [{"share": 1.0, "hours": 0.5, "utterances": 10, "dev": 0.25}]
+    curve = shown(make_curve_table(points, "accuracy"))
+    assert "dev accuracy %" in curve and "75.0" in curve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +13,7 @@ from datasets import Dataset
 from speechxfer.adaptation.data.timestamps import remove_from_splits, take_training_texts
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config import Recipe
+from speechxfer.data.labels import clean_labels, describe_imbalance, describe_near_equal_labels
 from speechxfer.data.reader import make_missing_column_error, read
 from speechxfer.data.splits import make_splits
 from speechxfer.data.validation import InputLimits, InvalidRow, find_invalid_rows
@@ -20,7 +22,7 @@ from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits
 from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
-from speechxfer.scoring.tokens import UNIT_NAMES
+from speechxfer.scoring.tokens import LABEL_UNIT, UNIT_NAMES
 from speechxfer.scoring.units import METRIC_NAMES, resolve_unit
 from speechxfer.text.normalise import Normaliser, get_normaliser
 from speechxfer.text.vocabulary import build_vocabulary, encode_text
@@ -39,8 +41,9 @@ class DataSplits:
         split_info: how each split was made, and its size, for the report.
         warnings: messages for the user.
         retention: speech that is not adapted to, on which forgetting is measured.
-        metric: name of the error rate.
-        unit: what it counts: "word", "char" or "mixed".
+        metric: name of the figure that models are selected by: an error rate, or an accuracy, of which the error rate
+            is the rest.
+        unit: what error rates count: "word", "char" or "mixed"; "label" for a classifier.
     """
 
     train: Dataset
@@ -65,7 +68,9 @@ class DataSplits:
         return _sample(self.train, TRAIN_PROBE_SIZE, seed)
 
     def resolve_scoring(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with the scoring unit of these splits."""
+        """Return the recipe with the scoring unit of these splits; labels are no unit of a recipe."""
+        if self.unit == LABEL_UNIT:
+            return recipe
         return recipe.model_copy(update={"scoring": recipe.scoring.model_copy(update={"unit": self.unit})})
 
     def encode_targets(self, model: SpeechModel) -> list[list[int]]:
@@ -103,7 +108,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
             warnings.append(f"{len(rows)} invalid rows of {name} were skipped (data.skip_bad)")
         split_info[name] = {**split_info.get(name, {}), "utterances": len(splits[name]), "skipped": len(rows)}
     for name, rows in splits.items():
-        _check_has_words(name, rows[reference], normaliser)
+        _check_has_words(name, rows[reference], get_normaliser("none") if is_classifier else normaliser)
         reporter.info(f"{name}: {len(rows):,} utterances, {split_info[name].get('from', 'as given')}")
     splits["train"], texts = take_training_texts(splits["train"], reference)
     texts = [normalise_target(text) for text in texts]
@@ -111,9 +116,12 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     if recipe.head.is_new_ctc:
         warnings += _unseen_character_warnings(texts, others, normalise_target)
     if is_classifier:
+        warnings += describe_near_equal_labels(label for rows in splits.values() for label in rows[reference])
+        if recipe.head.class_weights == "none":
+            warnings += describe_imbalance({label: {"utterances": count} for label, count in Counter(texts).items()})
         warnings += _unseen_label_warnings(texts, {name: rows[reference] for name, rows in others.items()})
-    unit = "word" if is_classifier else resolve_unit(recipe.scoring.unit, splits["train"][reference])
-    if unit != "word":
+    unit = LABEL_UNIT if is_classifier else resolve_unit(recipe.scoring.unit, splits["train"][reference])
+    if unit not in ("word", LABEL_UNIT):
         reporter.info(f"error rates count {UNIT_NAMES[unit]}s ({METRIC_NAMES[unit]})")
     for line in [*(f"warning: {warning}" for warning in warnings), *([remark] if remark else [])]:
         reporter.info(line)
@@ -123,7 +131,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         texts=texts,
         split_info=split_info,
         warnings=warnings,
-        metric="error rate" if is_classifier else METRIC_NAMES[unit],
+        metric=recipe.candidates.metric.replace("-", " ") if is_classifier else METRIC_NAMES[unit],
         unit=unit,
     )
 
@@ -148,6 +156,9 @@ def _read_splits(recipe: Recipe) -> tuple[dict[str, Dataset], str, dict[str, Any
     for name, rows in splits.items():
         if reference not in rows.column_names:
             raise make_missing_column_error(reference, rows.column_names, f"data.{name}")
+        if is_classifier:
+            splits[name], changes = clean_labels(rows, reference)
+            warnings += [f"data.{name}: {change}" for change in changes]
     if recipe.data.limit is not None:
         splits["train"] = _sample(splits["train"], recipe.data.limit, recipe.seed)
     return splits, reference, dict(made.split_info), warnings

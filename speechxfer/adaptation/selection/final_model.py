@@ -11,14 +11,18 @@ from speechxfer.adaptation.run_dir import RunDir, translate_os_errors
 from speechxfer.adaptation.selection.evaluator import Evaluator
 from speechxfer.adaptation.selection.lm_tuning import tune_beam_search
 from speechxfer.adaptation.selection.model_selection import Candidate
+from speechxfer.adaptation.selection.rejection_tuning import tune_rejection
 from speechxfer.adaptation.selection.rescoring_tuning import tune_rescoring
 from speechxfer.adaptation.training.lora import merge_adapters
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.models import DECODER_KINDS, SpeechModel
+from speechxfer.models.classifier import Classifier
 from speechxfer.models.ctc import CtcRecogniser
 from speechxfer.models.joint import JointRecogniser
 from speechxfer.report.run_report import ZERO_SHOT
 from speechxfer.scoring import Score
+from speechxfer.scoring.tokens import LABEL_UNIT
+from speechxfer.scoring.units import convert_error_rate
 
 ZERO_SHOT_DEV = f"{ZERO_SHOT}, dev"  # title of the evaluation
 
@@ -37,6 +41,7 @@ class Tuning:
 
     rescoring: dict[str, Any] | None = None
     search: dict[str, Any] | None = None
+    rejection: dict[str, Any] | None = None
 
 
 @dataclass
@@ -73,13 +78,15 @@ def evaluate_zero_shot(evaluator: Evaluator, run_dir: RunDir) -> Baseline:
     if model is None:
         return Baseline()
     candidate = Candidate(ZERO_SHOT, evaluator.evaluate_dev(model, ZERO_SHOT_DEV))
-    evaluator.reporter.info(f"zero-shot {recipe.encoder.name}: {candidate.dev:.1%} {splits.metric} on dev")
+    rate = convert_error_rate(candidate.dev, splits.metric)
+    evaluator.reporter.info(f"zero-shot {recipe.encoder.name}: {rate:.1%} {splits.metric} on dev")
     if model.settings.beam_size > 1:  # a model adapted here before, saved with its beam search
         candidate.dev_beam = evaluator.evaluate_dev_with_beam(model, "zero-shot, dev, beam search")
     test = evaluator.evaluate_test(model, "zero-shot, test")
     if distributed.get_rank() == 0:
         with translate_os_errors(run_dir.path):
-            write_predictions(run_dir.before, splits.test, test.hypotheses, reference=splits.reference)
+            labels = splits.unit == LABEL_UNIT
+            write_predictions(run_dir.before, splits.test, test.hypotheses, reference=splits.reference, labels=labels)
     return Baseline(candidate, test)
 
 
@@ -133,6 +140,8 @@ def tune_decoding(model: SpeechModel, evaluator: Evaluator, candidate: Candidate
         if search and model.settings.beam_size > 1:
             candidate = Candidate(f"{candidate.name}, beam", search["dev"])
         return candidate, Tuning(search=search)
+    if isinstance(model, Classifier):
+        return candidate, Tuning(rejection=tune_rejection(model, evaluator))
     return candidate, Tuning()
 
 

@@ -111,7 +111,7 @@ class _CandidateSearch:
         """Evaluate weights on dev; they are selected if no candidate so far is better."""
         self.staged.load_state_dict(make_weights())
         candidate = Candidate(name, self.evaluator.evaluate_dev(self.staged.model, f"{name}, dev"))
-        self.evaluator.reporter.info(f"{name}: dev {candidate.dev:.1%}")
+        self.evaluator.reporter.info(f"{name}: dev {self.evaluator.show_dev(candidate.dev)}")
         self.entries.append(_Entry(candidate, make_weights))
         if candidate.dev <= self.selected.candidate.dev:
             self.selected = self.entries[-1]

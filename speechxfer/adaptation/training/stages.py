@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,7 @@ def train_stages(
             audio.load_waveform(row) for row in evaluator.splits.sample_train_probe(recipe.seed)
         )
     contexts = _make_contexts(staged, dataset, recipe, evaluator.reporter, run_dir)
-    if staged.model.kind != "classify":
-        staged.model.settings.training = measure_training_lengths(contexts[-1], evaluator.splits.texts)
+    staged.model.settings.training = measure_training_lengths(contexts[-1], evaluator.splits.texts)
     return [_train_or_resume(context, evaluator, resume=resume) for context in contexts]
 
 
@@ -104,7 +104,7 @@ def _train_or_resume(context: StageContext, evaluator: Evaluator, *, resume: boo
     entry = distributed.run_on_main(lambda: _read_finished_entry(context) if resume else None)
     if entry is not None:
         staged.load_checkpoint(context.stage_dir / entry["best"])
-        reporter.info(f"{context.title}: already done, best dev {entry['dev']:.1%}")
+        reporter.info(f"{context.title}: already done, best dev {evaluator.show_dev(entry['dev'])}")
         return entry
     started = time.perf_counter()
     context.dataset.copies = count_augmented_copies(context.recipe.cache, staged.split)
@@ -117,7 +117,7 @@ def _train_or_resume(context: StageContext, evaluator: Evaluator, *, resume: boo
 
     assert context.run_dir is not None
     with reporter.progress(context.title) as progress, translate_os_errors(context.run_dir.path):
-        callback = _ProgressCallback(context, progress, evaluator.splits.metric)
+        callback = _ProgressCallback(context, progress, evaluator.show_dev)
         result = train_stage(context, dataset, measure=measure_dev, callbacks=[callback], resume=resume, spent=encoding)
         entry = _make_entry(context, result, counts, encoding, is_cached=isinstance(dataset, CachedDataset))
         if distributed.get_rank() == 0:
@@ -165,13 +165,13 @@ def _make_entry(
 
 
 class _ProgressCallback(TrainerCallback):
-    """Updates the progress bar at every step and logs each epoch's dev error rate.
+    """Updates the progress bar at every step and logs each epoch's result on dev.
 
     In the stage in which a CTC head is new, also logs as early as possible that the head does not learn.
     """
 
-    def __init__(self, context: StageContext, progress: ProgressCallback, metric: str) -> None:
-        self.context, self.progress, self.metric = context, progress, metric
+    def __init__(self, context: StageContext, progress: ProgressCallback, show: Callable[[float], str]) -> None:
+        self.context, self.progress, self.show = context, progress, show
         self.has_new_head = context.number == 0 and context.recipe.head.is_new_ctc
         self.loss = float("nan")
 
@@ -186,7 +186,7 @@ class _ProgressCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         error, title, log = kwargs["metrics"]["eval_error"], self.context.title, self.context.reporter.info
-        log(f"{title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.metric} {error:.1%}")
+        log(f"{title}: epoch {state.epoch:g}, loss {self.loss:.3f}, dev {self.show(error)}")
         dev_rates = [epoch["dev"] for epoch in read_epoch_history(state)]  # with those before an interruption
         if not self.has_new_head or len(dev_rates) != NO_LEARNING_EPOCHS:
             return

@@ -17,7 +17,7 @@ from speechxfer.tables import Table, list_names, map_columns, read_table
 
 # columns that are never values to break a result down by
 _NOT_GROUPS = {*list_names("id", "audio", "text", "reference", "hypothesis", "start", "end")}
-_NOT_GROUPS |= {"segments", "words", "nbest"}
+_NOT_GROUPS |= {"segments", "words", "nbest", "score", "top"}
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 

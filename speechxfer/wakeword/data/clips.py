@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from speechxfer.data.audio import load_waveform, measure_audio
+from speechxfer.data.class_folders import find_wake_word_label
 from speechxfer.data.corpus_folders import AUDIO_SUFFIXES, find_audio_files
 from speechxfer.data.parallel import count_cpus
 from speechxfer.data.paths import encode_path, make_printable
@@ -61,9 +62,14 @@ def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> l
 def read_positives(source: Path | str, word: str, columns: Mapping[str, str] | None = None) -> ClipRows:
     """Return the clips that contain the word once; if there is a `label`, only the rows labelled with the word.
 
+    The folders `wake-word` and `not-wake-word` (Mycroft Precise), or a folder named by the word beside others, are
+    labels too.
+
     Raises: UserError if no row has the word as its label.
     """
     rows = read_rows(source, columns)
+    if Path(source).is_dir() and not any("label" in row for row in rows):
+        rows = _label_by_folder(rows, word)
     if not any("label" in row for row in rows):
         return ClipRows(rows)
     matching = [row for row in rows if is_same_word(str(row.get("label", "")), word)]
@@ -87,7 +93,9 @@ def split_by_word(rows: Iterable[Row], word: str) -> tuple[list[Row], list[Row]]
 
 
 def row_holds_word(row: Row, word: str) -> bool:
-    """Return whether the `label` or `text` of a row contains the word."""
+    """Return whether the `label` or `text` of a row contains the word, or its folder is Precise's `wake-word`."""
+    if not row.get("label") and find_wake_word_label(Path(str(row.get("audio") or "")), word) == word:
+        return True
     return is_same_word(str(row.get("label") or ""), word) or holds_word(str(row.get("text") or ""), word)
 
 
@@ -203,6 +211,17 @@ def _read_audio_dir(path: Path, where: str) -> list[Row] | None:
     if not any(path.iterdir()):
         raise UserError("the folder is empty", where=where, fix="put audio files there")
     return None
+
+
+def _label_by_folder(rows: list[Row], word: str) -> list[Row]:
+    """Give clips the label of their folder if there are folders of words, else none."""
+    labels = [find_wake_word_label(Path(row["audio"]), word) or "" for row in rows]
+    if not any(labels):
+        folders = [Path(row["audio"]).parent.name for row in rows]
+        if len(set(folders)) < 2 or not any(is_same_word(name, word) for name in folders if name):
+            return rows
+        labels = folders
+    return [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
 
 
 def _read_path_list(path: Path, where: str) -> list[Row]:

@@ -122,3 +122,28 @@ def test_a_clip_without_pauses_is_all_word() -> None:
     noise = compute_mel_energies(np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.1)
     assert find_speech_bounds(noise) == (0, len(noise))
     assert find_speech_bounds(np.zeros((0, 40), np.float32)) == (0, 0)
+
+
+def write_folder(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_precise_s_folders_are_labels(tmp_path: Path) -> None:
+    """Only `wake-word` holds the word, as positives, and as negatives too."""
+    folder = write_folder(
+        tmp_path, "wake-word/1.wav", "wake-word/2.wav", "not-wake-word/3.wav", "test/not-wake-word/random/4.wav"
+    )
+    found = read_positives(folder, "hey juniper")
+    assert [row["audio"] for row in found.rows] == ["wake-word/1.wav", "wake-word/2.wav"]
+    assert [row["audio"] for row in found.other_words] == ["not-wake-word/3.wav", "test/not-wake-word/random/4.wav"]
+    contaminated, without = split_by_word(read_rows(folder), "hey juniper")
+    assert (len(contaminated), len(without)) == (2, 2)
+
+
+def test_a_folder_per_word(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, "hey_juniper/1.wav", "jarvis/2.wav")
+    assert [row["audio"] for row in read_positives(folder, "hey juniper").rows] == ["hey_juniper/1.wav"]
+    assert len(read_positives(folder, "alexa").rows) == 2  # folders of something else, e.g. of sessions
