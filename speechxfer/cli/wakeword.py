@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speechxfer.cli._echo import echo, overwrite_line
+from speechxfer.cli._echo import echo
 from speechxfer.cli._options import ColumnNames, JsonFile, Quiet, translate_write_errors, write_json
 from speechxfer.cli._outputs import check_output_files
-from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
     from speechxfer.report.progress import Reporter
-    from speechxfer.wakeword.runtime.audio_sources import AudioBlock, LevelReading, ListeningSummary
-    from speechxfer.wakeword.runtime.events import Event
     from speechxfer.wakeword.settings import WakeWordSettings
 
 HELP_ORDER = 70
@@ -214,89 +207,63 @@ def listen(
         str | None,
         typer.Option(metavar="NAME", show_default="the system's", help="Number or part of the name of the microphone."),
     ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", min=1, show_default="the mean of all", help="Channel of the audio to use, from 1."
+        ),
+    ] = None,
+    gain: Annotated[
+        float, typer.Option(metavar="DB", min=-60, max=80, help="Gain in dB, for a quiet microphone.")
+    ] = 0.0,
     rate: Annotated[
-        int, typer.Option(metavar="HZ", min=4_000, help="Sampling rate of raw audio on standard input.")
-    ] = 16_000,
+        int | None,
+        typer.Option(
+            metavar="HZ",
+            min=4_000,
+            max=192_000,
+            show_default="16000",
+            help="Sampling rate of raw audio on standard input.",
+        ),
+    ] = None,
     threshold: Threshold = None,
     wyoming: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Serve Home Assistant, e.g. on tcp://0.0.0.0:10400.")
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL",
+            show_default="info",
+            help="Log of --wyoming: debug, info (connections, detections), warning or error.",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write each event as a line of JSON ('-': standard output)."),
     ] = None,
+    save_audio: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Save the last 4 s of audio of each detection there.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Detect the word on a microphone, a file or standard input, or serve Home Assistant. Stop with Ctrl-C."""
-    from speechxfer.wakeword.runtime.audio_sources import is_terminal, listen_to_blocks
-    from speechxfer.wakeword.runtime.detector import Detector, open_artifact, replace_threshold
+    from speechxfer.cli._listen import ListenOptions, run_listen
 
-    artifact = open_artifact(detector)
-    trigger = replace_threshold(artifact.trigger, threshold)
-    if wyoming is not None:
-        from speechxfer.wakeword.runtime.wyoming_server import get_detector_name, make_server, serve_wyoming
-
-        make_server(wyoming)  # an address that cannot be used is an error before anything is printed
-        if not quiet:
-            echo(f"serving '{get_detector_name(artifact)}' on {wyoming}")
-        serve_wyoming(artifact, wyoming, trigger)
-        return
-    blocks = _open_blocks(audio, microphone, rate)
-    with ExitStack() as stack:
-        file = None if json_file is None or str(json_file) == "-" else stack.enter_context(_open_output(json_file))
-        printer = _EventPrinter(
-            artifact.word,
-            trigger.threshold,
-            file=file,
-            to_stdout=str(json_file) == "-",
-            quiet=quiet,
-            with_level=is_terminal() and not quiet,
-        )
-        running = Detector(artifact, trigger=trigger)
-        summary = listen_to_blocks(
-            running, blocks, on_event=printer.print_event, on_level=printer.print_level, keep=False
-        )
-    printer.print_summary(summary)
-
-
-class _EventPrinter:
-    """Prints events and the level line of `listen`. file: receives events as JSON. with_level: on standard error."""
-
-    def __init__(
-        self, word: str, threshold: float, *, file: IO[str] | None, to_stdout: bool, quiet: bool, with_level: bool
-    ) -> None:
-        self.word, self.threshold = word, threshold
-        self.file, self.to_stdout, self.quiet, self.with_level = file, to_stdout, quiet, with_level
-        self.num_events = 0
-
-    def print_event(self, event: Event) -> None:
-        self.num_events += 1
-        if self.with_level:
-            overwrite_line(" " * 79)
-            overwrite_line("")
-        line = json.dumps({"word": self.word, "time": round(event.time, 3), "score": event.score})
-        if self.to_stdout:
-            echo(line)
-        elif not self.quiet:
-            echo(f"{event.time:9.2f} s  {self.word}  (score {event.score:.3f})")
-        if self.file is not None:
-            self.file.write(line + "\n")
-            self.file.flush()
-
-    def print_level(self, level: LevelReading) -> None:
-        from speechxfer.wakeword.runtime.audio_sources import format_level
-
-        if self.with_level:
-            overwrite_line(format_level(level, self.word, self.threshold))
-
-    def print_summary(self, summary: ListeningSummary) -> None:
-        if self.quiet or self.to_stdout:
-            return
-        found = f"{self.num_events} detection{'s' * (self.num_events != 1)}"
-        if not self.num_events:
-            found = f"no detection (highest score {summary.highest_score:.2f}, threshold {self.threshold:.2f})"
-        lost = f", {summary.lost:.1f} s of it dropped" if summary.lost else ""
-        echo(f"{summary.seconds:.1f} s of audio{lost}, {found}")
+    options = ListenOptions(
+        audio=audio,
+        microphone=microphone,
+        channel=channel,
+        gain=gain,
+        rate=rate,
+        threshold=threshold,
+        wyoming=wyoming,
+        log_level=log_level,
+        json_file=json_file,
+        save_audio=save_audio,
+        quiet=quiet,
+    )
+    run_listen(detector, options)
 
 
 def _evaluate_streams(settings: WakeWordSettings, stream: list[str], reporter: Reporter) -> dict[str, Any]:
@@ -323,23 +290,3 @@ def _print_training(result: dict[str, Any], reporter: Reporter) -> None:
     for line in list_suspects(manifest["negatives_that_sound_like_it"]):
         reporter.info(line)
     reporter.info(f"detector  {result['detector']}")
-
-
-def _open_blocks(audio: str | None, microphone: str | None, rate: int) -> Iterator[AudioBlock]:
-    """Return the blocks of a file, of standard input (`-`), or of the microphone (None)."""
-    from speechxfer.wakeword.runtime.audio_sources import read_file_blocks, read_microphone_blocks, read_raw_blocks
-
-    if audio == "-":
-        return read_raw_blocks(sys.stdin.buffer, rate)
-    if audio is not None:
-        return read_file_blocks(audio)
-    is_number = microphone is not None and microphone.isdigit()
-    return read_microphone_blocks(int(microphone or 0) if is_number else microphone)
-
-
-def _open_output(path: Path) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror or error})", where=str(path)) from None

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from speechxfer.cli import build_app, wakeword
 from speechxfer.wakeword.data import prepare
-from speechxfer.wakeword.runtime import audio_sources
+from speechxfer.wakeword.runtime import microphone
 from speechxfer.wakeword.settings import WakeWordSettings
 
 pytest.importorskip("onnx")
@@ -213,6 +213,40 @@ def test_listen_prints_events_as_lines_of_json(trained: tuple[Path, Result], spe
     assert re.fullmatch(r"1\.5 s of audio, no detection \(highest score 0\.\d\d, threshold 1\.50\)\n", silent.output)
 
 
+def test_listen_leaves_its_inputs_alone(trained: tuple[Path, Result], speech: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "a.wav"
+    clip.write_bytes((speech / "clips" / "0.wav").read_bytes())
+    before = clip.read_bytes()
+    done = run("listen", trained[0], clip, "--json", clip)
+    assert done.exit_code == 2 and "would overwrite an input" in done.output and clip.read_bytes() == before
+    done = run("listen", trained[0], "--wyoming", "tcp://127.0.0.1:1", "--json", tmp_path / "e.jsonl")
+    assert done.exit_code == 2 and "--json does not apply with --wyoming" in done.output
+    assert not (tmp_path / "e.jsonl").exists()
+
+
+def test_listen_gives_hints_and_takes_a_gain_and_a_channel(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    tone = 1e-3 * np.sin(np.arange(16_000) / 3)
+    soundfile.write(tmp_path / "a.wav", np.column_stack([0 * tone, tone]), 16_000)
+    quiet = run("listen", trained[0], tmp_path / "a.wav", "--threshold", 1.5)
+    assert "the loudest sample in the first 1 s is at -66 dB" in quiet.output and "--gain 54" in quiet.output
+    louder = run("listen", trained[0], tmp_path / "a.wav", "--threshold", 1.5, "--gain", 54, "--channel", 2)
+    assert "too quiet" not in louder.output and louder.exit_code == 0
+    absent = run("listen", trained[0], tmp_path / "a.wav", "--channel", 3)
+    assert absent.exit_code == 2 and "has 2 channels, so no channel 3" in absent.output
+
+
+def test_evaluate_says_what_a_low_rate_lacks(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    soundfile.write(tmp_path / "clips" / "a.wav", 0.1 * np.sin(np.arange(8_000) / 3), 8_000)
+    done = run("evaluate", trained[0], "--positives", tmp_path / "clips")
+    assert "8,000 Hz, resampled to 16,000 Hz; no content above 4 kHz" in done.output
+
+
+def test_a_report_that_cannot_be_written_is_one_message(trained: tuple[Path, Result], speech: Path) -> None:
+    done = run("evaluate", trained[0], "--positives", speech / "clips", "--output", "/proc/nowhere")
+    assert done.exit_code == 2 and "/proc/nowhere: cannot be written" in done.output
+
+
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
@@ -250,7 +284,7 @@ def test_listen_without_a_microphone(trained: tuple[Path, Result], monkeypatch: 
                 raise ValueError("Error querying device -1")
             return []
 
-    monkeypatch.setattr(audio_sources, "_import_sounddevice", NoMicrophone)
+    monkeypatch.setattr(microphone, "_import_sounddevice", NoMicrophone)
     done = run("listen", trained[0])
     assert done.exit_code == 2 and "Traceback" not in done.output
     assert "no microphone can be opened" in done.output and "connect one, or give a file" in done.output

@@ -228,7 +228,11 @@ def _read_path_list(path: Path, where: str) -> list[Row]:
     """Return the rows of a file with one path per line, relative to its folder."""
     if not path.is_file():
         raise UserError("no such file", where=where)
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"cannot be read as a list ({error})", where=where, fix="save it as UTF-8 text") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UserError("the list is empty", where=where, fix="write one path per line")
     return [_make_row(line, path.parent / line) for line in lines]

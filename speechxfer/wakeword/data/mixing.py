@@ -19,6 +19,10 @@ from speechxfer.wakeword.runtime.features import NUM_MELS, SAMPLE_RATE, compute_
 WINDOW_FRAMES = 240  # frames of a training window: 2.4 s
 SPEED_FACTORS = tuple(Fraction(twentieths, 20) for twentieths in range(17, 24))
 _FRAMES_AFTER_WORD = 50  # frames after the word's end in which the detector may still fire
+_LEVELS = (-15.0, 10.0)  # dB, range of the gain of most windows
+_QUIET_LEVELS = (-40.0, -15.0)  # dB, of quiet windows: a distant speaker, or a microphone with little gain
+_QUIET_SHARE = 0.25  # of the windows
+_START_SHARE = 0.1  # of the windows: a stream starts in them, with the word if there is one; before is silence
 
 
 @dataclass
@@ -64,19 +68,27 @@ class TrainingMixer:
         windows = np.zeros((size, WINDOW_FRAMES, NUM_MELS), np.float32)
         target_frames, quiet = np.zeros((size, WINDOW_FRAMES), bool), np.ones((size, WINDOW_FRAMES), bool)
         positive = np.arange(size) < counts[0]
+        starts = rng.integers(0, WINDOW_FRAMES // 2, size)  # frames before which a window may be silenced
         for row in range(size):
             if row < counts[0]:
-                self._place_word(windows[row], target_frames[row], quiet[row], rng)
+                word_start = self._place_word(windows[row], target_frames[row], quiet[row], rng)
+                starts[row] = max(0, word_start - rng.integers(0, 10))
             elif row < sum(counts):
                 self._place_sound(windows[row], self.near_misses[rng.integers(len(self.near_misses))], rng)
             else:
                 windows[row] = self._sample_speech(rng, mined=rng.random() < 0.5)
-        return MixedBatch(self._augment(windows, rng), positive, target_frames, quiet)
+        energies = self._augment(windows, rng)
+        for row in np.flatnonzero(rng.random(size) < _START_SHARE):
+            energies[row, : starts[row]] = 0
+        return MixedBatch(energies, positive, target_frames, quiet)
 
     def _place_word(
         self, window: np.ndarray, target_frames: np.ndarray, quiet: np.ndarray, rng: np.random.Generator
-    ) -> None:
-        """Place a positive at a random position, surrounded by the clip's own sound, silence or other speech."""
+    ) -> int:
+        """Place a positive at a random position, surrounded by the clip's own sound, silence or other speech.
+
+        Returns the first frame of the word.
+        """
         clip = self.positives[rng.integers(len(self.positives))]
         length = clip.end - clip.start
         end = int(rng.integers(min(max(length + 5, 90), WINDOW_FRAMES - 20), WINDOW_FRAMES - 15))
@@ -95,6 +107,7 @@ class TrainingMixer:
         middle = end - length + round(0.6 * length)
         target_frames[max(0, middle) : end + _FRAMES_AFTER_WORD] = True
         quiet[max(0, end - length + round(0.35 * length)) :] = False
+        return end - length
 
     def _place_sound(self, window: np.ndarray, sound: np.ndarray, rng: np.random.Generator) -> None:
         """Place a short sound at a random position, 30 % of them in speech; cut a long one at a random position."""
@@ -130,8 +143,10 @@ class TrainingMixer:
             reference = levels[row] if levels[row] > 1e-4 else 10 ** rng.uniform(-2, 2)
             snr = rng.uniform(0, 30)
             augmented[row] += noise * (reference / 10 ** (snr / 10) / max(float(noise.mean(axis=0).sum()), 1e-9))
-        gains = 10 ** (rng.uniform(-15, 10, size) / 10)
-        floors = np.where(rng.random(size) < 0.5, 10 ** rng.uniform(-7, -4, size), 0.0)
+        is_quiet = rng.random(size) < _QUIET_SHARE
+        gains = 10 ** (np.where(is_quiet, rng.uniform(*_QUIET_LEVELS, size), rng.uniform(*_LEVELS, size)) / 10)
+        highest_floor = np.where(is_quiet, -5.5, -4.0)  # log10 of the energy: a higher one would hide quiet speech
+        floors = np.where(rng.random(size) < 0.5, 10 ** rng.uniform(-7, highest_floor, size), 0.0)
         flutter = rng.gamma(4.0, 0.25, augmented.shape).astype(np.float32)
         return (augmented * gains[:, None, None] + floors[:, None, None] * flutter).astype(np.float32)
 

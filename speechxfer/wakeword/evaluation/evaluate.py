@@ -91,6 +91,8 @@ def evaluate_detector(
     trigger = trigger or artifact.trigger
     scorer = Scorer(artifact.folder / DETECTOR_ONNX_FILE)
     rows = read_positives(positives, artifact.word, columns).rows if positives is not None else []
+    for note in _describe_other_rates(str(positives), rows):
+        reporter.info(note)
     with reporter.progress("clips of the word") as progress:
         clean = score_clips(scorer, rows, condition=CLEAN_CONDITION, progress=progress)
     noisy: list[ScoredRecording] = []

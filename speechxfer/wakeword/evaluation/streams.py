@@ -10,11 +10,11 @@ import numpy as np
 from speechxfer.progress import ProgressCallback
 from speechxfer.wakeword.data.clips import Row, find_speech_bounds, load_waveforms, row_holds_word
 from speechxfer.wakeword.evaluation.metrics import SECONDS_PER_HOUR, ScoredRecording
-from speechxfer.wakeword.runtime.detector import Scorer
+from speechxfer.wakeword.runtime.detector import FLUSH_SECONDS, Scorer
 from speechxfer.wakeword.runtime.events import Event, LabelledWord, Scores
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE, compute_mel_energies
 
-LEAD_SECONDS, TAIL_SECONDS = 2.0, 1.0  # s of silence before and after a positive clip
+LEAD_SECONDS, TAIL_SECONDS = 2.0, FLUSH_SECONDS  # s of silence before and after a positive clip
 GAP_SECONDS = 1.0  # s of silence between the utterances of a stream
 MixFunction = Callable[[np.ndarray], np.ndarray]  # maps a waveform to the same one under other conditions
 

@@ -1,34 +1,39 @@
-"""Run a detector on a file, standard input or a microphone, without torch."""
+"""Run a detector on a file or standard input, without torch. `microphone.py` has the blocks of a microphone."""
 
 from __future__ import annotations
 
-import queue
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from speechxfer.wakeword.runtime.detector import Detector, to_float_samples
-from speechxfer.wakeword.runtime.errors import DetectorError, MissingDetectorExtraError
+from speechxfer.wakeword.runtime.errors import DetectorError
 from speechxfer.wakeword.runtime.events import Event
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
-from speechxfer.wakeword.runtime.resampling import Resampler
+from speechxfer.wakeword.runtime.input_hints import InputMonitor
+from speechxfer.wakeword.runtime.resampling import MAX_RATE, Resampler, check_rate
 
 BLOCK_SECONDS = 0.08  # s of audio processed at once
-_QUEUE_SECONDS = 10.0  # s of microphone audio that may be queued; anything later is dropped and counted
-_TIMEOUT_SECONDS = 5.0  # s without a block after which the microphone is considered disconnected
+MAX_CHANNELS = 64
+_MAX_FILE_RATE = 10 * MAX_RATE  # Hz
+_SKIPPED_BYTES = 65_536  # bytes of a WAV stream's other chunks read at once
 
 
 @dataclass(frozen=True)
 class AudioBlock:
-    """A block of a stream. samples: (time,) float32 at 16 kHz. lost: seconds dropped before it."""
+    """A block of a stream.
+
+    samples: (time,) float32 at 16 kHz. lost: seconds dropped before it. rate: of the source, in Hz.
+    """
 
     samples: np.ndarray
     lost: float = 0.0
+    rate: int = SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -59,38 +64,72 @@ def listen_to_blocks(
     *,
     on_event: Callable[[Event], None] | None = None,
     on_level: Callable[[LevelReading], None] | None = None,
+    on_hint: Callable[[str], None] | None = None,
     keep: bool = True,
 ) -> ListeningSummary:
-    """Run a detector on blocks until they end. Dropped audio is replaced by silence, so that times stay correct.
+    """Run a detector on blocks until they end, and on the silence of `Detector.flush` after them.
 
-    keep: collect the events; False for endless streams.
+    Dropped audio is replaced by silence, so that times stay correct. on_hint: called with reasons why the word may be
+    missed, until it is detected. keep: collect the events; False for endless streams.
     """
     detector.reset()
-    summary = ListeningSummary(0.0, 0.0, [])
-    for block in blocks:
-        events = []
-        if block.lost:
-            events += detector.push(np.zeros(round(block.lost * SAMPLE_RATE), np.float32))
-            summary.lost += block.lost
-            summary.highest_score = max(summary.highest_score, detector.score)
-        events += detector.push(block.samples)
-        summary.seconds += block.lost + len(block.samples) / SAMPLE_RATE
+    summary, monitor, detected = ListeningSummary(0.0, 0.0, []), InputMonitor(), False
+
+    def report_events(events: list[Event]) -> None:
+        nonlocal detected
+        detected = detected or bool(events)
         summary.highest_score = max(summary.highest_score, detector.score)
         for event in events:
             if keep:
                 summary.events.append(event)
             if on_event:
                 on_event(event)
+
+    for block in blocks:
+        if block.lost:
+            summary.lost += block.lost
+            report_events(detector.push(np.zeros(round(block.lost * SAMPLE_RATE), np.float32)))
+        summary.seconds += block.lost + len(block.samples) / SAMPLE_RATE
+        report_events(detector.push(block.samples))
+        if on_hint and not detected:
+            for hint in monitor.push(block.samples, block.rate):
+                on_hint(hint)
         if on_level and len(block.samples):
             power = float(np.mean(np.square(to_float_samples(block.samples), dtype=np.float64)))
             on_level(LevelReading(summary.seconds, 10 * np.log10(power + 1e-10), detector.score))
+    report_events(detector.flush())
+    if on_hint and not detected:
+        for hint in monitor.finish():
+            on_hint(hint)
     return summary
 
 
-def read_file_blocks(path: Path | str) -> Iterator[AudioBlock]:
-    """Yield the blocks of an audio file at any rate; channels are averaged.
+def apply_gain(blocks: Iterator[AudioBlock], decibels: float) -> Iterator[AudioBlock]:
+    """Yield the blocks with their level changed by `decibels` dB."""
+    factor = np.float32(10 ** (decibels / 20))
+    for block in blocks:
+        yield replace(block, samples=to_float_samples(block.samples) * factor)
 
-    Raises: DetectorError if it is missing or not audio that libsndfile can read.
+
+def select_channel(samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """Map (time, channels) to (time,): the channel with this number, from 1, or the mean of all."""
+    return samples.mean(axis=1) if channel is None else samples[:, channel - 1]
+
+
+def check_channels(channels: int, channel: int | None = None, where: str | None = None) -> None:
+    """Raise DetectorError if audio has no or too many channels, or no channel of this number."""
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise DetectorError(f"{channels} channels, it can be 1 to {MAX_CHANNELS}", where=where)
+    if channel is not None and channel > channels:
+        has = "1 channel" if channels == 1 else f"{channels} channels"
+        raise DetectorError(f"the audio has {has}, so no channel {channel}", where=where, fix="set another --channel")
+
+
+def read_file_blocks(path: Path | str, channel: int | None = None) -> Iterator[AudioBlock]:
+    """Yield the blocks of an audio file at any rate.
+
+    channel: number of the channel to use, from 1 (default: the mean of all).
+    Raises: DetectorError if it is missing, not audio that libsndfile can read, or has no such channel.
     """
     import soundfile
 
@@ -100,70 +139,44 @@ def read_file_blocks(path: Path | str) -> Iterator[AudioBlock]:
         raise DetectorError(problem, where=where, fix="give a WAV, FLAC, Ogg, Opus or MP3 file, or - for raw audio")
     try:
         with soundfile.SoundFile(where) as file:
-            resampler = Resampler(file.samplerate)
-            size = max(1, round(BLOCK_SECONDS * file.samplerate))
-            while len(samples := file.read(size, dtype="float32", always_2d=True)):
-                yield AudioBlock(resampler.push(samples.mean(axis=1)))
+            rate = file.samplerate
+            check_rate(rate, where, _MAX_FILE_RATE)
+            check_channels(file.channels, channel, where)
+            resampler = Resampler(rate)
+            while len(samples := file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True)):
+                mono = to_float_samples(select_channel(samples, channel))  # before one bad sample spreads to others
+                yield AudioBlock(resampler.push(mono), rate=rate)
+            yield AudioBlock(resampler.flush(), rate=rate)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DetectorError(f"cannot be read as audio ({error})", where=where) from None
 
 
-def read_raw_blocks(stream: IO[bytes], rate: int = SAMPLE_RATE) -> Iterator[AudioBlock]:
+def read_raw_blocks(
+    stream: IO[bytes], rate: int = SAMPLE_RATE, channel: int | None = None, where: str = "-"
+) -> Iterator[AudioBlock]:
     """Yield the blocks of 16-bit little-endian samples from a pipe: a WAV stream, or raw mono samples at `rate` Hz.
 
-    Raises: DetectorError for a WAV stream that is not 16-bit PCM.
+    channel: number of the channel to use, from 1 (default: the mean of all).
+    Raises: DetectorError for a WAV stream that is not 16-bit PCM, or has no such channel.
     """
     channels = 1
     rest = stream.read(12)
     if rest[:4] == b"RIFF" and rest[8:] == b"WAVE":
-        rate, channels = _read_wav_header(stream)
+        rate, channels = _read_wav_header(stream, where)
         rest = b""
+    check_rate(rate, where)
+    check_channels(channels, channel, where)
     resampler = Resampler(rate)
     frame_bytes = 2 * channels
     read = getattr(stream, "read1", stream.read)  # returns what is available instead of waiting for a full block
-    while data := read(frame_bytes * max(1, round(BLOCK_SECONDS * rate))):
+    while data := read(frame_bytes * round(BLOCK_SECONDS * rate)):
         data = rest + data
         whole = len(data) - len(data) % frame_bytes
         rest = data[whole:]
         if whole:
             samples = to_float_samples(np.frombuffer(data[:whole], "<i2").astype(np.int16, copy=False))
-            yield AudioBlock(resampler.push(samples.reshape(-1, channels).mean(axis=1)))
-
-
-def read_microphone_blocks(device: str | int | None = None, backend: Any = None) -> Iterator[AudioBlock]:
-    """Yield the blocks of a microphone. Audio dropped by the driver or by a full queue is reported as `lost`.
-
-    device: number or part of the name (default: the system's default input). backend: replaces sounddevice.
-    Raises: MissingDetectorExtraError without sounddevice; DetectorError without PortAudio or a microphone, or if the
-    microphone stops delivering audio.
-    """
-    backend = backend or _import_sounddevice()
-    where = str(device or "microphone")
-    blocks: queue.Queue[tuple[np.ndarray, bool]] = queue.Queue(maxsize=round(_QUEUE_SECONDS / BLOCK_SECONDS))
-    dropped = 0  # samples dropped because the queue was full; only the callback writes it
-
-    def enqueue(samples: Any, frames: int, _time: Any, status: Any) -> None:
-        nonlocal dropped
-        block = np.frombuffer(bytes(samples), np.int16).copy()
-        try:
-            blocks.put_nowait((block, bool(getattr(status, "input_overflow", False))))
-        except queue.Full:
-            dropped += len(block)
-
-    rate, stream = _open_microphone(backend, device, where, enqueue)
-    resampler, reported = Resampler(rate), 0
-    with stream:
-        while True:
-            try:
-                block, overflow = blocks.get(timeout=_TIMEOUT_SECONDS)
-            except queue.Empty:
-                problem = f"the microphone delivered no audio for {_TIMEOUT_SECONDS:g} s"
-                raise DetectorError(problem, where=where, fix="reconnect it") from None
-            lost = dropped - reported
-            reported += lost
-            if overflow:
-                lost += len(block)  # the driver does not report how much it dropped: about one block
-            yield AudioBlock(resampler.push(to_float_samples(block)), lost / rate)
+            yield AudioBlock(resampler.push(select_channel(samples.reshape(-1, channels), channel)), rate=rate)
+    yield AudioBlock(resampler.flush(), rate=rate)
 
 
 def format_level(level: LevelReading, word: str, threshold: float) -> str:
@@ -183,57 +196,23 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _read_wav_header(stream: IO[bytes]) -> tuple[int, int]:
+def _read_wav_header(stream: IO[bytes], where: str) -> tuple[int, int]:
     """Read a WAV stream up to its samples; return the rate and the number of channels."""
     rate = channels = 0
     while len(head := stream.read(8)) == 8:
         kind, size = head[:4], int.from_bytes(head[4:], "little")
         if kind == b"data" and rate:
             return rate, channels
-        chunk = stream.read(size + size % 2)
-        if kind == b"fmt " and len(chunk) >= 16:
-            code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk[:16])
+        chunk = stream.read(min(size, 16))
+        _skip_bytes(stream, size + size % 2 - len(chunk))
+        if kind == b"fmt " and len(chunk) == 16:
+            code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk)
             if (code, bits) not in ((1, 16), (0xFFFE, 16)) or not channels or not rate:
-                raise DetectorError(f"unsupported WAV: {bits} bits, format {code}", where="-", fix="send 16-bit PCM")
-    raise DetectorError("WAV without samples", where="-", fix="send a complete WAV, or raw 16-bit samples")
+                raise DetectorError(f"unsupported WAV: {bits} bits, format {code}", where=where, fix="send 16-bit PCM")
+    raise DetectorError("WAV without samples", where=where, fix="send a complete WAV, or raw 16-bit samples")
 
 
-def _open_microphone(
-    backend: Any, device: str | int | None, where: str, callback: Callable[..., None]
-) -> tuple[int, Any]:
-    """Return the rate and the stream of a microphone."""
-    try:
-        rate = int(backend.query_devices(device, "input")["default_samplerate"])
-        stream = backend.RawInputStream(
-            samplerate=rate,
-            blocksize=round(BLOCK_SECONDS * rate),
-            device=device,
-            channels=1,
-            dtype="int16",
-            callback=callback,
-        )
-    except Exception as error:  # PortAudioError and ValueError have no common base class
-        names = _list_microphones(backend)
-        fix = f"select one with --microphone: {names}" if names else "connect one, or give a file"
-        raise DetectorError(f"no microphone can be opened ({error})", where=where, fix=fix) from None
-    return rate, stream
-
-
-def _import_sounddevice() -> Any:
-    try:
-        import sounddevice
-    except ImportError:
-        raise MissingDetectorExtraError("sounddevice", "listening to a microphone") from None
-    except OSError as error:
-        fix = "apt install libportaudio2 (or your system's PortAudio)"
-        raise DetectorError(f"sounddevice cannot be used ({error})", where="microphone", fix=fix) from None
-    return sounddevice
-
-
-def _list_microphones(backend: Any) -> str:
-    """Return the names of the input devices, at most eight."""
-    try:
-        names = [str(device["name"]) for device in backend.query_devices() if device["max_input_channels"] > 0]
-    except Exception:
-        return ""
-    return ", ".join(names[:8])
+def _skip_bytes(stream: IO[bytes], count: int) -> None:
+    """Read and drop up to `count` bytes, in pieces: a damaged header can state 4 GB."""
+    while count > 0 and (piece := stream.read(min(count, _SKIPPED_BYTES))):
+        count -= len(piece)

@@ -44,10 +44,13 @@ def log_energies(energies: np.ndarray) -> np.ndarray:
 
 
 class LogMel:
-    """Streaming log-mel frames; keeps less than one window of samples between blocks."""
+    """Streaming log-mel frames; keeps less than one window of samples between blocks.
 
-    def __init__(self) -> None:
-        self._rest = np.zeros(0, np.float32)
+    before: (time,) samples before the stream, fewer than a window (default: none).
+    """
+
+    def __init__(self, before: np.ndarray | None = None) -> None:
+        self._rest = np.zeros(0, np.float32) if before is None else before
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Take the next (time,) samples of the stream and return the (frames, NUM_MELS) log-mel frames completed."""

@@ -60,6 +60,12 @@ def test_all_recordings_that_cannot_be_read_are_named(tmp_path: Path, clip: Clip
     assert "0.wav" not in str(error.value) and "2.wav" not in str(error.value)
 
 
+def test_a_list_that_is_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_bytes(b"\xff\xfe.wav\n")
+    with pytest.raises(UserError, match=r"l\.txt: cannot be read as a list"):
+        read_rows(tmp_path / "l.txt")
+
+
 def test_of_a_table_only_the_words_rows_are_positives(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("audio,label,speaker\na.wav,Hey Juniper,x\nb.wav,jarvis,x\nc.wav,hey-juniper,y\n")

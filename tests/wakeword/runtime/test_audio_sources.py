@@ -1,14 +1,11 @@
-"""A detector on files, pipes and a microphone: any rate, dropped audio, no microphone."""
+"""A detector on files and pipes: any rate and channel, words at either end, dropped audio, damaged headers."""
 
 from __future__ import annotations
 
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +14,10 @@ import soundfile
 from speechxfer.wakeword.runtime.audio_sources import (
     AudioBlock,
     LevelReading,
+    apply_gain,
     format_level,
     listen_to_blocks,
     read_file_blocks,
-    read_microphone_blocks,
     read_raw_blocks,
 )
 from speechxfer.wakeword.runtime.detector import Detector
@@ -84,70 +81,104 @@ def test_without_end_nothing_is_kept(detector: Path, sound: np.ndarray) -> None:
     assert result.events == [] and len(reported) == 2
 
 
-class Microphone:
-    """Stands for sounddevice: plays `sound` into the callback when the stream is opened."""
-
-    def __init__(self, sound: np.ndarray, overflow_at: int = -1) -> None:
-        self.samples, self.overflow_at = (sound * 32_767).astype(np.int16), overflow_at
-
-    def query_devices(self, *_: Any) -> dict[str, Any]:
-        return {"default_samplerate": 16_000.0}
-
-    def RawInputStream(self, *, blocksize: int, callback: Any, **_: Any) -> Microphone:  # noqa: N802
-        for number, start in enumerate(range(0, len(self.samples), blocksize)):
-            status = SimpleNamespace(input_overflow=number == self.overflow_at)
-            callback(self.samples[start : start + blocksize].tobytes(), blocksize, None, status)
-        return self
-
-    def __enter__(self) -> Microphone:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
+@pytest.fixture
+def cut_end(times: list[float]) -> int:
+    """Samples of `sound` up to the last word's end, where its detection is not complete."""
+    return round((times[-1] - 0.03) * RATE)
 
 
-def until(blocks: Iterator[AudioBlock], seconds: float) -> Iterator[AudioBlock]:
-    result = 0.0
-    for block in blocks:
-        yield block
-        result += len(block.samples) / RATE
-        if result >= seconds:
-            return
+def test_a_word_at_the_very_end_of_a_file_and_of_a_pipe(
+    detector: Path, sound: np.ndarray, times: list[float], cut_end: int, tmp_path: Path
+) -> None:
+    samples = np.clip(sound[:cut_end] * 32_768, -32_768, 32_767).astype("<i2")
+    soundfile.write(tmp_path / "a.wav", samples, RATE)
+    for blocks in (read_file_blocks(tmp_path / "a.wav"), read_raw_blocks(io.BytesIO(samples.tobytes()))):
+        result = listen_to_blocks(Detector(detector), blocks)
+        assert [e.time for e in result.events] == pytest.approx(times, abs=0.1)
+        assert result.seconds == pytest.approx(cut_end / RATE, abs=1e-3)  # without the silence after it
 
 
-def test_a_microphone(detector: Path, sound: np.ndarray, times: list[float]) -> None:
-    length = 9.0
-    result = listen_to_blocks(
-        Detector(detector),
-        until(read_microphone_blocks(backend=Microphone(sound[: round(length * RATE)])), length - 0.1),
-    )
-    assert [e.time for e in result.events] == pytest.approx([t for t in times if t < length], abs=0.05)
+def test_a_word_at_the_very_start(detector: Path, sound: np.ndarray, times: list[float]) -> None:
+    first = round((times[0] - 0.75) * RATE)
+    result = listen_to_blocks(Detector(detector), iter([AudioBlock(sound[first : first + 2 * RATE])]))
+    assert [e.time for e in result.events] == pytest.approx([0.75], abs=0.1)
 
 
-def test_what_a_driver_drops_and_what_waits_too_long_is_told(sound: np.ndarray) -> None:
-    short = list(until(read_microphone_blocks(backend=Microphone(sound[:RATE], overflow_at=3)), 0.9))
-    assert sum(block.lost for block in short) == pytest.approx(0.08)
-    waiting = 10.0  # s that may wait; two minutes come at once, before anything is taken
-    blocks = read_microphone_blocks(backend=Microphone(np.tile(sound, 12)))
-    assert next(blocks).lost == pytest.approx(12 * len(sound) / RATE - waiting, abs=0.1)
+@pytest.mark.parametrize("channels", [2, 3])
+def test_one_channel_of_a_file_and_of_a_pipe(
+    detector: Path, sound: np.ndarray, times: list[float], tmp_path: Path, channels: int
+) -> None:
+    """The word is in the second channel; the others cancel it, or are silent."""
+    waves = np.zeros((len(sound), channels))
+    waves[:, 0], waves[:, 1] = -sound, sound
+    path = tmp_path / "a.wav"
+    soundfile.write(path, waves, RATE, subtype="PCM_16")
+    hints: list[str] = []
+    mean = listen_to_blocks(Detector(detector), read_file_blocks(path), on_hint=hints.append)
+    assert mean.events == [] and len(hints) == 1 and "--channel" in hints[0]
+    with path.open("rb") as file:
+        for blocks in (read_file_blocks(path, 2), read_raw_blocks(file, channel=2)):
+            assert [e.time for e in listen_to_blocks(Detector(detector), blocks).events] == pytest.approx(
+                times, abs=0.1
+            )
+    for blocks in (read_file_blocks(path, channels + 1), read_raw_blocks(io.BytesIO(path.read_bytes()), channel=4)):
+        with pytest.raises(DetectorError, match=f"has {channels} channels"):
+            next(blocks)
 
 
-def test_a_microphone_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechxfer.wakeword.runtime.audio_sources._TIMEOUT_SECONDS", 0.05)
-    with pytest.raises(DetectorError, match="delivered no audio"):
-        list(read_microphone_blocks(backend=Microphone(np.zeros(0))))
+def test_a_gain_makes_quiet_audio_what_it_was(detector: Path, sound: np.ndarray, times: list[float]) -> None:
+    quiet, hints = [AudioBlock(sound * np.float32(1e-3))], []
+    found = listen_to_blocks(Detector(detector), apply_gain(iter(quiet), 60.0), on_hint=hints.append)
+    assert [e.time for e in found.events] == pytest.approx(times, abs=0.05) and hints == []
+    listen_to_blocks(Detector(detector), iter(quiet), on_hint=hints.append)
+    assert len(hints) == 1 and "too quiet" in hints[0]
 
 
-def test_no_microphone_names_those_that_there_are() -> None:
-    class Nothing:
-        def query_devices(self, *asked: Any) -> Any:
-            if asked:
-                raise ValueError("No input device matching 'usb'")
-            return [{"name": "Webcam", "max_input_channels": 1}, {"name": "Speaker", "max_input_channels": 0}]
+def test_a_low_rate_is_a_hint_unless_the_word_is_found_before(detector: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(8_000), 8_000)
+    hints: list[str] = []
+    listen_to_blocks(Detector(detector), read_file_blocks(tmp_path / "a.wav"), on_hint=hints.append)
+    assert hints[0].startswith("8,000 Hz audio has nothing above 4 kHz")
 
-    with pytest.raises(DetectorError, match="no microphone can be opened") as error:
-        next(read_microphone_blocks("usb", backend=Nothing()))
-    assert "Webcam" in str(error.value) and "Speaker" not in str(error.value)
+
+@pytest.mark.parametrize("rate", [44_101, 7_999, 191_999])
+def test_a_file_at_an_odd_rate_is_as_long_as_it_is(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(2 * rate), rate)
+    blocks = list(read_file_blocks(tmp_path / "a.wav"))
+    assert sum(len(block.samples) for block in blocks) == pytest.approx(2 * RATE, abs=2)
+    assert max(len(block.samples) for block in blocks) < RATE
+
+
+@pytest.mark.parametrize("rate", [1, 3_000])
+def test_a_rate_at_which_there_is_no_speech(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), rate)
+    with pytest.raises(DetectorError, match="can be 4,000 to"):
+        list(read_file_blocks(tmp_path / "a.wav"))
+    with pytest.raises(DetectorError, match="can be 4,000 to"):
+        list(read_raw_blocks(io.BytesIO((tmp_path / "a.wav").read_bytes())))
+
+
+def test_one_absurd_sample_of_a_file_does_not_reach_its_neighbours(
+    detector: Path, sound_48_khz: np.ndarray, times: list[float], tmp_path: Path
+) -> None:
+    damaged = sound_48_khz.astype(np.float32).copy()
+    damaged[[100, 200, 300]] = [1e38, np.nan, np.inf]
+    soundfile.write(tmp_path / "a.wav", damaged, 48_000, subtype="FLOAT")
+    result = listen_to_blocks(Detector(detector), read_file_blocks(tmp_path / "a.wav"))
+    assert [e.time for e in result.events] == pytest.approx(times, abs=0.05)
+
+
+def test_other_chunks_of_a_wav_stream_are_skipped(sound: np.ndarray) -> None:
+    """Also one that states 4 GB and ends at once, which is not read into memory."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound[:RATE], RATE, format="WAV", subtype="PCM_16")
+    data = buffer.getvalue()
+    extra = data[:36] + b"LIST" + (200_001).to_bytes(4, "little") + bytes(200_002) + data[36:]
+    samples = [np.concatenate([b.samples for b in read_raw_blocks(io.BytesIO(wav))]) for wav in (data, extra)]
+    assert np.array_equal(*samples)
+    endless = data[:12] + b"JUNK" + b"\xff" * 4 + bytes(1000)
+    with pytest.raises(DetectorError, match="WAV without samples"):
+        list(read_raw_blocks(io.BytesIO(endless)))
 
 
 def test_the_level_line_fits_a_terminal() -> None:
@@ -166,6 +197,7 @@ def test_a_file_that_is_no_audio(tmp_path: Path, path: str, words: str) -> None:
 
 
 def test_listening_imports_no_torch() -> None:
-    modules = "speechxfer.wakeword.runtime.audio_sources, speechxfer.wakeword.runtime.wyoming_server"
+    names = ("audio_sources", "microphone", "wyoming_server")
+    modules = ", ".join(f"speechxfer.wakeword.runtime.{name}" for name in names)
     program = f"import sys; sys.modules['torch'] = None; import {modules}"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -16,7 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechxfer.wakeword.model.student import FIRST_SCORE_SECONDS, STEP_SECONDS
-from speechxfer.wakeword.runtime.detector import Detector, Scorer, _read_layout, open_artifact, replace_threshold
+from speechxfer.wakeword.runtime.detector import (
+    FLUSH_SECONDS,
+    Detector,
+    Scorer,
+    ScoringModel,
+    _read_layout,
+    open_artifact,
+    replace_threshold,
+)
 from speechxfer.wakeword.runtime.errors import DetectorError
 from speechxfer.wakeword.runtime.events import Trigger
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
@@ -54,10 +62,45 @@ def test_scores_in_pieces_of_1_ms_to_5_s_are_those_of_the_whole(
     sizes = [*pieces, len(wave)] if whole else pieces * (1 + len(wave) // sum(pieces))
     for size in sizes:
         scores = scorer.push(wave[start : start + size])
-        assert scores.first == pytest.approx(FIRST_SCORE_SECONDS + STEP_SECONDS * sum(map(len, found)))
+        assert scores.first == pytest.approx(FIRST_SCORE_SECONDS + STEP_SECONDS * (sum(map(len, found)) - 1))
         found.append(scores.values)
         start += size
     assert np.abs(np.concatenate(found)[: len(reference.values)] - reference.values).max() < 1e-4
+
+
+@pytest.mark.parametrize("lead", [0.02, 0.1, 0.5, 2.0, 5.0])
+def test_a_stream_starts_as_after_silence(graph: bytes, speechlike: Speech, lead: float) -> None:
+    """The sound has the same scores at its start and after a pause of any length, at times that are the pause later."""
+    wave = speechlike(2.5, seed=2)
+    scorer = Scorer(graph)
+    alone = scorer.push(wave)
+    scorer.reset()
+    later = scorer.push(np.concatenate([np.zeros(round(lead * SAMPLE_RATE), np.float32), wave]))
+    count = len(alone.values)
+    assert len(later.values) == count + round(lead / STEP_SECONDS)
+    assert np.abs(later.values[-count:] - alone.values).max() < 1e-5
+    assert later.times()[-count:] - lead == pytest.approx(alone.times())
+    assert np.ptp(alone.values[:40]) > 0.05  # the start is not silence
+
+
+def test_a_model_that_streams_share_gives_each_its_scores(graph: bytes, speechlike: Speech) -> None:
+    model = ScoringModel(graph)
+    one, other = Scorer(model), Scorer(model)
+    waves = [speechlike(2.0, seed=seed) for seed in (4, 5)]
+    found: list[list[np.ndarray]] = [[], []]
+    for start in range(0, len(waves[0]), 3_000):
+        for side, (scorer, wave) in enumerate(zip((one, other), waves, strict=True)):
+            found[side].append(scorer.push(wave[start : start + 3_000]).values)
+    for side, wave in enumerate(waves):
+        assert np.abs(np.concatenate(found[side]) - Scorer(graph).push(wave).values).max() < 1e-4
+
+
+def test_an_event_after_the_end_is_found_by_the_flush(detector: Path, sound: np.ndarray, times: list[float]) -> None:
+    end = round((times[0] - 0.03) * SAMPLE_RATE)  # before the score that passes the threshold is complete
+    running = Detector(detector)
+    assert running.push(sound[:end]) == []
+    (event,) = running.flush()
+    assert times[0] - 0.1 < event.time < end / SAMPLE_RATE + FLUSH_SECONDS
 
 
 def test_one_millisecond_at_a_time(graph: bytes, speechlike: Speech) -> None:
@@ -109,8 +152,11 @@ def test_int16_and_float_are_the_same_sound(graph: bytes, speechlike: Speech) ->
 
 def test_samples_that_are_no_numbers_are_silence(graph: bytes, speechlike: Speech) -> None:
     wave = speechlike(1.0)
-    wave[4000:4100] = np.nan
-    assert np.isfinite(Scorer(graph).push(wave).values).all()
+    silenced = wave.copy()
+    silenced[4000:4100] = 0
+    for value in (np.nan, np.inf, -1e38):
+        wave[4000:4100] = value
+        assert np.array_equal(Scorer(graph).push(wave).values, Scorer(graph).push(silenced).values)
 
 
 @pytest.mark.parametrize(
