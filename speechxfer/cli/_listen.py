@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from speechxfer.cli._echo import echo, overwrite_line
+from speechxfer.cli._outputs import check_output_files
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 STANDARD_STREAM = "-"
 RAW_RATE = 16_000  # Hz, of raw audio on standard input
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_LINES_SUFFIXES = (".json", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def run_listen(detector: Path, options: ListenOptions) -> None:
 
     check_options(options)
     artifact = open_artifact(detector)
-    if options.json_file is not None:
-        check_json_file(options.json_file, artifact.folder, options.audio)
+    inputs = [] if options.audio in (None, STANDARD_STREAM) else [Path(str(options.audio))]
+    check_output_files({"--json": options.json_file}, inputs)
     trigger = replace_threshold(artifact.trigger, options.threshold)
     if options.wyoming is not None:
         _serve(artifact, trigger, options.wyoming, options)
@@ -82,20 +82,6 @@ def check_options(options: ListenOptions) -> None:
         raise UserError("no such level", where=f"--log-level {options.log_level}", fix=f"use {', '.join(LOG_LEVELS)}")
     if not math.isfinite(options.gain):
         raise UserError("is not a number of dB", where=f"--gain {options.gain}", fix="use e.g. 20")
-
-
-def check_json_file(path: Path, detector: Path, audio: str | None) -> None:
-    """Raise UserError if the target of `--json` is the audio, in the detector's folder, or another kind of file."""
-    if str(path) == STANDARD_STREAM or not path.is_file():
-        return
-    where = f"--json {path}"
-    if audio is not None and Path(audio).is_file() and path.samefile(audio):
-        raise UserError("would overwrite an input", where=where, fix="name another file")
-    if detector.resolve() in path.resolve().parents:
-        raise UserError("would overwrite a file of the detector", where=where, fix="name another file")
-    if path.suffix.lower() not in _LINES_SUFFIXES:
-        problem = f"already exists and is not a {' or '.join(_LINES_SUFFIXES)} file"
-        raise UserError(problem, where=where, fix="name another file")
 
 
 def _serve(artifact: DetectorArtifact, trigger: Trigger, address: str, options: ListenOptions) -> None:

@@ -1,8 +1,9 @@
 """Which files a command may write: an existing file is replaced only if this program wrote it, or with --overwrite.
 
 What the program writes can be told from its first bytes where the format has a place for it: JSON begins with a
-`schema` of speechxfer, HTML reports name their generator, and aligned texts begin with the name of the system. Tables,
-transcripts and language models have no such place, so the commands that write them have `--overwrite`.
+`schema` of speechxfer, HTML reports name their generator, aligned texts begin with the name of the system, and events
+with the word. Tables, transcripts and language models have no such place: the commands that write them have
+`--overwrite`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _OWN_HEADS = (
     re.compile(rb'\s*\{\s*"schema": "speechxfer\.'),
     re.compile(rb'(?i)\s*<!doctype html>.*<meta name="generator" content="speechxfer">', re.DOTALL),
     re.compile(rb"System name:   "),
+    re.compile(rb'\{"word": ".*?", "time": [\d.]+, "score": '),  # events of `wakeword listen`
 )
 
 

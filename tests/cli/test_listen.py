@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from speechxfer.cli._listen import EventPrinter, ListenOptions, check_json_file, check_options
+from speechxfer.cli._listen import EventPrinter, ListenOptions, check_options
 from speechxfer.errors import UserError
 from speechxfer.wakeword.runtime.events import Event
 
@@ -46,30 +46,6 @@ def test_options_that_do_not_apply(options: dict[str, Any], words: str) -> None:
 )
 def test_options_that_apply(options: dict[str, Any]) -> None:
     check_options(ListenOptions(**options))
-
-
-def test_json_never_overwrites_an_input(tmp_path: Path) -> None:
-    audio, other, det = tmp_path / "a.jsonl", tmp_path / "b.wav", tmp_path / "det"
-    det.mkdir()
-    for path in (audio, other, det / "manifest.json"):
-        path.write_text("content")
-    (tmp_path / "link.jsonl").symlink_to(audio)
-    (tmp_path / "hard.jsonl").hardlink_to(audio)
-    for path, words in (
-        (audio, "would overwrite an input"),
-        (tmp_path / "link.jsonl", "would overwrite an input"),
-        (tmp_path / "hard.jsonl", "would overwrite an input"),
-        (tmp_path / "det" / ".." / "a.jsonl", "would overwrite an input"),
-        (other, "already exists and is not a .json or .jsonl file"),
-        (det / "manifest.json", "would overwrite a file of the detector"),
-    ):
-        with pytest.raises(UserError) as error:
-            check_json_file(path, det, str(audio))
-        assert words in str(error.value)
-    earlier = tmp_path / "events.jsonl"
-    earlier.write_text("{}")
-    for path in (earlier, tmp_path / "new.txt", Path("-")):
-        check_json_file(path, det, str(audio))
 
 
 def test_a_hint_is_on_standard_error_and_clears_the_level(capsys: pytest.CaptureFixture[str]) -> None:

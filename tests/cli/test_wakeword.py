@@ -217,8 +217,16 @@ def test_listen_leaves_its_inputs_alone(trained: tuple[Path, Result], speech: Pa
     clip = tmp_path / "a.wav"
     clip.write_bytes((speech / "clips" / "0.wav").read_bytes())
     before = clip.read_bytes()
-    done = run("listen", trained[0], clip, "--json", clip)
-    assert done.exit_code == 2 and "would overwrite an input" in done.output and clip.read_bytes() == before
+    (tmp_path / "hard.jsonl").hardlink_to(clip)
+    (tmp_path / "other.jsonl").write_text('{"audio": "a.wav"}\n')
+    manifest = trained[0] / "manifest.json"
+    for path in (clip, tmp_path / "hard.jsonl", tmp_path / "other.jsonl", manifest):
+        old = path.read_bytes()
+        done = run("listen", trained[0], clip, "--json", path)
+        assert done.exit_code == 2 and path.name in done.output and path.read_bytes() == old
+    assert clip.read_bytes() == before
+    for _ in range(2):  # its own events are replaced
+        assert run("listen", trained[0], clip, "--threshold", 0.0, "--json", tmp_path / "own.jsonl").exit_code == 0
     done = run("listen", trained[0], "--wyoming", "tcp://127.0.0.1:1", "--json", tmp_path / "e.jsonl")
     assert done.exit_code == 2 and "--json does not apply with --wyoming" in done.output
     assert not (tmp_path / "e.jsonl").exists()
