@@ -124,7 +124,7 @@ def _run_command(case: Case, command: Command) -> Outcome | None:
     inputs = (case.path, *case.others)
     before = [_digest(path) for path in inputs]
     start = time.perf_counter()
-    code, output, memory, stopped = _run_in_fork(arguments)
+    code, output, memory, stopped = run_in_fork(arguments)
     seconds = time.perf_counter() - start
     violations = [stopped] if stopped else []
     if not stopped and code not in EXIT_CODES:
@@ -139,11 +139,11 @@ def _run_command(case: Case, command: Command) -> Outcome | None:
     return Outcome(command, verdict, seconds, memory, code, output, tuple(violations))
 
 
-def _run_in_fork(arguments: list[str]) -> tuple[int | None, str, float, str]:
+def run_in_fork(arguments: list[str]) -> tuple[int | None, str, float, str]:
     """Run a command line in a forked process: (exit code, output, peak MB above the start, why it was stopped)."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_invoke, args=(arguments, sender))
+    process = context.Process(target=invoke, args=(arguments, sender))
     process.start()
     sender.close()
     deadline, base, peak = time.perf_counter() + MAX_SECONDS, _read_memory_mb("self"), 0.0
@@ -170,7 +170,7 @@ def _run_in_fork(arguments: list[str]) -> tuple[int | None, str, float, str]:
     return code, output, max(peak, float(peak_text) - base), stopped
 
 
-def _invoke(arguments: list[str], sender: Connection) -> None:
+def invoke(arguments: list[str], sender: Connection) -> None:
     """Run the command line in this process, and send its exit code and output."""
     from typer.testing import CliRunner
 

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import re
 import sys
-from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -38,12 +37,11 @@ _VERDICTS = {
 }
 
 
-def run(work: Path, count: int, seed: int, given: Namespace) -> list[tuple[Case, list[Outcome]]]:
-    """Make `count` files from `given.wav`, and run every command that reads audio on each."""
-    wave = read_wave(given.wav)
+def run(work: Path, count: int, seed: int, wave: np.ndarray, jobs: int) -> list[tuple[Case, list[Outcome]]]:
+    """Make `count` files from (time,) audio at 16 kHz, and run every command that reads audio on each."""
     model, detector = prepare_models(work / "models", wave)
     cases = make_cases(work / "audio", wave, count, seed)
-    return run_cases(cases, make_commands(model, detector, work), jobs=given.jobs)
+    return run_cases(cases, make_commands(model, detector, work), jobs=jobs)
 
 
 def read_wave(path: Path | None) -> np.ndarray:
@@ -124,7 +122,7 @@ def classify(code: int, output: str) -> str:
 
 def prepare_models(folder: Path, wave: np.ndarray) -> tuple[Path, Path | None]:
     """Return the folders of a random Whisper of two seconds and of a detector after two steps (None without onnx)."""
-    tests = _load_conftest()
+    tests = load_conftest()
     model = folder / "whisper"
     if not model.exists():
         tests.build_whisper(model, seconds=2)
@@ -153,14 +151,14 @@ def _train_detector(detector: Path, folder: Path, wave: np.ndarray) -> None:
             soundfile.write(folder / name / f"{number:02}.wav", sound, RATE)
     settings = WakeWordSettings(
         word="hey juniper", positives=str(folder / "clips"), negatives=str(folder / "speech"), output=detector,
-        synthetic=0, voices="none", steps=2, mining_rounds=0, extra_rounds=0,
+        synthetic=0, voices="none", steps=2, mining_rounds=1, extra_rounds=0,
     )  # fmt: skip
     untested = patch.object(ContaminationFilter, "_transcribe", lambda self, rows: [""] * len(rows))
     with untested, patch("speechxfer.wakeword.data.prepare.TARGET_VARIANTS", 60):
         train_detector(settings, Reporter(quiet=True))
 
 
-def _load_conftest() -> ModuleType:
+def load_conftest() -> ModuleType:
     path = ROOT / "tests" / "conftest.py"
     spec = importlib.util.spec_from_file_location("torture_conftest", path)
     assert spec is not None and spec.loader is not None

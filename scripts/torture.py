@@ -1,6 +1,8 @@
 """Damaged and odd input through every command that reads it: no hang, no traceback, nothing lost, one verdict.
 
 python scripts/torture.py audio --count 300 --seed 0 --work DIR
+python scripts/torture.py kills --count 30 --seed 0 --work DIR   # killed at random points, and run again
+python scripts/torture.py disk --count 10 --seed 0 --work DIR    # on file systems that are too small (needs root)
 
 Each command must end within 60 s and 4 GB with exit code 0, 1 or 2, without a traceback, and leave its input as it
 was; commands that read the same audio must agree on it. Prints the verdicts; exit code 1 if something is wrong. The
@@ -19,9 +21,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import _torture_audio
+import _torture_disk
+import _torture_kills
 from _torture import list_violations, print_table
 
-PARTS = {"audio": _torture_audio.run}  # part: function of (work folder, count, seed, arguments) that returns results
+PARTS = {  # functions of (work folder, count, seed, audio, jobs) that return results
+    "audio": _torture_audio.run,
+    "kills": _torture_kills.run,
+    "disk": _torture_disk.run,
+}
 
 
 def main() -> int:
@@ -35,7 +43,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    results = PARTS[given.part](given.work, given.count, given.seed, given)
+    wave = _torture_audio.read_wave(given.wav)
+    results = PARTS[given.part](given.work, given.count, given.seed, wave, given.jobs)
     print_table(results)
     violations = list_violations(results)
     print(*violations, sep="\n")

@@ -72,19 +72,18 @@ def check(
     quiet = is_silent(quiet, json)
     warnings: list[str] = []
     dataset = read(data, columns=parse_column_options(column or ()), on_warning=warnings.append)
-    if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
-        problem = "embedded audio cannot be written to a table"
-        raise UserError(problem, where=f"--output {output}", fix="set data.skip_bad=true to skip bad rows in adapt")
+    _check_not_embedded(output, dataset)
     limits = _get_limits(model, language)
     with Reporter(quiet=quiet).progress("checking") as step:
         result = audit_dataset(dataset, limits, lambda done: step(done, len(dataset)))
     result.warnings[:0] = warnings
-    if output is not None:
+    try:
         _write_usable_rows(dataset, result, output)
-    if not quiet:
-        _print_result(data, dataset, result)
-        if output is not None:
-            echo(f"written  {output}: {len(result.usable)} rows")
+    finally:  # what was found is printed also if the table cannot be written
+        if not quiet:
+            _print_result(data, dataset, result)
+    if output is not None and not quiet:
+        echo(f"written  {output}: {len(result.usable)} rows")
     report = _make_report(dataset, result)
     suspicious: list[str] = []
     if align:
@@ -113,6 +112,14 @@ def _check_output(output: Path | None, data: str, *, overwrite: bool) -> None:
     if output.suffix.lower() not in TABLE_DELIMITERS:
         raise UserError("has no suffix of a table", where=where, fix=f"use one of {', '.join(TABLE_DELIMITERS)}")
     check_output_files({"--output": output}, [Path(data)], overwrite=overwrite)
+
+
+def _check_not_embedded(output: Path | None, dataset: datasets.Dataset) -> None:
+    from speechxfer.errors import UserError
+
+    if output is not None and any(value is not None for value in dataset[:1].get("bytes", [])):
+        problem = "embedded audio cannot be written to a table"
+        raise UserError(problem, where=f"--output {output}", fix="set data.skip_bad=true to skip bad rows in adapt")
 
 
 def _print_result(data: str, dataset: datasets.Dataset, result: AuditResult) -> None:
@@ -229,12 +236,14 @@ def _make_report(dataset: datasets.Dataset, result: AuditResult) -> dict[str, An
     }
 
 
-def _write_usable_rows(dataset: datasets.Dataset, result: AuditResult, output: Path) -> None:
-    """Write the usable rows with their ids; audio paths are relative to the new table."""
+def _write_usable_rows(dataset: datasets.Dataset, result: AuditResult, output: Path | None) -> None:
+    """Write the usable rows with their ids, if there is an output; audio paths are relative to the new table."""
     import os
 
     from speechxfer.data.tables import write_table
 
+    if output is None:
+        return
     names = [name for name in dataset.column_names if name not in ("path", "bytes")]
     folder = output.parent.resolve()
 

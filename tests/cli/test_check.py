@@ -45,7 +45,7 @@ def test_clean(table: Path, tmp_path: Path) -> None:
     assert out.splitlines()[-1] == f"{table}: 4 rows, 2.0 s, 4 usable, 0 bad, 0 warnings"
     assert "2 speakers: 0000 1.0 s in 2 utterances, 0001 1.0 s in 2\n1 accent: north 2.0 s in 4 utterances" in out
     result = json.loads((tmp_path / "out/r.json").read_text())
-    assert set(result) == {"rows", "usable", "hours", "errors", "warnings", "speakers", "accents"}
+    assert set(result) == {"schema", "labels", "rows", "usable", "hours", "errors", "warnings", "speakers", "accents"}
     assert result["hours"] == pytest.approx(4 * 0.5 / 3600)
     assert result["accents"]["north"]["utterances"] == 4
 
@@ -149,7 +149,7 @@ def test_the_clean_table_never_replaces_the_one_that_is_checked(table: Path) -> 
     before = table.read_text()
     code, out, err = run(table, "--output", table)
     assert (code, out) == (2, "")
-    assert "is the input table" in err
+    assert "is also an input" in err
     assert table.read_text() == before
 
 
@@ -181,7 +181,7 @@ def test_json_is_written_over_nothing_but_json(table: Path, tmp_path: Path, name
     target = table if named == "table" else next((tmp_path / "audio").iterdir())
     before = target.read_bytes()
     code, _, error = run(table, "-q", "--json", target)
-    assert code == 2 and f"--json {target}: already exists and is not a .json file" in error
+    assert code == 2 and f"--json {target}: already exists, and was not written by speechxfer" in error
     assert target.read_bytes() == before
     codes = {run(table, "-q", "--json", tmp_path / "found.json")[0] for _ in range(2)}
     assert len(codes) == 1 and json.loads((tmp_path / "found.json").read_text())

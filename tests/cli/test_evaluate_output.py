@@ -29,11 +29,14 @@ def test_report_files_and_printed_lines(
     assert report["comparison"]["difference"] == pytest.approx(report["after"]["wer"] - report["before"]["wer"])
     assert report["normaliser"] == "none" and report["skipped"] == 0
 
-    folder = prepare_output_dir(tmp_path / "deep" / "report")
+    folder = prepare_output_dir(tmp_path / "deep" / "report", [])
     assert folder is not None
     write_report(run, report, folder)
     assert {path.name for path in folder.iterdir()} == {"before.jsonl", "after.jsonl", "report.html", "report.json"}
-    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(report))
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == {
+        "schema": "speechxfer.evaluate/1",
+        **json.loads(json.dumps(report)),
+    }
     rows = [json.loads(line) for line in (folder / "after.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["hypothesis"] for row in rows] == list(run.after.hypotheses)
 
@@ -46,11 +49,25 @@ def test_report_files_and_printed_lines(
 
 
 def test_the_output_is_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
-    assert prepare_output_dir(None) is None
+    assert prepare_output_dir(None, []) is None
     (tmp_path / "file").write_text("")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/recipe.yaml").write_text("")
     with pytest.raises(UserError, match="is a file"):
-        prepare_output_dir(tmp_path / "file")
+        prepare_output_dir(tmp_path / "file", [])
     with pytest.raises(UserError, match="is a run folder"):
-        prepare_output_dir(tmp_path / "run")
+        prepare_output_dir(tmp_path / "run", [])
+
+
+def test_inputs_and_files_of_others_are_never_overwritten(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("after.jsonl", "report.html"):
+        (folder / name).write_text("mine")
+    with pytest.raises(UserError, match=r"would overwrite an input: .*after\.jsonl"):
+        prepare_output_dir(folder, [folder / "after.jsonl"])
+    with pytest.raises(UserError, match=r"holds report\.html, which is not of an evaluation"):
+        prepare_output_dir(folder, [])
+    (folder / "report.json").write_text('{\n  "schema": "speechxfer.evaluate/1",\n')
+    assert prepare_output_dir(folder, [tmp_path / "none.csv"]) == folder
+    assert [path.read_text() for path in sorted(folder.glob("*.*l*"))][:1] == ["mine"]

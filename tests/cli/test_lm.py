@@ -30,6 +30,7 @@ def test_a_text_file_is_normalised_and_becomes_an_arpa_file(text, tmp_path):
     train_ngram(["hello world", "hello there"], 3).write(tmp_path / "truth.arpa")
     assert target.read_text() == (tmp_path / "truth.arpa").read_text()
     assert json.loads((tmp_path / "lm.json").read_text()) == {
+        "schema": "speechxfer.lm/1",
         "output": str(target),
         "order": 3,
         "normaliser": "default",
@@ -56,7 +57,7 @@ def test_a_table_s_held_out_rows_are_not_looked_at(tmp_path):
     assert done.exit_code == 0 and "4 of dev and test left out" in done.output
     assert sorted(read_arpa_words(tmp_path / "lm.arpa")) == ["one", "two"]
     (tmp_path / "held.csv").write_text("\n".join(rows[:1] + rows[-2:]))
-    done = run(tmp_path / "held.csv", "--output", tmp_path / "lm.arpa")
+    done = run(tmp_path / "held.csv", "--output", tmp_path / "held.arpa")
     assert done.exit_code == 2 and "is dev or test in every row" in done.output
 
 

@@ -14,33 +14,33 @@ from speechxfer.errors import UserError
 
 def test_json_is_written_to_a_new_folder_and_read_back(tmp_path: Path) -> None:
     document = {"text": "größer", "values": [1, None, 0.5]}
-    write_json(document, tmp_path / "a" / "b.json")
+    write_json("check", document, tmp_path / "a" / "b.json")
     text = (tmp_path / "a" / "b.json").read_text(encoding="utf-8")
-    assert json.loads(text) == document
+    assert json.loads(text) == {"schema": "speechxfer.check/1", **document}
     assert "größer" in text and text.endswith("}\n")
 
 
 def test_json_on_standard_output_and_without_the_option(capsys: pytest.CaptureFixture[str]) -> None:
-    write_json({"a": 1}, Path("-"))
-    write_json({"b": 2}, None)
-    assert json.loads(capsys.readouterr().out) == {"a": 1}
+    write_json("lm", {"a": 1}, Path("-"))
+    write_json("lm", {"b": 2}, None)
+    assert json.loads(capsys.readouterr().out) == {"schema": "speechxfer.lm/1", "a": 1}
 
 
 def test_json_below_a_file_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        write_json({}, tmp_path / "file" / "x.json")
+        write_json("lm", {}, tmp_path / "file" / "x.json")
 
 
-def test_only_json_files_are_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("old.json", "talk.wav"):
-        (tmp_path / name).write_text("content")
+def test_only_own_files_are_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json("check", {"rows": 1}, tmp_path / "old.json")
+    (tmp_path / "talk.wav").write_text("content")
     assert _check_json_target(tmp_path / "old.json") == tmp_path / "old.json"
     assert _check_json_target(tmp_path / "new.txt") == tmp_path / "new.txt"
     with pytest.raises(typer.Exit) as stopped:
         _check_json_target(tmp_path / "talk.wav")
     assert stopped.value.exit_code == 2
-    assert "already exists and is not a .json file" in capsys.readouterr().err
+    assert "already exists, and was not written by speechxfer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ BROKEN = {
     "output is a folder": ({"r.trn": R, "h.trn": H, "d/x": ""}, ["r.trn", "h.trn", "--output", "d"],
                            "--output d: is a folder"),
     "output is an input": ({"r.trn": R, "h.trn": H}, ["r.trn", "h.trn", "--json", "h.trn"],
-                           "--json h.trn: already exists and is not a .json file"),
+                           "--json h.trn: already exists, and was not written by speechxfer"),
     "one file for two outputs": ({"r.trn": R, "h.trn": H}, ["r.trn", "h.trn", "--json", "x", "--output", "x"],
                                  "is named for two outputs"),
     "page on standard output": ({"r.trn": R, "h.trn": H}, ["r.trn", "h.trn", "--html", "-"], "name a file"),

@@ -93,7 +93,7 @@ def test_outputs_that_cannot_be_used(tmp_path: Path, name: str, num_utterances: 
     (tmp_path / "dir.csv").mkdir()
     (tmp_path / "in.csv").write_text("audio\n")
     with pytest.raises(UserError, match=message):
-        check_output(tmp_path / name, [str(tmp_path / "in.csv")], num_utterances)
+        check_output(tmp_path / name, [str(tmp_path / "in.csv")], num_utterances, overwrite=True)
 
 
 def test_a_complete_output_replaces_the_file(tmp_path: Path) -> None:

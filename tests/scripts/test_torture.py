@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -19,8 +18,7 @@ FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @FORKS
 def test_a_sample_of_damaged_and_odd_audio(script: Script, tmp_path: Path) -> None:
     torture = script("torture.py")
-    given = argparse.Namespace(wav=None, jobs=1)
-    results = torture._torture_audio.run(tmp_path, 15, 3, given)
+    results = torture._torture_audio.run(tmp_path, 15, 3, torture._torture_audio.read_wave(None), 1)
     assert [case.kind.split()[0] for case, _ in results] == list(torture._torture_audio.KINDS)
     verdicts = {outcome.verdict for _, outcomes in results for outcome in outcomes}
     assert {"accepted", "damaged"} <= verdicts
@@ -50,7 +48,7 @@ def test_what_is_wrong_is_listed(script: Script, tmp_path: Path, monkeypatch: py
             os._exit(3)
         sender.send((0, "0\nfine"))  # type: ignore[attr-defined]
 
-    monkeypatch.setitem(runner, "_invoke", invoke)
+    monkeypatch.setitem(runner, "invoke", invoke)
     commands = [
         runner["Command"](name, lambda _, name=name: [name], lambda code, output: output, "g")
         for name in ("sleep", "grow", "change", "die")

@@ -62,7 +62,7 @@ def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> l
 def read_positives(source: Path | str, word: str, columns: Mapping[str, str] | None = None) -> ClipRows:
     """Return the clips that contain the word once; if there is a `label`, only the rows labelled with the word.
 
-    The folders `wake-word` and `not-wake-word` (Mycroft Precise), or a folder named by the word beside others, are
+    The folders `wake-word` and `not-wake-word` (Mycroft Precise), or a folder named by the word next to others, are
     labels too.
 
     Raises: UserError if no row has the word as its label.

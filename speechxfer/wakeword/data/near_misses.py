@@ -1,4 +1,4 @@
-"""Texts for training beside the word: near misses, which sound similar, and everyday sentences, in the word's language.
+"""Texts that are spoken for training: near misses, which sound similar to the word, and everyday sentences.
 
 Letters are replaced by those of similar sound: Latin ones (with or without marks) and Cyrillic ones by tables, those of
 other alphabets by their neighbours in the script, which in most of them (Devanagari, kana, Hangul's letters, Armenian)
