@@ -53,8 +53,8 @@ def _run_on_full_disk(name: str, arguments: list[str], mount: Path, kilobytes: i
         (mount / "ballast").write_bytes(bytes(2_000))
     code, output, memory, stopped = run_in_fork(arguments)
     violations = [stopped] if stopped else []
-    if "Traceback" in output or code not in (0, 1, 2):
-        violations.append(f"exit code {code}: {output.strip().splitlines()[-1][:300]}")
+    if not stopped and ("Traceback" in output or code not in (0, 1, 2)):
+        violations.append(f"exit code {code}: {output.strip()[-300:]}")
     violations += [f"{path.name} was lost" for path in old if code != 0 and path.read_text() != _OLD]
     verdict = "finished" if code in (0, 1) else "one message"
     command = Command(name, lambda _: arguments, lambda *_: verdict)

@@ -125,7 +125,7 @@ def _kill_and_run_again(
         code, text, _, stopped = run_in_fork(target.again(output))
         found = _digest_results(target, output)
         if stopped or "Traceback" in text or code not in (0, 1, 2):
-            violations.append(stopped or f"exit code {code}: {text.strip().splitlines()[-1][:200]}")
+            violations.append(stopped or f"exit code {code}: {text.strip()[-200:]}")
             break
         if found == digests:
             break

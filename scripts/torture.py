@@ -1,6 +1,7 @@
 """Damaged and odd input through every command that reads it: no hang, no traceback, nothing lost, one verdict.
 
 python scripts/torture.py audio --count 300 --seed 0 --work DIR
+python scripts/torture.py texts --count 60 --seed 0 --work DIR   # tables, recipes, language models, models, detectors
 python scripts/torture.py kills --count 30 --seed 0 --work DIR   # killed at random points, and run again
 python scripts/torture.py disk --count 10 --seed 0 --work DIR    # on file systems that are too small (needs root)
 
@@ -23,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import _torture_audio
 import _torture_disk
 import _torture_kills
+import _torture_texts
 from _torture import list_violations, print_table
 
 PARTS = {  # functions of (work folder, count, seed, audio, jobs) that return results
     "audio": _torture_audio.run,
+    "texts": _torture_texts.run,
     "kills": _torture_kills.run,
     "disk": _torture_disk.run,
 }

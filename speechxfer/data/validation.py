@@ -13,6 +13,7 @@ from speechxfer.data.audio import measure_audio
 from speechxfer.data.parallel import RowsDoneCallback, map_rows
 from speechxfer.errors import UserError
 
+_MAX_TOKEN_CHARACTERS = 100  # characters of the longest tokens
 SILENT_PROBLEM = ("is silent", "check for a muted microphone or a wrong 'start' and 'end'")  # problem, fix
 
 
@@ -106,6 +107,11 @@ def check_utterance(length: float, text: str | None, limits: InputLimits) -> tup
         return None
     text = text if limits.target_normaliser is None else limits.target_normaliser(text)
     if limits.max_tokens is not None and limits.count_tokens is not None:
+        if len(text) > _MAX_TOKEN_CHARACTERS * limits.max_tokens:  # counting the tokens of a book takes minutes
+            return (
+                f"its text is {len(text):,} characters; the model takes {limits.max_tokens} tokens",
+                "cut the utterance",
+            )
         tokens = limits.count_tokens(text)
         if tokens > limits.max_tokens:
             return f"its text is {tokens} tokens; the model takes {limits.max_tokens}", "cut the utterance"

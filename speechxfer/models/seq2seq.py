@@ -211,6 +211,9 @@ def make_prompt(tokenizer: WhisperTokenizer, language: str | None, *, multilingu
     elif code not in (None, "en"):
         raise UserError(f"encoder.language={language}, but this checkpoint knows English only")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
+    if tokenizer.eos_token_id is None:
+        problem = "the tokenizer has no end token"
+        raise UserError(problem, where="tokenizer_config.json", fix="restore the tokenizer files of the checkpoint")
     missing = [name for name in names if name not in vocabulary]
     if f"<|{code}|>" in missing:
         raise UserError(

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechxfer.data.reader import read
-from speechxfer.data.validation import InputLimits, count_min_ctc_frames, find_invalid_rows
+from speechxfer.data.validation import InputLimits, check_utterance, count_min_ctc_frames, find_invalid_rows
 
 Writer = Callable[..., Path]
 
@@ -51,6 +51,14 @@ def test_every_kind(tmp_path: Path, write_tone: Writer) -> None:
     }
     assert str(found[5]) == "gone.wav: no such file"
     assert all(bad.fix for bad in found.values())
+
+
+def test_the_tokens_of_a_very_long_text_are_not_counted() -> None:
+    def count(text: str) -> int:
+        raise AssertionError("counted")
+
+    problem = check_utterance(1.0, "word " * 1_000, InputLimits(max_tokens=20, count_tokens=count))
+    assert problem == ("its text is 5,000 characters; the model takes 20 tokens", "cut the utterance")
 
 
 def test_without_text_and_limits(tmp_path: Path, write_tone: Writer) -> None:
