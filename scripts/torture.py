@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="a folder for the cases and the models; kept")
     parser.add_argument("--wav", type=Path, help="the audio that the cases are made from (default: synthesised)")
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
+    parser.add_argument("--skip", action="append", default=[], metavar="COMMAND", help="of the table (repeatable)")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = PARTS[given.part](given.work, given.count, given.seed, given)
