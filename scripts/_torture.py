@@ -5,11 +5,12 @@ A part of scripts/torture.py makes `Case`s, names the commands that read each, a
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import os
-import signal
 import stat
+import statistics
 import sys
 import time
 import traceback
@@ -55,7 +56,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did with a case. memory_mb: its peak above that of the waiting process."""
+    """What a command did with a case. memory_mb: peak of the resident set, about 600 MB of it imported modules."""
 
     command: Command
     verdict: str
@@ -69,11 +70,17 @@ class Outcome:
 def run_cases(
     cases: Sequence[Case], commands: Sequence[Command], *, jobs: int = 1, progress: bool = True
 ) -> list[tuple[Case, list[Outcome]]]:
-    """Run every command on every case, `jobs` cases at once. Import what the commands need before this is called."""
+    """Run every command on every case, `jobs` cases at once. Run each command once before, so that it is imported."""
 
     def run_case(case: Case) -> list[Outcome]:
-        return [outcome for command in commands if (outcome := _run_command(case, command)) is not None]
+        worker = Worker()
+        try:
+            return [outcome for command in commands if (outcome := _run_command(worker, case, command)) is not None]
+        finally:
+            worker.stop()
 
+    gc.collect()
+    gc.freeze()  # the forks share what is imported, instead of copying it at their first collection
     results = []
     with ThreadPoolExecutor(jobs) as pool:
         for number, (case, outcomes) in enumerate(zip(cases, pool.map(run_case, cases), strict=True), 1):
@@ -113,18 +120,21 @@ def print_table(results: Sequence[tuple[Case, list[Outcome]]]) -> None:
         print(f"{kind:<12} {command:<20} {found}")
     outcomes = [outcome for _, found in results for outcome in found]
     if outcomes:
-        slowest, largest = max(o.seconds for o in outcomes), max(o.memory_mb for o in outcomes)
-        print(f"{len(results)} cases, {len(outcomes)} commands: at most {slowest:.1f} s and {largest:.0f} MB each")
+        for name in dict.fromkeys(outcome.command.name for outcome in outcomes):
+            own = [outcome for outcome in outcomes if outcome.command.name == name]
+            slowest, largest = max(o.seconds for o in own), max(o.memory_mb for o in own)
+            median = statistics.median(o.seconds for o in own)
+            print(f"{name:<20} {len(own)} cases, median {median:.2f} s, at most {slowest:.1f} s and {largest:.0f} MB")
 
 
-def _run_command(case: Case, command: Command) -> Outcome | None:
+def _run_command(worker: Worker, case: Case, command: Command) -> Outcome | None:
     arguments = command.arguments(case)
     if arguments is None:
         return None
     inputs = (case.path, *case.others)
     before = [_digest(path) for path in inputs]
     start = time.perf_counter()
-    code, output, memory, stopped = run_in_fork(arguments)
+    code, output, memory, stopped = worker.run(arguments)
     seconds = time.perf_counter() - start
     violations = [stopped] if stopped else []
     if not stopped and code not in EXIT_CODES:
@@ -139,53 +149,69 @@ def _run_command(case: Case, command: Command) -> Outcome | None:
     return Outcome(command, verdict, seconds, memory, code, output, tuple(violations))
 
 
-def run_in_fork(arguments: list[str]) -> tuple[int | None, str, float, str]:
-    """Run a command line in a forked process: (exit code, output, peak MB above the start, why it was stopped)."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=invoke, args=(arguments, sender))
-    process.start()
-    sender.close()
-    deadline, base, peak = time.perf_counter() + MAX_SECONDS, _read_memory_mb("self"), 0.0
-    answer: tuple[int, str] | None = None
-    stopped = ""
-    while answer is None and not stopped:
-        if receiver.poll(_POLL_SECONDS):
-            with suppress(EOFError):
-                answer = receiver.recv()
-            break
-        peak = max(peak, _read_memory_mb(str(process.pid)) - base)
-        if time.perf_counter() > deadline:
-            stopped = f"still running after {MAX_SECONDS:g} s"
-        elif peak > MAX_MEMORY_MB:
-            stopped = f"over {MAX_MEMORY_MB} MB"
-    if stopped and process.pid is not None:
-        os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    receiver.close()
-    if answer is None:
-        return None, "", peak, stopped or f"died with status {process.exitcode}"
-    code, output = answer
-    peak_text, _, output = output.partition("\n")
-    return code, output, max(peak, float(peak_text) - base), stopped
+class Worker:
+    """A forked process that runs command lines one after the other; forked again after it was stopped."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._link: Any = None
+
+    def run(self, arguments: list[str]) -> tuple[int | None, str, float, str]:
+        """Run a command line: (exit code, output, peak MB, why it was stopped)."""
+        if self._process is None:
+            context = multiprocessing.get_context("fork")
+            self._link, other = context.Pipe()
+            self._process = context.Process(target=_serve, args=(other,))
+            self._process.start()
+            other.close()
+        self._link.send(arguments)
+        deadline, peak, why = time.perf_counter() + MAX_SECONDS, 0.0, ""
+        while not why:
+            if self._link.poll(_POLL_SECONDS):
+                try:
+                    code, memory, output = self._link.recv()
+                except (EOFError, ConnectionResetError):
+                    self._process.join()
+                    why = f"died with status {self._process.exitcode}"
+                    break
+                return code, output, max(peak, memory), ""
+            peak = max(peak, _read_memory_mb(str(self._process.pid)))
+            if time.perf_counter() > deadline:
+                why = f"still running after {MAX_SECONDS:g} s"
+            elif peak > MAX_MEMORY_MB:
+                why = f"over {MAX_MEMORY_MB} MB"
+        self.stop()
+        return None, "", peak, why
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._link.close()
+        self._process = None
 
 
-def invoke(arguments: list[str], sender: Connection) -> None:
-    """Run the command line in this process, and send its exit code and output."""
+def _serve(link: Connection) -> None:
+    """Run each command line that is received, and send its exit code, peak of the memory in MB, and output."""
+    while True:
+        arguments = link.recv()
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak of the resident memory is measured from here
+        code, output = invoke(arguments)
+        link.send((code, _read_memory_mb("self", "VmHWM"), output))
+
+
+def invoke(arguments: list[str]) -> tuple[int, str]:
+    """Run a command line in this process: exit code (70: an exception that is not a user's error) and output."""
     from typer.testing import CliRunner
 
     from speechxfer.cli import build_app
 
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak of the resident memory is measured from here
     done = CliRunner().invoke(build_app(), arguments)
-    output, code = done.output, done.exit_code
     if done.exception is not None and not isinstance(done.exception, SystemExit):
-        output += "".join(traceback.format_exception(done.exception))
-        code = 70 if code in EXIT_CODES else code
-    sender.send((code, f"{_read_memory_mb('self', 'VmHWM'):.1f}\n{output}"))
-    sender.close()
-    os._exit(0)
+        return 70, done.output + "".join(traceback.format_exception(done.exception))
+    return done.exit_code, done.output
 
 
 def _read_memory_mb(process: str, line: str = "VmRSS") -> float:

@@ -6,11 +6,12 @@ Each must end with one message, and leave a file that was there before as it was
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from _torture import Case, Command, Outcome, run_in_fork
-from _torture_kills import make_targets, write_corpus
+from _torture import Case, Command, Outcome
+from _torture_kills import make_targets, run_in_fork, write_corpus
 
 _KILOBYTES = {  # sizes of the file systems, by target: from nothing to nearly enough
     "adapt": (40, 3_000),
@@ -21,7 +22,9 @@ _KILOBYTES = {  # sizes of the file systems, by target: from nothing to nearly e
 _OLD = "an older result\n"
 
 
-def run(work: Path, count: int, seed: int, wave: np.ndarray, _: int) -> list[tuple[Case, list[Outcome]]]:
+def run(
+    work: Path, count: int, seed: int, wave: np.ndarray, _: int = 1, skip: Collection[str] = ()
+) -> list[tuple[Case, list[Outcome]]]:
     """Run the targets, and the commands that write tables and reports, in turn, `count` times in all."""
     targets = {target.name: target.first for target in make_targets(work, wave)}
     table = write_corpus(work / "corpus")
@@ -31,6 +34,7 @@ def run(work: Path, count: int, seed: int, wave: np.ndarray, _: int) -> list[tup
         "check": lambda o: ["check", str(table), "--output", str(o / "keep.csv"), "--overwrite"],
         "lm": lambda o: ["lm", str(text[0]), "--output", str(o / "keep.arpa"), "--overwrite"],
     }
+    targets = {name: target for name, target in targets.items() if name not in skip}
     results = []
     for number in range(count):
         name = list(targets)[number % len(targets)]

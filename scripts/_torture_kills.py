@@ -11,14 +11,14 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from _torture import Case, Command, Outcome, invoke, run_in_fork
+from _torture import Case, Command, Outcome, Worker, invoke
 from _torture_audio import RATE, load_conftest, prepare_models
 
 _SHARES = (0.03, 0.97)  # of the time of an uninterrupted run, in which a run is killed
@@ -38,9 +38,11 @@ class Target:
     clear: Callable[[Path], None] = lambda _: None
 
 
-def run(work: Path, count: int, seed: int, wave: np.ndarray, _: int) -> list[tuple[Case, list[Outcome]]]:
+def run(
+    work: Path, count: int, seed: int, wave: np.ndarray, _: int = 1, skip: Collection[str] = ()
+) -> list[tuple[Case, list[Outcome]]]:
     """Kill the targets in turn, `count` times in all."""
-    targets = make_targets(work, wave)
+    targets = [target for target in make_targets(work, wave) if target.name not in skip]
     truth = {target.name: _run_uninterrupted(target, work / "whole") for target in targets}
     results = []
     for number in range(count):
@@ -142,6 +144,15 @@ def _kill_and_run_again(
     return Case(f"killed at {share:.0%}", output), [outcome]
 
 
+def run_in_fork(arguments: list[str]) -> tuple[int | None, str, float, str]:
+    """Run a command in a process of its own: (exit code, output, peak MB, why it was stopped)."""
+    worker = Worker()
+    try:
+        return worker.run(arguments)
+    finally:
+        worker.stop()
+
+
 def _make_output(folder: Path) -> Path:
     """Make an output folder; features are cached below it, so that the cache is interrupted too."""
     folder.mkdir(parents=True)
@@ -151,9 +162,7 @@ def _make_output(folder: Path) -> Path:
 
 def _kill(arguments: list[str], seconds: float) -> None:
     """Run a command in a fork, and kill it after some seconds."""
-    context = multiprocessing.get_context("fork")
-    _, sender = context.Pipe(duplex=False)
-    process = context.Process(target=invoke, args=(arguments, sender))
+    process = multiprocessing.get_context("fork").Process(target=invoke, args=(arguments,))
     process.start()
     process.join(seconds)
     if process.is_alive() and process.pid is not None:

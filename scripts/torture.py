@@ -27,7 +27,7 @@ import _torture_kills
 import _torture_texts
 from _torture import list_violations, print_table
 
-PARTS = {  # functions of (work folder, count, seed, audio, jobs) that return results
+PARTS = {  # functions of (work folder, count, seed, audio, jobs, commands to skip) that return results
     "audio": _torture_audio.run,
     "texts": _torture_texts.run,
     "kills": _torture_kills.run,
@@ -44,10 +44,11 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="a folder for the cases and the models; kept")
     parser.add_argument("--wav", type=Path, help="the audio that the cases are made from (default: synthesised)")
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
+    parser.add_argument("--skip", action="append", default=[], metavar="COMMAND", help="of the table (repeatable)")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     wave = _torture_audio.read_wave(given.wav)
-    results = PARTS[given.part](given.work, given.count, given.seed, wave, given.jobs)
+    results = PARTS[given.part](given.work, given.count, given.seed, wave, given.jobs, given.skip)
     print_table(results)
     violations = list_violations(results)
     print(*violations, sep="\n")
