@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import sys
 import time
@@ -98,5 +99,6 @@ async def run_clients(host: str, port: int, clients: int, seconds: float) -> dic
 
 
 if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # not a warning for each send to a closed connection
     host, port, clients, seconds = sys.argv[1:5]
     print(json.dumps(asyncio.run(run_clients(host, int(port), int(clients), float(seconds)))))

@@ -236,7 +236,7 @@ def test_listen_gives_hints_and_takes_a_gain_and_a_channel(trained: tuple[Path, 
     tone = 1e-3 * np.sin(np.arange(16_000) / 3)
     soundfile.write(tmp_path / "a.wav", np.column_stack([0 * tone, tone]), 16_000)
     quiet = run("listen", trained[0], tmp_path / "a.wav", "--threshold", 1.5)
-    assert "the loudest sample in the first 1 s is at -66 dB" in quiet.output and "--gain 54" in quiet.output
+    assert "the loudest sample in the first 1 s is at -66 dB" in quiet.output and "--gain, by 54 dB" in quiet.output
     louder = run("listen", trained[0], tmp_path / "a.wav", "--threshold", 1.5, "--gain", 54, "--channel", 2)
     assert "too quiet" not in louder.output and louder.exit_code == 0
     absent = run("listen", trained[0], tmp_path / "a.wav", "--channel", 3)

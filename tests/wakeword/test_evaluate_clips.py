@@ -28,8 +28,10 @@ def test_all_ways_find_the_same_clips(
     script: ModuleType, detector: Path, tunes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The counts at -30 dB depend on the quick training, and only their agreement is tested."""
+    clips = tmp_path / "clips.txt"
+    clips.write_text("".join(f"{path}\n" for path in sorted((tunes / "test_words").glob("*.wav"))[:5]))
     try:
-        script.main([str(detector), str(tunes / "test_words"), "--cut", "--json", str(tmp_path / "f.json")])
+        script.main([str(detector), str(clips), "--cut", "--json", str(tmp_path / "f.json")])
     except SystemExit as end:
         assert end.code == 1
     result = json.loads((tmp_path / "f.json").read_text())
@@ -37,8 +39,8 @@ def test_all_ways_find_the_same_clips(
     for counts in result["found"].values():
         assert list(counts) == list(script.WAYS) and max(counts.values()) - min(counts.values()) <= 1
     full = [count for name in list(result["found"])[:4] for count in result["found"][name].values()]
-    assert max(full) - min(full) <= 1 and min(full) >= 8
-    assert f"{full[0]} of 10" in capsys.readouterr().out
+    assert max(full) - min(full) <= 1 and min(full) >= 4
+    assert f"{full[0]} of 5" in capsys.readouterr().out
 
 
 def test_the_limits(script: ModuleType) -> None:
@@ -56,7 +58,7 @@ def test_clips_are_cut_around_the_word(script: ModuleType) -> None:
     wave = np.concatenate([np.zeros(16_000), tone, np.zeros(16_000)]).astype(np.float32)
     cut = script.cut_clip(wave)
     assert len(cut) == pytest.approx(8_000 + 0.2 * 16_000, abs=1_000)
-    assert np.flatnonzero(np.abs(cut) > 0.1)[0] == pytest.approx(0.05 * 16_000, abs=600)
+    assert np.flatnonzero(np.abs(cut) > 0.1)[0] == pytest.approx(0.05 * 16_000, abs=800)
 
 
 def test_a_detector_that_is_none_is_one_message(

@@ -72,14 +72,14 @@ class TrainingMixer:
         for row in range(size):
             if row < counts[0]:
                 word_start = self._place_word(windows[row], target_frames[row], quiet[row], rng)
-                starts[row] = max(0, word_start - rng.integers(0, 10))
+                starts[row] = max(0, word_start - int(rng.integers(0, 10)))
             elif row < sum(counts):
                 self._place_sound(windows[row], self.near_misses[rng.integers(len(self.near_misses))], rng)
             else:
                 windows[row] = self._sample_speech(rng, mined=rng.random() < 0.5)
         energies = self._augment(windows, rng)
-        for row in np.flatnonzero(rng.random(size) < _START_SHARE):
-            energies[row, : starts[row]] = 0
+        for index in np.flatnonzero(rng.random(size) < _START_SHARE):
+            energies[index, : starts[index]] = 0
         return MixedBatch(energies, positive, target_frames, quiet)
 
     def _place_word(

@@ -71,7 +71,7 @@ class InputMonitor:
             return f"silence {seconds}; of audio with several channels, --channel selects one"
         if level < QUIET_DECIBELS:
             gain = round(_GOOD_DECIBELS - level)
-            fix = f"raise the input's volume, or set --gain {gain}"
+            fix = f"raise the input's volume, or --gain, by {gain} dB"
             return f"the loudest sample {seconds} is at {level:.0f} dB: if it is speech, it is too quiet; {fix}"
         return ""
 

@@ -34,12 +34,12 @@ from speechxfer.wakeword.runtime.wyoming_stream import (
 
 if TYPE_CHECKING:
     from wyoming.event import Event
-    from wyoming.info import Info
 
 LOG = logging.getLogger("speechxfer.wyoming")
 MAX_CONNECTIONS = 64
 _MAX_ERRORS = 10  # of one connection, after which it is closed
 _STREAMING_SECONDS = 30.0  # s since its last audio in which a connection is not closed for a new one
+_TURN_SECONDS, _TURN_CHUNKS = 0.005, 16  # processing of one client's audio, and its chunks, before others are served
 _WRITE_SECONDS = 10.0  # s in which a client must take its answers
 _URL = ""  # Wyoming requires the author's page; the project has none yet
 
@@ -91,8 +91,9 @@ class WyomingService:
         self.connections.append(connection)
         return True
 
-    def make_info(self) -> Info:
-        """Return Wyoming's description of the service and its one model."""
+    @cached_property
+    def info(self) -> Event:
+        """Wyoming's description of the service and its one model; made once, since reading the version is slow."""
         from wyoming.info import Attribution, Info, WakeModel, WakeProgram
 
         attribution = Attribution(name="speechxfer", url=_URL)
@@ -114,7 +115,7 @@ class WyomingService:
             version=version,
             models=[model],
         )
-        return Info(wake=[program])
+        return Info(wake=[program]).event()
 
 
 class WyomingConnection:
@@ -128,6 +129,7 @@ class WyomingConnection:
         self._requested = True  # whether the client asks for this detector's word
         self._rejected = False  # whether the current stream's audio cannot be processed
         self._num_errors = 0
+        self._turn = 0.0  # s of processing since other clients were served
 
     @cached_property
     def stream(self) -> WyomingStream:
@@ -143,9 +145,10 @@ class WyomingConnection:
             LOG.info("%s: connected, %d open", self.peer, len(self.service.connections))
             _keep_alive(self.writer)
             while self._running and (event := await read_event(self.reader)):
+                started = time.monotonic()
                 if not await self.handle_event(event):
                     break
-                await asyncio.sleep(0)  # events that have arrived are read without a pause for other clients
+                await self._take_turns(event, time.monotonic() - started)
         except EventError as error:
             await self._report_last(error.problem)
         except (ConnectionError, TimeoutError) as error:
@@ -160,8 +163,8 @@ class WyomingConnection:
                 self.service.connections.remove(self)
             LOG.debug("%s: disconnected", self.peer)
             self.writer.close()
-            # answers that the client does not take would keep the connection open
-            asyncio.get_running_loop().call_later(_WRITE_SECONDS, self.abort)
+            if self.writer.transport.get_write_buffer_size():  # answers that the client may never take
+                asyncio.get_running_loop().call_later(_WRITE_SECONDS, self.abort)
 
     async def stop(self) -> None:
         """Close the connection when the server stops."""
@@ -183,13 +186,24 @@ class WyomingConnection:
             await self._report(f"{event.type}: {error.problem}")
         return self._num_errors < _MAX_ERRORS
 
+    async def _take_turns(self, event: Event, seconds: float) -> None:
+        """Let other clients be served after an event, which took some seconds; after several if they are audio.
+
+        Without it, a client is served until all that has arrived from it is processed; with one chunk at a time, a
+        stream would fall behind its speaker next to many clients.
+        """
+        self._turn += max(seconds, _TURN_SECONDS / _TURN_CHUNKS)
+        if event.type != "audio-chunk" or self._turn >= _TURN_SECONDS:
+            self._turn = 0.0
+            await asyncio.sleep(0)
+
     async def _answer(self, event: Event) -> None:
         from wyoming.ping import Ping, Pong
         from wyoming.wake import NotDetected
 
         kind = event.type
         if kind == "describe":
-            await self._write(self.service.make_info().event())
+            await self._write(self.service.info)
         elif kind == "ping":
             await self._write(Pong(text=Ping.from_event(event).text).event())
         elif kind == "detect":
@@ -220,11 +234,12 @@ class WyomingConnection:
         if not self._requested or self._rejected:
             return
         form, clock = read_audio_format(event.data), read_timestamp(event.data)
-        for piece in split_audio(event.payload or b"", form):
+        for number, piece in enumerate(split_audio(event.payload or b"", form)):
+            if number:
+                await asyncio.sleep(0)
+                clock = None  # it continues
             self.last_audio = time.monotonic()
             await self._send(self.stream.push(piece, form, clock))
-            await asyncio.sleep(0)
-            clock = None  # the next piece continues it
 
     async def _send(self, events: Sequence[StampedEvent]) -> None:
         """Send detections, and log them and new hints."""

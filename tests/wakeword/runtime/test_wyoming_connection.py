@@ -236,7 +236,7 @@ def test_one_client_s_failure_is_a_line_and_not_another_s(
     async def talk(address: str) -> tuple[list[Event | None], list[Event]]:
         async with AsyncClient.from_uri(address) as other, AsyncClient.from_uri(address) as client:
             assert await collect(other) == []
-            monkeypatch.setattr(WyomingService, "make_info", lambda self: 1 / 0)
+            monkeypatch.setattr(WyomingService, "info", property(lambda self: 1 / 0))
             await client.write_event(Describe().event())
             answers = [await client.read_event(), await client.read_event()]
             return answers, await collect(other)
