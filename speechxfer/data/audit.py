@@ -129,7 +129,7 @@ def _warn(
     if text is None:
         add("there is no column 'text': only the audio was checked; training and scoring need texts")
     if "speaker" not in dataset.column_names:
-        add("there is no column 'speaker': train and test may share speakers, and WER may look too good")
+        add("there is no column 'speaker': train and test may share speakers, and results may look too good")
     clipped = [row for row, one in enumerate(measured) if one.clipped > MAX_CLIPPED_SHARE]
     if clipped:
         share = f"over {MAX_CLIPPED_SHARE:.1%} of samples at full scale"
@@ -231,7 +231,7 @@ def _warn_of_shared(add: Any, name: str, values: Sequence[str | None], splits: S
         return
     example = min(shared)
     advice = {
-        "speaker": "the WER of new speakers may be higher; set data.split=ignore to split by speaker",
+        "speaker": "the results of new speakers may be worse; set data.split=ignore to split by speaker",
         "sentence": "the model is trained on sentences of the test; hold some sentences out",
     }[name]
     names = ", ".join(sorted(shared[example]))

@@ -58,8 +58,8 @@ def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> l
 def read_positives(source: Path | str, word: str, columns: Mapping[str, str] | None = None) -> ClipRows:
     """Return the clips that contain the word once; if there is a `label`, only the rows labelled with the word.
 
-    The folders `wake-word` and `not-wake-word` (Mycroft Precise), or a folder named by the word beside others, are
-    labels too.
+    The folders `wake-word` and `not-wake-word` (Mycroft Precise), or a folder with the name of the word and others,
+    are labels too.
 
     Raises: UserError if no row has the word as its label.
     """
