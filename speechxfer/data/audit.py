@@ -89,7 +89,10 @@ def audit_dataset(
     result.label_column = find_label_column(dataset)
     labels = _get_column(dataset, result.label_column)
     result.labels = _sum_by_value(labels, measured)
-    result.warnings += [*describe_near_equal_labels(filter(None, labels)), *describe_imbalance(result.labels)]
+    splits = _get_column(dataset, "split")
+    trained = [label for label, split in zip(labels, splits, strict=True) if _is_trained(split)]
+    imbalance = describe_imbalance(Counter(filter(None, trained)))
+    result.warnings += [*describe_near_equal_labels(filter(None, labels)), *imbalance]
     return result
 
 
@@ -115,6 +118,11 @@ def _get_column(dataset: datasets.Dataset, name: str | None) -> list[str] | list
     if name is None or name not in dataset.column_names:
         return [None] * len(dataset)
     return [str(value if value is not None else "") for value in dataset[name]]
+
+
+def _is_trained(split: str | None) -> bool:
+    """Whether rows of a split, or without one, may be trained on."""
+    return not split or normalise_split_name(split) not in ("dev", "test")
 
 
 def _warn(

@@ -257,7 +257,7 @@ def _label_warnings(recipe: Recipe, reference: str, texts: Sequence[str], splits
     """Return warnings about near-equal labels, rare ones, and those that training does not have."""
     warnings = describe_near_equal_labels(label for rows in splits.values() for label in rows[reference])
     if recipe.head.class_weights == "none":
-        warnings += describe_imbalance({label: {"utterances": count} for label, count in Counter(texts).items()})
+        warnings += describe_imbalance(Counter(texts))
     others = {name: rows[reference] for name, rows in splits.items() if name != "train"}
     return warnings + _unseen_label_warnings(texts, others)
 
