@@ -101,16 +101,7 @@ def prepare_evaluation_set(
     Raises:
         UserError: if there is no reference column or no valid row; names every invalid row unless `skip_bad` is set.
     """
-    reference = "text"
-    if model.kind == "classify" and "label" in utterances.column_names:
-        reference = "label"
-    if reference not in utterances.column_names:
-        wanted = "label" if model.kind == "classify" else "text"
-        raise UserError(
-            f"has no column '{wanted}' to score against",
-            where=where,
-            fix=f"add '{wanted}', or use `speechxfer transcribe`, which does not need it",
-        )
+    reference = _find_reference(utterances, where, model)
     clean = clean_labels if model.kind == "classify" else clean_references
     utterances, removed = clean(utterances, reference)
     warnings = [*model.warnings, *removed]
@@ -128,12 +119,31 @@ def prepare_evaluation_set(
         warnings.append(f"{len(invalid)} invalid rows were skipped: {', '.join(str(row) for row in invalid[:5])}")
         if not len(utterances):
             raise UserError("has no valid row", where=where)
-    if model.kind == "classify":
-        rows = utterances.select_columns([name for name in utterances.column_names if name not in ("text", "label")])
-        warnings += find_long_warning(model, {row["id"]: measure_duration(row) for row in rows})
+    warnings += _find_clip_warnings(model, utterances)
     if "split" in utterances.column_names and len(splits := sorted({str(v) for v in utterances["split"]})) > 1:
         warnings.append(f"all rows are scored, from the splits {', '.join(splits)}")
     return EvaluationSet(utterances, reference, len(invalid), warnings)
+
+
+def _find_reference(utterances: Dataset, where: str, model: SpeechModel) -> str:
+    """Return the column that the model is scored against. Raises UserError if there is none."""
+    wanted = ("label", "text") if model.kind == "classify" else ("text",)
+    found = next((name for name in wanted if name in utterances.column_names), None)
+    if found is None:
+        raise UserError(
+            f"has no column '{wanted[0]}' to score against",
+            where=where,
+            fix=f"add '{wanted[0]}', or use `speechxfer transcribe`, which does not need it",
+        )
+    return found
+
+
+def _find_clip_warnings(model: SpeechModel, utterances: Dataset) -> list[str]:
+    """Return a warning about clips that are far longer than a classifier's training clips, if there are any."""
+    if model.kind != "classify":
+        return []
+    rows = utterances.select_columns([name for name in utterances.column_names if name not in ("text", "label")])
+    return find_long_warning(model, {row["id"]: measure_duration(row) for row in rows})
 
 
 def evaluate_set(

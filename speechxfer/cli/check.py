@@ -232,7 +232,7 @@ def _make_report(dataset: datasets.Dataset, result: AuditResult) -> dict[str, An
         "warnings": result.warnings,
         "speakers": result.speakers,
         "accents": result.accents,
-        "labels": result.labels,
+        **({"labels": result.labels} if result.labels else {}),
     }
 
 

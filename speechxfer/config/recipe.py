@@ -327,14 +327,19 @@ class Recipe(Section):
             for key in ("lm", "hot_words"):
                 if getattr(self.decoding, key):
                     raise ValueError(f"decoding.{key}: only with head.kind ctc and decoding.kind beam")
-        if self.head.kind != "classify":
-            for key in ("class_weights", "max_rejected"):
-                if getattr(self.head, key) != HeadConfig.model_fields[key].default:
-                    raise ValueError(f"head.{key}: only with head.kind classify; remove it")
-            if self.candidates.metric != "accuracy":
-                raise ValueError("candidates.metric: only with head.kind classify; remove it")
         if self.head.kind == "classify" and self.augment.join:
             raise ValueError("augment.join: a classifier has one label per utterance; set it to 0")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
+        return self
+
+    @model_validator(mode="after")
+    def _classifier_keys(self) -> Recipe:
+        if self.head.kind == "classify":
+            return self
+        for key in ("class_weights", "max_rejected"):
+            if getattr(self.head, key) != HeadConfig.model_fields[key].default:
+                raise ValueError(f"head.{key}: only with head.kind classify; remove it")
+        if self.candidates.metric != CandidatesConfig.model_fields["metric"].default:
+            raise ValueError("candidates.metric: only with head.kind classify; remove it")
         return self

@@ -86,7 +86,10 @@ def audit_dataset(
     result.label_column = find_label_column(dataset)
     labels = _get_column(dataset, result.label_column)
     result.labels = _sum_by_value(labels, measured)
-    result.warnings += [*describe_near_equal_labels(filter(None, labels)), *describe_imbalance(result.labels)]
+    splits = _get_column(dataset, "split")
+    trained = [label for label, split in zip(labels, splits, strict=True) if _is_trained(split)]
+    imbalance = describe_imbalance(Counter(filter(None, trained)))
+    result.warnings += [*describe_near_equal_labels(filter(None, labels)), *imbalance]
     return result
 
 
@@ -111,6 +114,11 @@ def _get_column(dataset: datasets.Dataset, name: str | None) -> list[str] | list
     return [str(value if value is not None else "") for value in dataset[name]]
 
 
+def _is_trained(split: str | None) -> bool:
+    """Whether rows of a split, or without one, may be trained on."""
+    return not split or normalise_split_name(split) not in ("dev", "test")
+
+
 def _warn(
     result: AuditResult,
     dataset: datasets.Dataset,
@@ -123,7 +131,7 @@ def _warn(
     if text is None:
         add("there is no column 'text': only the audio was checked; training and scoring need texts")
     if "speaker" not in dataset.column_names:
-        add("there is no column 'speaker': train and test may share speakers, and WER may look too good")
+        add("there is no column 'speaker': train and test may share speakers, and results may look too good")
     clipped = [row for row, one in enumerate(measured) if one.clipped > MAX_CLIPPED_SHARE]
     if clipped:
         share = f"over {MAX_CLIPPED_SHARE:.1%} of samples at full scale"
@@ -225,7 +233,7 @@ def _warn_of_shared(add: Any, name: str, values: Sequence[str | None], splits: S
         return
     example = min(shared)
     advice = {
-        "speaker": "the WER of new speakers may be higher; set data.split=ignore to split by speaker",
+        "speaker": "the results of new speakers may be worse; set data.split=ignore to split by speaker",
         "sentence": "the model is trained on sentences of the test; hold some sentences out",
     }[name]
     names = ", ".join(sorted(shared[example]))

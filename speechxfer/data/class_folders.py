@@ -27,7 +27,7 @@ _SPEAKER_MARK = "_nohash_"  # Speech Commands: SPEAKER_nohash_NUMBER.wav
 
 
 def read_class_folders(folder: Path, audio: Iterable[Path]) -> Columns | None:
-    """Read a folder in which every audio file lies in the folder of its class.
+    """Read a folder in which every audio file is in the folder of its class.
 
     The classes are the folders of the audio files, in `folder` or in folders of its splits. Noise of Speech Commands is
     left out.
@@ -36,7 +36,7 @@ def read_class_folders(folder: Path, audio: Iterable[Path]) -> Columns | None:
         audio: the audio files in it, at any depth.
 
     Returns:
-        Columns with paths relative to `folder`; None if a file lies elsewhere, or if there are fewer than two classes.
+        Columns with paths relative to `folder`; None if a file is elsewhere, or if there are fewer than two classes.
     """
     splits = {line: split for name, split in _SPLIT_LISTS.items() for line in _read_lines(folder / name)}
     columns: Columns = {name: [] for name in ("audio", "label", "speaker", "split")}

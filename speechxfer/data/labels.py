@@ -90,11 +90,10 @@ def find_label_column(utterances: Dataset) -> str | None:
     return "text" if is_label and all(len(text) <= MAX_LABEL_LENGTH for text in different) else None
 
 
-def describe_imbalance(totals: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return a list with one warning if a label has far more utterances than another; else an empty one."""
-    if len(totals) < 2:
+def describe_imbalance(counts: Mapping[str, int]) -> list[str]:
+    """Return a list with one warning if a label has far more training utterances than another; else an empty one."""
+    if len(counts) < 2:
         return []
-    counts = {label: int(total["utterances"]) for label, total in totals.items()}
     least, most = min(counts, key=lambda label: counts[label]), max(counts, key=lambda label: counts[label])
     if counts[most] < IMBALANCE_RATIO * counts[least]:
         return []

@@ -267,7 +267,7 @@ def _describe(result: Splits, origins: dict[str, str], group: str) -> None:
         if shared:
             examples = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
             result.warnings.append(
-                f"{one} and {other} share '{group}' {examples} ({len(shared)} in all): WER on new ones may be higher"
+                f"{one} and {other} share '{group}' {examples} ({len(shared)} in all): results on new ones may be worse"
             )
     if group not in result.train.column_names and not any("no column" in warning for warning in result.warnings):
         result.warnings.append(f"there is no column '{group}': speakers may leak between the splits")

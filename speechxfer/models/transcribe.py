@@ -225,8 +225,8 @@ def find_long_warning(model: SpeechModel, seconds: Mapping[str, float]) -> list[
     name, longest = max(long.items(), key=lambda item: item[1])
     some = "1 recording is" if len(long) == 1 else f"{len(long):,} recordings are"
     return [
-        f"{some} far longer than the longest training clip ({training.max_seconds:.1f} s) and get one label each, "
-        f"e.g. {name} ({longest:.1f} s): cut them into single clips"
+        f"{some} far longer than the longest training clip ({training.max_seconds:.1f} s), e.g. {name} "
+        f"({longest:.1f} s): a recording gets one label; cut it into single clips"
     ]
 
 

@@ -110,7 +110,7 @@ def _make_wide_table(systems: Mapping[str, Score], rows: Sequence[Row]) -> Table
         for group in row.groups:
             cells += [_format_errors(group, is_label), _format_interval(group, is_label)][:num_cells]
         if change:
-            cells.append(_format_change(*row.groups, is_label))
+            cells.append(_format_change(*row.groups, is_label=is_label))
         _add_row(table, row, cells)
     return table
 
@@ -125,7 +125,7 @@ def _make_long_table(systems: Mapping[str, Score], rows: Sequence[Row], name_len
             words = f"{group.counts.reference_words:,}" if k == 0 else ""
             cells = [words, _format_errors(group, is_label), _format_interval(group, is_label)]
             if change:
-                cells.append(_format_change(*row.groups, is_label) if k == 1 else "")
+                cells.append(_format_change(*row.groups, is_label=is_label) if k == 1 else "")
             names = (_format_label(row) if k == 0 else "", name)
             table.add_row(*map(make_text, (*names, *cells)), style="dim" if row.pooled else None)
     return table
@@ -295,7 +295,7 @@ def _format_errors(group: GroupScore, is_label: bool) -> str:
     return _format_group(group, is_label) + ("" if group.wer is None else f" [{group.counts.errors:,}]")
 
 
-def _format_change(before: GroupScore, after: GroupScore, is_label: bool) -> str:
+def _format_change(before: GroupScore, after: GroupScore, *, is_label: bool) -> str:
     if before.wer is None or after.wer is None:
         return ""
     return f"{100 * (before.wer - after.wer if is_label else after.wer - before.wer):+.1f}"

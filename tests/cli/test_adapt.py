@@ -57,7 +57,7 @@ def test_what_it_says_and_leaves(run: Run, recipe: Path, corpus_table: Path, tmp
     assert json.loads(Path("result.json").read_text()) == json.loads((folder / "report.json").read_text())
     assert "train: 9 utterances" in out and "dev: 3 utterances" in out and "test: 6 utterances" in out
     assert "stage 0 (all): " in out and "parameters are trained (" in out and "frozen" in out
-    losses = re.findall(r"^stage 0 \(all\): epoch \d, loss ([\d.]+), dev error rate [\d.]+%$", out, re.MULTILINE)
+    losses = re.findall(r"^stage 0 \(all\): epoch \d, loss ([\d.]+), dev accuracy [\d.]+%$", out, re.MULTILINE)
     assert len(losses) == 2 and losses[0] != losses[1]  # one line an epoch, each with its own
     assert f"model   {Path('deep/er/run/model')}" in out and "report.html" in out
     links = {file.stat().st_ino: file.stat().st_size for file in Path("deep/er/run/checkpoints").rglob("*.*")}

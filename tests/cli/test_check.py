@@ -201,3 +201,16 @@ def test_labels_are_counted(tmp_path: Path) -> None:
     assert "1 label has spaces or invisible characters that are left out: 'zero ' is read as 'zero'" in out
     stated = json.loads((tmp_path / "out.json").read_text())
     assert {label: total["utterances"] for label, total in stated["labels"].items()} == {"zero": 13, "one": 1, "One": 1}
+
+
+def test_an_imbalance_of_the_training_rows_counts(tmp_path: Path) -> None:
+    """Dev and test are balanced here, and the sum over the splits looks harmless."""
+    rows = ["audio,label,split"]
+    for number, (label, split) in enumerate(
+        [("zero", "train")] * 10 + [("one", "train")] + [("zero", "test"), ("one", "test")] * 3
+    ):
+        soundfile.write(tmp_path / f"{number}.wav", 0.3 * np.sin(np.arange(8000) / (10 + number)), 16_000)
+        rows.append(f"{number}.wav,{label},{split}")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    _, out, _ = run(tmp_path / "t.csv")
+    assert "'zero' has 10 utterances and 'one' 1" in out and "2 labels: zero 13, one 4\n" in out

@@ -319,9 +319,7 @@ def test_labels_have_an_accuracy_and_a_confusion_matrix(tmp_path):
     assert "75.0 % accuracy" in text and "balanced accuracy 50.0 %" in text and "Never predicted: two" in text
     assert "3 of 4 labels correct" in text and "dev balanced accuracy" in text
     assert re.search(r"dev balanced accuracy .* 75\.0 %", text)
-    assert "&lt;one&gt; 100.0 % 3 75.0 % 3" in text and "two 0.0 % 1 – 1" in text.replace(
-        "two 0.0 % 1 - 1", "two 0.0 % 1 – 1"
-    )
+    assert "&lt;one&gt; 100.0 % 3 75.0 % 3" in text and "two 0.0 % 1 – 1" in text
     assert re.search(r"a 100\.0 % 0 / 2", text) and re.search(r"b 50\.0 % 1 / 2", text)
     for word in ("WER", "CER", "MER", "normalisation", "words"):
         assert word not in text

@@ -116,10 +116,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     if recipe.head.is_new_ctc:
         warnings += _unseen_character_warnings(texts, others, normalise_target)
     if is_classifier:
-        warnings += describe_near_equal_labels(label for rows in splits.values() for label in rows[reference])
-        if recipe.head.class_weights == "none":
-            warnings += describe_imbalance({label: {"utterances": count} for label, count in Counter(texts).items()})
-        warnings += _unseen_label_warnings(texts, {name: rows[reference] for name, rows in others.items()})
+        warnings += _label_warnings(recipe, reference, texts, splits)
     unit = LABEL_UNIT if is_classifier else resolve_unit(recipe.scoring.unit, splits["train"][reference])
     if unit not in ("word", LABEL_UNIT):
         reporter.info(f"error rates count {UNIT_NAMES[unit]}s ({METRIC_NAMES[unit]})")
@@ -254,6 +251,15 @@ def _unseen_character_warnings(
                 f"{characters}"
             )
     return warnings
+
+
+def _label_warnings(recipe: Recipe, reference: str, texts: Sequence[str], splits: dict[str, Dataset]) -> list[str]:
+    """Return warnings about near-equal labels, rare ones, and those that training does not have."""
+    warnings = describe_near_equal_labels(label for rows in splits.values() for label in rows[reference])
+    if recipe.head.class_weights == "none":
+        warnings += describe_imbalance(Counter(texts))
+    others = {name: rows[reference] for name, rows in splits.items() if name != "train"}
+    return warnings + _unseen_label_warnings(texts, others)
 
 
 def _unseen_label_warnings(texts: Sequence[str], splits: dict[str, Sequence[str]]) -> list[str]:

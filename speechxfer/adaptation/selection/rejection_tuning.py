@@ -62,7 +62,7 @@ def choose_threshold(known: Sequence[float] | np.ndarray, unknown: Sequence[floa
     """Choose the threshold of a score below which at most `share` of `known` lies.
 
     With scores of unknown audio it is the one with the largest difference between the shares of unknown and of known
-    audio that are below it; without them the largest one. It lies in the middle between the scores on both its sides.
+    audio that are below it; without them the largest one. It is the mean of the scores next to it.
     """
     ordered, others = np.sort(np.asarray(known, dtype=float)), np.sort(np.asarray(unknown, dtype=float))
     candidates = ordered[: int(share * len(ordered)) + 1]  # reject 0, 1, 2, ... of the known ones

@@ -150,7 +150,7 @@ def test_a_limit_takes_some_of_the_training_part_only(recipe, table, quiet):
 def test_labels_before_texts(recipe, table, quiet):
     material = prepare_splits(recipe(table(text=lambda _: "words"), "head.kind=classify"), quiet)
     assert material.reference == "label" and {*material.texts} == {"one", "two", "six"}
-    assert material.metric == "error rate"
+    assert material.metric == "accuracy" and material.unit == "label"
 
 
 def test_labels_that_a_classifier_never_answers_are_told(recipe, table, quiet):
