@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from speechxfer.escaping import escape_controls
@@ -15,6 +17,11 @@ from speechxfer.escaping import escape_controls
 def make_text(text: str, style: str = "") -> Text:
     """Return a text without markup, with control characters escaped before rich measures it."""
     return Text(escape_controls(text), style=style)
+
+
+def measure_width(table: Table) -> int:
+    """Return the columns that a table takes where it is not limited."""
+    return Console(width=10_000, file=io.StringIO()).measure(table).maximum
 
 
 class EscapingConsole(Console):

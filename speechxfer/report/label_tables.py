@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
-from speechxfer.report.console import make_text
+from speechxfer.report.console import make_text, measure_width
 from speechxfer.report.formatting import format_percent, shorten_middle, shorten_names
 from speechxfer.scoring.labels import LabelScore
 
@@ -31,7 +29,7 @@ def make_label_table(score: LabelScore, *, width: int | None = None) -> Table:
     if len(score.labels) <= _MAX_MATRIX_LABELS:
         for length in _NAME_LENGTHS:
             table = _make_matrix(score, length)
-            if width is None or _get_width(table) <= width:
+            if width is None or measure_width(table) <= width:
                 return table
     return _make_list(score)
 
@@ -86,7 +84,3 @@ def _list_confusions(label: str, row: Mapping[str, int]) -> str:
 
 def _name(label: str) -> str:
     return label or "(none)"
-
-
-def _get_width(table: Table) -> int:
-    return Console(width=10_000, file=io.StringIO()).measure(table).maximum
