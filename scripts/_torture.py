@@ -156,8 +156,12 @@ class Worker:
         self._process: Any = None
         self._link: Any = None
 
-    def run(self, arguments: list[str]) -> tuple[int | None, str, float, str]:
-        """Run a command line: (exit code, output, peak MB, why it was stopped)."""
+    def run(self, arguments: list[str], max_seconds: float | None = None) -> tuple[int | None, str, float, str]:
+        """Run a command line: (exit code, output, peak MB, why it was stopped).
+
+        max_seconds: default `MAX_SECONDS`.
+        """
+        limit = MAX_SECONDS if max_seconds is None else max_seconds
         if self._process is None:
             context = multiprocessing.get_context("fork")
             self._link, other = context.Pipe()
@@ -165,7 +169,7 @@ class Worker:
             self._process.start()
             other.close()
         self._link.send(arguments)
-        deadline, peak, why = time.perf_counter() + MAX_SECONDS, 0.0, ""
+        deadline, peak, why = time.perf_counter() + limit, 0.0, ""
         while not why:
             if self._link.poll(_POLL_SECONDS):
                 try:
@@ -177,7 +181,7 @@ class Worker:
                 return code, output, max(peak, memory), ""
             peak = max(peak, _read_memory_mb(str(self._process.pid)))
             if time.perf_counter() > deadline:
-                why = f"still running after {MAX_SECONDS:g} s"
+                why = f"still running after {limit:g} s"
             elif peak > MAX_MEMORY_MB:
                 why = f"over {MAX_MEMORY_MB} MB"
         self.stop()

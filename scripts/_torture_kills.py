@@ -21,6 +21,7 @@ import soundfile
 from _torture import Case, Command, Outcome, Worker, invoke
 from _torture_audio import RATE, load_conftest, prepare_models
 
+_MAX_SECONDS = 900.0  # trainings on a busy machine
 _SHARES = (0.03, 0.97)  # of the time of an uninterrupted run, in which a run is killed
 
 
@@ -148,7 +149,7 @@ def run_in_fork(arguments: list[str]) -> tuple[int | None, str, float, str]:
     """Run a command in a process of its own: (exit code, output, peak MB, why it was stopped)."""
     worker = Worker()
     try:
-        return worker.run(arguments)
+        return worker.run(arguments, _MAX_SECONDS)
     finally:
         worker.stop()
 
