@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import IO
 
@@ -15,6 +16,11 @@ from speechxfer.escaping import escape_controls
 def make_text(text: str, style: str = "") -> Text:
     """Return a text without markup, with control characters escaped before rich measures it."""
     return Text(escape_controls(text), style=style)
+
+
+def measure_width(table: RenderableType) -> int:
+    """Return the columns that a renderable takes without a limit."""
+    return EscapingConsole(width=10_000, file=io.StringIO()).measure(table).maximum
 
 
 class EscapingConsole(Console):

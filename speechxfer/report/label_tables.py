@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
-from speechxfer.report.console import make_text
+from speechxfer.report.console import make_text, measure_width
 from speechxfer.report.formatting import format_percent, shorten_middle, shorten_names
 from speechxfer.scoring.labels import LabelScore
 
@@ -31,7 +29,7 @@ def make_label_table(score: LabelScore, *, width: int | None = None) -> Table:
     if len(score.labels) <= _MAX_MATRIX_LABELS:
         for length in _NAME_LENGTHS:
             table = _make_matrix(score, length)
-            if width is None or _get_width(table) <= width:
+            if width is None or measure_width(table) <= width:
                 return table
     return _make_list(score)
 
@@ -50,7 +48,7 @@ def _make_matrix(score: LabelScore, length: int) -> Table:
 def _make_list(score: LabelScore) -> Table:
     """Make the table without the matrix: the labels with the lowest recall, if there are very many."""
     table = _make_table()
-    table.add_column("predicted instead", overflow="fold")
+    table.add_column(make_text("predicted instead"), overflow="fold")
     labels = list(score.labels)
     if len(labels) > _MAX_ROWS:
         recalls = {label: counts.recall for label, counts in score.labels.items()}
@@ -59,15 +57,15 @@ def _make_list(score: LabelScore) -> Table:
     for label in labels:
         _add_row(table, score, label, [_list_confusions(label, score.confusion.get(label, {}))])
     if (hidden := len(score.labels) - len(labels)) > 0:
-        table.add_row(f"{hidden} more labels")
+        table.add_row(make_text(f"{hidden} more labels"))
     return table
 
 
 def _make_table() -> Table:
     table = Table(box=None)
-    table.add_column("label", overflow="fold")
+    table.add_column(make_text("label"), overflow="fold")
     for head in ("recall %", "labels", "precision %"):
-        table.add_column(head, justify="right", no_wrap=True)
+        table.add_column(make_text(head), justify="right", no_wrap=True)
     return table
 
 
@@ -86,7 +84,3 @@ def _list_confusions(label: str, row: Mapping[str, int]) -> str:
 
 def _name(label: str) -> str:
     return label or "(none)"
-
-
-def _get_width(table: Table) -> int:
-    return Console(width=10_000, file=io.StringIO()).measure(table).maximum

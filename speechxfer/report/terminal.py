@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from speechxfer.report.console import EscapingConsole, make_text
+from speechxfer.report.console import EscapingConsole, make_text, measure_width
 from speechxfer.report.error_lines import describe_score
 from speechxfer.report.formatting import format_percent, shorten_middle, shorten_names
 from speechxfer.report.label_tables import make_label_table
@@ -89,11 +88,11 @@ def make_systems_table(
     """
     rows = make_rows(list(systems.values()), bins or [{}] * len(systems), by)
     table = _set_width(_make_wide_table(systems, rows), None)
-    if width is None or _get_width(table) <= width:
+    if width is None or measure_width(table) <= width:
         return table
     for length in _NAME_LENGTHS:
         table = _make_long_table(systems, rows, length)
-        if _get_width(table) <= width:
+        if measure_width(table) <= width:
             break
     return _set_width(table, width)
 
@@ -254,13 +253,9 @@ def _add_row(table: Table, row: Row, cells: Sequence[str]) -> None:
 
 def _set_width(table: Table, width: int | None) -> Table:
     """Give a table the width of its contents, or `width` if that is less; rich would take the terminal's."""
-    natural = _get_width(table)
+    natural = measure_width(table)
     table.width = natural if width is None else min(natural, width)
     return table
-
-
-def _get_width(table: Table) -> int:
-    return Console(width=10_000, file=io.StringIO()).measure(table).maximum
 
 
 def _format_label(row: Row) -> str:
