@@ -8,7 +8,6 @@ from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from speechxfer.escaping import escape_controls
@@ -19,9 +18,9 @@ def make_text(text: str, style: str = "") -> Text:
     return Text(escape_controls(text), style=style)
 
 
-def measure_width(table: Table) -> int:
-    """Return the columns that a table takes where it is not limited."""
-    return Console(width=10_000, file=io.StringIO()).measure(table).maximum
+def measure_width(table: RenderableType) -> int:
+    """Return the columns that a renderable takes without a limit."""
+    return EscapingConsole(width=10_000, file=io.StringIO()).measure(table).maximum
 
 
 class EscapingConsole(Console):

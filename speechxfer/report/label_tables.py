@@ -48,7 +48,7 @@ def _make_matrix(score: LabelScore, length: int) -> Table:
 def _make_list(score: LabelScore) -> Table:
     """Make the table without the matrix: the labels with the lowest recall, if there are very many."""
     table = _make_table()
-    table.add_column("predicted instead", overflow="fold")
+    table.add_column(make_text("predicted instead"), overflow="fold")
     labels = list(score.labels)
     if len(labels) > _MAX_ROWS:
         recalls = {label: counts.recall for label, counts in score.labels.items()}
@@ -57,15 +57,15 @@ def _make_list(score: LabelScore) -> Table:
     for label in labels:
         _add_row(table, score, label, [_list_confusions(label, score.confusion.get(label, {}))])
     if (hidden := len(score.labels) - len(labels)) > 0:
-        table.add_row(f"{hidden} more labels")
+        table.add_row(make_text(f"{hidden} more labels"))
     return table
 
 
 def _make_table() -> Table:
     table = Table(box=None)
-    table.add_column("label", overflow="fold")
+    table.add_column(make_text("label"), overflow="fold")
     for head in ("recall %", "labels", "precision %"):
-        table.add_column(head, justify="right", no_wrap=True)
+        table.add_column(make_text(head), justify="right", no_wrap=True)
     return table
 
 

@@ -133,7 +133,7 @@ def test_what_a_run_leaves(recipe, tmp_path, recording_reporter, monkeypatch):
     screen.console = Console(file=io.StringIO(), width=200)
     print_advice(run, screen)
     reported = screen.console.file.getvalue()
-    assert "25 % of train" in reported and "dev error rate %" in reported
+    assert "25 % of train" in reported and "dev accuracy %" in reported
     assert all(f"next    {advice['action']}" in reported for advice in run.report.to_json()["advice"])
 
 

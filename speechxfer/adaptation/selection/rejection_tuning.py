@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ from speechxfer.models import predict_all
 from speechxfer.models.classifier import Classifier
 from speechxfer.scoring.labels import UNKNOWN_LABEL
 
+TARGET_REJECTED = 0.98  # of dev's utterances with `UNKNOWN_LABEL`
 DEFAULT_MAX_REJECTED = 0.01  # where `UNKNOWN_LABEL` is a label of the training data
 
 
 def tune_rejection(model: Classifier, evaluator: Evaluator) -> dict[str, Any] | None:
     """Set `model.settings.reject_below` on dev, whose speakers and groups are in neither training nor test.
 
-    At most `head.max_rejected` of dev's utterances with other labels than `UNKNOWN_LABEL` are rejected.
+    At most `head.max_rejected` of dev's utterances with other labels than `UNKNOWN_LABEL` are rejected, see
+    `choose_threshold`.
 
     Returns:
         For the report: the threshold, and on dev the shares and numbers of utterances that it rejects. `None` if
@@ -59,15 +62,24 @@ def tune_rejection(model: Classifier, evaluator: Evaluator) -> dict[str, Any] | 
 
 
 def choose_threshold(known: Sequence[float] | np.ndarray, unknown: Sequence[float] | np.ndarray, share: float) -> float:
-    """Choose the threshold of a score below which at most `share` of `known` lies.
+    """Choose the threshold of a score below which at most `share` of `known` is.
 
-    With scores of unknown audio it is the one with the largest difference between the shares of unknown and of known
-    audio that are below it; without them the largest one. It is the mean of the scores next to it.
+    With scores of unknown audio it is the lowest one that rejects `TARGET_REJECTED` of them: new speakers have lower
+    scores than those of dev. Where that would reject more of the known audio, and without unknown audio, it is the
+    highest one that `share` permits. It is the mean of the scores next to it.
     """
     ordered, others = np.sort(np.asarray(known, dtype=float)), np.sort(np.asarray(unknown, dtype=float))
-    candidates = ordered[: int(share * len(ordered)) + 1]  # reject 0, 1, 2, ... of the known ones
-    rejected = np.searchsorted(ordered, candidates) / len(ordered)
-    gains = np.searchsorted(others, candidates) / max(1, len(others)) - rejected if len(others) else rejected
-    upper = float(candidates[int(np.argmax(gains))])
-    below = [*ordered[ordered < upper][-1:], *others[others < upper][-1:]]
-    return round((upper + max(below)) / 2, 6) if below else upper
+    highest = ordered[int(share * len(ordered))]  # rejects as many as permitted
+    if len(others):
+        last = others[math.ceil(TARGET_REJECTED * len(others)) - 1]  # to be rejected, so the threshold is above it
+        if last < highest:
+            above = [*ordered[ordered > last][:1], *others[others > last][:1]]
+            return _round((last + min(above)) / 2, above=last)
+    below = [*ordered[ordered < highest][-1:], *others[others < highest][-1:]]
+    return _round((highest + max(below)) / 2, above=max(below)) if below else float(highest)
+
+
+def _round(threshold: float, *, above: float) -> float:
+    """Round a threshold to six digits, if it stays above the score that is to be rejected."""
+    rounded = round(float(threshold), 6)
+    return rounded if rounded > above else float(threshold)
