@@ -20,8 +20,8 @@ WINDOW_FRAMES = 240  # frames of a training window: 2.4 s
 SPEED_FACTORS = tuple(Fraction(twentieths, 20) for twentieths in range(17, 24))
 _FRAMES_AFTER_WORD = 50  # frames after the word's end in which the detector may still fire
 _LEVELS = (-15.0, 10.0)  # dB, range of the gain of most windows
-_QUIET_LEVELS = (-40.0, -15.0)  # dB, of quiet windows: a distant speaker, or a microphone with little gain
-_QUIET_SHARE = 0.25  # of the windows
+_QUIET_LEVELS = (-36.0, -15.0)  # dB, of quiet windows: a distant speaker, or a microphone with little gain
+_QUIET_SHARE = 0.15  # of the windows
 _START_SHARE = 0.1  # of the windows: a stream starts in them, with the word if there is one; before is silence
 
 

@@ -74,7 +74,7 @@ def test_windows_are_quiet_and_loud(mixer: TrainingMixer) -> None:
     batch = mixer.sample_batch(400, np.random.default_rng(5))
     levels = 10 * np.log10(batch.energies[batch.positive].sum(axis=2).max(axis=1))
     mean = levels.mean()
-    assert (levels < mean - 20).mean() > 0.05 and levels.min() < mean - 25
+    assert (levels < mean - 20).mean() > 0.03 and levels.min() < mean - 25
     assert (levels > mean - 10).mean() > 0.6
 
 
