@@ -51,6 +51,12 @@ class WakeWordSettings(BaseModel):
         description="Share of speakers (or files) of the negatives used to decide on further rounds.",
     )
     max_minutes: float = Field(20.0, gt=0, description="Minutes of training after which no further round starts.")
+    quiet_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of training windows at 15 to 36 dB below the recordings, for quiet or distant speech.",
+    )
     teacher: str = Field("none", description="Frozen encoder for distillation: none, or a MODEL, e.g. whisper-tiny.en.")
     distillation_weight: float = Field(0.5, gt=0, description="Weight of the distillation loss.")
     width: int = Field(128, ge=8, le=256, description="Channels of the student network.")

@@ -18,11 +18,10 @@ from speechxfer.wakeword.runtime.features import NUM_MELS, SAMPLE_RATE, compute_
 
 WINDOW_FRAMES = 240  # frames of a training window: 2.4 s
 SPEED_FACTORS = tuple(Fraction(twentieths, 20) for twentieths in range(17, 24))
-_FRAMES_AFTER_WORD = 50  # frames after the word's end in which the detector may still fire
-_LEVELS = (-15.0, 10.0)  # dB, range of the gain of most windows
+_LEVELS = (-15.0, 10.0)  # dB, range of the gain of a window
 _QUIET_LEVELS = (-36.0, -15.0)  # dB, of quiet windows: a distant speaker, or a microphone with little gain
-_QUIET_SHARE = 0.15  # of the windows
-_START_SHARE = 0.1  # of the windows: a stream starts in them, with the word if there is one; before is silence
+_FLOORS, _QUIET_FLOORS = (-7.0, -4.0), (-7.0, -5.5)  # log10 of the energy; a higher floor would hide quiet speech
+_FRAMES_AFTER_WORD = 50  # frames after the word's end in which the detector may still fire
 
 
 @dataclass
@@ -54,6 +53,7 @@ class TrainingMixer:
 
     negatives: (frames, NUM_MELS) of all general speech, concatenated. near_misses: sounds similar to the word.
     noises: (frames, NUM_MELS). mined: first frames of windows of `negatives` on which the detector fired.
+    quiet_share: share of the windows that are 15 to 36 dB quieter.
     """
 
     positives: list[PositiveClip]
@@ -61,6 +61,7 @@ class TrainingMixer:
     near_misses: list[np.ndarray]
     noises: np.ndarray
     mined: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    quiet_share: float = 0.0
 
     def sample_batch(self, size: int, rng: np.random.Generator) -> MixedBatch:
         """Sample 40 % positives, 20 % near misses and 40 % general speech, half of it from mined windows if any."""
@@ -68,27 +69,19 @@ class TrainingMixer:
         windows = np.zeros((size, WINDOW_FRAMES, NUM_MELS), np.float32)
         target_frames, quiet = np.zeros((size, WINDOW_FRAMES), bool), np.ones((size, WINDOW_FRAMES), bool)
         positive = np.arange(size) < counts[0]
-        starts = rng.integers(0, WINDOW_FRAMES // 2, size)  # frames before which a window may be silenced
         for row in range(size):
             if row < counts[0]:
-                word_start = self._place_word(windows[row], target_frames[row], quiet[row], rng)
-                starts[row] = max(0, word_start - int(rng.integers(0, 10)))
+                self._place_word(windows[row], target_frames[row], quiet[row], rng)
             elif row < sum(counts):
                 self._place_sound(windows[row], self.near_misses[rng.integers(len(self.near_misses))], rng)
             else:
                 windows[row] = self._sample_speech(rng, mined=rng.random() < 0.5)
-        energies = self._augment(windows, rng)
-        for index in np.flatnonzero(rng.random(size) < _START_SHARE):
-            energies[index, : starts[index]] = 0
-        return MixedBatch(energies, positive, target_frames, quiet)
+        return MixedBatch(self._augment(windows, rng), positive, target_frames, quiet)
 
     def _place_word(
         self, window: np.ndarray, target_frames: np.ndarray, quiet: np.ndarray, rng: np.random.Generator
-    ) -> int:
-        """Place a positive at a random position, surrounded by the clip's own sound, silence or other speech.
-
-        Returns the first frame of the word.
-        """
+    ) -> None:
+        """Place a positive at a random position, surrounded by the clip's own sound, silence or other speech."""
         clip = self.positives[rng.integers(len(self.positives))]
         length = clip.end - clip.start
         end = int(rng.integers(min(max(length + 5, 90), WINDOW_FRAMES - 20), WINDOW_FRAMES - 15))
@@ -107,7 +100,6 @@ class TrainingMixer:
         middle = end - length + round(0.6 * length)
         target_frames[max(0, middle) : end + _FRAMES_AFTER_WORD] = True
         quiet[max(0, end - length + round(0.35 * length)) :] = False
-        return end - length
 
     def _place_sound(self, window: np.ndarray, sound: np.ndarray, rng: np.random.Generator) -> None:
         """Place a short sound at a random position, 30 % of them in speech; cut a long one at a random position."""
@@ -143,10 +135,12 @@ class TrainingMixer:
             reference = levels[row] if levels[row] > 1e-4 else 10 ** rng.uniform(-2, 2)
             snr = rng.uniform(0, 30)
             augmented[row] += noise * (reference / 10 ** (snr / 10) / max(float(noise.mean(axis=0).sum()), 1e-9))
-        is_quiet = rng.random(size) < _QUIET_SHARE
-        gains = 10 ** (np.where(is_quiet, rng.uniform(*_QUIET_LEVELS, size), rng.uniform(*_LEVELS, size)) / 10)
-        highest_floor = np.where(is_quiet, -5.5, -4.0)  # log10 of the energy: a higher one would hide quiet speech
-        floors = np.where(rng.random(size) < 0.5, 10 ** rng.uniform(-7, highest_floor, size), 0.0)
+        gains = 10 ** (rng.uniform(*_LEVELS, size) / 10)
+        floors = np.where(rng.random(size) < 0.5, 10 ** rng.uniform(*_FLOORS, size), 0.0)
+        if self.quiet_share:
+            is_quiet = rng.random(size) < self.quiet_share
+            gains = np.where(is_quiet, 10 ** (rng.uniform(*_QUIET_LEVELS, size) / 10), gains)
+            floors = np.where(is_quiet & (floors > 0), 10 ** rng.uniform(*_QUIET_FLOORS, size), floors)
         flutter = rng.gamma(4.0, 0.25, augmented.shape).astype(np.float32)
         return (augmented * gains[:, None, None] + floors[:, None, None] * flutter).astype(np.float32)
 

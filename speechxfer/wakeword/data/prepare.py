@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +160,9 @@ def prepare_training_data(settings: WakeWordSettings, reporter: Reporter) -> Pre
         negatives.licence,
         {"hours": round(hours, 3), "held_out": len(negatives.held_out), "checked": len(negatives.validation)},
     )
+    mixer = TrainingMixer(word.positives, energies, word.near_misses, _prepare_noises(prep, noise_rows))
     return PreparedData(
-        mixer=TrainingMixer(word.positives, energies, word.near_misses, _prepare_noises(prep, noise_rows)),
+        mixer=replace(mixer, quiet_share=prep.settings.quiet_share),
         held_out_clips=word.held_out,
         held_out_stream=negatives.held_out,
         validation=negatives.validation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,27 +72,9 @@ def test_a_word_as_long_as_the_window_is_placed(clip: Clip) -> None:
 
 def test_windows_are_quiet_and_loud(mixer: TrainingMixer) -> None:
     """Levels reach 30 dB below their mean; most are near it."""
+    mixer = replace(mixer, quiet_share=0.15)
     batch = mixer.sample_batch(400, np.random.default_rng(5))
     levels = 10 * np.log10(batch.energies[batch.positive].sum(axis=2).max(axis=1))
     mean = levels.mean()
     assert (levels < mean - 20).mean() > 0.03 and levels.min() < mean - 25
     assert (levels > mean - 10).mean() > 0.6
-
-
-def test_some_streams_start_with_the_word(clip: Clip) -> None:
-    """Background before and after the word; in some windows all before it is silence."""
-    background = np.full((40, 40), 1e-3, np.float32)
-    word = np.ones((50, 40), np.float32)
-    energies = np.concatenate([np.tile(background, (5, 1)), word, np.tile(background, (5, 1))])
-    mixer = TrainingMixer(
-        [PositiveClip(energies, 200, 250)], np.zeros((0, 40), np.float32), [], np.full((400, 40), 1e-3, np.float32)
-    )
-    batch = mixer.sample_batch(500, np.random.default_rng(6))
-    silent_frames = []
-    for window in batch.energies[batch.positive]:
-        power = window.sum(axis=1)
-        (loud,) = np.nonzero(power > 0.3 * power.max())
-        silent_frames.append((loud[0], int(np.argmax(power > 0))))
-    starting = [(first, silent) for first, silent in silent_frames if silent > 0]
-    assert 0.04 < len(starting) / len(silent_frames) < 0.2
-    assert all(0 <= first - silent < 12 for first, silent in starting)
