@@ -83,12 +83,11 @@ def run_cases(
     gc.freeze()  # the forks share what is imported, instead of copying it at their first collection
     results = []
     with ThreadPoolExecutor(jobs) as pool:
-        for number, (case, outcomes) in enumerate(zip(cases, pool.map(run_case, cases), strict=True), 1):
+        for case, outcomes in zip(cases, pool.map(run_case, cases), strict=True):
             results.append((case, outcomes))
             if progress:
-                print(f"\r{number} of {len(cases)}", end="", file=sys.stderr, flush=True)
-    if progress:
-        print(file=sys.stderr)
+                lines = [f"{len(results)} of {len(cases)}: {case.kind}", *list_violations(results[-1:])]
+                print(*lines, sep="\n  ", file=sys.stderr, flush=True)
     return results
 
 

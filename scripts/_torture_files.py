@@ -136,7 +136,8 @@ def _change_sound(folder: Path, wave: np.ndarray, rng: Rng) -> Made:
     sounds = (np.zeros(RATE), np.zeros(0), wave[:1], wave[:7], wave + 0.9, np.sign(wave), 1e-5 * wave, np.ones(RATE))
     kind = int(rng.integers(len(sounds)))
     data = encode(sounds[kind].astype(np.float32), str(_choose(rng, ("wav", "flac", "float.wav", "aiff"))))
-    return _write(folder, "a.wav", data), "no samples" if kind == 1 else "accepted"
+    verdict = "accepted" if kind != 1 else "no samples" if data else "empty"  # FLAC of no samples has no bytes
+    return _write(folder, "a.wav", data), verdict
 
 
 def _change_channels(folder: Path, wave: np.ndarray, rng: Rng) -> Made:

@@ -99,8 +99,13 @@ def split_joined_files(source: Source, head: bytes) -> list[Source]:
 
 def open_sound_file(source: Source, head: bytes, where: str) -> soundfile.SoundFile:
     """Open one file with libsndfile. Raises UserError if it is not audio, holds no samples or is truncated."""
-    # bytes, as soundfile does not encode names that are not UTF-8
-    opened = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+    opened: BinaryIO | bytes
+    if isinstance(source, bytes):
+        opened = io.BytesIO(source)
+    elif Path(source).suffix.lower() == ".raw":  # soundfile takes this name for samples without a header
+        opened = os.fdopen(os.open(source, os.O_RDONLY), "rb")
+    else:
+        opened = os.fsencode(source)  # soundfile does not encode names that are not UTF-8
     is_mp3 = head.startswith((b"ID3", b"\xff"))
     try:
         with discard_decoder_messages() if is_mp3 else nullcontext():
@@ -144,8 +149,9 @@ def open_av_container(source: Source) -> Any:
         import av
     except ImportError:
         raise MissingExtraError("av", "av", f"{where}: this kind of file") from None
-    try:  # a file object, as PyAV does not encode names that are not UTF-8
-        container = av.open(open_binary(source), mode="r")
+    is_name = not isinstance(source, bytes) and str(source).isprintable()  # PyAV encodes no name that is not UTF-8
+    try:
+        container = av.open(str(source) if is_name else open_binary(source), mode="r")
     except (av.FFmpegError, ValueError) as error:
         raise make_damaged_error(where, getattr(error, "strerror", None) or str(error)) from None
     if not container.streams.audio:

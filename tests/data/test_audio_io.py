@@ -93,6 +93,13 @@ def test_a_streamed_wav_has_no_length_and_is_read(tmp_path: Path, write_tone: Wr
     assert len(decode_audio(bytes(data))) == 16_000
 
 
+def test_the_name_does_not_decide_the_format(tmp_path: Path, write_tone: Writer) -> None:
+    expected = decode_audio(write_tone(tmp_path / "a.wav"))
+    for name in ("a.raw", "a.mp3", "a.flac", "a"):
+        (tmp_path / name).write_bytes((tmp_path / "a.wav").read_bytes())
+        np.testing.assert_array_equal(decode_audio(tmp_path / name), expected)
+
+
 def test_missing_and_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         decode_audio(tmp_path / "no.wav")

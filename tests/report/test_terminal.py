@@ -55,6 +55,13 @@ def test_examples_are_marked_and_markup_is_text():
     assert "[red]not markup[/red]" in text
 
 
+def test_groups_that_look_like_markup_are_shown():
+    columns = {"room": ["[anna]", "[/red]"]}
+    found, other = (score(["a", "b"], texts, columns=columns, by=["room"]) for texts in (["a", "b"], ["a", "c"]))
+    for table in (make_score_table(found), make_before_after_table(found, other)):
+        assert "room: [anna]" in shown(table) and "room: [/red]" in shown(table)
+
+
 def many(count, wrong):
     """Two utterances of four words from each speaker, of which `wrong(speaker)` are wrong."""
     speakers = [i for i in range(count) for _ in range(2)]

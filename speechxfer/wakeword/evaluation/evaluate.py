@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from speechxfer.data.audio import load_waveform
+from speechxfer.data.audio import get_audio_source, load_waveform
+from speechxfer.data.audio_stream import open_audio
 from speechxfer.data.augment import add_noise
 from speechxfer.errors import UserError
 from speechxfer.report.progress import Reporter
@@ -175,9 +174,9 @@ def _describe_other_rates(name: str, rows: Sequence[Row]) -> list[str]:
     rates: set[int] = set()
     for row in rows:
         try:
-            rates.add(soundfile.info(os.fsencode(row["path"])).samplerate)
-        except (KeyError, TypeError, RuntimeError):
-            continue  # embedded, or not for libsndfile; unreadable audio is reported when it is loaded
+            rates.add(open_audio(get_audio_source(row)).rate)
+        except UserError:
+            continue  # unreadable audio is reported when it is loaded
     band = {rate: f"; no content above {rate / 2000:g} kHz" if rate < SAMPLE_RATE else "" for rate in rates}
     return [
         f"{name}: {rate:,} Hz, resampled to {SAMPLE_RATE:,} Hz{band[rate]}" for rate in sorted(rates - {SAMPLE_RATE})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,11 @@ def test_a_stream_of_another_rate_is_resampled_and_said(
     output = capsys.readouterr().out
     assert "8,000 Hz, resampled to 16,000 Hz; no content above 4 kHz" in output
     assert "44,100 Hz, resampled to 16,000 Hz\n" in output and "16,000 Hz, resampled" not in output
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_in_a_stream_is_refused_and_not_waited_for(detector: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "t.csv").write_text("audio\na.wav\n")
+    with pytest.raises(UserError, match="is a pipe or a device, not a file"):
+        evaluate_detector(open_artifact(detector), QUIET, streams=[str(tmp_path / "t.csv")])
