@@ -52,7 +52,9 @@ def dev(*_):
 
 output.mkdir(exist_ok=True)
 splits = SimpleNamespace(metric="WER", sample_train_probe=lambda seed: part, texts=list(part["text"]))
-evaluator = SimpleNamespace(recipe=recipe, reporter=Reporter(quiet=True), splits=splits, evaluate_dev=dev)
+evaluator = SimpleNamespace(
+    recipe=recipe, reporter=Reporter(quiet=True), splits=splits, evaluate_dev=dev, show_dev=str
+)
 targets = [model.encode_target(text) for text in part["text"]]
 dataset = TrainingDataset(part, targets, WaveformAugmenter(recipe.augment), 0)
 staged = StagedModule(model, recipe.augment)

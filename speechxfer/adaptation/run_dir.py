@@ -253,8 +253,11 @@ class RunDir:
 
 
 @contextmanager
-def translate_os_errors(where: Path) -> Iterator[None]:
-    """Turn a full disk or a read-only directory into a UserError; earlier checkpoints are kept."""
+def translate_os_errors(where: Path, *, fix: str = "set output=DIR") -> Iterator[None]:
+    """Turn a full disk or a read-only directory into a UserError; earlier checkpoints are kept.
+
+    fix: of a directory that cannot be written.
+    """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -271,7 +274,7 @@ def translate_os_errors(where: Path) -> Iterator[None]:
             ) from None
         refused = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
         if isinstance(error, OSError) and (refused or error.errno == errno.EROFS):
-            raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix="set output=DIR") from None
+            raise UserError(f"cannot be written ({error.strerror})", where=str(where), fix=fix) from None
         raise
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from speechxfer.report.progress import Reporter
 
 _NUM_EXAMPLES = 4
+_OTHER_FOLDER = "name another folder with --output"
 
 
 def prepare_output_dir(output: Path | None, inputs: Sequence[Path]) -> Path | None:
@@ -48,7 +49,7 @@ def prepare_output_dir(output: Path | None, inputs: Sequence[Path]) -> Path | No
     if present and not is_own_file(output / REPORT_FILE):
         problem = f"holds {present[0].name}, which is not of an evaluation"
         raise UserError(problem, where=where, fix="name another folder")
-    with translate_os_errors(output):
+    with translate_os_errors(output, fix=_OTHER_FOLDER):
         output.mkdir(parents=True, exist_ok=True)
     return output
 
@@ -135,7 +136,7 @@ def write_report(run: EvaluationRun, report: dict[str, Any], folder: Path) -> No
         facts["normaliser"] = report["normaliser"]
     if run.request.baseline is not None:
         facts["baseline"] = run.request.baseline
-    with translate_os_errors(folder):
+    with translate_os_errors(folder, fix=_OTHER_FOLDER):
         write_predictions(folder / AFTER_FILE, utterances, run.after.hypotheses, reference=reference, labels=labels)
         (folder / BEFORE_FILE).unlink(missing_ok=True)
         if before is not None:

@@ -190,7 +190,7 @@ class TranscriptOutput:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.part.open("x", encoding="utf-8", newline="")
-        except FileExistsError:
+        except FileExistsError if self.path.parent.is_dir() else ():
             raise _make_part_error(self.part, f"--output {self.path}") from None
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=f"--output {self.path}") from None

@@ -97,11 +97,19 @@ def split_joined_files(source: Source, head: bytes) -> list[Source]:
         raise make_damaged_error(name_source(source), str(error)) from None
 
 
+class _DamagedBytes(io.BytesIO):
+    """The bytes of a file whose header may point before its start, where libsndfile would have Python print an error."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[whence]
+        return super().seek(max(0, start + offset))
+
+
 def open_sound_file(source: Source, head: bytes, where: str) -> soundfile.SoundFile:
     """Open one file with libsndfile. Raises UserError if it is not audio, holds no samples or is truncated."""
     opened: BinaryIO | bytes
     if isinstance(source, bytes):
-        opened = io.BytesIO(source)
+        opened = _DamagedBytes(source)
     elif Path(source).suffix.lower() == ".raw":  # soundfile takes this name for samples without a header
         opened = os.fdopen(os.open(source, os.O_RDONLY), "rb")
     else:

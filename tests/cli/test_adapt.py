@@ -54,7 +54,8 @@ def test_what_it_says_and_leaves(run: Run, recipe: Path, corpus_table: Path, tmp
     out, err = run(recipe, f"data.train={corpus_table}", "output=deep/er/run", "--json", "result.json")
     assert err == ""
     folder = tmp_path / "deep" / "er" / "run"
-    assert json.loads(Path("result.json").read_text()) == json.loads((folder / "report.json").read_text())
+    written = json.loads((folder / "report.json").read_text())
+    assert json.loads(Path("result.json").read_text()) == {"schema": "speechxfer.adapt/1", **written}
     assert "train: 9 utterances" in out and "dev: 3 utterances" in out and "test: 6 utterances" in out
     assert "stage 0 (all): " in out and "parameters are trained (" in out and "frozen" in out
     losses = re.findall(r"^stage 0 \(all\): epoch \d, loss ([\d.]+), dev accuracy [\d.]+%$", out, re.MULTILINE)

@@ -69,7 +69,11 @@ def test_one_is_cleared_by_how_its_name_begins(stores):
     assert run("clear", "--all", "--quiet") == (0, "", "")
     assert not stores[-1].exists()
     assert json.loads(run("--json", "-")[1])["stores"] == []
-    assert json.loads(run("clear", "--all", "--json", "-")[1]) == {"removed": [], "megabytes": 0}
+    assert json.loads(run("clear", "--all", "--json", "-")[1]) == {
+        "schema": "speechxfer.cache-clear/1",
+        "removed": [],
+        "megabytes": 0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_clean(table: Path, tmp_path: Path) -> None:
     assert out.splitlines()[-1] == f"{table}: 4 rows, 2.0 s, 4 usable, 0 bad, 0 warnings"
     assert "2 speakers: 0000 1.0 s in 2 utterances, 0001 1.0 s in 2\n1 accent: north 2.0 s in 4 utterances" in out
     result = json.loads((tmp_path / "out/r.json").read_text())
-    assert set(result) == {"schema", "labels", "rows", "usable", "hours", "errors", "warnings", "speakers", "accents"}
+    assert set(result) == {"schema", "rows", "usable", "hours", "errors", "warnings", "speakers", "accents"}
     assert result["hours"] == pytest.approx(4 * 0.5 / 3600)
     assert result["accents"]["north"]["utterances"] == 4
 

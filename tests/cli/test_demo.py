@@ -54,7 +54,7 @@ def test_the_whole_way_and_once_more(small: None) -> None:
     last = re.fullmatch(r"WER (\d+\.\d) % before, (\d+\.\d) % after", lines[-1])
     assert last
     report = json.loads(Path("result.json").read_text())
-    assert report == json.loads(Path("runs/demo/report.json").read_text())
+    assert report == {"schema": "speechxfer.demo/1", **json.loads(Path("runs/demo/report.json").read_text())}
     assert [f"{100 * report[side]['wer']:.1f}" for side in ("before", "after")] == list(last.groups())
     assert set(report["after"]["by"]) == {"speaker"}
     assert (Path("runs/demo/model") / "model.safetensors").is_file()

@@ -71,3 +71,9 @@ def test_inputs_and_files_of_others_are_never_overwritten(tmp_path):
     (folder / "report.json").write_text('{\n  "schema": "speechxfer.evaluate/1",\n')
     assert prepare_output_dir(folder, [tmp_path / "none.csv"]) == folder
     assert [path.read_text() for path in sorted(folder.glob("*.*l*"))][:1] == ["mine"]
+
+
+def test_a_folder_that_cannot_be_made_names_the_option(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written.*\n.*--output"):
+        prepare_output_dir(tmp_path / "file" / "out", [])

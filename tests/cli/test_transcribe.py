@@ -142,7 +142,7 @@ def test_text(run: Run, whisper: Path, speech: Path, long_file: Path, named: Non
     assert (tmp_path / "o.txt").read_text() == "heard 0.60\n"
     run(whisper, long_file, "--output", "o.TXT", "-q")
     assert re.fullmatch(r"heard \d+\.\d\d\nheard \d+\.\d\d\n", (tmp_path / "o.TXT").read_text())
-    run(whisper, speech, "--output", "o.txt", "-q")
+    run(whisper, speech, "--output", "o.txt", "--overwrite", "-q")
     assert (tmp_path / "o.txt").read_text().splitlines()[5] == "audio/5.wav\theard 1.00"
 
 
@@ -180,7 +180,7 @@ def test_bad_files_are_named_and_the_others_done(
         ("gone.mp3", "no such"),
         ("audio/1.wav", "is text"),
     ]
-    out, _ = run(whisper, speech, "--output", "o.jsonl", code=1)
+    out, _ = run(whisper, speech, "--output", "o.jsonl", "--overwrite", code=1)
     assert out.strip().endswith("1 could not be read")
     assert run(whisper, speech.parent / "audio/1.wav", code=1)[0] == ""
 
@@ -236,12 +236,14 @@ def test_ctrl_c_leaves_an_earlier_file_alone(
 ) -> None:
     (tmp_path / "o.csv").write_text("earlier")
     interrupting(monkeypatch, 4)
-    _, err = run(whisper, speech, "--output", "o.csv", "--no-pad-to-30s", "--batch-seconds", "1", code=130)
+    _, err = run(
+        whisper, speech, "--output", "o.csv", "--overwrite", "--no-pad-to-30s", "--batch-seconds", "1", code=130
+    )
     assert (tmp_path / "o.csv").read_text() == "earlier"
     assert "saved in o.csv.part" in err and len((tmp_path / "o.csv.part").read_text().splitlines()) > 1
     interrupting(monkeypatch, 1)
     (tmp_path / "o.csv.part").unlink()
-    _, err = run(whisper, speech, "--output", "o.csv", "--batch-seconds", "1", code=130)
+    _, err = run(whisper, speech, "--output", "o.csv", "--overwrite", "--batch-seconds", "1", code=130)
     assert not (tmp_path / "o.csv.part").exists() and "saved" not in err
 
 

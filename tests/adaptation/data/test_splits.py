@@ -46,7 +46,7 @@ def recipe(recipe_values, tmp_path, make_whisper):
 
 
 def bad(tmp_path: Path) -> list[str]:
-    soundfile.write(tmp_path / "long.wav", np.zeros(31 * 16_000), 16_000)
+    soundfile.write(tmp_path / "long.wav", np.resize(TONE, 31 * 16_000), 16_000)
     soundfile.write(tmp_path / "short.wav", TONE, 16_000)
     return [
         "long,long.wav,one,s0,north,one,train",

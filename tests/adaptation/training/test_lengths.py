@@ -28,7 +28,8 @@ def make_context(tmp_path):
             lines.append(f"{number}.wav,text")
         (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
         dataset = SimpleNamespace(utterances=read(tmp_path / "t.csv"))
-        return SimpleNamespace(durations=seconds, join_plan=join, seed=0, dataset=dataset)
+        model = SimpleNamespace(kind="seq2seq")
+        return SimpleNamespace(durations=seconds, join_plan=join, seed=0, dataset=dataset, model=model)
 
     return make
 
