@@ -190,9 +190,9 @@ class TranscriptOutput:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.part.open("x", encoding="utf-8", newline="")
-        except FileExistsError if self.path.parent.is_dir() else ():
-            raise _make_part_error(self.part, f"--output {self.path}") from None
         except OSError as error:
+            if self.part.exists():
+                raise _make_part_error(self.part, f"--output {self.path}") from None
             raise UserError(f"cannot be written ({error.strerror})", where=f"--output {self.path}") from None
         self._write_text(self.writer.header)
         return self

@@ -98,7 +98,7 @@ def split_joined_files(source: Source, head: bytes) -> list[Source]:
 
 
 class _DamagedBytes(io.BytesIO):
-    """The bytes of a file whose header may point before its start, where libsndfile would have Python print an error."""
+    """Bytes of a file whose header may point before its start, where libsndfile would have Python print an error."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}[whence]

@@ -76,7 +76,7 @@ def test_twenty_words() -> None:
     assert len(TWENTY) == 20
     counts = []
     for language, word in TWENTY:
-        texts = make_near_miss_texts(word, np.random.default_rng(0), count=12, language=language)
+        texts = make_near_miss_texts(word, np.random.default_rng(0), count=24, language=language)
         own = pronounce(word, language)
         assert all(not np.array_equal(pronounce(text, language), own) for text in texts)
         assert bool(find_language_gaps(word, language, texts)) == (len(texts) < MIN_NEAR_MISSES)
