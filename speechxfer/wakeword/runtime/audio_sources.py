@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -138,7 +139,8 @@ def read_file_blocks(path: Path | str, channel: int | None = None) -> Iterator[A
         problem = "is a folder" if Path(path).is_dir() else "no such file"
         raise DetectorError(problem, where=where, fix="give a WAV, FLAC, Ogg, Opus or MP3 file, or - for raw audio")
     try:
-        with soundfile.SoundFile(where) as file:
+        # by descriptor: soundfile takes a file named .raw for samples without a header
+        with os.fdopen(os.open(path, os.O_RDONLY), "rb") as opened, soundfile.SoundFile(opened) as file:
             rate = file.samplerate
             check_rate(rate, where, _MAX_FILE_RATE)
             check_channels(file.channels, channel, where)

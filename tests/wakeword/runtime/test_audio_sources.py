@@ -187,6 +187,14 @@ def test_the_level_line_fits_a_terminal() -> None:
         assert len(line) <= 82 and ("*" in line) == (score >= 0.5)
 
 
+def test_a_wav_of_any_name(tmp_path: Path) -> None:
+    samples = 0.1 * np.sin(np.arange(16_000) / 7)
+    for name in ("a.raw", "a", "a.mp3"):
+        soundfile.write(tmp_path / name, samples, 16_000, format="WAV")
+        read = np.concatenate([block.samples for block in read_file_blocks(tmp_path / name)])
+        assert np.abs(read[:16_000] - samples).max() < 1e-3
+
+
 @pytest.mark.parametrize(
     ("path", "words"), [("nowhere.wav", "no such file"), ("text.wav", "cannot be read as audio"), ("", "is a folder")]
 )
