@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from _torture import Case, Command, Outcome
-from _torture_kills import make_targets, run_in_fork, write_corpus
+from _torture_audio import load_conftest
+from _torture_kills import make_targets, run_in_fork
 
 _KILOBYTES = {  # sizes of the file systems, by target: from nothing to nearly enough
     "adapt": (40, 3_000),
@@ -27,7 +28,7 @@ def run(
 ) -> list[tuple[Case, list[Outcome]]]:
     """Run the targets, and the commands that write tables and reports, in turn, `count` times in all."""
     targets = {target.name: target.first for target in make_targets(work, wave)}
-    table = write_corpus(work / "corpus")
+    table = load_conftest().write_corpus(work / "corpus")
     text = _write_texts(work / "texts")
     targets |= {
         "score": lambda o: ["score", *map(str, text), "--html", str(o / "r.html"), "--json", str(o / "r.json")],

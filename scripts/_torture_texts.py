@@ -14,7 +14,6 @@ import numpy as np
 import soundfile
 from _torture import Case, Command, Outcome, run_cases
 from _torture_audio import RATE, load_conftest, prepare_models
-from _torture_kills import write_corpus
 
 TABLES: dict[str, bytes | str] = {
     "table-cut": b'audio,text\n"a.wav","one',
@@ -165,8 +164,8 @@ def make_commands(models: Mapping[str, Path]) -> list[Command]:
         def arguments(case: Case) -> list[str] | None:
             if not case.kind.startswith(prefixes):
                 return None
-            given = {"{}": str(case.path), "{out}": str(case.arguments["here"] / "out")}
-            return [given.get(word, word) for word in words]
+            out = str(case.arguments["here"] / "out")
+            return [word.replace("{out}", out).replace("{}", str(case.path)) for word in words]
 
         return arguments
 
@@ -188,18 +187,7 @@ def make_commands(models: Mapping[str, Path]) -> list[Command]:
         "wakeword listen": of(("detector",), "wakeword", "listen", "{}", sound),
         "wakeword evaluate": of(("detector",), "wakeword", "evaluate", "{}", "--positives", sound),
     }
-    commands["adapt MODEL"] = _name_encoder(commands["adapt MODEL"])
     return [Command(name, arguments, lambda code, _: f"exit {code}") for name, arguments in commands.items()]
-
-
-def _name_encoder(arguments: Callable[[Case], list[str] | None]) -> Callable[[Case], list[str] | None]:
-    def named(case: Case) -> list[str] | None:
-        found = arguments(case)
-        return (
-            None if found is None else [word.replace("encoder.name={}", f"encoder.name={case.path}") for word in found]
-        )
-
-    return named
 
 
 def _make_models(work: Path, wave: np.ndarray) -> dict[str, Path]:
@@ -210,7 +198,13 @@ def _make_models(work: Path, wave: np.ndarray) -> dict[str, Path]:
         load_conftest().build_encoder(ctc, "wav2vec2", words="one two six")
     texts.write_text("id,text\na.wav,one\n", encoding="utf-8")
     soundfile.write(sound, wave, RATE)
-    found = {"whisper": whisper, "ctc": ctc, "texts": texts, "sound": sound, "table": write_corpus(work / "corpus")}
+    found = {
+        "whisper": whisper,
+        "ctc": ctc,
+        "texts": texts,
+        "sound": sound,
+        "table": load_conftest().write_corpus(work / "corpus"),
+    }
     return found if detector is None else {**found, "detector": detector}
 
 

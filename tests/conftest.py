@@ -211,8 +211,13 @@ def make_speech() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def corpus_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of `write_corpus`."""
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def write_corpus(folder: Path) -> Path:
     """Six speakers of three utterances in all.csv: three train, one dev, two test. Each a word of 0.4 to 0.9 s."""
-    folder = tmp_path_factory.mktemp("corpus")
+    folder.mkdir(parents=True, exist_ok=True)
     lines = ["id,audio,text,speaker,accent,label,split"]
     for voice in range(6):
         split = ("train", "train", "train", "dev", "test", "test")[voice]

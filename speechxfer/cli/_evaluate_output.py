@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechxfer.cli._options import write_json
-from speechxfer.cli._outputs import is_own_file
+from speechxfer.cli._outputs import is_input, is_own_file
 from speechxfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def prepare_output_dir(output: Path | None, inputs: Sequence[Path]) -> Path | No
         raise UserError("is a run folder, which has its own report", where=where, fix="name another folder")
     present = [path for name in (REPORT_FILE, HTML_FILE, BEFORE_FILE, AFTER_FILE) if (path := output / name).exists()]
     for path in present:
-        if any(one.exists() and path.samefile(one) for one in inputs):
+        if is_input(path, inputs):
             raise UserError(f"would overwrite an input: {path}", where=where, fix="name another folder")
     if present and not is_own_file(output / REPORT_FILE):
         problem = f"holds {present[0].name}, which is not of an evaluation"

@@ -43,7 +43,7 @@ def check_output_files(
         UserError: for a folder, for an input, for one file named twice, and for an existing file that the program did
             not write.
     """
-    read = [path for path in inputs if path.exists()]
+    read = list(inputs)
     seen: list[Path] = []
     for option, path in outputs.items():
         if path is None:
@@ -56,12 +56,17 @@ def check_output_files(
             continue
         if path.is_dir():
             raise UserError("is a folder", where=where, fix="name a file in it")
-        if any(path == other or (path.exists() and path.samefile(other)) for other in read):
+        if is_input(path, read):
             raise UserError("is also an input", where=where, fix="name another file")
         if not overwrite and path.is_file() and path.stat().st_size and not is_own_file(path):
             problem = "already exists" if overwrite is not None else "already exists, and was not written by speechxfer"
             fix = "name another file" + (", or use --overwrite to replace it" if overwrite is not None else "")
             raise UserError(problem, where=where, fix=fix)
+
+
+def is_input(path: Path, inputs: Iterable[Path]) -> bool:
+    """Return whether a path is one of the inputs, or a link to one."""
+    return path.exists() and any(other.exists() and path.samefile(other) for other in inputs)
 
 
 def is_own_file(path: Path) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from speechxfer.errors import UserError, suggest_nearest
 from speechxfer.scoring.pairing import MISSING_POLICIES
+from speechxfer.text.characters import compose
 
 Texts = str | Iterable[str] | Mapping[Any, str | None]
 Values = Iterable[Any] | Mapping[Any, Any]
@@ -126,7 +126,7 @@ def _to_nfc(texts: Sequence[Any], side: str, keys: Sequence[Any] | None = None) 
         if not isinstance(text, str):
             at = i if keys is None else repr(keys[i])
             raise UserError(f"{side}[{at}] is of type {type(text).__name__}, not a string", fix="use '' for no text")
-    return tuple(text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts)
+    return tuple(map(compose, texts))
 
 
 def _to_string(value: Any) -> str:

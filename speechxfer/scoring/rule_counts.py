@@ -26,12 +26,15 @@ def count_by_rule(score: Score) -> list[tuple[str, Counts]]:
     """
     names, steps = _list_steps(score.options)
     totals = [Counts() for _ in steps]
-    forms = [WordForms(options.side_normalisers[0]) for options in (*steps, score.options)]
+    normalisers = [options.side_normalisers[0] for options in (*steps, score.options)]
+    if _is_by_word(score.options):  # a corpus repeats its words, but not its texts
+        normalisers = [WordForms(normalise).__getitem__ for normalise in normalisers]
     with pause_gc():
         for start in range(0, len(score.ids), _CHUNK):
             rows = slice(start, start + _CHUNK)
             totals = [
-                total + counts for total, counts in zip(totals, _count_chunk(score, rows, steps, forms), strict=True)
+                total + counts
+                for total, counts in zip(totals, _count_chunk(score, rows, steps, normalisers), strict=True)
             ]
     return [*zip(names, [*totals, score.counts], strict=True)]
 
@@ -50,24 +53,24 @@ def _list_steps(options: ScoringOptions) -> tuple[list[str], list[ScoringOptions
 
 
 def _count_chunk(
-    score: Score, rows: slice, steps: Sequence[ScoringOptions], forms: Sequence[WordForms]
+    score: Score, rows: slice, steps: Sequence[ScoringOptions], normalisers: Sequence[Callable[[str], str]]
 ) -> list[Counts]:
     """Count the errors of some utterances with the options of each step.
 
     From the last step to the first, only the utterances are counted again whose texts the step after it changed.
 
-    forms: the normalised forms of each step, and of the score.
+    normalisers: of each step, and of the score; they normalise a part of a text (see `_choose_parts`).
     """
     sides, ids = (score.references[rows], score.hypotheses[rows]), score.ids[rows]
     words, characters = score.words[rows].copy(), score.characters[rows].copy()
     split = _choose_parts(score.options)
     distinct = list(set(chain.from_iterable(split(text) for side in sides for text in side)))
-    after = list(map(forms[-1].__getitem__, distinct))
+    after = list(map(normalisers[-1], distinct))
     recounts_all = score.options.reading is not None or not score.options.is_symmetric
     parts: list[tuple[str, ...]] = []  # of both texts of each utterance, made when a rule changes any
     found = []
-    for options, known in zip(reversed(steps), reversed(forms[:-1]), strict=True):
-        before = list(map(known.__getitem__, distinct))
+    for options, normalise in zip(reversed(steps), reversed(normalisers[:-1]), strict=True):
+        before = list(map(normalise, distinct))
         changed_parts = {part for part, a, b in zip(distinct, before, after, strict=True) if a != b}
         if changed_parts and not parts:
             parts = [(*split(left), *split(right)) for left, right in zip(*sides, strict=True)]
@@ -84,6 +87,8 @@ def _count_chunk(
 
 def _choose_parts(options: ScoringOptions) -> Callable[[str], Sequence[str]]:
     """Return a function that splits a text into the parts that are normalised independently of each other."""
-    if isinstance(options.normaliser, Normaliser) and options.normaliser.by_word and options.equivalents is None:
-        return str.split
-    return lambda text: (text,)
+    return str.split if _is_by_word(options) else lambda text: (text,)
+
+
+def _is_by_word(options: ScoringOptions) -> bool:
+    return isinstance(options.normaliser, Normaliser) and options.normaliser.by_word and options.equivalents is None

@@ -16,6 +16,11 @@ def remove_invisible(text: str) -> str:
     return text.translate(_INVISIBLE)
 
 
+def compose(text: str) -> str:
+    """Unify the forms of a character (NFC)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def to_nfc(text: str) -> str:
     """Unify the forms of a character (NFC) and remove invisible characters."""
     return text if text.isascii() else unicodedata.normalize("NFC", remove_invisible(text))

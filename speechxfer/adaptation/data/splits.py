@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from datasets import Dataset
@@ -57,9 +57,9 @@ class DataSplits:
     metric: str = "WER"
     unit: str = "word"
 
-    @property
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of each split's ids and references."""
+        """SHA-256 of each split's ids, references and audio, which is read once, when the run starts."""
         splits = {"train": self.train, "dev": self.dev, "test": self.test, "retention": self.retention}
         return {name: fingerprint_dataset(rows, self.reference) for name, rows in splits.items() if rows is not None}
 

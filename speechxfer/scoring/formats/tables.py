@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -14,6 +13,7 @@ from speechxfer.errors import Problems, UserError
 from speechxfer.scoring.formats.text_columns import TableSide, choose_text_columns
 from speechxfer.scoring.formats.transcript import TranscriptFile, Utterance, require_utterances
 from speechxfer.tables import Table, list_names, map_columns, read_table
+from speechxfer.text.characters import compose
 
 # columns that are never values to break a result down by
 _NOT_GROUPS = {*list_names("id", "audio", "text", "reference", "hypothesis", "start", "end")}
@@ -89,7 +89,7 @@ def _convert_columns(cells: _Cells, lines: Sequence[int]) -> list[Utterance] | N
     columns = [column for column in (*given, *cells.kept.values()) if column is not None]
     if cells.id is None or any(set(map(type, column)) != {str} for column in columns):
         return None
-    ids = [_to_nfc(id.strip()) for id in cells.id]
+    ids = [compose(id.strip()) for id in cells.id]
     if not all(ids):
         return None
     known: dict[tuple[str, ...], dict[str, str]] = {}  # rows with equal values share them
@@ -99,11 +99,11 @@ def _convert_columns(cells: _Cells, lines: Sequence[int]) -> list[Utterance] | N
         Utterance(*row)
         for row in zip(
             ids,
-            map(_to_nfc, cells.text),
+            map(compose, cells.text),
             lines,
             repeat(None, len(ids)) if cells.audio is None else cells.audio,
             repeat(None, len(ids)) if cells.speaker is None else cells.speaker,
-            repeat(None, len(ids)) if cells.other is None else map(_to_nfc, cells.other),
+            repeat(None, len(ids)) if cells.other is None else map(compose, cells.other),
             values,
             strict=True,
         )
@@ -131,12 +131,12 @@ def _make_utterance(
     values = {name: value for name, cell in cells.kept.items() if (value := _to_text(cell[row])) is not None}
     other = _to_text(cells.other[row]) if cells.other is not None else None
     return Utterance(
-        id=_to_nfc(id.strip()),
-        text="" if text is None else _to_nfc(str(text)),
+        id=compose(id.strip()),
+        text="" if text is None else compose(str(text)),
         line=line,
         audio=audio,
         speaker=_to_text(cells.speaker[row]) if cells.speaker is not None else None,
-        other=None if other is None else _to_nfc(other),
+        other=None if other is None else compose(other),
         columns=values,
         absent=text is None,
     )
@@ -187,10 +187,6 @@ def _add(start: Any, length: Any) -> Any:
         return f"{float(start) + float(length):.10g}"
     except (TypeError, ValueError):
         return length
-
-
-def _to_nfc(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _to_text(value: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from speechxfer.errors import UserError
 from speechxfer.tables.text_file import read_text
+from speechxfer.text.characters import compose
 from speechxfer.text.normalise import Side
 
 __all__ = [
@@ -115,7 +115,7 @@ class TimedWord:
 def read_nfc_text(path: Path) -> str:
     """Read a UTF-8 file, NFC-normalised (see `speechxfer.tables.text_file.read_text`)."""
     text = read_text(path)
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return compose(text)
 
 
 def split_lines(text: str) -> list[str]:

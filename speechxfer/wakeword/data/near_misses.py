@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from speechxfer.data.demo_corpus import make_sentences
+from speechxfer.text.characters import compose
 from speechxfer.wakeword.data.synthetic import synthesize_trimmed
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE
 
@@ -47,7 +48,7 @@ def make_near_miss_texts(
 
     language: as espeak-ng names it, e.g. de (default: English).
     """
-    word = unicodedata.normalize("NFC", word).casefold()
+    word = compose(word).casefold()
     candidates = _combine_syllables(word, list_filler_words(language))
     similar = list(_replace_letters(word))
     order = rng.permutation(len(similar))
