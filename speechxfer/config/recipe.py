@@ -54,13 +54,17 @@ class DataTable(Section):
 
     path: str = Field(description="DATA, or a pattern of file names.")
     weight: float = Field(1.0, gt=0, le=100, description="Times that each utterance is used in an epoch, on average.")
+    language: str | None = Field(
+        None,
+        description="Multilingual Whisper (head.kind seq2seq): language code of its texts (default: encoder.language).",
+    )
 
 
 class DataConfig(Section):
     train: Annotated[str | list[DataTable], BeforeValidator(_as_tables)] = Field(
         REQUIRED,
         description="DATA to train on: a table, a folder, a pattern of file names, or hub:owner/name; or a list of "
-        "them, also as {path: DATA, weight: 0.5}.",
+        "them, also as {path: DATA, weight: 0.5, language: de}.",
     )
     dev: str = Field("auto", description="Split for model selection: DATA, COLUMN=VALUE, or auto.")
     test: str = Field("auto", description="Split for the reported score: DATA, COLUMN=VALUE, or auto.")
@@ -331,6 +335,9 @@ class Recipe(Section):
             raise ValueError("augment.join: a classifier has one label per utterance; set it to 0")
         if self.encoder.pad_to_30s and self.augment.pad_to_30s:
             raise ValueError("augment.pad_to_30s: encoder.pad_to_30s pads every batch already")
+        tables = [] if isinstance(self.data.train, str) else self.data.train
+        if self.head.kind != "seq2seq" and any(table.language for table in tables):
+            raise ValueError("data.train: a table has a language of its own only with head.kind seq2seq; remove it")
         return self
 
     @model_validator(mode="after")

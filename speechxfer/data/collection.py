@@ -1,4 +1,4 @@
-"""Reads several tables of training data as one, with the weight of each."""
+"""Reads several tables of training data as one, with the weight and the language of each."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from speechxfer.data.reader import WarningCallback, list_duplicate_ids, make_uni
 from speechxfer.errors import UserError
 
 WEIGHT_COLUMN = "weight"
+LANGUAGE_COLUMN = "text_language"  # not `language`, which in many tables is the speaker's first language
 
 
 def read_tables(
@@ -25,22 +26,21 @@ def read_tables(
 ) -> datasets.Dataset:
     """Read DATA, a pattern of file names (`parts/*.csv`), or several tables one after another (see `reader.read`).
 
-    With weights other than 1, column `weight` has the weight of each row's table. A column that a table lacks is empty
-    in its rows.
+    With weights other than 1, column `weight` has the weight of each row's table; where a table has a language, column
+    `text_language` has it, else ''. A column that a table lacks is empty in its rows.
 
     Raises:
         UserError: for a pattern without files, and as `read` does.
     """
     tables = expand_tables(source)
-    if len(tables) == 1 and tables[0].weight == 1:
+    if len(tables) == 1 and tables[0].weight == 1 and tables[0].language is None:
         return read(tables[0].path, need=need, columns=columns, on_warning=on_warning)
     loaded = [read(table.path, need=need, columns=columns, on_warning=on_warning) for table in tables]
     parts = [rows.data.table for rows in loaded]
     if any(table.weight != 1 for table in tables):
-        parts = [
-            part.append_column(WEIGHT_COLUMN, pa.array([table.weight] * len(part), pa.float64()))
-            for part, table in zip(parts, tables, strict=True)
-        ]
+        parts = _append_column(parts, WEIGHT_COLUMN, [table.weight for table in tables], pa.float64())
+    if any(table.language for table in tables):
+        parts = _append_column(parts, LANGUAGE_COLUMN, [table.language or "" for table in tables], pa.string())
     whole = _concatenate(parts, describe_tables(source))
     ids = whole["id"].to_pylist()
     if duplicates := list_duplicate_ids(ids):
@@ -74,6 +74,15 @@ def describe_tables(source: str | Sequence[DataTable]) -> str:
     if isinstance(source, str):
         return source
     return source[0].path if len(source) == 1 else f"{source[0].path} and {len(source) - 1} more"
+
+
+def _append_column(
+    parts: list[pa.Table], name: str, values: Sequence[float | str], kind: pa.DataType
+) -> list[pa.Table]:
+    """Append a column with one value to each table."""
+    return [
+        part.append_column(name, pa.array([value] * len(part), kind)) for part, value in zip(parts, values, strict=True)
+    ]
 
 
 def _concatenate(parts: list[pa.Table], where: str) -> pa.Table:

@@ -65,9 +65,11 @@ def compute_decoder_loss(
         frames: the encoder's output, (batch, frames, dim) with lengths.
         labels: (batch, targets) int64, padded with -100; the last target that is not padding is the end token.
         prompt: ids of the start, language, task and no-timestamps tokens, which are not targets. Rows that start with a
-            timestamp are computed without the no-timestamps token.
+            timestamp are computed without the no-timestamps token, rows that start with the token of a language in
+            that language.
     """
-    logits = _target_logits(network, frames, labels, prompt)
+    prompts, labels = split_language(prompt, labels)
+    logits = _target_logits(network, frames, labels, prompts)
     return F.cross_entropy(logits, labels[labels != IGNORE_INDEX], reduction="sum")
 
 
@@ -76,24 +78,47 @@ def compute_decoder_log_probs(
     network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
 ) -> Tensor:
     """Compute the (batch,) log-probability of each row of labels (see `compute_decoder_loss`)."""
+    prompts, labels = split_language(prompt, labels)
     valid = labels != IGNORE_INDEX
-    log_probs = _target_logits(network, frames, labels, prompt).log_softmax(-1)
+    log_probs = _target_logits(network, frames, labels, prompts).log_softmax(-1)
     token_log_probs = torch.zeros(labels.shape, device=labels.device)
     token_log_probs[valid] = log_probs.gather(1, labels[valid][:, None])[:, 0]
     return token_log_probs.sum(1)
 
 
-def _target_logits(
-    network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, prompt: list[int]
-) -> Tensor:
+def find_language_tokens(prompt: list[int]) -> tuple[int, int]:
+    """Return two tokens between whose numbers a multilingual Whisper has those of the languages."""
+    return (prompt[0], prompt[2]) if len(prompt) > 2 else (0, 0)
+
+
+def split_language(prompt: list[int], labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the language of each row that starts with a language's token from the labels to the prompt.
+
+    Args:
+        prompt: ids of the start, language, task and no-timestamps tokens.
+        labels: (batch, targets) int64, padded with -100.
+
+    Returns:
+        (batch, tokens) prompts, and the (batch, targets) labels without language tokens.
+    """
+    prompts = torch.tensor(prompt, device=labels.device).repeat(labels.shape[0], 1)
+    first, last = find_language_tokens(prompt)
+    if first == last:  # English only
+        return prompts, labels
+    marked = (labels[:, 0] > first) & (labels[:, 0] < last)
+    prompts[:, 1] = torch.where(marked, labels[:, 0], prompts[:, 1])
+    padding = torch.full_like(labels[:, :1], IGNORE_INDEX)
+    shifted = torch.cat([labels[:, 1:], padding], dim=1)
+    return prompts, torch.where(marked[:, None], shifted, labels)
+
+
+def _target_logits(network: WhisperForConditionalGeneration, frames: Frames, labels: Tensor, start: Tensor) -> Tensor:
     """Compute logits (targets, tokens) at the target positions, of all utterances one after another.
 
-    Rows whose first target is a timestamp have no no-timestamps token in their prompt.
+    start: (batch, tokens), the prompts. Rows whose first target is a timestamp have no no-timestamps token in theirs.
     """
-    batch = labels.shape[0]
-    start = torch.tensor(prompt, device=labels.device).expand(batch, -1)
     targets = labels.clamp(min=0)  # padding is token 0, which no target attends to
-    with_times = labels[:, 0] > prompt[-1]  # timestamps have the numbers after the no-timestamps token
+    with_times = labels[:, 0] > start[:, -1]  # timestamps have the numbers after the no-timestamps token
     tokens = torch.where(
         with_times[:, None], torch.cat([start[:, :-1], targets], dim=1), torch.cat([start, targets[:, :-1]], dim=1)
     )
@@ -101,6 +126,6 @@ def _target_logits(
         states = network.model.decoder(
             input_ids=tokens, encoder_hidden_states=frames.states, use_cache=False
         ).last_hidden_state
-    first = len(prompt) - 1  # of the states (batch, targets, dim) that each predict the next token
+    first = start.shape[1] - 1  # of the states (batch, targets, dim) that each predict the next token
     predicting = torch.where(with_times[:, None, None], states[:, first - 1 : -1], states[:, first:])
     return network.proj_out(predicting[labels != IGNORE_INDEX]).float()  # the output layer is large: targets only

@@ -127,6 +127,16 @@ class SpeechModel(ABC):
             UserError: if the model cannot write the text.
         """
 
+    def encode_language(self, language: str) -> list[int]:
+        """Return what precedes the targets of a text in another language than `settings.language`; "": the same one.
+
+        Raises:
+            UserError: if the model does not know the language, or has no choice of languages.
+        """
+        if language:
+            raise _make_language_error(self.kind)
+        return []
+
     def join_targets(self, targets: Sequence[list[int]], spans: Sequence[TargetSpan] | None = None) -> list[int]:
         """Join the targets of texts to those of the texts one after another, for models of text.
 
@@ -190,9 +200,7 @@ class SpeechModel(ABC):
         Raises:
             UserError: if the model does not know the language, or has no choice of languages.
         """
-        raise UserError(
-            f"a loaded model of kind {self.kind} keeps its language", where="language", fix="load it with the language"
-        )
+        raise _make_language_error(self.kind)
 
     @contextmanager
     def use_padding(self, pad_to_30s: bool = True) -> Iterator[None]:
@@ -226,3 +234,8 @@ def make_readable(folder: Path) -> None:
     mode = (folder / "config.json").stat().st_mode
     for weights in folder.glob("*.safetensors"):
         weights.chmod(mode)
+
+
+def _make_language_error(kind: Kind) -> UserError:
+    problem = f"a loaded model of kind {kind} keeps its language"
+    return UserError(problem, where="language", fix="load it with the language")

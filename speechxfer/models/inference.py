@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from datasets import Dataset
 
 from speechxfer import distributed
 from speechxfer.data import audio
+from speechxfer.data.collection import LANGUAGE_COLUMN
 from speechxfer.errors import UserError, summarize_out_of_memory
 from speechxfer.models.base import SpeechModel
 from speechxfer.progress import ProgressCallback
@@ -47,19 +50,35 @@ def predict_all(
     seconds = [audio.measure_duration(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda index: -seconds[index])
     padded = [model.encoder.compute_padded_seconds(duration) for duration in seconds]
-    batches = list(batch_by_seconds(longest_first, padded, batch_seconds))
+    batches = [
+        (language, batch)
+        for language, indices in _group_by_language(utterances, longest_first).items()
+        for batch in batch_by_seconds(indices, padded, batch_seconds)
+    ]
     if shared:
         batches = batches[distributed.get_rank() :: distributed.get_world_size()]
-    total = sum(map(len, batches))
+    total = sum(len(batch) for _, batch in batches)
     predictions: dict[int, Any] = {}
-    loaded = ((batch, [audio.load_waveform(rows[index]) for index in batch]) for batch in batches)
-    for batch, results in iter_predictions(model, loaded, fn):
-        predictions.update(zip(batch, results, strict=True))
-        if progress:
-            progress(len(predictions), total)
+    for language, group in itertools.groupby(batches, key=itemgetter(0)):
+        loaded = ((batch, [audio.load_waveform(rows[index]) for index in batch]) for _, batch in group)
+        for batch, results in iter_predictions(model.copy_with_language(language) if language else model, loaded, fn):
+            predictions.update(zip(batch, results, strict=True))
+            if progress:
+                progress(len(predictions), total)
     if shared:
         predictions = distributed.gather_from_all(predictions)
     return [predictions[index] for index in range(len(rows))]
+
+
+def _group_by_language(utterances: Dataset, order: Sequence[int]) -> dict[str, list[int]]:
+    """Group row numbers by the language that the table of a row was given; "" is the model's own."""
+    if LANGUAGE_COLUMN not in utterances.column_names:
+        return {"": list(order)}
+    languages = utterances[LANGUAGE_COLUMN][:]
+    groups: dict[str, list[int]] = {}
+    for index in order:
+        groups.setdefault(languages[index], []).append(index)
+    return groups
 
 
 def iter_predictions(

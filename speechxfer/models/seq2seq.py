@@ -14,7 +14,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor, Whis
 from speechxfer.decoding.whisper import GenerationOptions, decode_whisper
 from speechxfer.encoders.whisper import MULTILINGUAL_VOCABULARY_SIZE, WhisperEncoderWrapper
 from speechxfer.errors import UserError
-from speechxfer.heads.whisper_decoder import compute_decoder_loss
+from speechxfer.heads.whisper_decoder import compute_decoder_loss, find_language_tokens
 from speechxfer.models.base import Kind, ModelSettings, SpeechModel, TargetSpan
 from speechxfer.models.languages import find_whisper_code
 from speechxfer.shapes import SAMPLE_RATE, Frames
@@ -74,6 +74,11 @@ class WhisperRecogniser(SpeechModel):
         other.prompt = make_prompt(self.processor.tokenizer, language, multilingual=is_multilingual(self.whisper))
         return other
 
+    def encode_language(self, language: str) -> list[int]:
+        """Return the language's token, unless it is the model's own; see `heads.whisper_decoder.split_language`."""
+        prompt = self.copy_with_language(language).prompt if language else self.prompt
+        return [] if prompt == self.prompt else prompt[1:2]
+
     def encode_target(self, text: str) -> list[int]:
         tokens = self.encode_text(text)
         if len(tokens) > self.max_text_tokens:
@@ -124,6 +129,7 @@ class WhisperRecogniser(SpeechModel):
 
     def join_targets(self, targets: Sequence[list[int]], spans: Sequence[TargetSpan] | None = None) -> list[int]:
         last_token = self.prompt[-1] if self.knows_timestamps else math.inf  # timestamps come after it
+        language, targets = _split_languages(self.prompt, targets)
         texts = [[token for token in one[:-1] if token < last_token] for one in targets]
         if spans is None:
             ids = [token for text in texts for token in text]
@@ -133,7 +139,7 @@ class WhisperRecogniser(SpeechModel):
                 ids.append(self._get_timestamp_token(start))
                 if end is not None:
                     ids += [*text, self._get_timestamp_token(end)]
-        return [*ids, targets[-1][-1]]
+        return [*language, *ids, targets[-1][-1]]
 
     def write_generation_config(self) -> None:
         """Set the model's decoding settings in Whisper's generation config, for use in other libraries.
@@ -172,6 +178,14 @@ class WhisperRecogniser(SpeechModel):
         rows = decode_whisper(self.whisper, frames, self.prompt, self.generation_options)
         texts = self.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def _split_languages(prompt: list[int], targets: Sequence[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Return the language's token of the first targets (see `encode_language`), if any, and all targets without it."""
+    first, last = find_language_tokens(prompt)
+    marked = [bool(one) and first < one[0] < last for one in targets]
+    rest = [one[1:] if has_token else one for one, has_token in zip(targets, marked, strict=True)]
+    return (targets[0][:1] if marked[0] else []), rest
 
 
 def write_vocabulary(tokenizer: WhisperTokenizer, folder: Path) -> None:

@@ -13,6 +13,7 @@ from speechxfer.cli import build_app
 from speechxfer.data import audio
 from speechxfer.data.reader import read
 from speechxfer.models import load
+from speechxfer.models.transcribe import transcribe
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
@@ -61,3 +62,28 @@ def test_a_classifier_reports_its_accuracy(tiny_recipe, quiet, tmp_path):
     assert evaluate(tmp_path / "run", rows, device="cpu").score.to_json() == report["after"]
     assert {line["hypothesis"] for line in found} <= {"one", "two", "six"}
     assert {"text", "reference"} <= set(found[0])
+
+
+def test_tables_of_two_languages(make_whisper, corpus_table, tiny_recipe, quiet, tmp_path):
+    """Each is trained and scored in its language, the zero-shot model's dev rows too."""
+    rows = corpus_table.read_text(encoding="utf-8").splitlines()
+    for name, wanted in (("de", ("s0", "s3", "s4")), ("zh", ("s1", "s2", "s5"))):
+        kept = [rows[0], *(row for row in rows[1:] if row.split(",")[3] in wanted)]
+        moved = [
+            ",".join([one, f"{corpus_table.parent}/{audio}", *rest])
+            for one, audio, *rest in (row.split(",") for row in kept[1:])
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join([rows[0], *moved]) + "\n", encoding="utf-8")
+    tables = [{"path": str(tmp_path / f"{name}.csv"), "language": name} for name in ("de", "zh")]
+    recipe = tiny_recipe(
+        f"encoder.name={make_whisper(seconds=2, multilingual=True)}", "encoder.language=en", "stages.0.epochs=1",
+        f"data.train={json.dumps(tables)}", "scoring.by=[text_language]",
+    )  # fmt: skip
+    run = adapt(recipe, reporter=quiet)
+    found = run.report.to_json()
+    groups = found["before"]["by"]["text_language"]
+    assert {name: group["utterances"] for name, group in groups.items()} == {"de": 3, "zh": 3}
+    untouched = load(make_whisper(seconds=2, multilingual=True), device="cpu", language="zh")
+    chinese = [row for row in lines_of(run.run_dir.path / "before.jsonl") if row["speaker"] == "s5"]
+    expected = [t.text for t in transcribe(untouched, [tmp_path / "zh.csv"]) if t.id in {row["id"] for row in chinese}]
+    assert [row["hypothesis"] for row in chinese] == expected

@@ -66,6 +66,10 @@ def test_every_problem_is_named_at_once_with_its_line(write, refusal):
         (SMALLEST + "head: {class_weights: balanced}\n", "head.class_weights: only with head.kind classify"),
         (SMALLEST + "head: {max_rejected: 0.01}\n", "head.max_rejected: only with head.kind classify"),
         (SMALLEST + "candidates: {metric: balanced-accuracy}\n", "candidates.metric: only with head.kind classify"),
+        (
+            "head: {kind: joint}\ndata: {train: [{path: a.csv, language: de}]}\nstages: [{train: all}]\n",
+            "a table has a language of its own only with head.kind seq2seq",
+        ),
         (SMALLEST + "encoder: {pad_to_30s: true}\naugment: {pad_to_30s: 0.1}\n", "pads every batch already"),
         (b"stages: caf\xe9\n", "not UTF-8 text (byte 11)"),
     ],

@@ -37,3 +37,13 @@ def test_ids_of_two_tables_become_unique(tables: Path) -> None:
     twice = [DataTable(path=str(tables / "b.csv"))] * 2
     assert read_tables(twice, on_warning=messages.append)["id"][:] == ["b/1.wav", "b/1.wav-2"]
     assert "1 ids occur in more than one table, e.g. 'b/1.wav'" in messages[0]
+
+
+def test_a_language_for_each_table(tables: Path) -> None:
+    """A column `language` of the table, often the speaker's first language, stays what it is."""
+    (tables / "a.csv").write_text("audio,text,language\na/1.wav,eins,polish\n")
+    german, other = DataTable(path=str(tables / "a.csv"), language="de"), DataTable(path=str(tables / "b.csv"))
+    assert read_tables([german])["text_language"][:] == ["de"]
+    rows = read_tables([german, other])
+    assert rows["text_language"][:] == ["de", ""] and rows["language"][:] == ["polish", ""]
+    assert "text_language" not in read_tables([other, other], on_warning=lambda _: None).column_names

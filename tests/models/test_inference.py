@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechxfer.data.collection import LANGUAGE_COLUMN
 from speechxfer.data.reader import read
 from speechxfer.errors import UserError
 from speechxfer.models import (
@@ -103,3 +104,15 @@ def test_a_model_with_workers_is_some_batches_ahead() -> None:
     assert found == [([index] * index, ["x"] * index) for index in (1, 2, 3, 4)]
     order = ["submit 1", "submit 2", "submit 3", "read 1", "submit 4", "read 2", "read 3", "read 4"]
     assert worker.log == order
+
+
+def test_rows_of_another_language_are_predicted_in_it(corpus_table, make_whisper):
+    german = load(make_whisper(seconds=2, multilingual=True), device="cpu", language="de")
+    rows = read(corpus_table)
+    languages = ["zh" if k % 3 else "" for k in range(len(rows))]
+    by_language = {"": predict_all(german, rows), "zh": predict_all(german.copy_with_language("zh"), rows)}
+    assert by_language[""] != by_language["zh"]
+    done: list[tuple[int, int]] = []
+    mixed = predict_all(german, rows.add_column(LANGUAGE_COLUMN, languages), progress=lambda *step: done.append(step))
+    assert mixed == [by_language[language][k] for k, language in enumerate(languages)]
+    assert done[-1] == (18, 18)

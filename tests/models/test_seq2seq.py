@@ -17,6 +17,7 @@ from speechxfer.models import (
     load,
     seq2seq,
 )
+from speechxfer.shapes import Frames, pad_targets
 
 
 @torch.no_grad()
@@ -101,3 +102,34 @@ def test_the_vocabulary_is_written_for_other_tools(make_whisper, tmp_path, timed
     for skip in (False, True):
         assert with_files.decode(ids, skip_special_tokens=skip) == without.decode(ids, skip_special_tokens=skip)
     assert with_files.all_special_ids == without.all_special_ids
+
+
+@pytest.fixture
+def german(make_whisper):
+    return load(make_whisper(seconds=2, multilingual=True), device="cpu", language="de")
+
+
+def test_a_text_in_another_language_has_the_loss_of_a_model_in_that_language(german, make_speech):
+    """One batch of two languages: each row is trained after its own language's token, which is no target."""
+    frames = german.encoder(german.encoder.prepare([make_speech("one", 0, 0.6), make_speech("two", 1, 1.2)]))
+    chinese = german.copy_with_language("zh")
+    plain = pad_targets([german.encode_target("one"), german.encode_target("two six")])
+    other = [[*german.encode_language("zh"), *german.encode_target("one")], german.encode_target("two six")]
+    with torch.no_grad():
+        mixed = german.compute_loss(frames, pad_targets(other))
+        first, second = (Frames(frames.states[k : k + 1], frames.lengths[k : k + 1]) for k in (0, 1))
+        expected = chinese.compute_loss(first, plain[:1]) + german.compute_loss(second, plain[1:])
+        assert float(mixed) == pytest.approx(float(expected), abs=1e-3)
+        assert abs(float(mixed) - float(german.compute_loss(frames, plain))) > 0.01
+
+
+def test_languages_of_targets(german, tiny_whisper):
+    token = german.processor.tokenizer.convert_tokens_to_ids("<|zh|>")
+    assert german.encode_language("zh") == german.encode_language("chinese") == [token]
+    assert german.encode_language("de") == german.encode_language("") == []
+    one, two = german.encode_target("one"), german.encode_target("two")
+    assert german.join_targets([[token, *one], [token, *two]]) == [token, *german.join_targets([one, two])]
+    with pytest.raises(UserError, match="does not know the language 'fr'"):
+        german.encode_language("fr")
+    with pytest.raises(UserError, match="this checkpoint knows English only"):
+        load(tiny_whisper, device="cpu").encode_language("de")

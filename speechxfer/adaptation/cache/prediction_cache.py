@@ -23,6 +23,7 @@ from speechxfer.adaptation.predictions import Evaluation, drop_columns, score_pr
 from speechxfer.adaptation.training.batching import AudioHasher
 from speechxfer.atomic import write_text_atomically
 from speechxfer.config import Recipe
+from speechxfer.data.collection import LANGUAGE_COLUMN
 from speechxfer.encoders.checkpoints import hash_files, hash_model_dir, resolve_transformers_dir
 from speechxfer.encoders.frame_store import get_predictions_dir, list_prediction_files
 from speechxfer.models import SpeechModel
@@ -84,6 +85,7 @@ def _make_key(model: SpeechModel, split: Dataset, recipe: Recipe) -> str:
         "device": model.device.type,
         "batch_seconds": recipe.decoding.batch_seconds,
         "audio": [hasher.digest(row) for row in drop_columns(split, "text")],
+        "languages": split[LANGUAGE_COLUMN][:] if LANGUAGE_COLUMN in split.column_names else None,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -13,6 +13,7 @@ from datasets import Dataset
 from speechxfer.adaptation.data.timestamps import remove_from_splits, take_training_texts
 from speechxfer.adaptation.provenance import fingerprint_dataset
 from speechxfer.config import Recipe
+from speechxfer.data.collection import LANGUAGE_COLUMN
 from speechxfer.data.labels import clean_labels, describe_imbalance, describe_near_equal_labels
 from speechxfer.data.reader import make_missing_column_error, read
 from speechxfer.data.splits import make_splits
@@ -81,9 +82,12 @@ class DataSplits:
         """
         problems = Problems("some texts cannot be used as training targets")
         targets: list[list[int]] = []
-        for name, text in zip(self.train["id"], self.texts, strict=True):
+        has_languages = LANGUAGE_COLUMN in self.train.column_names
+        languages = self.train[LANGUAGE_COLUMN][:] if has_languages else [""] * len(self.texts)
+        prefixes = {language: model.encode_language(language) for language in set(languages)}
+        for name, text, language in zip(self.train["id"], self.texts, languages, strict=True):
             try:
-                targets.append(model.encode_target(text))
+                targets.append([*prefixes[language], *model.encode_target(text)])
             except UserError as error:
                 problems.add(f"{name}: {error.problem}")
         problems.raise_if_any()

@@ -13,7 +13,7 @@ from speechxfer.adaptation.training.joining import NUM_TIMESTAMPS, JoinPlan
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.config import Recipe
 from speechxfer.config.recipe import StageConfig
-from speechxfer.data.collection import WEIGHT_COLUMN
+from speechxfer.data.collection import LANGUAGE_COLUMN, WEIGHT_COLUMN
 from speechxfer.models import SpeechModel
 from speechxfer.report.progress import Reporter
 
@@ -61,12 +61,13 @@ class StageContext:
         augment, dataset = self.recipe.augment, self.dataset
         if not augment.join:
             return None
-        group, utterances = self.recipe.data.group, dataset.utterances
+        utterances = dataset.utterances
+        columns = [name for name in (self.recipe.data.group, LANGUAGE_COLUMN) if name in utterances.column_names]
         limit = self.model.encoder.max_seconds
         return JoinPlan(
             share=augment.join,
             max_seconds=min(augment.join_seconds, math.inf if limit is None else limit),
-            groups=list(utterances[group]) if group in utterances.column_names else [""] * len(utterances),
+            groups=list(zip(*(utterances[name] for name in columns), strict=True)) or [""] * len(utterances),
             num_targets=[len(target) + NUM_TIMESTAMPS for target in dataset.targets],
             max_targets=getattr(self.model, "max_text_tokens", None),
             stretch=1 / min([1.0, *augment.speed]),
