@@ -40,9 +40,9 @@ def check(
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Also check the limits of this model.")
     ] = None,
-    align: Annotated[
+    transcripts: Annotated[
         bool,
-        typer.Option("--align", help="List rows whose text does not match the transcript of --model, worst first."),
+        typer.Option("--transcripts", help="List rows whose text does not match --model's transcript, worst first."),
     ] = False,
     language: Language = None,
     column: ColumnNames = None,
@@ -67,8 +67,8 @@ def check(
     from speechxfer.tables import parse_column_options
 
     _check_output(output, data, overwrite=overwrite)
-    if align and model is None:
-        raise UserError("needs a model that transcribes", where="--align", fix="set --model MODEL")
+    if transcripts and model is None:
+        raise UserError("needs a model that transcribes", where="--transcripts", fix="set --model MODEL")
     quiet = is_silent(quiet, json)
     warnings: list[str] = []
     dataset = read(data, columns=parse_column_options(column or ()), on_warning=warnings.append)
@@ -86,7 +86,7 @@ def check(
         echo(f"written  {output}: {len(result.usable)} rows")
     report = _make_report(dataset, result)
     suspicious: list[str] = []
-    if align:
+    if transcripts:
         report["matches"], suspicious = _match_transcripts(str(model), language, dataset, result, quiet=quiet)
     write_json("check", report, json)
     for line in [] if quiet else suspicious:
@@ -158,11 +158,11 @@ def _match_transcripts(
     from speechxfer.report.progress import Reporter
 
     if "text" not in dataset.column_names:
-        raise UserError("there is no column 'text' to align", where="--align")
+        raise UserError("there is no column 'text' to compare", where="--transcripts")
     usable = dataset.select(result.usable)
     if not len(usable):
         return [], []
-    with Reporter(quiet=quiet).progress("aligning") as progress:
+    with Reporter(quiet=quiet).progress("comparing transcripts") as progress:
         scores = score_transcripts(load(resolve_transformers_dir(model), language=language), usable, progress=progress)
     suspicious = [score for score in scores if score.is_suspicious]
     lines = []
@@ -171,7 +171,7 @@ def _match_transcripts(
         lines += [f"suspicious row {row} ({score.id}): {text}", f"         transcribed as: {score.hypothesis}"]
     if len(suspicious) > _MAX_SHOWN:
         lines.append(f"         … and {len(suspicious) - _MAX_SHOWN} more suspicious rows (--json FILE has all)")
-    lines.append(f"aligned  {len(scores)} rows, {len(suspicious)} of them suspicious: listen to those")
+    lines.append(f"compared {len(scores)} rows, {len(suspicious)} of them suspicious: listen to those")
     entries = [
         {
             "row": result.usable[score.index] + 1,

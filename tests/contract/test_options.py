@@ -25,6 +25,7 @@ PACKAGE = Path(speechxfer.__file__).parent
 
 # Every option of every command: its type (without None), and words that its help has in every command.
 OPTIONS = {
+    "--align": "str: alignment",
     "--all": "bool: remove everything",
     "--audio-folder": "Path: audio files",
     "--baseline": "str: model",
@@ -91,6 +92,7 @@ OPTIONS = {
     "--threshold": "float: minimum score",
     "--times": "Path: detections",
     "--to": "str: transformers",
+    "--transcripts": "bool: transcript",
     "--unit": "str: scoring unit",
     "--utt2spk": "Path: speaker of each utterance",
     "--voices": "str: voices",
@@ -98,8 +100,6 @@ OPTIONS = {
     "--wyoming": "str: serve",
     "-q": "bool: print errors",
 }
-# `score --align` names a method; `check --align` compares texts with transcripts. Both are in use under this name.
-TWO_MEANINGS = {"--align": {"check": "bool: transcript", "score": "str: alignment"}}
 
 # Every name of a column: the same list as `COLUMN_ROLES`, which is the only one of the package.
 COLUMNS = {
@@ -170,21 +170,20 @@ def describe(hint: Any) -> str:
     return str(kind) if typing.get_args(kind) else kind.__name__
 
 
-def find_faults(options: list[Option], table: dict[str, str], two_meanings: dict[str, dict[str, str]]) -> list[str]:
+def find_faults(options: list[Option], table: dict[str, str]) -> list[str]:
     """Options that the table lacks, or that differ from it in type or subject; rows that no command has."""
     faults = []
     for option in options:
-        expected = two_meanings.get(option.name, {}).get(option.command) or table.get(option.name)
-        kind, _, subject = (expected or "").partition(": ")
+        kind, _, subject = table.get(option.name, "").partition(": ")
         plain = re.sub(r'["“”]', "", option.help.casefold())
         if option.type != kind or subject not in plain:
             faults.append(f"{option.command} {option.name}: {option.type}: {option.help}")
     used = {option.name for option in options}
-    return faults + [name for name in (*table, *two_meanings) if name not in used]
+    return faults + [name for name in table if name not in used]
 
 
 def test_an_option_has_one_type_and_one_subject_in_every_command():
-    assert find_faults(list_options(build_app()), OPTIONS, TWO_MEANINGS) == []
+    assert find_faults(list_options(build_app()), OPTIONS) == []
 
 
 def test_a_second_meaning_of_an_option_is_found():
@@ -201,7 +200,7 @@ def test_a_second_meaning_of_an_option_is_found():
     for function in (one, other, third):
         function.__annotations__ = get_type_hints(function, globals(), include_extras=True)
         app.command(function.__name__)(function)
-    faults = find_faults(list_options(app), {"--seed": "int: seed", "--unused": "int: rows"}, {})
+    faults = find_faults(list_options(app), {"--seed": "int: seed", "--unused": "int: rows"})
     assert faults == [
         "other --seed: str: Seed of the words.",
         "other --rows: int: Number of rows.",

@@ -97,15 +97,15 @@ def test_check_lists_the_scores_and_refuses_a_classifier(ctc, make_encoder, corp
     def run(*words: str):
         return CliRunner().invoke(build_app(), ["check", str(corpus_table), *words])
 
-    done = run("--model", str(ctc), "--align", "--json", str(tmp_path / "check.json"))
+    done = run("--model", str(ctc), "--transcripts", "--json", str(tmp_path / "check.json"))
     assert done.exit_code == 0, done.output
-    assert "aligned  18 rows" in done.output
+    assert "compared 18 rows" in done.output
     rows = json.loads((tmp_path / "check.json").read_text())["matches"]
     assert sorted(one["row"] for one in rows) == list(range(1, 19))
     gaps = [one["gap"] for one in rows]
     assert gaps == sorted(gaps, reverse=True)
     assert all([word["text"] for word in one["words"]] == one["text"].split() for one in rows)
-    done = run("--align")
+    done = run("--transcripts")
     assert done.exit_code == 2 and "--model" in done.output
     with pytest.raises(UserError, match="kind classify writes no text"):
         transcript_check.score_transcripts(
