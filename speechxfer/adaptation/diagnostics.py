@@ -228,7 +228,7 @@ def check_learning_curve(run: _RunFigures) -> AdviceEntry | None:
     gain, noise = half["dev"] - whole["dev"], run.compute_sampling_error(half["dev"])
     action = "collect more data: doubling it helped"
     if gain < -noise:
-        action = "half of the data gave a better model: look for bad rows (speechxfer check --transcripts), or train longer"
+        action = "half of the data was better: look for bad rows (speechxfer check --transcripts), or train longer"
     elif gain <= noise and noise < DEV_NOISE_SHARE * half["dev"]:
         action = "more data of this kind is not the next step: the gain from doubling it is within noise"
     elif gain <= noise:
