@@ -180,7 +180,7 @@ def test_too_small_an_encoder():
 
 @pytest.mark.parametrize(
     ("half", "words"),
-    [(0.25, "doubling it helped"), (0.203, "not the next step"), (0.17, "half of the data gave a better model")],
+    [(0.25, "doubling it helped"), (0.203, "not the next step"), (0.17, "half of the data was better")],
 )
 def test_the_learning_curve(half, words):
     hours = {0.25: (0.4, 0.3), 0.5: (0.8, half), 1.0: (1.6, 0.2)}
