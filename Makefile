@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Folders and files of tests that build no torch model.
-QUICK := tests/scoring tests/text tests/config tests/report $(filter-out %/test_recipes.py %/test_wheel.py %/test_readme.py,\
+QUICK := tests/scoring tests/text tests/config tests/report $(filter-out %/test_recipes.py %/test_wheel.py %/test_documents.py,\
 	$(wildcard tests/contract/test_*.py))
 
 # On a shared machine, threads that spin while they wait slow everything down several times.
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-slow lint format bench tables
+.PHONY: help setup demo test test-quick test-slow lint format bench tables docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST))
@@ -48,8 +48,13 @@ bench: $(INSTALLED)  ## rerun the benchmarks in the documents (idle machine, SPE
 		$(BIN)/python scripts/bench/$$bench.py --json recipes/results/bench-$$(echo $$bench | tr _ -).json || exit 1; \
 	done
 
-tables: $(INSTALLED)  ## generate the tables in the documents from recipes/results
+tables: $(INSTALLED)  ## generate the tables in the documents from recipes/results, and the reference pages
 	@$(BIN)/python scripts/tables.py
+	@$(BIN)/python scripts/reference.py
+
+docs: $(INSTALLED)  ## build the documentation in docs/_build/html; a warning or a dead link is an error
+	@$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

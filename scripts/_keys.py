@@ -11,6 +11,11 @@ from pydantic import BaseModel
 
 from speechxfer.config import Recipe
 
+KEYS = (
+    'Override a key on the command line with `KEY=VALUE`; quote lists (`"lora.targets=[q_proj, v_proj]"`) and number '
+    "stages from 0 (`stages.0.epochs=2`). The `recipe.yaml` of a run has the values of all keys."
+)
+
 
 def keys_table() -> str:
     """Return the table: dotted key, default, meaning with the allowed values."""

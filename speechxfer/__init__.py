@@ -4,7 +4,7 @@
 
     run = speechxfer.adapt("accent-whisper", "data.train=train.csv", "data.test=test.csv")
     print(run.after.summary())
-    model = speechxfer.load(run.folder.model)
+    model = speechxfer.load(run.run_dir.model)
     print(speechxfer.transcribe(model, "interview.wav")[0].text)
 
 Importing this package imports nothing heavy: each name below is found when it is first used.

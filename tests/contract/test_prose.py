@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE_FILES = sorted((ROOT / "speechxfer").rglob("*.py"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # pattern (matched without regard to case): what to write instead
 BANNED = {

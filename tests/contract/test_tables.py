@@ -28,8 +28,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def test_tables_are_in_step_with_the_results():
-    command = [sys.executable, ROOT / "scripts" / "tables.py", "--check"]
+@pytest.mark.parametrize("name", ["tables", "reference"])
+def test_documents_are_in_step_with_the_results_and_the_package(name):
+    command = [sys.executable, ROOT / "scripts" / f"{name}.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

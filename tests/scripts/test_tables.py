@@ -344,3 +344,22 @@ def test_wake_words_beside_others(script, wake_words):
     assert newcomer[1].startswith("on real speech: 40.0 % [20 of 50]") and "3 false alarms in 2.9 h" in newcomer[1]
     assert newcomer[2] == "on synthetic speech: 1 of 120 missed, 0 false alarms"
     assert any(row[0].startswith("24 h of sound") and "0.4 MB" in row[1] for row in found)
+
+
+def test_pages_below_docs_have_tables_with_links_from_where_they_are(script, project):
+    page = project / "docs" / "results" / "all.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("<!-- table: results -->\n<!-- end -->\n")
+    keep(project, "accent", run_result())
+    assert "(recipes/accent.yaml)" in written(script, project)
+    assert "(../../recipes/accent.yaml)" in page.read_text()
+
+
+def test_the_summary_has_the_mean_of_three_seeds(script, project):
+    (project / "README.md").write_text("<!-- table: summary -->\n<!-- end -->\n")
+    for seed, wer in enumerate((0.2, 0.3, 0.25)):
+        result = run_result()
+        result["after"]["wer"] = wer
+        keep(project, f"accent-little-seed-{seed}", result)
+    page = written(script, project)
+    assert "25.0 % (20.0 to 30.0 by seed)" in page and page.count("\n| ") == 3 and "accent-best" not in page
