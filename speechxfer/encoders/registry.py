@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import PreTrainedModel
 
@@ -15,12 +15,33 @@ from speechxfer.encoders.wav2vec2 import Wav2Vec2
 from speechxfer.encoders.wav2vec2_bert import Wav2Vec2Bert
 from speechxfer.encoders.wavlm import WavLM
 from speechxfer.encoders.whisper import WhisperEncoderWrapper
-from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.registry import Registry
 
-_WAV2VEC2_LIKE: dict[str, type[Wav2Vec2Like]] = {
-    kind.family: kind for kind in (Wav2Vec2, Hubert, WavLM, Data2VecAudio, Conformer, Wav2Vec2Bert)
-}
-MODEL_TYPES = ("whisper", *_WAV2VEC2_LIKE)  # XLS-R and MMS have the type wav2vec2
+
+class EncoderFactory(Protocol):
+    """Wraps the encoder of a transformers model.
+
+    model: without its head, e.g. `Wav2Vec2Model`. extractor: its feature extractor. pad_to_30s: Whisper only.
+    """
+
+    def __call__(self, model: Any, extractor: Any, *, pad_to_30s: bool = False) -> SpeechEncoder: ...
+
+
+# by transformers' `model_type`; XLS-R and MMS have the type wav2vec2
+ENCODERS: Registry[EncoderFactory] = Registry("speechxfer.encoders", "model type")
+
+
+@ENCODERS.register("whisper")
+def wrap_whisper(model: Any, extractor: Any, *, pad_to_30s: bool = False) -> SpeechEncoder:
+    return WhisperEncoderWrapper(getattr(model, "encoder", model), extractor, pad_to_30s=pad_to_30s)
+
+
+def _make_factory(kind: type[Wav2Vec2Like]) -> EncoderFactory:
+    return lambda model, extractor, *, pad_to_30s=False: kind(model, extractor)
+
+
+for _kind in (Wav2Vec2, Hubert, WavLM, Data2VecAudio, Conformer, Wav2Vec2Bert):
+    ENCODERS.register(_kind.family)(_make_factory(_kind))
 
 
 def wrap_encoder(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = False) -> SpeechEncoder:
@@ -30,14 +51,9 @@ def wrap_encoder(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = F
     extractor: its feature extractor. pad_to_30s: Whisper only.
     Raises: UserError for an unsupported model type, a flash attention kernel, or another sampling rate than 16 kHz.
     """
-    kind = model.config.model_type
-    base: Any = model.base_model
-    if kind == "whisper":
-        return WhisperEncoderWrapper(getattr(base, "encoder", base), extractor, pad_to_30s=pad_to_30s)
-    if kind in _WAV2VEC2_LIKE:
-        return _WAV2VEC2_LIKE[kind](base, extractor)
-    raise UserError(
-        f"no encoder for model type '{kind}'{suggest_nearest(kind, MODEL_TYPES)}",
+    factory = ENCODERS.get(
+        model.config.model_type,
         where=str(getattr(model.config, "_name_or_path", "")) or None,
-        fix=f"use a checkpoint of one of these types: {', '.join(MODEL_TYPES)}",
+        fix=f"use a checkpoint of one of these types: {', '.join(ENCODERS.names)}",
     )
+    return factory(model.base_model, extractor, pad_to_30s=pad_to_30s)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from speechxfer.errors import UserError, suggest_nearest
+from speechxfer.registry import Registry
 from speechxfer.text.characters import remove_invisible, to_lower, to_nfc
 from speechxfer.text.timestamps import strip_special_tokens
 
@@ -92,7 +92,8 @@ class Normaliser:
         return any(rule.writes_notation for rule in self.rules)
 
 
-NORMALISER_NAMES = ("none", "lower", "basic", "default", "english")
+NORMALISERS: Registry[Callable[[], Normaliser]] = Registry("speechxfer.normalisers", "normaliser")
+NORMALISER_NAMES = ("none", "lower", "basic", "default", "english")  # built in; packages may add others
 
 
 def get_normaliser(name: str) -> Normaliser:
@@ -101,22 +102,10 @@ def get_normaliser(name: str) -> Normaliser:
     Raises:
         UserError: for an unknown name.
     """
-    if name == "none":
-        return Normaliser("none", "1", ())
-    if name == "lower":
-        return Normaliser("lower", "1", _LOWER_RULES)
-    if name == "basic":
-        return Normaliser("basic", "2", _BASIC, by_word=False)
-    if name == "default":
-        return Normaliser("default", "3", DEFAULT_RULES)
-    if name == "english":
-        return Normaliser("english", "2", _make_english_rules(), by_word=False)
     if Path(name).suffix.lower() == ".glm":
         return _make_glm_normaliser(name)
-    raise UserError(
-        f"unknown normaliser '{name}'{suggest_nearest(name, NORMALISER_NAMES)}",
-        fix=f"use one of {', '.join(NORMALISER_NAMES)}, or the path of a .glm file",
-    )
+    fix = None if NORMALISERS.find(name) else f"use one of {', '.join(NORMALISERS.names)}, or the path of a .glm file"
+    return NORMALISERS.get(name, fix=fix)()
 
 
 # Variants of one character, and what they become
@@ -187,11 +176,32 @@ _BASIC = (
 )
 
 
-def _make_english_rules() -> tuple[Rule, ...]:
+@NORMALISERS.register("none")
+def _make_none() -> Normaliser:
+    return Normaliser("none", "1", ())
+
+
+@NORMALISERS.register("lower")
+def _make_lower() -> Normaliser:
+    return Normaliser("lower", "1", _LOWER_RULES)
+
+
+@NORMALISERS.register("basic")
+def _make_basic() -> Normaliser:
+    return Normaliser("basic", "2", _BASIC, by_word=False)
+
+
+@NORMALISERS.register("default")
+def _make_default() -> Normaliser:
+    return Normaliser("default", "3", DEFAULT_RULES)
+
+
+@NORMALISERS.register("english")
+def _make_english() -> Normaliser:
     from speechxfer.text import english
     from speechxfer.text.spelling import to_american
 
-    return (
+    rules = (
         *_LOWER_RULES,
         Rule("apostrophes and hyphens", _unify_variants),
         Rule("bracketed text", _remove_brackets),
@@ -204,6 +214,7 @@ def _make_english_rules() -> tuple[Rule, ...]:
         Rule("spelling", to_american),
         Rule("numbers", english.convert_numbers),
     )
+    return Normaliser("english", "2", rules, by_word=False)
 
 
 def _make_glm_normaliser(name: str) -> Normaliser:

@@ -17,26 +17,27 @@ RANKS = {
     "escaping": 0,
     "atomic": 0,
     "progress": 0,
-    "config": 1,
-    "tables": 1,
-    "text": 1,
-    "scoring": 2,
-    "report": 3,
-    "shapes": 3,
-    "distributed": 3,
-    "data": 3,
-    "encoders": 4,
-    "heads": 5,
-    "decoding": 6,
-    "models": 7,
-    "adaptation": 8,
-    "wakeword": 9,
-    "export": 9,
-    "cli": 10,
+    "registry": 1,
+    "config": 2,
+    "tables": 2,
+    "text": 2,
+    "scoring": 3,
+    "report": 4,
+    "shapes": 4,
+    "distributed": 4,
+    "data": 4,
+    "encoders": 5,
+    "heads": 6,
+    "decoding": 7,
+    "models": 8,
+    "adaptation": 9,
+    "wakeword": 10,
+    "export": 10,
+    "cli": 11,
 }
 SIDEWAYS = {("data", "shapes")}  # within a rank, this way only
 FREE = {"__init__", "__main__"}  # of the package itself: they reach anything, lazily
-LIGHT = ("errors", "escaping", "atomic", "progress", "config", "tables", "text", "scoring", "report")
+LIGHT = ("errors", "escaping", "atomic", "progress", "registry", "config", "tables", "text", "scoring", "report")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

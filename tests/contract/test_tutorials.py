@@ -30,10 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     environment = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 
     def run_step(step: str, *more: str, code: int = 0) -> str:
-        if step.startswith("speechxfer "):
-            words = ["-m", "speechxfer", *shlex.split(step)[1:], *more]
-        else:
-            words = ["-c", step]
+        words = ["-m", "speechxfer", *shlex.split(step)[1:], *more] if step.startswith("speechxfer ") else ["-c", step]
         done = subprocess.run(
             [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
