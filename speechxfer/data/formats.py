@@ -12,12 +12,14 @@
 | LibriSpeech, TIMIT | *.trans.txt; .PHN files |
 | audio with text | audio files with .txt, .lab, .srt or .vtt files of the same name |
 | folder per class | audio files in folders named by their label, also in folders of splits |
+| of an installed package | by its reader (`READERS`), if it is none of these |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from speechxfer.data.common_voice import (
     find_common_voice_release,
@@ -31,10 +33,26 @@ from speechxfer.data.kaldi import read_kaldi_dir
 from speechxfer.data.subtitles import SUBTITLE_SUFFIXES
 from speechxfer.data.tables import Columns, concat_tables, read_columns
 from speechxfer.errors import UserError
+from speechxfer.registry import Registry
 from speechxfer.tables import TABLE_SUFFIXES, map_columns
 
 METADATA_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 SAVED_DATASET_FILES = ("dataset_info.json", "dataset_dict.json")  # written by datasets' save_to_disk
+
+
+class Reader(Protocol):
+    """Reads a file or a folder in a layout that is not built in; a package's entry point is an object of this kind."""
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether this is a file or folder of the layout."""
+        ...
+
+    def read(self, path: Path) -> tuple[Path, Columns]:
+        """Return the folder that the values of `audio` are relative to, and the columns by name, lists of strings."""
+        ...
+
+
+READERS: Registry[Reader] = Registry("speechxfer.readers", "reader")
 
 
 @dataclass
@@ -73,6 +91,8 @@ def _detect_file(path: Path, where: str) -> DataSource:
     if suffix in SUBTITLE_SUFFIXES:
         return DataSource(path.parent, read_subtitle_file(path))
     if suffix not in TABLE_SUFFIXES:
+        if (found := _read_by_package(path)) is not None:
+            return found
         raise UserError(
             f"is not DATA ('{path.suffix or path.name}' is not a table)",
             where=where,
@@ -105,6 +125,8 @@ def _detect_folder(folder: Path, where: str) -> DataSource:
     columns = read_corpus_folder(folder)
     if columns is not None:
         return DataSource(folder, columns)
+    if (found := _read_by_package(folder)) is not None:
+        return found
     tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
     fix = f"give the table itself, e.g. {folder / tables[0]}" if tables else "give a table of your audio files"
     raise UserError(
@@ -113,6 +135,13 @@ def _detect_folder(folder: Path, where: str) -> DataSource:
         where=where,
         fix=fix,
     )
+
+
+def _read_by_package(path: Path) -> DataSource | None:
+    """Read a file or folder by the first reader of an installed package that recognises it."""
+    readers = map(READERS.get, READERS.names)
+    reader = next((reader for reader in readers if reader.recognises(path)), None)
+    return None if reader is None else DataSource(*reader.read(path))
 
 
 def is_saved_dataset(folder: Path) -> bool:

@@ -22,7 +22,6 @@ from speechxfer.heads.classification import AttentiveClassifier, AttentiveConfig
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig
 from speechxfer.models.base import ModelSettings, SpeechModel
 from speechxfer.models.pretrained import (
-    UNUSED_WEIGHTS,
     get_encoder_config,
     load_bare_encoder,
     load_config,
@@ -129,9 +128,7 @@ def open_classifier(folder: Path, settings: ModelSettings) -> Classifier:
     if getattr(config, "use_weighted_layer_sum", False):
         raise UserError("classifiers on a weighted sum of layers are not supported", where=str(folder))
     attentive = isinstance(config, AttentiveConfig)
-    network = load_pretrained(
-        AttentiveClassifier if attentive else AutoModelForAudioClassification, folder, fresh=UNUSED_WEIGHTS
-    )
+    network = load_pretrained(AttentiveClassifier if attentive else AutoModelForAudioClassification, folder)
     return Classifier(network.eval(), load_pretrained(AutoFeatureExtractor, folder), settings)
 
 
@@ -179,7 +176,7 @@ def _build_mean_pooling(folder: Path, config: Any, names: dict[str, Any], same_l
         encoder: Any = network.encoder if encoder_config.model_type == "whisper" else network.base_model
         encoder.load_state_dict(load_bare_encoder(folder).state_dict())
         return network
-    fresh = ("classifier", "projector", *UNUSED_WEIGHTS)
+    fresh = ("classifier", "projector")
     network = load_pretrained(
         AutoModelForAudioClassification, folder, fresh=fresh, ignore_mismatched_sizes=True, **options
     )

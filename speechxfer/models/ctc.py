@@ -32,7 +32,6 @@ from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 from speechxfer.models.base import ModelSettings, SpeechModel, TargetSpan
 from speechxfer.models.language_adapters import load_adapter, load_ctc_tokenizer
 from speechxfer.models.pretrained import (
-    UNUSED_WEIGHTS,
     get_encoder_config,
     load_bare_encoder,
     load_config,
@@ -246,7 +245,7 @@ def open_ctc(folder: Path, settings: ModelSettings) -> CtcRecogniser:
     if load_config(folder).model_type == WhisperCTCConfig.model_type:
         network = load_pretrained(WhisperForCTC, folder)
     else:
-        network = load_pretrained(AutoModelForCTC, folder, fresh=UNUSED_WEIGHTS)
+        network = load_pretrained(AutoModelForCTC, folder)
         load_adapter(network, folder, settings.language)
     tokenizer = load_ctc_tokenizer(folder, settings.language)
     model = CtcRecogniser(network.eval(), load_pretrained(AutoFeatureExtractor, folder), tokenizer, settings)
@@ -314,8 +313,7 @@ def _build_transformers_ctc(
         network = AutoModelForCTC.from_config(encoder_config)
         network.base_model.load_state_dict(load_bare_encoder(folder).state_dict())
     else:
-        fresh = ("lm_head", *UNUSED_WEIGHTS)
-        network = load_pretrained(AutoModelForCTC, folder, fresh=fresh, ignore_mismatched_sizes=True, **options)
+        network = load_pretrained(AutoModelForCTC, folder, fresh=("lm_head",), ignore_mismatched_sizes=True, **options)
         load_adapter(network, folder, language)
         if network.lm_head.out_features != options["vocab_size"]:  # that of the language
             network.lm_head = nn.Linear(network.lm_head.in_features, options["vocab_size"])

@@ -20,10 +20,7 @@ from speechxfer.errors import UserError
 from speechxfer.heads.classification import AttentiveClassifier, AttentiveConfig
 from speechxfer.heads.whisper_ctc import WhisperCTCConfig, WhisperForCTC
 
-FAMILIES_WITH_MASKING = ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_conformer", "wav2vec2_bert")
-# of transformers' own masking, which is not used; a checkpoint may lack them
-UNUSED_WEIGHTS = ("masked_spec_embed", *(f"{family}.masked_spec_embed" for family in FAMILIES_WITH_MASKING))
-
+_UNUSED_WEIGHTS = "masked_spec_embed"  # of transformers' own masking, which is not used; a checkpoint may lack them
 
 # Limits of the numbers in a checkpoint's files, several times those of the largest checkpoints
 _MAX_LAYERS, _MAX_WIDTH = 500, 65_536
@@ -84,7 +81,7 @@ def load_bare_encoder(folder: Path) -> Any:
         return load_pretrained(WhisperForCTC, folder).encoder
     if isinstance(config, WhisperConfig):
         return load_pretrained(WhisperModel, folder, fresh=("decoder",)).encoder  # a classifier has no decoder
-    return load_pretrained(AutoModel, folder, fresh=UNUSED_WEIGHTS)
+    return load_pretrained(AutoModel, folder)
 
 
 def _to_one_line(error: Exception) -> str:
@@ -131,7 +128,8 @@ def load_pretrained(cls: Any, folder: Path, *, fresh: Sequence[str] = (), **opti
         )
     except Exception as error:
         raise _explain_unreadable_weights(error, folder) or error from None
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith(tuple(fresh)))
+    expected = (name for name in info["missing_keys"] if not name.endswith(_UNUSED_WEIGHTS))
+    missing = sorted(name for name in expected if not name.startswith(tuple(fresh)))
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing[:5])}", where=str(folder))
     for name, weights in network.state_dict().items():
