@@ -12,6 +12,7 @@ from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
 from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.equivalents import Equivalents, EquivalentsReplacer, make_replacer
+from speechxfer.scoring.jiwer_output import is_jiwer_transform, wrap_jiwer_transform
 from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.normalised_tokens import TokenNormaliser
 from speechxfer.scoring.notation import Notation
@@ -25,8 +26,8 @@ class ScoringOptions:
     """Everything that a score depends on apart from its texts.
 
     Attributes:
-        normaliser: name, path of a GLM file, or any function str -> str, applied to both sides. A name or path is
-            replaced by its `Normaliser`.
+        normaliser: name, path of a GLM file, any function str -> str, or a transform of jiwer, applied to both sides.
+            A name or path is replaced by its `Normaliser`.
         align: "min" (fewest edits, as jiwer) or "sclite".
         unit: "word", "char" or "mixed" (CJK characters and other scripts' words); "auto": characters if the references
             are in a script written without spaces, else words; "label": each text is a label, not normalised.
@@ -60,6 +61,8 @@ class ScoringOptions:
             object.__setattr__(self, "normaliser", "none")
         if isinstance(self.normaliser, str):
             object.__setattr__(self, "normaliser", get_normaliser(self.normaliser))
+        elif is_jiwer_transform(self.normaliser):
+            object.__setattr__(self, "normaliser", wrap_jiwer_transform(self.normaliser))
         _ = self._replacer  # reports contradictions before the work
         if self.compounds and self.reading is not None:
             problem = "compounds cannot be joined in texts with alternatives"

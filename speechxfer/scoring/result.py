@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from speechxfer.errors import UserError
 from speechxfer.scoring.counts import Counts, GroupScore, Interval
 from speechxfer.scoring.garbage_collection import pause_gc
 from speechxfer.scoring.groups import select_shown_columns, sort_values
+from speechxfer.scoring.jiwer_output import make_word_output
 from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.statistics import (
     MIN_BOOTSTRAP_UNITS,
@@ -24,6 +25,9 @@ from speechxfer.scoring.statistics import (
     number_values,
     sum_by_unit,
 )
+
+if TYPE_CHECKING:
+    import jiwer
 
 NUM_GROUP_RESAMPLES = 2_000  # fewer than for the overall interval: groups are for orientation only
 MIN_GROUP_UNITS = 5  # with fewer speakers an interval is meaningless: Student's t with three degrees of freedom
@@ -276,6 +280,10 @@ class Score:
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
             auto=self.auto and other.auto,
         )
+
+    def to_jiwer(self) -> jiwer.WordOutput:
+        """Return jiwer's `WordOutput`, with the words as normalised. Raises UserError for sclite's notation."""
+        return make_word_output(self)
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with one row per utterance: id, texts, counts, speaker and the other columns."""
