@@ -11,19 +11,18 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
+from speechxfer.text.characters import to_nfc
+
 MAX_TEXT_LABELS, MAX_LABEL_LENGTH = 100, 40  # different texts, and their characters, that may be labels
 MIN_ROWS_PER_LABEL = 5  # rows per text, on average, from which texts may be labels
 IMBALANCE_RATIO = 10  # utterances of the most frequent label over those of the rarest
 _MAX_NAMED = 5  # labels or groups of labels named in a warning
-# characters without width; joiners belong to words of some scripts and are removed at the ends only
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
-_JOINERS = "\u200c\u200d"
+_JOINERS = "\u200c\u200d"  # without width; they belong to words of some scripts and are removed at the ends only
 
 
 def clean_label(label: str) -> str:
     """Return a label in NFC, without characters that have no width, and with single spaces inside only."""
-    visible = unicodedata.normalize("NFC", label).translate(_INVISIBLE)
-    return " ".join(visible.split()).strip(_JOINERS)
+    return " ".join(to_nfc(label).split()).strip(_JOINERS)
 
 
 def clean_labels(utterances: Dataset, column: str) -> tuple[Dataset, list[str]]:

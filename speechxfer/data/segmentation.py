@@ -2,8 +2,10 @@
 
 Encoders take about 30 seconds at once. A window of that length moves over the file while it is decoded, and each
 segment ends at the quietest point of the window's second half (the min-cut of WhisperX, Bain et al. 2023, arXiv
-2303.00747, with the signal level in place of a voice activity score). Silence is left out, as Whisper hallucinates
-words in it; the threshold is deliberately low, because faint speech that is classified as silence is lost.
+2303.00747, with the signal level in place of a voice activity score). For a model that was adapted to single
+utterances, a segment ends at the first long pause instead, where such an utterance would. Silence is left out, as
+Whisper hallucinates words in it; the threshold is deliberately low, because faint speech that is classified as silence
+is lost.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ RELATIVE_SILENCE_DB = 40.0  # dB
 SPEECH_RANGE_DB = 30.0  # dB below the maximum level of a segment in which its speech is
 DIGITAL_SILENCE_DB = -100.0  # dBFS; below one step of 16 bits
 MIN_LONG_SILENCE_SECONDS = 2.0  # s; a silence of this length ends a segment, and is part of none
+MIN_SEGMENT_SECONDS = 1.0  # s; segments that end at a pause are at least this long
 LEVEL_FRAME_SECONDS = 0.02  # s; the level is measured over this time
 LEVEL_SMOOTHING_SECONDS = 0.3  # s; and averaged over this: longer than a stop consonant, shorter than most pauses
 MIN_LAST_SHARE = 0.2  # minimum length of a file's last segment, as a share of the maximum: context for a few words
@@ -43,7 +46,11 @@ class AudioSegment:
 
 
 def segment_audio(
-    row: Mapping[str, Any], *, max_seconds: float, max_single_seconds: float | None = None
+    row: Mapping[str, Any],
+    *,
+    max_seconds: float,
+    max_single_seconds: float | None = None,
+    pause_seconds: float | None = None,
 ) -> Iterator[AudioSegment]:
     """Split a row's audio (`path` or embedded `bytes`; `start`, `end`) into segments of at most `max_seconds`.
 
@@ -51,18 +58,19 @@ def segment_audio(
     `audio.load_waveform(row)`. Longer audio loses its silence: where the level stays below `SILENCE_LEVEL_DB`, and
     `RELATIVE_SILENCE_DB` below the loudest level so far, at the start of a segment, or for `MIN_LONG_SILENCE_SECONDS`
     anywhere. Segments are slices of `audio.load_waveform(row)`; their boundaries do not depend on the decoder's blocks.
+    pause_seconds: a segment of longer audio ends in the first pause whose level, averaged over this time, is
+    `SPEECH_RANGE_DB` below the loudest so far; without such a pause, where this average is lowest.
     Raises: UserError naming the row's audio, as `audio.decode_audio` does, possibly after some segments.
     """
+    single = max_seconds if max_single_seconds is None else max_single_seconds
     try:
-        yield from _segment_long_audio(
-            row, max_seconds, max_seconds if max_single_seconds is None else max_single_seconds
-        )
+        yield from _segment_long_audio(row, max_seconds, single, pause_seconds)
     except UserError as error:
         raise name_row_in_error(error, row) from None
 
 
 def _segment_long_audio(
-    row: Mapping[str, Any], max_seconds: float, max_single_seconds: float
+    row: Mapping[str, Any], max_seconds: float, max_single_seconds: float, pause_seconds: float | None
 ) -> Iterator[AudioSegment]:
     rate = SAMPLE_RATE
     blocks = iter_mono_blocks(get_audio_source(row), rate, row.get("start"), row.get("end"))
@@ -70,7 +78,8 @@ def _segment_long_audio(
     if window.fill(int(max_single_seconds * rate)):
         yield window.take(len(window.samples), is_whole=True)
         return
-    max_samples, min_last = int(max_seconds * rate), int(MIN_LAST_SHARE * max_seconds * rate)
+    last_seconds = MIN_LAST_SHARE * max_seconds if pause_seconds is None else MIN_SEGMENT_SECONDS
+    max_samples, min_last = int(max_seconds * rate), int(last_seconds * rate)
     hop = round(LEVEL_FRAME_SECONDS * rate)
     # long enough to recognise a long silence that starts at max_samples
     lookahead = max_samples + max(min_last, round(MIN_LONG_SILENCE_SECONDS * rate) + hop)
@@ -99,16 +108,23 @@ def _segment_long_audio(
             end = len(window.samples)
         else:
             last = min(max_samples, len(window.samples) - min_last) if at_end else max_samples
-            end = _find_quietest_frame(level, max_samples // 2 // hop, last // hop) * hop + hop // 2
+            if pause_seconds is None:
+                frame = _find_quietest_frame(level, max_samples // 2 // hop, last // hop)
+            else:
+                average = compute_smoothed_levels(window.samples[:lookahead], rate, pause_seconds)
+                frame = _find_pause(average, round(MIN_SEGMENT_SECONDS * rate) // hop, last // hop, loudest)
+            end = frame * hop + hop // 2
         yield window.take(end)
 
 
-def compute_smoothed_levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Compute the level of (time,) samples at `rate` Hz per 20 ms frame: (time // hop,) dBFS, averaged over 0.3 s.
+def compute_smoothed_levels(
+    samples: np.ndarray, rate: int, smoothing_seconds: float = LEVEL_SMOOTHING_SECONDS
+) -> np.ndarray:
+    """Compute the level of (time,) samples at `rate` Hz per 20 ms frame: (time // hop,) dBFS, a moving average.
 
     The level is a frame's variance, so a constant offset counts as silence. A full-scale sine has -3 dBFS.
     """
-    hop, reach = round(LEVEL_FRAME_SECONDS * rate), round(LEVEL_SMOOTHING_SECONDS / LEVEL_FRAME_SECONDS) // 2
+    hop, reach = round(LEVEL_FRAME_SECONDS * rate), round(smoothing_seconds / LEVEL_FRAME_SECONDS) // 2
     count = len(samples) // hop
     power = samples[: count * hop].reshape(count, hop).var(axis=1, dtype=np.float64)
     total = np.concatenate([[0.0], np.cumsum(power)])
@@ -138,6 +154,19 @@ def _find_quietest_frame(level: np.ndarray, first: int, last: int) -> int:
     while frame > 1 and level[frame - 1] < level[frame]:
         frame -= 1
     return frame
+
+
+def _find_pause(level: np.ndarray, first: int, last: int, loudest: float) -> int:
+    """Return the middle of the first pause that starts in `first` to `last`, or of the quietest part before `last`."""
+    first = min(first, last - 1)
+    starts = np.flatnonzero(level[first:last] <= loudest - SPEECH_RANGE_DB)
+    if not len(starts):
+        return first + int(np.flatnonzero(level[first:last] == level[first:last].min()).mean())
+    start = end = first + int(starts[0])
+    while end + 1 < len(level) and level[end + 1] <= loudest - SPEECH_RANGE_DB:
+        end += 1
+    pause = level[start : min(end + 1, last)]
+    return start + int(np.flatnonzero(pause == pause.min()).mean())
 
 
 def _find_long_silence(silent: np.ndarray, min_frames: int) -> int | None:

@@ -36,6 +36,7 @@ from speechxfer.scoring.labels import LABEL_MEASURE, MEASURE_COLUMN
 # longest audio, in seconds, that a model processes at once if its encoder has no limit (Whisper's is 30 s)
 MAX_SINGLE_SECONDS = 30.0
 MIN_SEGMENT_SECONDS = 6.0  # maximum segment length of a model that was trained on shorter utterances only
+PAUSE_SECONDS = 1.0  # at such a pause a segment ends, for a model that was adapted to utterances
 LONG_CLIP_FACTOR = 2  # times the longest training clip, from which audio is too long for one label
 LONG_SEGMENT_SHARE = 28 / 30  # maximum segment length of longer files, as a share of this
 _DROPPED_COLUMNS = ("id", "audio", "path", "bytes", "hypothesis", "segments", "words", "complete")
@@ -93,7 +94,7 @@ def iter_transcripts(
 
     model: with `options` applied (`apply_decoding`).
     """
-    max_seconds, max_single_seconds = _get_segment_lengths(model, options.cut_seconds)
+    lengths = _get_segment_lengths(model, options.cut_seconds)
     fn = _make_word_time_function(model) if options.words else _make_label_function(model)
     scheduler = BatchScheduler(
         model,
@@ -110,7 +111,7 @@ def iter_transcripts(
             is_classified = model.kind == "classify"
             utterance = PendingUtterance(row["id"], row["audio"], _get_columns(row, model), is_classified=is_classified)
             scheduler.add_utterance(utterance)
-            for segment in _read_segments(utterance, row, max_seconds, max_single_seconds):
+            for segment in _read_segments(utterance, row, *lengths):
                 scheduler.add_segment(utterance, segment)
                 if scheduler.is_full:
                     scheduler.predict_pending()
@@ -159,7 +160,11 @@ def _make_retry(model: SpeechModel, fn: SegmentFunction | None) -> SegmentRetry 
 
 
 def _read_segments(
-    utterance: PendingUtterance, row: Mapping[str, Any], max_seconds: float, max_single_seconds: float
+    utterance: PendingUtterance,
+    row: Mapping[str, Any],
+    max_seconds: float,
+    max_single_seconds: float,
+    pause_seconds: float | None,
 ) -> Iterator[AudioSegment]:
     """Yield the segments of a row's audio; an error ends them and is stored in the utterance.
 
@@ -169,7 +174,8 @@ def _read_segments(
     """
     try:
         utterance.seconds = measure_duration(row)
-        for segment in segment_audio(row, max_seconds=max_seconds, max_single_seconds=max_single_seconds):
+        limits = {"max_seconds": max_seconds, "max_single_seconds": max_single_seconds, "pause_seconds": pause_seconds}
+        for segment in segment_audio(row, **limits):
             if utterance.is_classified or not (segment.is_whole and is_silent(segment.waveform)):
                 yield segment
     except UserError as error:
@@ -177,10 +183,11 @@ def _read_segments(
     utterance.is_read = True
 
 
-def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float]:
-    """Return (maximum segment length of a long file, maximum length of audio that is not cut), in seconds.
+def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple[float, float, float | None]:
+    """Return the maximum segment length of a long file, the maximum length of audio that is not cut, and the pause at
+    which a segment ends (see `segment_audio`), in seconds.
 
-    An adapted model gets segments of the lengths that it was trained on.
+    An adapted model gets segments of the lengths that it was trained on, which end where its utterances would.
     """
     own_limit = model.encoder.max_seconds  # None except for Whisper
     limit = MAX_SINGLE_SECONDS if own_limit is None else own_limit
@@ -188,14 +195,14 @@ def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple
         trained = None if model.kind == "classify" else model.settings.training
         longest = limit * LONG_SEGMENT_SHARE
         if trained is None:
-            return longest, limit
+            return longest, limit, None
         usual, maximum = (max(one, MIN_SEGMENT_SECONDS) for one in (trained.usual_seconds, trained.max_seconds))
-        return min(longest, usual), min(limit, maximum)
+        return min(longest, usual), min(limit, maximum), PAUSE_SECONDS
     if cut_seconds < 1:
         raise UserError(f"{cut_seconds:g} s is too short for words; set 1 s or more", where="cut_seconds")
     if own_limit is not None and cut_seconds > limit:
         raise UserError(f"{cut_seconds:g} s is more than Whisper's encoder takes ({limit:g} s)", where="cut_seconds")
-    return cut_seconds, cut_seconds
+    return cut_seconds, cut_seconds, None
 
 
 def _compute_total_seconds(utterances: Sequence[Dataset]) -> float:

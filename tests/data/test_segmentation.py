@@ -110,6 +110,29 @@ def test_a_pause_that_ends_where_the_search_begins_is_taken_in_its_middle(tmp_pa
     assert 4.65 < first.end < 5
 
 
+def test_segments_end_at_long_pauses_if_there_are_any(tmp_path: Path) -> None:
+    # two utterances with short pauses within, a pause of 1.2 s between them, and 12 s of speech with short pauses only
+    spans = [(0, 2.0), (2.3, 4.0), (5.2, 7.0), (8.3, 13.0), (13.4, 17.0), (17.3, 21.0)]
+    samples = talk(spans, 21.0, floor=-55)
+    row = write(tmp_path / "a.wav", samples)
+    found = list(segment_audio(row, max_seconds=8.0, pause_seconds=1.0))
+    np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), samples)
+    assert 4.3 < found[0].end < 4.9 and 7.3 < found[1].end < 8.0
+    assert 13.0 < found[2].end < 13.4 and max(cut.end - cut.start for cut in found) <= 8.0
+    assert found[0].end != next(iter(segment_audio(row, max_seconds=8.0))).end
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_segments_that_end_at_pauses_are_neither_too_long_nor_snippets(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = np.cumsum(rng.uniform(0.05, 3.0, 60))
+    samples = talk(list(zip(edges[::2], edges[1::2], strict=True)), float(edges[-1]) + 1, floor=-55)
+    found = list(segment_audio(write(tmp_path / "a.wav", samples), max_seconds=5.0, pause_seconds=1.0))
+    assert max(cut.end - cut.start for cut in found) <= 5.0
+    assert min(cut.end - cut.start for cut in found) >= 0.99
+    np.testing.assert_array_equal(np.concatenate([cut.waveform for cut in found]), samples)
+
+
 def test_where_decoding_stops_for_breath_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = talk([(0.5, 4), (4.3, 9), (14, 19), (19.2, 30)], 31.0, floor=-np.inf)
     row = write(tmp_path / "a.flac", samples)
