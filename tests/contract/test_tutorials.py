@@ -51,10 +51,3 @@ def test_a_better_model_and_its_wer(run: Callable[..., str]) -> None:
         outputs[step] = run(step)
     table = next(output for step, output in outputs.items() if step.endswith("--table markdown"))
     assert "before" in table and "after" in table
-
-
-def test_a_wake_word(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With fewer clips and steps than the tutorial's minutes give; its recordings are the demo's sentences."""
-    train, *_ = list_steps("wake-word.md")
-    output = run(train, "--steps", "60", "--synthetic", "40")
-    assert "held out, synthetic" in output
