@@ -174,8 +174,10 @@ def _read_segments(
     """
     try:
         utterance.seconds = measure_duration(row)
-        limits = {"max_seconds": max_seconds, "max_single_seconds": max_single_seconds, "pause_seconds": pause_seconds}
-        for segment in segment_audio(row, **limits):
+        segments = segment_audio(
+            row, max_seconds=max_seconds, max_single_seconds=max_single_seconds, pause_seconds=pause_seconds
+        )
+        for segment in segments:
             if utterance.is_classified or not (segment.is_whole and is_silent(segment.waveform)):
                 yield segment
     except UserError as error:
