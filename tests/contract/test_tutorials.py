@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def list_steps(name: str) -> list[str]:
     """Commands and Python blocks of a tutorial, in order."""
     text = (TUTORIALS / name).read_text(encoding="utf-8")
-    found = re.findall(r"^```python\n(.*?)^```$|^ {4}(speechxfer .*)$", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```python\n(.*?)^```$|^ {4}(speechxfer [^\n]*)$", text, re.DOTALL | re.MULTILINE)
     return [block or command for block, command in found]
 
 
