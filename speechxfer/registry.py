@@ -26,10 +26,11 @@ class Registry(Generic[T]):
     Args:
         group: group of the entry points, e.g. `speechxfer.normalisers`.
         noun: what a part is called in messages.
+        fix: of the error for an unknown name, with {} in place of the names of all parts.
     """
 
-    def __init__(self, group: str, noun: str) -> None:
-        self.group, self.noun = group, noun
+    def __init__(self, group: str, noun: str, fix: str = "use one of {}") -> None:
+        self.group, self.noun, self.fix = group, noun, fix
         self._parts: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -60,11 +61,11 @@ class Registry(Generic[T]):
             self._parts[name] = self._load(self._entry_points[name])
         return self._parts[name]
 
-    def get(self, name: str, *, where: str | None = None, fix: str | None = None) -> T:
+    def get(self, name: str, *, where: str | None = None) -> T:
         """Return the part of a name.
 
         Args:
-            where, fix: of the error; the fix is by default the list of names.
+            where: of the error.
 
         Raises:
             UserError: for an unknown name, and if the package of the part cannot be imported.
@@ -72,7 +73,7 @@ class Registry(Generic[T]):
         part = self.find(name)
         if part is None:
             problem = f"unknown {self.noun} '{name}'{suggest_nearest(name, self.names)}"
-            raise UserError(problem, where=where, fix=fix or f"use one of {', '.join(self.names)}")
+            raise UserError(problem, where=where, fix=self.fix.format(", ".join(self.names)))
         return part
 
     @cached_property

@@ -28,7 +28,9 @@ class EncoderFactory(Protocol):
 
 
 # by transformers' `model_type`; XLS-R and MMS have the type wav2vec2
-ENCODERS: Registry[EncoderFactory] = Registry("speechxfer.encoders", "model type")
+ENCODERS: Registry[EncoderFactory] = Registry(
+    "speechxfer.encoders", "model type", fix="use a checkpoint of one of these types: {}"
+)
 
 
 @ENCODERS.register("whisper")
@@ -51,9 +53,6 @@ def wrap_encoder(model: PreTrainedModel, extractor: Any, *, pad_to_30s: bool = F
     extractor: its feature extractor. pad_to_30s: Whisper only.
     Raises: UserError for an unsupported model type, a flash attention kernel, or another sampling rate than 16 kHz.
     """
-    factory = ENCODERS.get(
-        model.config.model_type,
-        where=str(getattr(model.config, "_name_or_path", "")) or None,
-        fix=f"use a checkpoint of one of these types: {', '.join(ENCODERS.names)}",
-    )
+    where = str(getattr(model.config, "_name_or_path", "")) or None
+    factory = ENCODERS.get(model.config.model_type, where=where)
     return factory(model.base_model, extractor, pad_to_30s=pad_to_30s)

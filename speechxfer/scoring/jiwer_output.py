@@ -28,18 +28,19 @@ def make_word_output(score: Score) -> jiwer.WordOutput:
         raise UserError("jiwer has no alternatives", fix="score the texts without sclite's notation")
     sides = score.options.tokenize_pairs(score.references, score.hypotheses)
     counts = score.counts
-    hits, errors = counts.hits, counts.substitutions + counts.deletions + counts.insertions
-    num_references, num_hypotheses = counts.reference_words, hits + counts.substitutions + counts.insertions
-    preserved = hits**2 / (num_references * num_hypotheses) if num_references and num_hypotheses else 0.0
+    # without reference words the rates are not defined here, but numbers in jiwer
+    wer = float(counts.errors) if counts.wer is None else counts.wer
+    mer = float(counts.errors > 0) if counts.mer is None else counts.mer
+    wil = 1.0 if counts.wil is None else counts.wil
     return jiwer.WordOutput(
         references=sides[0],
         hypotheses=sides[1],
         alignments=[_make_chunks(operations, jiwer.AlignmentChunk) for operations in score.operations],
-        wer=errors / num_references if num_references else float(errors),
-        mer=errors / (hits + errors) if hits + errors else 0.0,
-        wil=1 - preserved,
-        wip=preserved,
-        hits=hits,
+        wer=wer,
+        mer=mer,
+        wil=wil,
+        wip=1 - wil,
+        hits=counts.hits,
         substitutions=counts.substitutions,
         insertions=counts.insertions,
         deletions=counts.deletions,

@@ -92,7 +92,9 @@ class Normaliser:
         return any(rule.writes_notation for rule in self.rules)
 
 
-NORMALISERS: Registry[Callable[[], Normaliser]] = Registry("speechxfer.normalisers", "normaliser")
+NORMALISERS: Registry[Callable[[], Normaliser]] = Registry(
+    "speechxfer.normalisers", "normaliser", fix="use one of {}, or the path of a .glm file"
+)
 NORMALISER_NAMES = ("none", "lower", "basic", "default", "english")  # built in; packages may add others
 
 
@@ -104,8 +106,7 @@ def get_normaliser(name: str) -> Normaliser:
     """
     if Path(name).suffix.lower() == ".glm":
         return _make_glm_normaliser(name)
-    fix = None if NORMALISERS.find(name) else f"use one of {', '.join(NORMALISERS.names)}, or the path of a .glm file"
-    return NORMALISERS.get(name, fix=fix)()
+    return NORMALISERS.get(name)()
 
 
 # Variants of one character, and what they become
