@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from types import TracebackType
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -79,50 +78,3 @@ def summarize_out_of_memory(error: Exception) -> str:
     """Return how much memory was requested, by torch's out-of-memory message, or else its first sentence."""
     requested = re.search(r"[Tt]ried to allocate [\d.]+ \w+", str(error))
     return requested[0] if requested else str(error).partition(". ")[0]
-
-
-def explain_torchaudio_mismatch(error: BaseException) -> UserError:
-    """Return the error for incompatible torch and torchaudio builds: installed versions and what to install."""
-    import importlib.metadata  # takes 60 ms
-
-    installed = []
-    for package in ("torch", "torchaudio"):
-        try:
-            installed.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            installed.append(f"no {package}")
-    try:
-        requirements = importlib.metadata.requires("speechxfer") or []
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        requirements = []
-    pair = [f"'{name}'" for name in requirements if re.match(r"torch(audio)?\b", name)] or ["torch", "torchaudio"]
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UserError(
-        f"torchaudio cannot be imported with this torch: {', '.join(installed)} ({reason[:200]})",
-        fix=f"install a pair built for the same CUDA: pip install --force-reinstall {' '.join(pair)}",
-    )
-
-
-def explain_torchaudio_import_error(error: BaseException) -> UserError | None:
-    """Return `explain_torchaudio_mismatch(...)` if `error` was raised by an import of torchaudio, in any library."""
-    for cause in _iter_causes(error):
-        if getattr(cause, "name", None) == "torchaudio" and isinstance(cause, ImportError):
-            return explain_torchaudio_mismatch(cause)
-        if any(_imports_torchaudio(cause.__traceback__)):
-            return explain_torchaudio_mismatch(cause)
-    return None
-
-
-def _iter_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exceptions that led to `error`, root cause first, then `error` itself."""
-    if error is not None:
-        yield from _iter_causes(error.__cause__ or error.__context__)
-        yield error
-
-
-def _imports_torchaudio(traceback: TracebackType | None) -> Iterator[bool]:
-    """For each frame of a traceback, whether it is the module level of a torchaudio module."""
-    while traceback is not None:
-        code, name = traceback.tb_frame.f_code, str(traceback.tb_frame.f_globals.get("__name__"))
-        yield code.co_name == "<module>" and name.split(".")[0] == "torchaudio"
-        traceback = traceback.tb_next

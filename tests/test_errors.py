@@ -1,9 +1,6 @@
-"""User errors: the whole message, collected problems, suggestions, and the mismatch of torch and torchaudio."""
+"""User errors: the whole message, collected problems, and suggestions."""
 
 from __future__ import annotations
-
-import re
-from importlib.metadata import version
 
 import pytest
 
@@ -11,8 +8,6 @@ from speechxfer.errors import (
     MissingExtraError,
     Problems,
     UserError,
-    explain_torchaudio_import_error,
-    explain_torchaudio_mismatch,
     suggest_nearest,
     summarize_out_of_memory,
 )
@@ -54,28 +49,3 @@ def test_out_of_memory_is_its_first_sentence() -> None:
     error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB")
     assert summarize_out_of_memory(error) == "Tried to allocate 2.00 GiB"
     assert summarize_out_of_memory(RuntimeError("MPS backend out of memory. More.")) == "MPS backend out of memory"
-
-
-def test_a_mismatch_names_both_versions_and_a_command() -> None:
-    message = str(explain_torchaudio_mismatch(OSError("undefined symbol: _ZN\nmore")))
-    versions = f"torch {version('torch')}, torchaudio {version('torchaudio')}"
-    assert f"{versions} (undefined symbol: _ZN)" in message
-    assert re.search(r"pip install --force-reinstall '?torch.*torchaudio", message)
-
-
-def test_an_import_error_of_torchaudio_is_found_in_any_cause() -> None:
-    try:
-        try:
-            raise ModuleNotFoundError("No module named 'torchaudio'", name="torchaudio")
-        except ModuleNotFoundError as inner:
-            raise RuntimeError("Failed to import transformers.models") from inner
-    except RuntimeError as error:
-        assert "No module named 'torchaudio'" in str(explain_torchaudio_import_error(error))
-    assert explain_torchaudio_import_error(ImportError("no such thing", name="numpy")) is None
-
-
-def test_an_error_within_torchaudio_s_import_is_found_by_its_traceback() -> None:
-    code = compile("raise OSError('libtorchaudio.so: undefined symbol')", "torchaudio/__init__.py", "exec")
-    with pytest.raises(OSError) as caught:
-        exec(code, {"__name__": "torchaudio._extension"})
-    assert "undefined symbol" in str(explain_torchaudio_import_error(caught.value))

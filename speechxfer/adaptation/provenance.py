@@ -6,7 +6,7 @@ import hashlib
 import resource
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -37,6 +37,13 @@ def make_provenance(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the versions that a figure depends on, with further facts (fingerprints, recipe, seed)."""
     return {
         "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: _get_version(name) for name in _PACKAGES},
         **facts,
     }
+
+
+def _get_version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # torchaudio need not be installed
+        return None

@@ -16,7 +16,7 @@ import typer
 
 from speechxfer.cli._echo import echo
 from speechxfer.data.decoder_messages import separate_stderr
-from speechxfer.errors import UserError, explain_torchaudio_import_error
+from speechxfer.errors import UserError
 from speechxfer.wakeword.runtime.errors import DetectorError
 
 _ABOUT = "Adapt pretrained speech encoders to your audio, and report WER with confidence intervals."
@@ -82,12 +82,6 @@ def _with_exit_codes(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except (UserError, DetectorError) as error:
             echo(f"speechxfer: {error}", err=True)
-            raise typer.Exit(2) from None
-        except (ImportError, OSError, RuntimeError) as error:
-            explanation = explain_torchaudio_import_error(error)  # also where transformers wraps the import error
-            if explanation is None:
-                raise
-            echo(f"speechxfer: {explanation}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             echo("speechxfer: interrupted", err=True)

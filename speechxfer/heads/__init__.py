@@ -1,0 +1,1 @@
+import speechxfer.torchaudio_import  # noqa: F401  # before transformers

@@ -1,5 +1,6 @@
 """Recognisers and classifiers: encoder, head and decoding, loaded from and saved to one folder."""
 
+import speechxfer.torchaudio_import  # noqa: F401  # before transformers
 from speechxfer.models.base import DECODER_KINDS, ModelSettings, SpeechModel
 from speechxfer.models.decoding_options import DecodingOptions
 from speechxfer.models.inference import batch_by_seconds, predict_all

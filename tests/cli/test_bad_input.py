@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -290,79 +288,6 @@ def test_a_table_in_a_models_place(run, speech: Path, command: str) -> None:
     code, _, err = run(*model_words(command, speech, speech))
     assert code == 2
     one_message(err, "a model is a folder, and this is a file")
-
-
-# -- torch and torchaudio that do not fit each other ---------------------------------------------------------------
-LIBRARY = 'raise OSError("libcudart.so.13: cannot open shared object file: No such file or directory")\n'
-VERSIONS = 'raise RuntimeError("PyTorch and TorchAudio were compiled with different CUDA versions.\\nmore")\n'
-SYMBOL = 'raise ImportError("_torchaudio.abi3.so: undefined symbol: _ZN3c10")\n'
-
-
-def in_a_process(*arguments: object, code: str = "", path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The command in a fresh interpreter, after the lines `code`, with `path` before the installed packages."""
-    lines = f"{code}\nimport sys\nsys.argv = {['speechxfer', *map(str, arguments)]}\n"
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
-    return subprocess.run(
-        [sys.executable, "-c", f"{lines}from speechxfer.cli import main\nmain()"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-
-
-@pytest.mark.parametrize(("command", "inside"), [("evaluate", LIBRARY), ("adapt", VERSIONS)])
-def test_a_broken_torchaudio(whisper: Path, speech: Path, tmp_path: Path, command: str, inside: str) -> None:
-    """A stand-in that fails as the real one does, before the installed one on the path."""
-    (tmp_path / "torchaudio").mkdir()
-    (tmp_path / "torchaudio/__init__.py").write_text(inside)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from speechxfer.cli import main; main()",
-            *map(str, words_for(command, speech, whisper)),
-        ],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        timeout=120,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    one_message(done.stderr, "torchaudio cannot be imported with this torch: torch 2")
-    assert ", torchaudio 2" in done.stderr
-    assert ("libcudart.so.13" if command == "evaluate" else "different CUDA versions.)") in done.stderr
-    assert "pip install --force-reinstall 'torch" in done.stderr and " 'torchaudio" in done.stderr
-    assert len(done.stderr.splitlines()) == 2, done.stderr
-
-
-@pytest.mark.parametrize("inside", [LIBRARY, VERSIONS, SYMBOL, None])
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_whoever_imports_a_broken_torchaudio(
-    run, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str | None, wrapped: bool
-) -> None:
-    """transformers imports it for Whisper, too, and in some versions wraps what that raises."""
-    (tmp_path / "torchaudio").mkdir()
-    (tmp_path / "torchaudio/__init__.py").write_text("import torchaudio._extension\n")
-    (tmp_path / "torchaudio/_extension.py").write_text(inside or "")
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
-        monkeypatch.delitem(sys.modules, name)
-    if inside is None:  # not installed
-        monkeypatch.setitem(sys.modules, "torchaudio", None)
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def imports(*_: object, **__: object) -> None:
-        try:
-            importlib.import_module("torchaudio")
-        except Exception as error:
-            if wrapped:
-                raise ModuleNotFoundError("Failed to import transformers.models.whisper") from error
-            raise
-
-    monkeypatch.setattr("speechxfer.data.reader.read", imports)
-    code, _, err = run("check", speech)
-    assert code == 2
-    one_message(err, "torchaudio cannot be imported with this torch")
 
 
 # -- what is not the user's mistake --------------------------------------------------------------------------------

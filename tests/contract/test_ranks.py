@@ -25,6 +25,7 @@ RANKS = {
     "report": 4,
     "shapes": 4,
     "distributed": 4,
+    "torchaudio_import": 4,
     "data": 4,
     "encoders": 5,
     "heads": 6,

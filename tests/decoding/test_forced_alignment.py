@@ -7,8 +7,12 @@ from itertools import product
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchaudio.functional import forced_align
 
-from speechxfer.decoding.forced_alignment import align_words, compute_best_path_log_probs
+from speechxfer import torchaudio_import
+from speechxfer.decoding.forced_alignment import align_words, compute_best_path_log_probs, find_best_path
 from speechxfer.shapes import Emissions
 
 SYMBOLS = ("", " ", "a", "b", None)
@@ -56,8 +60,11 @@ def test_silence_before_the_audio_is_taken_off():
     assert found is not None and (found.words[0].start, found.words[0].end) == (0.0, 0.5)
 
 
+@pytest.mark.parametrize("has_torchaudio", [True, False])
 @pytest.mark.parametrize("text", ["ab", "a b", "aa", "b", "a a"])
-def test_no_labelling_that_says_the_text_is_likelier(text):
+def test_no_labelling_that_says_the_text_is_likelier(text, has_torchaudio, monkeypatch):
+    if not has_torchaudio:
+        monkeypatch.setattr(torchaudio_import, "FUNCTIONAL", None)
     torch.manual_seed(len(text))
     lengths = torch.tensor([6, 4, 5])
     emissions = Emissions(torch.randn(3, 6, len(SYMBOLS)).log_softmax(-1), lengths)
@@ -80,3 +87,21 @@ def test_a_text_that_does_not_fit_has_no_alignment_and_no_text_has_no_words():
         assert (found is not None) == fits, text
     (found,) = align_words(by_hand("__", 0.9), [[]], SYMBOLS, blank=0, frame_seconds=0.02)
     assert found is not None and found.words == [] and found.log_prob == pytest.approx(2 * math.log(0.9))
+
+
+@given(seed=st.integers(0, 2**31), length=st.integers(1, 12), extra=st.integers(0, 30))
+def test_the_path_is_torchaudio_s(seed: int, length: int, extra: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(1, 5, (1, length), generator=random, dtype=torch.int32)
+    frames = length + int((tokens[0, 1:] == tokens[0, :-1]).sum()) + extra
+    log_probs = torch.randn(1, frames, 5, generator=random).log_softmax(-1)
+    theirs, _ = forced_align(log_probs, tokens, blank=0)
+    assert find_best_path(log_probs[0].numpy(), tokens[0].tolist(), 0).tolist() == theirs[0].tolist()
+
+
+def test_a_thousand_frames_and_a_repeated_word_have_the_same_words_without_torchaudio(monkeypatch):
+    emissions = by_hand("_a__b_ _bb_b__" * 70, 0.7)
+    words = "ab bb" + "ab bb" * 69
+    with_it = align_words(emissions, [places(words)], SYMBOLS, blank=0, frame_seconds=0.02)
+    monkeypatch.setattr(torchaudio_import, "FUNCTIONAL", None)
+    assert align_words(emissions, [places(words)], SYMBOLS, blank=0, frame_seconds=0.02) == with_it

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -301,7 +302,7 @@ def _make_trainer(
     set_seed(context.seed)
     batches = make_batches(context, dataset, size)
     *others, stopping, interrupt = callbacks
-    tensorboard = [_make_tensorboard(context.logs_dir)] if distributed.get_rank() == 0 else []
+    tensorboard = _make_tensorboard(context.logs_dir) if distributed.get_rank() == 0 else []
     trainer = StageTrainer(
         model=context.staged,
         args=make_training_arguments(context, size.gradient_accumulation, len(batches)),
@@ -365,8 +366,11 @@ def make_training_arguments(context: StageContext, accumulation: int, num_batche
     return arguments
 
 
-def _make_tensorboard(logs_dir: Path) -> TrainerCallback:
+def _make_tensorboard(logs_dir: Path) -> list[TrainerCallback]:
+    """Return the writer of training curves, if the package of the extra `tensorboard` is installed."""
+    if find_spec("tensorboard") is None:
+        return []
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    return TensorBoardCallback(SummaryWriter(str(logs_dir)))
+    return [TensorBoardCallback(SummaryWriter(str(logs_dir)))]

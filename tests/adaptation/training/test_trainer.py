@@ -10,6 +10,7 @@ import torch
 
 from speechxfer.adaptation.cache import feature_cache
 from speechxfer.adaptation.run import adapt
+from speechxfer.adaptation.training import trainer
 from speechxfer.adaptation.training.staged_module import StagedModule
 from speechxfer.errors import UserError
 from speechxfer.models.base import SpeechModel
@@ -144,3 +145,9 @@ def test_another_error_is_not_taken_for_it(make_small_recipe, quiet, monkeypatch
     monkeypatch.setattr(StagedModule, "forward", fail)
     with pytest.raises(ZeroDivisionError):
         adapt(make_small_recipe(), reporter=quiet)
+
+
+def test_without_tensorboard_no_curves_are_written(monkeypatch, tmp_path):
+    assert len(trainer._make_tensorboard(tmp_path / "logs")) == 1 and (tmp_path / "logs").is_dir()
+    monkeypatch.setattr(trainer, "find_spec", lambda name: None)
+    assert trainer._make_tensorboard(tmp_path / "none") == [] and not (tmp_path / "none").exists()
