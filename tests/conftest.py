@@ -90,8 +90,10 @@ def byte_level_tokenizer() -> Any:
     return tokenizer
 
 
-def build_whisper(folder: Path, *, seconds: int, multilingual: bool = False, seed: int = 0) -> Path:
-    """A random Whisper whose positions hold `seconds` of audio, saved as transformers saves it."""
+def build_whisper(
+    folder: Path, *, seconds: int, multilingual: bool = False, seed: int = 0, max_tokens: int = 64
+) -> Path:
+    """A random Whisper whose positions hold `seconds` of audio and `max_tokens`, saved as transformers saves it."""
     import torch
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
@@ -111,7 +113,7 @@ def build_whisper(folder: Path, *, seconds: int, multilingual: bool = False, see
             encoder_ffn_dim=48,
             decoder_ffn_dim=48,
             max_source_positions=50 * seconds,
-            max_target_positions=64,
+            max_target_positions=max_tokens,
             dropout=0.1,
             init_std=0.15,
             bos_token_id=end,
@@ -122,7 +124,7 @@ def build_whisper(folder: Path, *, seconds: int, multilingual: bool = False, see
     ).eval()
     stated = network.generation_config
     stated._from_model_config = False  # else transformers makes it anew on opening, and loses what follows
-    stated.max_length = 64
+    stated.max_length = max_tokens
     stated.suppress_tokens = tokenizer.convert_tokens_to_ids(["!", "#"]) + [n for n in number.values() if n != end]
     stated.begin_suppress_tokens = [*tokenizer.convert_tokens_to_ids(["Ġ"]), end]
     stated.no_timestamps_token_id = number["<|notimestamps|>"]
@@ -138,14 +140,13 @@ def build_whisper(folder: Path, *, seconds: int, multilingual: bool = False, see
 
 @pytest.fixture(scope="session")
 def make_whisper(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """make_whisper(seconds=30, multilingual=False, seed=0): the folder of a tiny random Whisper, made once."""
-    made: dict[tuple, Path] = {}
+    """make_whisper(seconds=30, multilingual=False, seed=0, max_tokens=64): the folder of a tiny random Whisper."""
+    made: dict[tuple, Path] = {}  # each is made once
 
-    def make(*, seconds: int = 30, multilingual: bool = False, seed: int = 0) -> Path:
-        key = (seconds, multilingual, seed)
+    def make(**options: Any) -> Path:
+        key = tuple(sorted(options.items()))
         if key not in made:
-            folder = tmp_path_factory.mktemp("whisper")
-            made[key] = build_whisper(folder, seconds=seconds, multilingual=multilingual, seed=seed)
+            made[key] = build_whisper(tmp_path_factory.mktemp("whisper"), **{"seconds": 30} | options)
         return made[key]
 
     return make
@@ -190,8 +191,11 @@ def timed_whisper(make_whisper, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_whisper(make_whisper: Callable[..., Path]) -> Path:
-    """A Whisper that holds two seconds of audio in place of thirty: quick, padded too."""
-    return make_whisper(seconds=2)
+    """A Whisper that holds two seconds of audio in place of thirty: quick, padded too.
+
+    A random decoder seldom ends by itself, and decoding is most of a run's time: it takes a few words only.
+    """
+    return make_whisper(seconds=2, max_tokens=24)
 
 
 def speak(word: str, voice: int, seconds: float) -> np.ndarray:

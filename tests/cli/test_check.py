@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -134,12 +135,12 @@ def test_a_ctc_models_vocabulary_case_and_frames(table: Path, ctc: Path) -> None
     assert "characters that the model lacks" not in out and "case" not in out
 
 
-def test_whispers_thirty_seconds_and_its_tokens(table: Path, tiny_whisper: Path) -> None:
+def test_whispers_thirty_seconds_and_its_tokens(table: Path, make_whisper: Callable[..., Path]) -> None:
     """The tiny one holds two seconds and 64 tokens in place of 30 s and 448."""
     samples = 0.3 * np.sin(np.arange(40_000) / 7)
     soundfile.write(table.parent / "audio/0.wav", samples, 16_000)
     table.write_text(table.read_text().replace("word 1", "six " * 70))
-    code, out, _ = run(table, "--model", tiny_whisper)
+    code, out, _ = run(table, "--model", make_whisper(seconds=2))
     assert code == 1
     assert "error    row 1 (audio/0.wav): lasts 2.5 s; the model takes 2 s\n         fix: cut it with" in out
     assert "error    row 2 (audio/1.wav): its text is 70 tokens; the model takes 59" in out

@@ -110,9 +110,10 @@ def test_beside_a_baseline(run: Run, whisper: Path, other_whisper: Path, speech:
 
 
 def test_both_are_scored_on_what_both_can_take(
-    run: Run, whisper: Path, tiny_whisper: Path, speech: Path, tmp_path: Path
+    run: Run, whisper: Path, make_whisper: Callable[..., Path], speech: Path, tmp_path: Path
 ) -> None:
     """The baseline writes forty tokens, the model sixty."""
+    tiny_whisper = make_whisper(seconds=2)
     speech.write_text(speech.read_text().replace(",egg,", f",{'abcd ' * 10},"))
     _, err = run(tiny_whisper, speech, "--baseline", whisper, code=2)
     assert "row 5, audio/4.wav: its text is " in err and "the model takes " in err

@@ -58,9 +58,17 @@ def _quick_training(quick_training: Callable[[int], AbstractContextManager[None]
 
 
 @pytest.fixture(scope="module")
-def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """The options of a training of two steps, of a small network."""
+    recipe = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    recipe.write_text("word: hey juniper\nwidth: 16\nbatch: 8\n")
+    return ["--recipe", recipe, "--steps", 2]
+
+
+@pytest.fixture(scope="module")
+def trained(speech: Path, small: list[object], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("out") / "hey_juniper"
-    options = ["--positives", speech / "clips", "--negatives", speech / "speech", "--synthetic", 0, "--steps", 2]
+    options = ["--positives", speech / "clips", "--negatives", speech / "speech", "--synthetic", 0, *small]
     return folder, run("train", "hey juniper", *options, "--output", folder, "--json", folder.parent / "t.json")
 
 
@@ -108,12 +116,12 @@ def test_a_recipe_that_cannot_be_used(recipe: str | None, texts: str, tmp_path: 
 
 
 def test_train_puts_held_out_and_real_figures_side_by_side(
-    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speech: Path, small: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any recording: what is synthetic says so, and what a stream shows stands under it."""
     for name, few in (("NUM_FILLER_SENTENCES", 16), ("NUM_NEAR_MISSES", 8), ("_SYNTHETIC_CLIPS", 6)):
         monkeypatch.setattr(prepare, name, few)
-    given = ["train", "hey juniper", "--steps", 2, "--synthetic", 12, "--voices", "none"]
+    given = ["train", "hey juniper", *small, "--synthetic", 12, "--voices", "none"]
     alone = run(*given, "--output", tmp_path / "alone")
     assert alone.exit_code == expected_code(alone), alone.output
     assert "held out, synthetic" in alone.output and "real speech (--stream)" not in alone.output
@@ -169,7 +177,9 @@ def test_evaluate_prints_rates_with_intervals_and_writes_json_and_the_report(
     assert (tmp_path / "report.html").is_file()
 
 
-def test_columns_of_tables_under_other_names(trained: tuple[Path, Result], speech: Path, tmp_path: Path) -> None:
+def test_columns_of_tables_under_other_names(
+    trained: tuple[Path, Result], small: list[object], speech: Path, tmp_path: Path
+) -> None:
     folder = trained[0]
     for name, source, word in (("w.csv", "clips", "hey juniper"), ("s.csv", "speech", "nothing")):
         paths = sorted(str(path) for path in (speech / source).glob("*.wav"))
@@ -185,7 +195,7 @@ def test_columns_of_tables_under_other_names(trained: tuple[Path, Result], speec
     assert json.loads(found.read_text())["positives"] == 22  # the row of another word is none of them
     done = run("evaluate", folder, *sources, "--column", "audio=nope")
     assert done.exit_code == 2 and "audio=nope" in done.output
-    options = ["--positives", tmp_path / "w.csv", "--negatives", speech / "speech", "--synthetic", 0, "--steps", 2]
+    options = ["--positives", tmp_path / "w.csv", "--negatives", speech / "speech", "--synthetic", 0, *small]
     done = run("train", "hey juniper", *options, *columns, "--output", tmp_path / "detector")
     assert done.exit_code == expected_code(done), done.output
     done = run("train", "hey juniper", *options, "--output", tmp_path / "other")

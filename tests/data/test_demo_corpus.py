@@ -2,8 +2,6 @@
 
 import csv
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -103,10 +101,10 @@ class TestParts:
 
 
 class TestWriting:
-    def test_another_process_writes_the_same_bytes(self, corpus, tmp_path):
+    def test_another_process_writes_the_same_bytes(self, corpus, tmp_path, fork_server):
         code = "import sys, pathlib; from speechxfer.data.demo_corpus import write_demo_corpus as w; "
         code += "w(pathlib.Path(sys.argv[1]))"
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / "again")], check=True)
+        assert fork_server.run("-c", code, tmp_path / "again").returncode == 0
         assert contents(tmp_path / "again") == contents(corpus)
 
     def test_nothing_else_is_left_beside_it(self, corpus):

@@ -33,6 +33,12 @@ BEAMS = (1, 4)
 
 
 @pytest.fixture(scope="module")
+def tiny_whisper(make_whisper):
+    """A Whisper that takes more tokens than any limit by the audio's length."""
+    return make_whisper(seconds=2)
+
+
+@pytest.fixture(scope="module")
 def waveforms(make_speech) -> list[np.ndarray]:
     """From 0.5 to 1.7 s."""
     return [make_speech(("one", "two", "six")[k % 3], k, 0.5 + 0.3 * k) for k in range(len(SAID))]

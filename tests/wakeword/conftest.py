@@ -89,13 +89,19 @@ def small(tunes: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def detector(small: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of such a detector."""
+    """The folder of such a detector, trained once for all processes of pytest-xdist."""
+    from filelock import FileLock
+
     from speechxfer.report.progress import Reporter
     from speechxfer.wakeword.training.train import train_detector
 
-    folder = tmp_path_factory.mktemp("detectors") / "tune"
-    train_detector(small(folder), Reporter(quiet=True))
-    return folder
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "detectors"
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / "lock"):
+        if not (shared / "tune").exists():
+            train_detector(small(shared / "tune"), Reporter(quiet=True))
+    return shared / "tune"
 
 
 @pytest.fixture(scope="session")
