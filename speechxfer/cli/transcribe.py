@@ -201,12 +201,12 @@ def _transcribe_all(
 
 
 def _report_retried(run: _TranscriptionRun, reporter: Reporter) -> None:
-    """Name the segments that were decoded again in shorter cuts."""
+    """Name the segments that were decoded again."""
     retried = [(t.audio, s) for t in run.transcripts for s in t.segments if s.is_retried]
     for audio, segment in retried[:_MAX_RETRIED_SHOWN]:
         reporter.warn(
-            f"{audio}, {segment.start:.1f} to {segment.end:.1f} s: the text was too short for the speech; "
-            "decoded again in shorter cuts"
+            f"{audio}, {segment.start:.1f} to {segment.end:.1f} s: the text did not fit the length of the "
+            "speech; decoded again in shorter cuts, or padded to 30 s"
         )
     if len(retried) > _MAX_RETRIED_SHOWN:
         reporter.warn(f"{len(retried) - _MAX_RETRIED_SHOWN} more segments were decoded again (see the JSON output)")

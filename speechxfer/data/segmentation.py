@@ -25,6 +25,7 @@ SILENCE_LEVEL_DB = -60.0  # dBFS
 RELATIVE_SILENCE_DB = 40.0  # dB
 SPEECH_RANGE_DB = 30.0  # dB below the maximum level of a segment in which its speech is
 DIGITAL_SILENCE_DB = -100.0  # dBFS; below one step of 16 bits
+MAX_DIGITAL_SILENCE = 1e-5  # magnitude of a sample of digital silence: that level
 MIN_LONG_SILENCE_SECONDS = 2.0  # s; a silence of this length ends a segment, and is part of none
 MIN_SEGMENT_SECONDS = 1.0  # s; segments that end at a pause are at least this long
 LEVEL_FRAME_SECONDS = 0.02  # s; the level is measured over this time
@@ -59,7 +60,8 @@ def segment_audio(
     `RELATIVE_SILENCE_DB` below the loudest level so far, at the start of a segment, or for `MIN_LONG_SILENCE_SECONDS`
     anywhere. Segments are slices of `audio.load_waveform(row)`; their boundaries do not depend on the decoder's blocks.
     pause_seconds: a segment of longer audio ends in the first pause whose level, averaged over this time, is
-    `SPEECH_RANGE_DB` below the loudest so far; without such a pause, where this average is lowest.
+    `SPEECH_RANGE_DB` below the loudest so far; without such a pause, where this average is lowest. Digital silence at
+    its ends, which recordings of single utterances do not have, is left out.
     Raises: UserError naming the row's audio, as `audio.decode_audio` does, possibly after some segments.
     """
     single = max_seconds if max_single_seconds is None else max_single_seconds
@@ -114,7 +116,21 @@ def _segment_long_audio(
                 average = compute_smoothed_levels(window.samples[:lookahead], rate, pause_seconds)
                 frame = _find_pause(average, round(MIN_SEGMENT_SECONDS * rate) // hop, last // hop, loudest)
             end = frame * hop + hop // 2
-        yield window.take(end)
+        segment = window.take(end)
+        yield segment if pause_seconds is None else _trim_digital_silence(segment)
+
+
+def _trim_digital_silence(segment: AudioSegment) -> AudioSegment:
+    """Return the segment without the digital silence of a frame or more at its ends, unless it is nothing else."""
+    sounds = np.flatnonzero(np.abs(segment.waveform) > MAX_DIGITAL_SILENCE)
+    hop = round(LEVEL_FRAME_SECONDS * SAMPLE_RATE)
+    if not len(sounds):
+        return segment
+    first, last = int(sounds[0]), int(sounds[-1]) + 1
+    first = first if first >= hop else 0
+    last = last if len(segment.waveform) - last >= hop else len(segment.waveform)
+    start, end = segment.start + first / SAMPLE_RATE, segment.start + last / SAMPLE_RATE
+    return AudioSegment(start, end, segment.waveform[first:last], segment.is_whole)
 
 
 def compute_smoothed_levels(

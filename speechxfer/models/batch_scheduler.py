@@ -89,7 +89,7 @@ class BatchScheduler:
         on_bad: called with each utterance whose audio cannot be read; without it the error is raised.
         progress: called with (seconds of audio done, total seconds); the caller sets `total_seconds`.
         fn: applied to the waveforms of a batch instead of `model.predict`.
-        retry: decodes segments again whose text is too short (default: none is).
+        retry: decodes segments again whose text is too short or too long (default: none is).
     """
 
     def __init__(
@@ -142,14 +142,14 @@ class BatchScheduler:
                 utterance.predictions[number] = SegmentPrediction(result) if is_text else result
             self._report_progress()
         if self.retry is not None:
-            self._retry_short_texts(self.retry)
+            self._retry_segments(self.retry)
         self._segments, self._pending_seconds = [], 0.0
 
-    def _retry_short_texts(self, retry: SegmentRetry) -> None:
+    def _retry_segments(self, retry: SegmentRetry) -> None:
         for utterance, number, waveform in self._segments:
             prediction = utterance.predictions[number]
-            if prediction is not None and retry.is_too_short(prediction.text, waveform):
-                utterance.predictions[number] = retry.predict_in_parts(waveform, prediction)
+            if prediction is not None:
+                utterance.predictions[number] = retry.predict_again(waveform, prediction)
 
     def pop_finished(self) -> Iterator[Transcript]:
         """Remove the finished utterances at the front and yield their transcripts."""

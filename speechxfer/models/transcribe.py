@@ -148,15 +148,26 @@ def _make_label_function(model: SpeechModel) -> SegmentFunction | None:
 
 
 def _make_retry(model: SpeechModel, fn: SegmentFunction | None) -> SegmentRetry | None:
-    """Return the retry of segments with too short texts; None for a model that was not adapted, or a classifier."""
+    """Return the retry of segments with too short or too long texts; None for a model that was not adapted, or a
+    classifier. Word times need no second text: those of a CTC head, which never has more than its frames."""
     training = model.settings.training
     if training is None or model.kind == "classify":
         return None
+    if fn is not None:
+        return SegmentRetry(fn, training.characters_per_second)
+    padded = None
+    if getattr(model.encoder, "pad_to_30s", True) is False:
+        padded = _make_text_function(apply_decoding(model, DecodingOptions(pad_to_30s=True)))
+    return SegmentRetry(_make_text_function(model), training.characters_per_second, padded)
+
+
+def _make_text_function(model: SpeechModel) -> SegmentFunction:
+    """Return a function that predicts the texts of waveforms."""
 
     def predict(waveforms: list[np.ndarray]) -> list[SegmentPrediction]:
         return [SegmentPrediction(text) for text in model.predict(waveforms)]
 
-    return SegmentRetry(fn or predict, training.characters_per_second)
+    return predict
 
 
 def _read_segments(

@@ -17,7 +17,7 @@ NUM_TOP_LABELS = 3  # of a classifier, in the JSON output
 class SegmentPrediction(NamedTuple):
     """The prediction for a segment.
 
-    words: with times from the start of the segment, if requested. is_retried: decoded again in shorter cuts.
+    words: with times from the start of the segment, if requested. is_retried: decoded again (`SegmentRetry`).
     probabilities: of a classifier's labels.
     """
 
@@ -31,8 +31,8 @@ class SegmentPrediction(NamedTuple):
 class TranscriptSegment:
     """A segment of a file and its text. start, end: seconds from the start of the file, as in `words`.
 
-    words: None unless word times were requested. is_retried: the segment was decoded again in shorter cuts, because its
-    first text was far too short for its speech. probabilities: of a classifier's labels.
+    words: None unless word times were requested. is_retried: the segment was decoded again, because its first text
+    was far too short or too long for its speech (`SegmentRetry`). probabilities: of a classifier's labels.
     """
 
     start: float

@@ -122,6 +122,15 @@ def test_segments_end_at_long_pauses_if_there_are_any(tmp_path: Path) -> None:
     assert found[0].end != next(iter(segment_audio(row, max_seconds=8.0))).end
 
 
+def test_segments_that_end_at_pauses_have_no_digital_silence_at_their_ends(tmp_path: Path) -> None:
+    spans = [(0, 2.0), (3.5, 5.0), (6.5, 9.0)]
+    samples = talk(spans, 9.5, floor=-np.inf)
+    found = list(segment_audio(write(tmp_path / "a.wav", samples), max_seconds=4.0, pause_seconds=1.0))
+    assert times(found) == [(pytest.approx(start, abs=1e-3), pytest.approx(end, abs=1e-3)) for start, end in spans]
+    for cut in found:
+        np.testing.assert_array_equal(cut.waveform, samples[round(cut.start * RATE) : round(cut.end * RATE)])
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_segments_that_end_at_pauses_are_neither_too_long_nor_snippets(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)

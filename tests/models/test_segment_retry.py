@@ -1,4 +1,4 @@
-"""Segments with too short texts: cut at pauses and predicted again, as long as that gives more text."""
+"""Segments with too short texts are cut at pauses, those with too long texts padded, and predicted again."""
 
 from __future__ import annotations
 
@@ -77,6 +77,25 @@ def test_times_of_words_are_those_of_the_segment() -> None:
     cut = find_cut(waveform, RATE) / RATE
     assert 5 < cut < 5.6
     assert [word.start for word in found.words] == [0.5, pytest.approx(cut + 0.5)]
+
+
+def make_padded(text: str) -> SegmentRetry:
+    """A retry for 20 characters per second that predicts `text` from padded input."""
+    return SegmentRetry(Recogniser(30), 20.0, lambda waveforms: [SegmentPrediction(text)] * len(waveforms))
+
+
+def test_a_text_far_too_long_is_predicted_again_from_padded_input() -> None:
+    waveform, loop = make_speech(3), SegmentPrediction("word " * 60)  # 300 characters in 3 s
+    found = make_padded("three words here").predict_again(waveform, loop)
+    assert (found.text, found.is_retried) == ("three words here", True)
+    for worse in ("", "word " * 70):
+        assert make_padded(worse).predict_again(waveform, loop) is loop
+    assert SegmentRetry(Recogniser(30), 20.0).predict_again(waveform, loop) is loop  # no padding: a CTC head
+
+
+@pytest.mark.parametrize(("seconds", "characters", "is_too_long"), [(3, 120, False), (3, 160, True), (0.1, 23, False)])
+def test_which_text_is_too_long(seconds: float, characters: int, is_too_long: bool) -> None:
+    assert make_padded("").is_too_long("a" * characters, make_speech(seconds)) == is_too_long
 
 
 def test_speech_is_what_is_not_far_below_the_loudest() -> None:
