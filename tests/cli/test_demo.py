@@ -1,4 +1,4 @@
-"""`speechxfer demo` as a person runs it, on the first sentences of its corpus."""
+"""`speechxfer demo` as a person runs it, on a few sentences of its corpus."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two sentences a part, and one short epoch."""
-    few = {part: lines[:2] for part, lines in demo_corpus.make_sentences().items()}
+    """The two shortest sentences of each part, and one short epoch."""
+    few = {part: tuple(sorted(lines, key=len)[:2]) for part, lines in demo_corpus.make_sentences().items()}
     whole = speechxfer.config.load_recipe
     monkeypatch.setattr(demo_corpus, "make_sentences", lambda: few)
     monkeypatch.setattr(

@@ -31,7 +31,7 @@ def test_mining_finds_what_fires_most() -> None:
 
 
 def test_a_student_learns_a_word_and_not_its_parts(mixer: TrainingMixer, clip: Clip) -> None:
-    plan = TrainingPlan(steps=120, batch=40, mining_rounds=2, rate=4e-3, mined=20, seed=1)
+    plan = TrainingPlan(steps=120, batch=24, mining_rounds=2, rate=4e-3, mined=20, seed=1)
     reported: list[tuple[int, int]] = []
     config = StudentConfig(width=32, dilations=(1, 2, 4, 8))
     student = train_student(mixer, plan, config=config, progress=lambda *step: reported.append(step))
