@@ -16,7 +16,7 @@ from pathlib import Path
 from coverage import Coverage
 
 PACKAGE = "speechxfer"
-PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
+PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow and not hub and not gpu"]  # as `make test`
 FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 DATA_FILE = "suite.coverage"
 
