@@ -20,6 +20,7 @@ from speechxfer.models import SpeechModel
 from speechxfer.report.html import ReportAudio, write_html_report
 from speechxfer.report.run_report import CandidateEntry, RunReport
 from speechxfer.report.run_summary import summarize_run
+from speechxfer.scoring.metrics import AUTO_METRIC
 from speechxfer.scoring.tokens import LABEL_UNIT
 
 
@@ -52,7 +53,8 @@ def make_report(
         learning_curve=training["learning_curve"] or None,
         dev=summarize_score(final.dev, evaluator.dev_scores.get(ZERO_SHOT_DEV)),
         train_probe=summarize_score(final.train_probe),
-        metric=splits.metric,
+        metric=splits.metric.label,
+        test_metric=_measure_test(final, baseline, evaluator),
         normaliser="none" if recipe.head.kind == "classify" else recipe.scoring.normaliser,
         splits=splits.split_info,
         warnings=_make_warnings(final, baseline, evaluator),
@@ -76,6 +78,15 @@ def make_report(
     )
     report.advice = make_advice(report)
     return report
+
+
+def _measure_test(final: FinalModel, baseline: Baseline, evaluator: Evaluator) -> dict[str, float | None] | None:
+    """Return the error rate by `scoring.metric` of the test split before and after, if the recipe sets the metric."""
+    if evaluator.recipe.scoring.metric == AUTO_METRIC:
+        return None
+    compute = evaluator.splits.metric.compute_error
+    before = {"before": compute(baseline.test.score)} if baseline.test else {}
+    return {**before, "after": compute(final.test.score)}
 
 
 def write_outputs(

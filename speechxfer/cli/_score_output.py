@@ -161,7 +161,8 @@ def _make_document(run: ScoreRun, inputs: Sequence[NamedFile]) -> dict[str, Any]
         **_make_system_entries(run),
         "comparisons": [{"before": a, "after": b, **c.to_json()} for (a, b), c in run.comparisons.items()],
         "gates": {
-            "fail_above": run.request.max_wer,
+            "metric": run.request.metric,
+            "fail_above": run.request.max_error,
             "fail_worse_than": (
                 None
                 if run.request.baseline is None

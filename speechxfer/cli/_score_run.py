@@ -26,7 +26,8 @@ class ScoreRequest:
         columns: columns to break the WER down by, or `"auto"`.
         options: how the texts are scored.
         baseline: hypotheses that no system may be significantly worse than (`--fail-worse-than`).
-        max_wer: the highest accepted WER, a fraction of the reference words (`--fail-above`).
+        metric: name of the metric that `max_error` is a limit of.
+        max_error: the highest accepted error rate, a fraction (`--fail-above`).
         terms: a file of words and phrases whose occurrences are counted.
         punctuation: also count errors of punctuation.
         case: also count errors of letter case.
@@ -37,7 +38,8 @@ class ScoreRequest:
     columns: list[str] | Literal["auto"]
     options: ScoringOptions
     baseline: Path | None = None
-    max_wer: float | None = None
+    metric: str = "auto"
+    max_error: float | None = None
     terms: Path | None = None
     punctuation: bool = False
     case: bool = False
@@ -83,7 +85,7 @@ class ScoreRun:
     def failures(self) -> list[str]:
         """One message for each failed gate."""
         return [
-            *_list_above(self.results, self.request.max_wer),
+            *_list_above(self.results, self.request),
             *_list_worse(self.against_baseline, self.request.baseline),
         ]
 
@@ -183,15 +185,19 @@ def _collect_warnings(systems: list[MatchedTranscripts], results: dict[str, Scor
     return listed
 
 
-def _list_above(results: dict[str, Score], max_wer: float | None) -> list[str]:
-    from speechxfer.scoring.labels import LabelScore
+def _list_above(results: dict[str, Score], request: ScoreRequest) -> list[str]:
+    from speechxfer.scoring.metrics import choose_metric
 
-    found = []
+    if request.max_error is None:
+        return []
+    limit, found = request.max_error, []
     for name, result in results.items():
-        if max_wer is not None and (result.wer is None or result.wer > max_wer):
-            rate = "error rate of labels" if isinstance(result, LabelScore) else "WER"
-            shown = "has no WER" if result.wer is None else f"{rate} {100 * result.wer:.2f} %"
-            found.append(f"{name}: {shown}, the limit is {100 * max_wer:.2f} %")
+        metric = choose_metric(request.metric, result.options.unit, where="--metric")
+        error = metric.compute_error(result)
+        if error is None or error > limit:
+            label = f"{metric.label} error" if metric.for_labels else metric.label
+            shown = f"has no {label}" if error is None else f"{label} {100 * error:.2f} %"
+            found.append(f"{name}: {shown}, the limit is {100 * limit:.2f} %")
     return found
 
 

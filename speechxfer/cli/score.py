@@ -113,8 +113,11 @@ def score(
     embed_audio: Annotated[
         int, typer.Option(min=0, metavar="N", help="Number of audio files to embed in the report.")
     ] = 0,
+    metric: Annotated[
+        str, typer.Option(metavar="NAME", help="Metric of --fail-above: wer, cer, mer, wil, accuracy, ...")
+    ] = "auto",
     fail_above: Annotated[
-        float | None, typer.Option(metavar="WER", help="Exit 1 if the error rate is above this fraction, e.g. 0.2.")
+        float | None, typer.Option(metavar="RATE", help="Exit 1 if the error rate is above this fraction, e.g. 0.2.")
     ] = None,
     fail_worse_than: Annotated[
         Path | None, typer.Option(metavar="HYP", help="Exit 1 if significantly worse than these hypotheses.")
@@ -135,7 +138,7 @@ def score(
     from speechxfer.scoring.equivalents import read_equivalents
 
     named = parse_files(files)
-    _check_options(fail_above, by_line, format, [file.path for file in named])
+    _check_options(metric, fail_above, by_line, format, [file.path for file in named])
     targets = OutputTargets(html, output, json_file, table, audio_folder, embed_audio, quiet)
     extra = [fail_worse_than, utt2spk, equivalents, terms, Path(normalise) if normalise.endswith(".glm") else None]
     others = [NamedFile(path) for path in extra if path is not None]
@@ -152,7 +155,7 @@ def score(
             columns=split_columns(by),
             options=ScoringOptions(normalise, align, unit, notation, compounds, seed, equal),
             baseline=fail_worse_than,
-            max_wer=fail_above,
+            metric=metric, max_error=fail_above,
             terms=terms,
             punctuation=punctuation,
             case=case,
@@ -173,12 +176,15 @@ def _collect_columns(column: list[str] | None, reference: str | None, hypothesis
     return parse_column_options(column or ()) | {side: name for side, name in sides.items() if name is not None}
 
 
-def _check_options(fail_above: float | None, by_line: bool, format: str | None, files: list[Path]) -> None:
+def _check_options(metric: str, fail_above: float | None, by_line: bool, format: str | None, files: list[Path]) -> None:
     from speechxfer.scoring.formats import TRANSCRIPT_SUFFIXES
+    from speechxfer.scoring.metrics import AUTO_METRIC, METRICS
 
+    if metric != AUTO_METRIC:
+        METRICS.get(metric, where="--metric")
     if fail_above is not None and not (math.isfinite(fail_above) and fail_above >= 0):
         fix = "give a fraction of the reference words, e.g. 0.20 for 20 %"
-        raise UserError("is not a WER", where=f"--fail-above {fail_above}", fix=fix)
+        raise UserError("is not an error rate", where=f"--fail-above {fail_above}", fix=fix)
     if fail_above is not None and fail_above > 2:
         fix = f"give a fraction: {fail_above / 100:g} is {fail_above:g} %"
         raise UserError("is above 200 %", where=f"--fail-above {fail_above:g}", fix=fix)

@@ -213,6 +213,12 @@ class ScoringConfig(Section):
         description="Unit of the error rate; auto: characters if the training texts are in a script written without "
         "spaces, else words; mixed: characters of such scripts, words of others.",
     )
+    metric: str = Field(
+        "auto",
+        description="What epochs and candidates are selected by, on dev: wer (errors per scoring.unit), cer, mer or "
+        "wil; for a classifier accuracy or balanced_accuracy, the mean recall of the labels; or the name of a "
+        "registered metric. auto: wer, or accuracy.",
+    )
     by: Annotated[list[str] | Literal["auto"], BeforeValidator(_as_columns)] = Field(
         "auto", description="Columns to break the score down by."
     )
@@ -281,11 +287,6 @@ class LoraAdapterConfig(Section):
 
 
 class CandidatesConfig(Section):
-    metric: Literal["accuracy", "balanced-accuracy"] = Field(
-        "accuracy",
-        description="Classifier: what epochs and candidates are selected by, on dev; balanced-accuracy: the mean "
-        "recall of the labels. Other heads are selected by their error rate.",
-    )
     means: Annotated[list[Annotated[int, Field(ge=1)]], OneOrMore] = Field(
         [2, 3, 5], description="Numbers of last epochs whose weights are averaged, as candidates."
     )
@@ -347,6 +348,4 @@ class Recipe(Section):
         for key in ("class_weights", "max_rejected"):
             if getattr(self.head, key) != HeadConfig.model_fields[key].default:
                 raise ValueError(f"head.{key}: only with head.kind classify; remove it")
-        if self.candidates.metric != CandidatesConfig.model_fields["metric"].default:
-            raise ValueError("candidates.metric: only with head.kind classify; remove it")
         return self

@@ -30,6 +30,7 @@ _UNION_TAGS = ("list[", "constrained-list", "literal[", "function-", "nullable["
 _SECTION_ERRORS = ("model_type", "model_attributes_type", "dict_type")
 # keys of earlier versions; N is the number of a stage
 RENAMED_KEYS = {
+    "candidates.metric": "scoring.metric",
     "candidates.untouched": "candidates.pretrained_share",
     "data.other": "data.retention",
     "decoding.beams": "decoding.beam_size",

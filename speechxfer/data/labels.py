@@ -98,5 +98,5 @@ def describe_imbalance(counts: Mapping[str, int]) -> list[str]:
         return []
     return [
         f"'{most}' has {counts[most]:,} utterances and '{least}' {counts[least]:,}: a classifier may never predict the "
-        "rare labels; collect more of them, or set head.class_weights=balanced and candidates.metric=balanced-accuracy"
+        "rare labels; collect more of them, or set head.class_weights=balanced and scoring.metric=balanced_accuracy"
     ]

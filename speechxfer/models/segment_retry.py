@@ -1,8 +1,8 @@
 """Decodes segments again if their text is far too short or far too long for their speech.
 
 An adapted Whisper expects segments as long as its training utterances, and may leave out sentences of longer ones: a
-text that is too short is decoded again in shorter cuts. It may also add words that nobody said (Koenecke et al. 2024,
-arXiv 2402.08021): a text that is too long is decoded again from input padded to 30 s, as in its pretraining.
+text that is too short is decoded again in shorter cuts. It may also add words that are not in the audio (Koenecke et
+al. 2024, arXiv 2402.08021): a text that is too long is decoded again from input padded to 30 s, as in pretraining.
 """
 
 from __future__ import annotations

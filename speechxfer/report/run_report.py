@@ -46,9 +46,10 @@ class RunReport(BaseModel):
         learning_curve: dev error rate by share of the training data.
         dev: score of the selected trained candidate on dev, greedy.
         train_probe: its score on a sample of the training split.
-        metric: name of the figure that is shown: an error rate ("WER", "CER", "error rate"), or a classifier's
-            "accuracy" or "balanced accuracy". The `dev` of candidates, stages and the learning curve are error rates
-            in any case: 1 - the accuracy.
+        metric: name of the figure that models are selected by (`scoring.metric`): an error rate ("WER", "CER", ...), or
+            a classifier's "accuracy" or "balanced accuracy". The `dev` of candidates, stages and the learning curve are
+            error rates in any case: 1 - the accuracy.
+        test_metric: its error rate on test, before and after, if the recipe sets `scoring.metric`.
         normaliser: name of the text normaliser used for scoring.
         splits: by split, how it was made and its size.
         warnings: messages for the user.
@@ -74,6 +75,7 @@ class RunReport(BaseModel):
     dev: Figures = {}
     train_probe: Figures = {}
     metric: str
+    test_metric: dict[str, float | None] | None = None
     normaliser: str
     splits: dict[str, dict[str, Any]]
     warnings: list[str] = []

@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> ScoreRun:
     (tmp_path / "u1.wav").write_bytes(b"")
     reading = {"format": None, "missing": "error", "utt2spk": None, "notation": False}
     files = [NamedFile(tmp_path / "r.csv"), NamedFile(tmp_path / "h.csv")]
-    request = ScoreRequest(files, reading, "auto", ScoringOptions(), max_wer=0.1)
+    request = ScoreRequest(files, reading, "auto", ScoringOptions(), max_error=0.1)
     return score_files(request, with_analysis=True)
 
 
@@ -39,6 +39,7 @@ def test_the_json_document(run: ScoreRun, tmp_path: Path) -> None:
         hashlib.sha256(file.path.read_bytes()).hexdigest() for file in run.request.files
     ]
     assert document["gates"] == {
+        "metric": "auto",
         "fail_above": 0.1,
         "fail_worse_than": None,
         "failures": ["h.csv: WER 20.00 %, the limit is 10.00 %"],

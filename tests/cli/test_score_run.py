@@ -21,7 +21,7 @@ TWO_ERRORS = "a b c x (s1-1)\ne f g x (s1-2)\n"  # 2 of 8 words
 
 @pytest.fixture
 def make_request(tmp_path: Path) -> Callable[..., ScoreRequest]:
-    """make_request({"h.trn": text, ...}, max_wer=...): a request over r.trn and these hypotheses."""
+    """make_request({"h.trn": text, ...}, max_error=...): a request over r.trn and these hypotheses."""
     reading = {"format": None, "missing": "error", "utt2spk": None, "notation": False}
 
     def make(systems: dict[str, str], **options: Any) -> ScoreRequest:
@@ -80,9 +80,9 @@ def test_systems_have_the_names_of_the_command_line(make_request: Callable[..., 
 
 
 def test_the_limit_is_a_gate(make_request: Callable[..., ScoreRequest]) -> None:
-    request = make_request({"h.trn": TWO_ERRORS}, max_wer=0.2)
+    request = make_request({"h.trn": TWO_ERRORS}, max_error=0.2)
     assert score_files(request, with_analysis=False).failures == ["h.trn: WER 25.00 %, the limit is 20.00 %"]
-    request = make_request({"h.trn": TWO_ERRORS}, max_wer=0.25)  # not above the limit
+    request = make_request({"h.trn": TWO_ERRORS}, max_error=0.25)  # not above the limit
     assert score_files(request, with_analysis=False).failures == []
 
 

@@ -65,7 +65,7 @@ def test_every_problem_is_named_at_once_with_its_line(write, refusal):
         (SMALLEST + "head: {kind: classify}\ndecoding: {kind: beam}\n", "a classifier has no beam search"),
         (SMALLEST + "head: {class_weights: balanced}\n", "head.class_weights: only with head.kind classify"),
         (SMALLEST + "head: {max_rejected: 0.01}\n", "head.max_rejected: only with head.kind classify"),
-        (SMALLEST + "candidates: {metric: balanced-accuracy}\n", "candidates.metric: only with head.kind classify"),
+        (SMALLEST + "candidates: {metric: accuracy}\n", "scoring.metric"),
         (
             "head: {kind: joint}\ndata: {train: [{path: a.csv, language: de}]}\nstages: [{train: all}]\n",
             "a table has a language of its own only with head.kind seq2seq",

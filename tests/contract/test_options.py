@@ -57,6 +57,7 @@ OPTIONS = {
     "--licence": "str: licence",
     "--lm": "Path: language model",
     "--log-level": "str: log of",
+    "--metric": "str: metric of",
     "--microphone": "str: microphone",
     "--missing": "str: hypothesis is missing",
     "--model": "str: model",

@@ -13,6 +13,7 @@ import torch
 
 from speechxfer.data.formats import READERS
 from speechxfer.encoders.registry import ENCODERS
+from speechxfer.scoring.metrics import METRICS
 from speechxfer.text.normalise import NORMALISERS
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
@@ -30,11 +31,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in groups.items()]
     (facts / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(site))
-    for registry in (NORMALISERS, READERS, ENCODERS):
+    for registry in (NORMALISERS, READERS, ENCODERS, METRICS):
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
         registry.__dict__.pop("_entry_points", None)
     yield
-    for registry in (NORMALISERS, READERS, ENCODERS):
+    for registry in (NORMALISERS, READERS, ENCODERS, METRICS):
         registry.__dict__.pop("_entry_points", None)
 
 
@@ -47,6 +48,20 @@ def test_a_normaliser(plugin: None) -> None:
     assert speechxfer.score(["Route 66."], ["route six six"], options=options).wer == 0
     with pytest.raises(UserError, match="did you mean 'digits'"):
         ScoringOptions(normaliser="digit")
+
+
+def test_a_metric(plugin: None, tmp_path: Path) -> None:
+    """Two of three sentences have an error: a limit of 0.6 fails, one of 0.7 does not."""
+    from typer.testing import CliRunner
+
+    from speechxfer.cli import build_app
+
+    (tmp_path / "r.trn").write_text("a b (s-1)\nc d (s-2)\ne f (s-3)\n")
+    (tmp_path / "h.trn").write_text("a x (s-1)\nc d (s-2)\ne (s-3)\n")
+    words = ["score", str(tmp_path / "r.trn"), str(tmp_path / "h.trn"), "--metric", "sentences", "--fail-above"]
+    failed = CliRunner().invoke(build_app(), [*words, "0.6"])
+    assert failed.exit_code == 1 and "h.trn: SER 66.67 %, the limit is 60.00 %" in failed.output
+    assert CliRunner().invoke(build_app(), [*words, "0.7"]).exit_code == 0
 
 
 def test_a_reader(plugin: None, make_speech, tmp_path: Path) -> None:
@@ -95,7 +110,7 @@ def test_an_encoder(plugin: None, unispeech: Path, make_speech) -> None:
 
 
 def test_a_run_with_all_of_them(plugin: None, unispeech: Path, corpus_table: Path, tmp_path: Path) -> None:
-    """A CTC head on the new encoder, trained and scored with the new normaliser, opened again."""
+    """A CTC head on the new encoder, trained, scored and selected with the new normaliser and metric, opened again."""
     import speechxfer
     from speechxfer.config import load_recipe
 
@@ -103,11 +118,15 @@ def test_a_run_with_all_of_them(plugin: None, unispeech: Path, corpus_table: Pat
         "data": {"train": str(corpus_table)},
         "encoder": {"name": str(unispeech)},
         "stages": [{"train": "head", "epochs": 1, "lr": 1e-3, "batch_seconds": 4}],
-        "scoring": {"normaliser": "digits"},
+        "scoring": {"normaliser": "digits", "metric": "sentences"},
         "device": "cpu",
         "output": str(tmp_path / "run"),
     }
     run = speechxfer.adapt(load_recipe(values))
-    assert (tmp_path / "run" / "report.html").is_file()
+    report = run.report.to_json()
+    assert report["metric"] == "SER" and 0 <= report["candidates"][0]["dev"] <= 1
+    wrong = (run.after.words[:, 1:].sum(axis=1) > 0).mean()
+    assert report["test_metric"]["after"] == pytest.approx(wrong)
+    assert "SER on test" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     model = speechxfer.load(run.run_dir.model)
     assert model.encoder.family == "unispeech" and len(speechxfer.transcribe(model, corpus_table)) == 18

@@ -36,7 +36,14 @@ FIGURES = {
     "normaliser": "default",
     "splits": {},
     "speed": {"training_seconds": 1261.4, "device": "cpu"},
-    "provenance": {"recipe": {"encoder": {"name": "whisper-tiny.en"}, "head": {"kind": "seq2seq"}, "seed": 7}},
+    "provenance": {
+        "recipe": {
+            "encoder": {"name": "whisper-tiny.en"},
+            "head": {"kind": "seq2seq"},
+            "scoring": {"unit": "word"},
+            "seed": 7,
+        }
+    },
 }
 
 
@@ -54,6 +61,16 @@ def test_the_selected_candidate_and_the_runners_up():
     found = summarize_selection(report(**measured, **retained))
     assert found["padded to 30 s"] == "WER 25.0 % (20.0 % to 31.0 %), as in plain transformers"
     assert found["retention"] == "WER 10.0 % before, unknown after"
+
+
+def test_a_metric_of_the_recipe_is_shown_on_test_and_other_rates_keep_their_name():
+    measured = {"after_padded_to_30s": {"wer": 0.25}, "test_metric": {"before": 0.2, "after": 0.1}}
+    found = summarize_selection(report(metric="CER", **measured))
+    assert found["scoring.metric"] == "CER on test 20.0 % before, 10.0 % after"
+    assert found["padded to 30 s"] == "WER 25.0 %, as in plain transformers"
+    assert summarize_selection(report(metric="SER", test_metric={"after": None}))["scoring.metric"].endswith(
+        "unknown after"
+    )
 
 
 def test_a_run_without_other_candidates():

@@ -23,6 +23,7 @@ from speechxfer.errors import Problems, UserError
 from speechxfer.models import SpeechModel, get_input_limits
 from speechxfer.progress import ProgressCallback
 from speechxfer.report.progress import Reporter
+from speechxfer.scoring.metrics import AUTO_METRIC, Metric, choose_metric
 from speechxfer.scoring.tokens import LABEL_UNIT, UNIT_NAMES
 from speechxfer.scoring.units import METRIC_NAMES, resolve_unit
 from speechxfer.text.normalise import Normaliser, get_normaliser
@@ -42,8 +43,7 @@ class DataSplits:
         split_info: how each split was made, and its size, for the report.
         warnings: messages for the user.
         retention: speech that is not adapted to, on which forgetting is measured.
-        metric: name of the figure that models are selected by: an error rate, or an accuracy, of which the error rate
-            is the rest.
+        metric: what models are selected by.
         unit: what error rates count: "word", "char" or "mixed"; "label" for a classifier.
     """
 
@@ -55,7 +55,7 @@ class DataSplits:
     split_info: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     retention: Dataset | None = None
-    metric: str = "WER"
+    metric: Metric = field(default_factory=lambda: choose_metric(AUTO_METRIC, "word"))
     unit: str = "word"
 
     @cached_property
@@ -102,6 +102,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
     """
     splits, reference, split_info, warnings = _read_splits(recipe)
     is_classifier = recipe.head.kind == "classify"
+    choose_metric(recipe.scoring.metric, LABEL_UNIT if is_classifier else "word")  # an error before any work
     splits = remove_from_splits(splits, reference, recipe, reporter)
     normaliser = get_normaliser(recipe.scoring.normaliser)
     normalise_target, remark = _choose_target_normaliser(splits["train"][reference], recipe, normaliser)
@@ -132,7 +133,7 @@ def prepare_splits(recipe: Recipe, reporter: Reporter) -> DataSplits:
         texts=texts,
         split_info=split_info,
         warnings=warnings,
-        metric=recipe.candidates.metric.replace("-", " ") if is_classifier else METRIC_NAMES[unit],
+        metric=choose_metric(recipe.scoring.metric, unit),
         unit=unit,
     )
 

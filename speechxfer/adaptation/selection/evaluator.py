@@ -13,7 +13,7 @@ from speechxfer.config import Recipe
 from speechxfer.models import SpeechModel
 from speechxfer.report.progress import Reporter
 from speechxfer.scoring import Score
-from speechxfer.scoring.labels import LabelScore
+from speechxfer.scoring.metrics import compute_metric
 from speechxfer.scoring.units import convert_error_rate
 
 
@@ -42,27 +42,19 @@ class Evaluator:
         self.recipe = self.splits.resolve_scoring(self.recipe)
 
     def evaluate_dev(self, model: SpeechModel, title: str) -> float:
-        """Return the dev error rate with greedy decoding, the criterion of model selection.
-
-        For a classifier it is 1 - `candidates.metric`.
-        """
+        """Return the dev error rate by `scoring.metric` with greedy decoding, the criterion of model selection."""
         score = self.score_greedy(model, self.splits.dev, title)
-        assert score.wer is not None  # `prepare_splits` rejects a dev split without words
         self.dev_scores[title] = score
-        if self.recipe.candidates.metric == "balanced-accuracy" and isinstance(score, LabelScore):
-            assert score.balanced_accuracy is not None
-            return 1 - score.balanced_accuracy
-        return score.wer
+        return compute_metric(self.splits.metric, score)
 
     def show_dev(self, rate: float) -> str:
         """Format a dev error rate as the metric of these splits, with its name."""
-        return f"{self.splits.metric} {convert_error_rate(rate, self.splits.metric):.1%}"
+        label = self.splits.metric.label
+        return f"{label} {convert_error_rate(rate, label):.1%}"
 
     def evaluate_dev_with_beam(self, model: SpeechModel, title: str) -> float:
-        """Return the dev error rate, decoded according to the model's settings."""
-        rate = self._evaluate(model, self.splits.dev, title).score.wer
-        assert rate is not None
-        return rate
+        """Return the dev error rate by `scoring.metric`, decoded according to the model's settings."""
+        return compute_metric(self.splits.metric, self._evaluate(model, self.splits.dev, title).score)
 
     def score_greedy(self, model: SpeechModel, split: Dataset, title: str) -> Score:
         """Score greedy predictions on any split."""

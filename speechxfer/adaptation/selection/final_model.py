@@ -78,8 +78,9 @@ def evaluate_zero_shot(evaluator: Evaluator, run_dir: RunDir) -> Baseline:
     if model is None:
         return Baseline()
     candidate = Candidate(ZERO_SHOT, evaluator.evaluate_dev(model, ZERO_SHOT_DEV))
-    rate = convert_error_rate(candidate.dev, splits.metric)
-    evaluator.reporter.info(f"zero-shot {recipe.encoder.name}: {rate:.1%} {splits.metric} on dev")
+    label = splits.metric.label
+    rate = convert_error_rate(candidate.dev, label)
+    evaluator.reporter.info(f"zero-shot {recipe.encoder.name}: {rate:.1%} {label} on dev")
     if model.settings.beam_size > 1:  # a model adapted here before, saved with its beam search
         candidate.dev_beam = evaluator.evaluate_dev_with_beam(model, "zero-shot, dev, beam search")
     test = evaluator.evaluate_test(model, "zero-shot, test")

@@ -150,7 +150,15 @@ def test_a_limit_takes_some_of_the_training_part_only(recipe, table, quiet):
 def test_labels_before_texts(recipe, table, quiet):
     material = prepare_splits(recipe(table(text=lambda _: "words"), "head.kind=classify"), quiet)
     assert material.reference == "label" and {*material.texts} == {"one", "two", "six"}
-    assert material.metric == "accuracy" and material.unit == "label"
+    assert material.metric.label == "accuracy" and material.unit == "label"
+
+
+def test_a_metric_that_cannot_be_used_is_an_error_before_any_work(recipe, table, quiet):
+    assert prepare_splits(recipe(table(), "scoring.metric=cer"), quiet).metric.label == "CER"
+    with pytest.raises(UserError, match=r"scoring\.metric: 'accuracy' is a metric of labels"):
+        prepare_splits(recipe(table(), "scoring.metric=accuracy"), quiet)
+    with pytest.raises(UserError, match=r"unknown metric 'werr' \(did you mean 'wer'\?\)"):
+        prepare_splits(recipe(table(), "scoring.metric=werr"), quiet)
 
 
 def test_labels_that_a_classifier_never_answers_are_told(recipe, table, quiet):
