@@ -9,6 +9,7 @@ import jiwer
 import pytest
 from typer.testing import CliRunner
 
+from speechxfer.adaptation.run import adapt
 from speechxfer.cli import build_app
 from speechxfer.data import audio
 from speechxfer.data.reader import read
@@ -74,3 +75,30 @@ def test_every_line_of_the_answers(improved_run):
                 key: row[key] for key in ("speaker", "accent", "label", "split")
             }
             assert set(line) == {"id", "audio", "hypothesis", "reference", "speaker", "accent", "label", "split"}
+
+
+def test_the_files_of_a_run_that_made_the_model_worse(
+    tiny_recipe, tiny_whisper, set_dev_errors, same_weights, quiet, tmp_path
+):
+    """The pretrained model stays the result; the rates are those of jiwer, here by the chosen metric."""
+    set_dev_errors(0.5, 0.75)
+    recipe = tiny_recipe("stages.0.epochs=1", "scoring.metric=cer", "scoring.normaliser=none")
+    adapt(recipe, name="worse", reporter=quiet)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    before, after = (lines_of(tmp_path / "run" / f"{side}.jsonl") for side in ("before", "after"))
+    assert before == after and len(after) == 6
+    references, texts = ([line[key] for line in after] for key in ("reference", "hypothesis"))
+    rate = pytest.approx(jiwer.cer(references, texts))
+    assert report["metric"] == "CER" and report["test_metric"] == {"before": rate, "after": rate}
+    assert report["after"]["wer"] == pytest.approx(jiwer.wer(references, texts))
+    assert report["normaliser"] == "none" and report["after"] == report["before"] != report["rejected"]
+    assert report["selected"] == report["candidates"][0]["name"]
+    assert [candidate["dev"] for candidate in report["candidates"]] == [0.5, 0.75]
+    assert f"no candidate was better than the zero-shot {tiny_whisper}" in report["warnings"][0]
+    assert same_weights(tmp_path / "run" / "model", tiny_whisper)
+    assert not same_weights(tmp_path / "run" / "checkpoints" / "rejected", tiny_whisper)
+    spent = sum(stage["seconds"] for stage in report["stages"])
+    assert report["speed"]["training_seconds"] == pytest.approx(spent, abs=0.051)
+    assert report["speed"]["total_seconds"] >= report["speed"]["training_seconds"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "worse" in page and all(line["id"] in page for line in after)
