@@ -123,7 +123,7 @@ def open_sound_file(source: Source, head: bytes, where: str) -> soundfile.SoundF
     try:
         if file.frames <= 0 or file.samplerate <= 0:
             raise make_no_samples_error(where)
-        check_rate(file.samplerate, where)
+        check_sampling_rate(file.samplerate, where)
         if file.format == "FLAC":
             _check_flac_end(file, source)
         elif file.format != "OGG":
@@ -137,7 +137,7 @@ def open_sound_file(source: Source, head: bytes, where: str) -> soundfile.SoundF
     return file
 
 
-def check_rate(rate: int, where: str) -> None:
+def check_sampling_rate(rate: int, where: str) -> None:
     """Raise UserError for a sampling rate that no speech was recorded with."""
     low, high = RATES
     if not low <= rate <= high:

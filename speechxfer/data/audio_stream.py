@@ -29,7 +29,7 @@ from speechxfer.data.audio_errors import (
 )
 from speechxfer.data.audio_io import (
     Source,
-    check_rate,
+    check_sampling_rate,
     get_container_duration,
     needs_av,
     open_av_container,
@@ -222,7 +222,7 @@ def _open_with_av(source: Source) -> _Decoder:
     if not rate:
         container.close()
         raise make_no_samples_error(where)
-    check_rate(rate, where)
+    check_sampling_rate(rate, where)
     return _Decoder(rate, None, lambda _: (0, _iter_container(container, rate, where)))
 
 

@@ -35,8 +35,8 @@ from speechxfer.scoring.labels import LABEL_MEASURE, MEASURE_COLUMN
 
 # longest audio, in seconds, that a model processes at once if its encoder has no limit (Whisper's is 30 s)
 MAX_SINGLE_SECONDS = 30.0
-MIN_SEGMENT_SECONDS = 6.0  # maximum segment length of a model that was trained on shorter utterances only
-PAUSE_SECONDS = 1.0  # at such a pause a segment ends, for a model that was adapted to utterances
+MIN_TRAINED_SECONDS = 6.0  # maximum segment length of a model that was trained on shorter utterances only
+SEGMENT_END_SECONDS = 1.0  # at such a pause a segment ends, for a model that was adapted to utterances
 LONG_CLIP_FACTOR = 2  # times the longest training clip, from which audio is too long for one label
 LONG_SEGMENT_SHARE = 28 / 30  # maximum segment length of longer files, as a share of this
 _DROPPED_COLUMNS = ("id", "audio", "path", "bytes", "hypothesis", "segments", "words", "complete")
@@ -209,8 +209,8 @@ def _get_segment_lengths(model: SpeechModel, cut_seconds: float | None) -> tuple
         longest = limit * LONG_SEGMENT_SHARE
         if trained is None:
             return longest, limit, None
-        usual, maximum = (max(one, MIN_SEGMENT_SECONDS) for one in (trained.usual_seconds, trained.max_seconds))
-        return min(longest, usual), min(limit, maximum), PAUSE_SECONDS
+        usual, maximum = (max(one, MIN_TRAINED_SECONDS) for one in (trained.usual_seconds, trained.max_seconds))
+        return min(longest, usual), min(limit, maximum), SEGMENT_END_SECONDS
     if cut_seconds < 1:
         raise UserError(f"{cut_seconds:g} s is too short for words; set 1 s or more", where="cut_seconds")
     if own_limit is not None and cut_seconds > limit:

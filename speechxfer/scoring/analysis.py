@@ -10,7 +10,7 @@ from speechxfer.scoring.error_analysis import ErrorAnalysis, analyse_errors
 from speechxfer.scoring.punctuation import CaseCounts, PunctuationCounts, count_punctuation_and_case
 from speechxfer.scoring.result import Score
 from speechxfer.scoring.rule_counts import count_by_rule
-from speechxfer.scoring.terms import Phrase, TermCounts, count_terms
+from speechxfer.scoring.terms import Term, TermCounts, count_terms
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AnalysedScore:
 
 
 def analyse_score(
-    score: Score, *, terms: Mapping[str, Phrase] | None = None, punctuation: bool = False, case: bool = False
+    score: Score, *, terms: Mapping[str, Term] | None = None, punctuation: bool = False, case: bool = False
 ) -> AnalysedScore:
     """Analyse the errors of a score.
 

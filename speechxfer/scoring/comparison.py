@@ -23,7 +23,7 @@ from speechxfer.scoring.statistics import (
 )
 from speechxfer.scoring.tokens import LABEL_UNIT
 
-Alignment = str | Sequence[AlignedWord]
+AlignmentSteps = str | Sequence[AlignedWord]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def compare_systems(systems: Mapping[str, Score]) -> dict[tuple[str, str], Compa
     return dict(zip(pairs, found, strict=True))
 
 
-def compute_mapsswe_p(before: Sequence[Alignment], after: Sequence[Alignment]) -> float:
+def compute_mapsswe_p(before: Sequence[AlignmentSteps], after: Sequence[AlignmentSteps]) -> float:
     """Return the two-sided p value of MAPSSWE (Gillick & Cox, 1989).
 
     It compares the errors in segments that are separated by two words correct in both systems.
@@ -167,7 +167,7 @@ def compute_mapsswe_p(before: Sequence[Alignment], after: Sequence[Alignment]) -
     return math.erfc(abs(float(values.mean())) / (spread / math.sqrt(len(values))) / math.sqrt(2))
 
 
-def compute_segment_differences(before: Sequence[Alignment], after: Sequence[Alignment]) -> list[int]:
+def compute_segment_differences(before: Sequence[AlignmentSteps], after: Sequence[AlignmentSteps]) -> list[int]:
     """Return the errors of the second system minus those of the first, for each segment with errors."""
     differences: list[int] = []
     for first, second in zip(before, after, strict=True):
@@ -186,7 +186,7 @@ def compute_segment_differences(before: Sequence[Alignment], after: Sequence[Ali
     return differences
 
 
-def _count_by_position(alignment: Alignment) -> list[int]:
+def _count_by_position(alignment: AlignmentSteps) -> list[int]:
     """Return the errors at each position: before the first reference word, on it, before the second, and so on."""
     counts = [0]
     for step in alignment:  # a letter, or an aligned word, whose first item is the letter

@@ -1,4 +1,4 @@
-"""Columns of a breakdown: by name, by `auto`, crossed (`gender+age`), in bins (`age:10`); and which ones are shown."""
+"""The columns of a breakdown: by name, by `auto`, crossed (`gender+age`), in bins (`age:10`); which ones are shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from speechxfer.errors import UserError, suggest_nearest
 
-Columns = Mapping[str, Sequence[str]]
+ColumnValues = Mapping[str, Sequence[str]]
 
 AUTO_GROUP_SIZES = (2, 200)  # minimum and maximum number of distinct values of a column that `by="auto"` selects
 MAX_AUTO_LENGTH = 40  # characters of the longest value of such a column
@@ -39,7 +39,7 @@ class Breakdown:
     problems: tuple[str, ...] = ()
 
 
-def select_breakdown(by: Iterable[str] | Literal["auto"] | None, columns: Columns) -> Breakdown:
+def select_breakdown(by: Iterable[str] | Literal["auto"] | None, columns: ColumnValues) -> Breakdown:
     """Select or make the columns to break a result down by.
 
     Args:
@@ -91,7 +91,7 @@ def _is_auto(name: str, values: Sequence[str]) -> bool:
     return len(values) >= MIN_AUTO_ROWS * len(distinct) and max(map(len, distinct)) <= MAX_AUTO_LENGTH
 
 
-def _make_part(part: str, columns: Columns) -> Sequence[str]:
+def _make_part(part: str, columns: ColumnValues) -> Sequence[str]:
     """Return the values of a column, or of its bins for `column:width`."""
     if part in columns:
         return columns[part]
@@ -145,7 +145,7 @@ def _format_bin(number: Decimal, size: Decimal, whole: bool) -> str:
     return f"{low:.0f}" if size == 1 else f"{low:.0f}-{low + size - 1:.0f}"
 
 
-def select_shown_columns(names: Sequence[str], columns: Columns, *, auto: bool) -> tuple[str, ...]:
+def select_shown_columns(names: Sequence[str], columns: ColumnValues, *, auto: bool) -> tuple[str, ...]:
     """Order columns by their number of distinct values, the speaker last, and drop those not worth showing.
 
     Args:

@@ -12,7 +12,7 @@ from speechxfer.errors import UserError
 from speechxfer.scoring.alignment import check_align_method
 from speechxfer.scoring.compounds import join_compounds
 from speechxfer.scoring.equivalents import Equivalents, EquivalentsReplacer, make_replacer
-from speechxfer.scoring.jiwer_output import is_jiwer_transform, wrap_jiwer_transform
+from speechxfer.scoring.jiwer_transforms import is_jiwer_transform, wrap_jiwer_transform
 from speechxfer.scoring.network_alignment import Step, align_networks
 from speechxfer.scoring.normalised_tokens import TokenNormaliser
 from speechxfer.scoring.notation import Notation

@@ -283,7 +283,10 @@ class Score:
 
     def to_jiwer(self) -> jiwer.WordOutput:
         """Return jiwer's `WordOutput`, with the words as normalised. Raises UserError for sclite's notation."""
-        return make_word_output(self)
+        if self.options.reading is not None:
+            raise UserError("jiwer has no alternatives", fix="score the texts without sclite's notation")
+        sides = self.options.tokenize_pairs(self.references, self.hypotheses)
+        return make_word_output(*sides, self.operations, self.counts)
 
     def to_pandas(self) -> Any:
         """Return a pandas DataFrame with one row per utterance: id, texts, counts, speaker and the other columns."""

@@ -23,10 +23,10 @@ NUM_RESAMPLES = 10_000
 MIN_BOOTSTRAP_UNITS = 20  # with fewer units a percentile bootstrap is too narrow
 _CHUNK = 4_000_000  # numbers drawn at once, to bound memory
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
-def sum_by_unit(values: NDArray[np.int64], units: NDArray[np.int64]) -> Array:
+def sum_by_unit(values: NDArray[np.int64], units: NDArray[np.int64]) -> FloatArray:
     """Sum the rows of (utterances, k) `values` by unit number: (units, k)."""
     sums = np.zeros((int(units.max()) + 1 if len(units) else 0, values.shape[1]))
     np.add.at(sums, units, values)
@@ -40,7 +40,7 @@ def number_values(values: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     return names, np.fromiter(map(index.__getitem__, values), dtype=np.int64, count=len(values))
 
 
-def resample_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:
+def resample_sums(rows: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
     """Draw as many units as `rows` (units, k) has, with replacement, `draws` times; return their (draws, k) sums."""
     distinct, times = np.unique(rows, axis=0, return_counts=True)
     share = times / times.sum()
@@ -51,7 +51,7 @@ def resample_sums(rows: Array, draws: int, rng: np.random.Generator) -> Array:
     return np.concatenate(chunks)
 
 
-def bootstrap_rate(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
+def bootstrap_rate(rows: FloatArray, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of sum(errors) / sum(words); (NaN, NaN) if no draw has a word.
 
     Args:
@@ -64,7 +64,7 @@ def bootstrap_rate(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) ->
     return _percentiles(sums[:, 0] / sums[:, 1])
 
 
-def jackknife_t(rows: Array) -> tuple[float, float]:
+def jackknife_t(rows: FloatArray) -> tuple[float, float]:
     """Student t interval over the delete-one-unit jackknife of sum(errors) / sum(words), for few units.
 
     See Efron & Tibshirani (1993), chapter 11. (NaN, NaN) if leaving one unit out leaves no words.
@@ -76,7 +76,7 @@ def jackknife_t(rows: Array) -> tuple[float, float]:
     return max(0.0, low) if low == low else low, high
 
 
-def paired_difference(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
+def paired_difference(rows: FloatArray, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of rate(b) - rate(a).
 
     Args:
@@ -89,12 +89,12 @@ def paired_difference(rows: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0)
     return _percentiles(_difference(sums))
 
 
-def paired_jackknife_t(rows: Array) -> tuple[float, float]:
+def paired_jackknife_t(rows: FloatArray) -> tuple[float, float]:
     """Student t interval of rate(b) - rate(a), for few units: `jackknife_t` of the rows of `paired_difference`."""
     return _jackknife(rows, _difference)
 
 
-def sign_flip(differences: Array, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> float:
+def sign_flip(differences: FloatArray, *, draws: int = NUM_RESAMPLES, seed: int = 0) -> float:
     """Return the two-sided p value of a sign-flip permutation test on the sum of `differences`, of shape (units,).
 
     Exact (all 2^n sign assignments) for up to 13 non-zero differences, else `draws` random assignments and the observed
@@ -155,11 +155,11 @@ def compute_hours_needed(target: float, alarms: int = 0, level: float = CONFIDEN
     return poisson_upper(alarms, level) / target
 
 
-def _difference(sums: Array) -> Array:
+def _difference(sums: FloatArray) -> FloatArray:
     return np.asarray(sums[..., 2] / sums[..., 3] - sums[..., 0] / sums[..., 1])
 
 
-def _jackknife(rows: Array, statistic: Callable[[Array], Array]) -> tuple[float, float]:
+def _jackknife(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray]) -> tuple[float, float]:
     n = len(rows)
     rows = rows[np.lexsort(rows.T)]  # makes sums of floats independent of the order of the units
     total = rows.sum(axis=0)
@@ -172,7 +172,7 @@ def _jackknife(rows: Array, statistic: Callable[[Array], Array]) -> tuple[float,
     return middle - half, middle + half
 
 
-def _percentiles(rates: Array) -> tuple[float, float]:
+def _percentiles(rates: FloatArray) -> tuple[float, float]:
     low, high = np.percentile(rates, [100 * (1 - CONFIDENCE_LEVEL) / 2, 100 * (1 + CONFIDENCE_LEVEL) / 2])
     return float(low), float(high)
 
@@ -221,12 +221,12 @@ def _binomial_cdf(count: int, trials: int, share: float) -> float:
     return _sum_exp(choose + k * math.log(share) + (trials - k) * math.log1p(-share))
 
 
-def _log_factorials(count: int) -> Array:
+def _log_factorials(count: int) -> FloatArray:
     """log 0! to log `count`!: (count + 1,)."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
 
 
-def _sum_exp(logs: Array) -> float:
+def _sum_exp(logs: FloatArray) -> float:
     return float(min(1.0, np.exp(logs).sum()))
 
 

@@ -13,7 +13,7 @@ from speechxfer.scoring.options import ScoringOptions
 from speechxfer.scoring.result import AlignedWord, Score
 from speechxfer.scoring.tokens import tokenize
 
-Phrase = tuple[str, ...]
+Term = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TermCounts:
         return {**self.total.to_json(), "terms": {term: found.to_json() for term, found in self.terms.items()}}
 
 
-def read_terms(path: Path, options: ScoringOptions) -> dict[str, Phrase]:
+def read_terms(path: Path, options: ScoringOptions) -> dict[str, Term]:
     """Read one word or phrase per line; lines that start with `#` are comments.
 
     Returns:
@@ -93,7 +93,7 @@ def read_terms(path: Path, options: ScoringOptions) -> dict[str, Phrase]:
         UserError: naming the lines without a word after normalisation, and for a file without terms.
     """
     problems = Problems(f"{path} is not a list of terms", fix="write one word or phrase per line")
-    found: dict[Phrase, str] = {}
+    found: dict[Term, str] = {}
     for number, line in iter_numbered_lines(path):
         term = line.strip()
         if term.startswith("#"):
@@ -109,7 +109,7 @@ def read_terms(path: Path, options: ScoringOptions) -> dict[str, Phrase]:
     return {term: phrase for phrase, term in found.items()}
 
 
-def count_terms(score: Score, terms: Mapping[str, Phrase]) -> TermCounts:
+def count_terms(score: Score, terms: Mapping[str, Term]) -> TermCounts:
     """Count the occurrences of each term.
 
     An occurrence in a reference is correct if each of its words is aligned with the same word, without an insertion
@@ -119,7 +119,7 @@ def count_terms(score: Score, terms: Mapping[str, Phrase]) -> TermCounts:
         terms: as `read_terms` returns them.
     """
     counts = dict.fromkeys(terms, Occurrences())
-    by_first: dict[str, list[tuple[str, Phrase]]] = {}
+    by_first: dict[str, list[tuple[str, Term]]] = {}
     for term, phrase in terms.items():
         by_first.setdefault(phrase[0], []).append((term, phrase))
     for words in score.iter_alignments():
@@ -136,7 +136,7 @@ def count_terms(score: Score, terms: Mapping[str, Phrase]) -> TermCounts:
     return TermCounts(counts)
 
 
-def _find_terms(tokens: Sequence[str], by_first: Mapping[str, list[tuple[str, Phrase]]]) -> Iterator[tuple[str, range]]:
+def _find_terms(tokens: Sequence[str], by_first: Mapping[str, list[tuple[str, Term]]]) -> Iterator[tuple[str, range]]:
     """Yield each occurrence: the term and its positions among `tokens`."""
     for i, token in enumerate(tokens):
         for term, phrase in by_first.get(token, ()):

@@ -23,7 +23,7 @@ from speechxfer.data.parallel import count_cpus
 from speechxfer.data.paths import encode_path, make_printable
 from speechxfer.errors import Problems, UserError
 
-Row = dict[str, Any]
+ClipRow = dict[str, Any]
 
 MIN_WORD_SECONDS = 0.2  # s, shortest plausible word
 _LIST_SUFFIXES = {".txt", ".lst", ".list"}
@@ -34,11 +34,11 @@ _TABLE_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "wav.scp")
 class ClipRows:
     """Rows of one source of positives. other_words: rows whose `label` is another word."""
 
-    rows: list[Row]
-    other_words: list[Row] = field(default_factory=list)
+    rows: list[ClipRow]
+    other_words: list[ClipRow] = field(default_factory=list)
 
 
-def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> list[Row]:
+def read_rows(source: Path | str, columns: Mapping[str, str] | None = None) -> list[ClipRow]:
     """Return the rows of a folder of audio files (searched recursively), an audio file, a list of paths, or DATA.
 
     columns: kind of column to its name in DATA, as of `speechxfer.data.reader.read`.
@@ -83,16 +83,16 @@ def read_positives(source: Path | str, word: str, columns: Mapping[str, str] | N
     return ClipRows(matching, [row for row in rows if not is_same_word(str(row.get("label", "")), word)])
 
 
-def split_by_word(rows: Iterable[Row], word: str) -> tuple[list[Row], list[Row]]:
+def split_by_word(rows: Iterable[ClipRow], word: str) -> tuple[list[ClipRow], list[ClipRow]]:
     """Split into rows that contain the word according to their `label` or `text`, and the others."""
-    with_word: list[Row] = []
-    without_word: list[Row] = []
+    with_word: list[ClipRow] = []
+    without_word: list[ClipRow] = []
     for row in rows:
         (with_word if row_holds_word(row, word) else without_word).append(row)
     return with_word, without_word
 
 
-def row_holds_word(row: Row, word: str) -> bool:
+def row_holds_word(row: ClipRow, word: str) -> bool:
     """Return whether the `label` or `text` of a row contains the word, or its folder is Precise's `wake-word`."""
     if not row.get("label") and find_wake_word_label(Path(str(row.get("audio") or "")), word) == word:
         return True
@@ -109,7 +109,7 @@ def holds_word(text: str, word: str) -> bool:
     return f" {' '.join(_split_words(word))} " in f" {' '.join(_split_words(text))} "
 
 
-def load_waveforms(rows: Sequence[Row]) -> Iterator[np.ndarray]:
+def load_waveforms(rows: Sequence[ClipRow]) -> Iterator[np.ndarray]:
     """Yield the waveform of every row, (time,) float32 at 16 kHz each.
 
     Raises: UserError at the first recording that cannot be read, naming the others after it, too.
@@ -122,10 +122,10 @@ def load_waveforms(rows: Sequence[Row]) -> Iterator[np.ndarray]:
         yield waveform
 
 
-def _name_unreadable(first: UserError, others: Sequence[Row]) -> UserError:
+def _name_unreadable(first: UserError, others: Sequence[ClipRow]) -> UserError:
     """Return the first error, or one that also lists the errors of the other rows, which are all decoded."""
 
-    def find_error(row: Row) -> UserError | None:
+    def find_error(row: ClipRow) -> UserError | None:
         try:
             measure_audio(row)
         except UserError as error:
@@ -147,7 +147,7 @@ def _name_unreadable(first: UserError, others: Sequence[Row]) -> UserError:
 
 
 def check_clips(
-    rows: Sequence[Row], energies: Sequence[np.ndarray], where: str, *, min_seconds: float = MIN_WORD_SECONDS
+    rows: Sequence[ClipRow], energies: Sequence[np.ndarray], where: str, *, min_seconds: float = MIN_WORD_SECONDS
 ) -> None:
     """Check that every positive is audible and at least `min_seconds` (duration of the word) long.
 
@@ -187,21 +187,21 @@ def hash_to_share(name: str, *, salt: str = "") -> float:
     return int.from_bytes(hashlib.sha256(f"{salt}{name}".encode()).digest()[:8], "big") / 2**64
 
 
-def split_held_out(rows: Sequence[Row], share: float, *, salt: str = "") -> tuple[list[Row], list[Row]]:
+def split_held_out(rows: Sequence[ClipRow], share: float, *, salt: str = "") -> tuple[list[ClipRow], list[ClipRow]]:
     """Split into rows to train on and held-out rows, by a stable hash of the speaker if all are known, else of the id.
 
     salt: selects another split.
     """
     by_speaker = all(row.get("speaker") for row in rows) and len({row.get("speaker") for row in rows}) > 1
-    train: list[Row] = []
-    held_out: list[Row] = []
+    train: list[ClipRow] = []
+    held_out: list[ClipRow] = []
     for row in rows:
         name = str(row["speaker" if by_speaker else "id"])
         (held_out if hash_to_share(name, salt=salt) < share else train).append(row)
     return train, held_out
 
 
-def _read_audio_dir(path: Path, where: str) -> list[Row] | None:
+def _read_audio_dir(path: Path, where: str) -> list[ClipRow] | None:
     """Return the rows of a folder of audio files, or None if it contains a table or other files."""
     if any((path / name).exists() for name in _TABLE_FILES):
         return None
@@ -213,7 +213,7 @@ def _read_audio_dir(path: Path, where: str) -> list[Row] | None:
     return None
 
 
-def _label_by_folder(rows: list[Row], word: str) -> list[Row]:
+def _label_by_folder(rows: list[ClipRow], word: str) -> list[ClipRow]:
     """Give clips the label of their folder if there are folders of words, else none."""
     labels = [find_wake_word_label(Path(row["audio"]), word) or "" for row in rows]
     if not any(labels):
@@ -224,7 +224,7 @@ def _label_by_folder(rows: list[Row], word: str) -> list[Row]:
     return [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
 
 
-def _read_path_list(path: Path, where: str) -> list[Row]:
+def _read_path_list(path: Path, where: str) -> list[ClipRow]:
     """Return the rows of a file with one path per line, relative to its folder."""
     if not path.is_file():
         raise UserError("no such file", where=where)
@@ -238,7 +238,7 @@ def _read_path_list(path: Path, where: str) -> list[Row]:
     return [_make_row(line, path.parent / line) for line in lines]
 
 
-def _make_row(name: str, path: Path) -> Row:
+def _make_row(name: str, path: Path) -> ClipRow:
     shown = make_printable(name)
     return {"id": shown, "audio": shown, "path": encode_path(path.absolute()), "speaker": ""}
 

@@ -12,8 +12,8 @@ import numpy as np
 from speechxfer.errors import MissingExtraError, UserError
 from speechxfer.report.progress import Reporter
 from speechxfer.wakeword.data.clips import (
+    ClipRow,
     ClipRows,
-    Row,
     check_clips,
     load_waveforms,
     read_positives,
@@ -54,7 +54,7 @@ _FRAMES_PER_HOUR = 360_000
 class RecordedClip:
     """A recording and its row. waveform: (time,) at 16 kHz."""
 
-    row: Row
+    row: ClipRow
     waveform: np.ndarray
 
 
@@ -73,7 +73,7 @@ class PreparedData:
     held_out_clips: list[RecordedClip]
     held_out_stream: list[RecordedClip]
     validation: list[RecordedClip]
-    rows: list[Row]
+    rows: list[ClipRow]
     spans: list[list[tuple[int, int]]]
     kind: str
     clips_kind: str
@@ -120,7 +120,7 @@ class _WordData:
 class _Negatives:
     """Speech without the word. train_waveforms: of `train`, loaded while they are iterated over."""
 
-    train: list[Row]
+    train: list[ClipRow]
     train_waveforms: Iterable[np.ndarray]
     held_out: list[RecordedClip]
     validation: list[RecordedClip]
@@ -248,12 +248,12 @@ def _add_synthetic_clips(prep: _Preparation, count: int, word: _WordData) -> Non
     prep.add_source("synthetic near misses", NUM_NEAR_MISSES if texts else 0, licence, {"texts": texts})
 
 
-def _prepare_recorded_negatives(prep: _Preparation, rows: list[Row], word_rows: list[Row]) -> _Negatives:
+def _prepare_recorded_negatives(prep: _Preparation, rows: list[ClipRow], word_rows: list[ClipRow]) -> _Negatives:
     """Split the given negatives, without those that contain the word or are recordings of it."""
     settings = prep.settings
     contaminated, candidates = split_by_word(rows, settings.word)
     word_recordings = set(recording_keys(word_rows))
-    negatives: list[Row] = []
+    negatives: list[ClipRow] = []
     for row, key in zip(candidates, recording_keys(candidates), strict=True):
         (contaminated if key in word_recordings else negatives).append(row)
     if not negatives:
@@ -301,7 +301,7 @@ def _synthesize_negatives(prep: _Preparation) -> _Negatives:
     )
 
 
-def _split_validation(rows: list[Row], settings: WakeWordSettings) -> tuple[list[Row], list[Row]]:
+def _split_validation(rows: list[ClipRow], settings: WakeWordSettings) -> tuple[list[ClipRow], list[ClipRow]]:
     """Split into rows to train on and rows for validation; `validation_share` is relative to all negatives."""
     train, validation = split_held_out(rows, settings.validation_share / (1 - settings.held_out), salt="mining")
     return (train, validation) if train else (rows, [])
@@ -335,7 +335,7 @@ def _augment_negatives(
     return np.concatenate(pieces), spans, num_samples / SAMPLE_RATE / _SECONDS_PER_HOUR
 
 
-def recording_keys(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+def recording_keys(rows: Sequence[ClipRow]) -> list[tuple[Any, ...]]:
     """Return keys that identify recordings under any name: path (or embedded bytes), start and end."""
     return [
         (Path(row["path"]).resolve() if row.get("path") else row.get("bytes"), row.get("start"), row.get("end"))
@@ -343,14 +343,14 @@ def recording_keys(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _iterate_waveforms(rows: Sequence[Row], reporter: Reporter) -> Iterator[np.ndarray]:
+def _iterate_waveforms(rows: Sequence[ClipRow], reporter: Reporter) -> Iterator[np.ndarray]:
     with reporter.progress("other speech") as progress:
         for done, waveform in enumerate(load_waveforms(rows), 1):
             yield waveform
             progress(done, len(rows))
 
 
-def _prepare_noises(prep: _Preparation, rows: Sequence[Row]) -> np.ndarray:
+def _prepare_noises(prep: _Preparation, rows: Sequence[ClipRow]) -> np.ndarray:
     """Return the energies of generated and recorded noises, each of mean power 1."""
     generated = make_coloured_noises(prep.rng)
     if not rows:
@@ -384,7 +384,7 @@ def _describe_engines(speakers: _Speakers) -> str:
     return " and ".join([f"{ESPEAK_ENGINE}'s output", *(f"that of Piper's {name}" for name in piper)])
 
 
-def _load_clips(rows: Sequence[Row]) -> list[RecordedClip]:
+def _load_clips(rows: Sequence[ClipRow]) -> list[RecordedClip]:
     return [RecordedClip(row, waveform) for row, waveform in zip(rows, load_waveforms(rows), strict=True)]
 
 

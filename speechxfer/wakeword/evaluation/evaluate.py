@@ -14,7 +14,7 @@ from speechxfer.data.audio_stream import open_audio
 from speechxfer.data.augment import add_noise
 from speechxfer.errors import UserError
 from speechxfer.report.progress import Reporter
-from speechxfer.wakeword.data.clips import Row, read_positives, read_rows
+from speechxfer.wakeword.data.clips import ClipRow, read_positives, read_rows
 from speechxfer.wakeword.evaluation.metrics import (
     SECONDS_PER_HOUR,
     DetectionEvaluation,
@@ -43,7 +43,7 @@ class DetectorReport:
     curve: list[dict[str, Any]]
     by: dict[str, dict[str, DetectionMetrics]]
     streams: list[PlayedStream]
-    clips: dict[str, Row] = field(default_factory=dict)
+    clips: dict[str, ClipRow] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented keys, `by`, and the missed clips and false alarms."""
@@ -141,20 +141,20 @@ def evaluate_detection_times(
     return DetectorReport(word, metrics, [], {}, placed_streams, {str(row["id"]): row for row in rows})
 
 
-def _score_stream(scorer: Scorer, name: str, rows: list[Row], word: str, reporter: Reporter) -> PlayedStream:
+def _score_stream(scorer: Scorer, name: str, rows: list[ClipRow], word: str, reporter: Reporter) -> PlayedStream:
     for note in _describe_other_rates(name, rows):
         reporter.info(note)
     with reporter.progress("stream") as progress:
         return score_row_stream(scorer, rows, name, word=word, progress=progress)
 
 
-def _label_clip(row: Row) -> ScoredRecording:
+def _label_clip(row: ClipRow) -> ScoredRecording:
     """Return a clip without scores, labelled as a whole."""
     words = (LabelledWord(0, _measure_seconds(row)),)
     return ScoredRecording(str(row["id"]), Scores(np.zeros(0), 1.0), words, speaker=str(row.get("speaker") or ""))
 
 
-def _place_rows(name: str, rows: list[Row]) -> PlayedStream:
+def _place_rows(name: str, rows: list[ClipRow]) -> PlayedStream:
     """Return a stream without scores and the position of its rows."""
     placed, start = [], 0.0
     for row in rows:
@@ -165,11 +165,11 @@ def _place_rows(name: str, rows: list[Row]) -> PlayedStream:
     return PlayedStream(ScoredRecording(name, Scores(np.zeros(0), 1.0), hours=hours), tuple(placed))
 
 
-def _measure_seconds(row: Row) -> float:
+def _measure_seconds(row: ClipRow) -> float:
     return len(load_waveform(row)) / SAMPLE_RATE
 
 
-def _describe_other_rates(name: str, rows: Sequence[Row]) -> list[str]:
+def _describe_other_rates(name: str, rows: Sequence[ClipRow]) -> list[str]:
     """Return a note on each sampling rate other than the detector's; lower rates lack the upper band."""
     rates: set[int] = set()
     for row in rows:

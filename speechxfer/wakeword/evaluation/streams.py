@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechxfer.progress import ProgressCallback
-from speechxfer.wakeword.data.clips import Row, find_speech_bounds, load_waveforms, row_holds_word
+from speechxfer.wakeword.data.clips import ClipRow, find_speech_bounds, load_waveforms, row_holds_word
 from speechxfer.wakeword.evaluation.metrics import SECONDS_PER_HOUR, ScoredRecording
 from speechxfer.wakeword.runtime.detector import FLUSH_SECONDS, Scorer
 from speechxfer.wakeword.runtime.events import Event, LabelledWord, Scores
@@ -23,7 +23,7 @@ MixFunction = Callable[[np.ndarray], np.ndarray]  # maps a waveform to the same 
 class PlacedRow:
     """A row of a stream, and the seconds of the stream that it covers."""
 
-    row: Row
+    row: ClipRow
     start: float
     end: float
 
@@ -55,7 +55,7 @@ def score_clip(
 
 def score_clips(
     scorer: Scorer,
-    rows: Sequence[Row],
+    rows: Sequence[ClipRow],
     *,
     mix: MixFunction | None = None,
     condition: str = "",
@@ -76,7 +76,7 @@ def score_clips(
 
 
 def score_row_stream(
-    scorer: Scorer, rows: Sequence[Row], name: str, *, word: str = "", progress: ProgressCallback | None = None
+    scorer: Scorer, rows: Sequence[ClipRow], name: str, *, word: str = "", progress: ProgressCallback | None = None
 ) -> PlayedStream:
     """Score rows as one stream. Rows whose `label` or `text` contains `word` are labelled with it."""
     scorer.reset()

@@ -16,7 +16,7 @@ import numpy as np
 
 from speechxfer.errors import MissingExtraError
 from speechxfer.report.progress import Reporter
-from speechxfer.wakeword.data.clips import Row, holds_word
+from speechxfer.wakeword.data.clips import ClipRow, holds_word
 from speechxfer.wakeword.data.mixing import TrainingMixer
 from speechxfer.wakeword.data.prepare import PreparedData, RecordedClip, recording_keys
 from speechxfer.wakeword.evaluation.metrics import SECONDS_PER_HOUR, DetectionEvaluation
@@ -49,7 +49,7 @@ class ContaminationFilter:
         self._whisper: Any = None
         self._transcripts: dict[tuple[Any, ...], str] = {}  # the same negatives are suspect after every round
 
-    def find_contaminated(self, rows: Sequence[Row], highest: Sequence[float], min_logit: float) -> list[int]:
+    def find_contaminated(self, rows: Sequence[ClipRow], highest: Sequence[float], min_logit: float) -> list[int]:
         """Return the indices of contaminated rows among those without a text and with a logit above `min_logit`."""
         ranked = [int(i) for i in np.argsort(highest)[::-1][:_MAX_TRANSCRIBED] if highest[i] > min_logit]
         suspects = [i for i in ranked if not rows[i].get("text")]
@@ -66,7 +66,7 @@ class ContaminationFilter:
                 self.unsure.append(name)
         return contaminated
 
-    def _transcribe(self, rows: Sequence[Row]) -> list[str | None]:
+    def _transcribe(self, rows: Sequence[ClipRow]) -> list[str | None]:
         from speechxfer.data.audio import load_waveform
         from speechxfer.models.loading import load as load_model
 
