@@ -11,6 +11,7 @@ import pytest
 import torch
 from forked_python import ForkServer
 
+from speechxfer import distributed
 from speechxfer.adaptation.training.batching import DurationBatchSampler
 
 # what every process runs: two stages, frames of the first kept; nothing random above the split
@@ -127,6 +128,52 @@ def test_fewer_utterances_than_processes():
     shares = [DurationBatchSampler([1.0, 2.0], max_seconds=9, epochs=1, seed=0, world_size=3, rank=k) for k in range(3)]
     drawn = [[draw.row for batch in share for draw in batch] for share in shares]
     assert [len(rows) for rows in drawn] == [1, 1, 1] and {*map(tuple, drawn)} == {(0,), (1,)}
+
+
+def test_alone_all_is_done_here(monkeypatch, tmp_path):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    distributed.init_processes("cpu")
+    assert not torch.distributed.is_initialized()
+    distributed.destroy_processes()
+    assert (distributed.get_world_size(), distributed.get_rank(), distributed.get_local_rank()) == (1, 0, (0, 1))
+    assert distributed.gather_from_all({3: "c", 1: "a"}) == {3: "c", 1: "a"}
+    assert distributed.run_on_main(lambda: "done") == "done"
+    # a group of one process, as torchrun --nproc_per_node=1 makes it, is the same, and is destroyed
+    store = f"file://{tmp_path}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    assert (distributed.get_world_size(), distributed.get_rank()) == (1, 0)
+    distributed.destroy_processes()
+    assert not torch.distributed.is_initialized()
+
+
+def test_the_ranks_of_a_launcher_are_read_and_its_group_is_joined(monkeypatch):
+    made = []
+    monkeypatch.setattr("accelerate.PartialState", lambda **options: made.append(options))
+    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    distributed.init_processes("cuda")
+    assert distributed.get_local_rank() == (1, 2)
+    assert made[0]["cpu"] is False and made[0]["timeout"].total_seconds() > 3600
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_results_of_two_processes_are_merged_in_both_and_work_is_done_in_one(monkeypatch, rank):
+    """The collectives of torch replaced by those of two processes, of which the other has 2 and 4."""
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "get_rank", lambda: rank)
+
+    def gather(shares, own):
+        shares[rank], shares[1 - rank] = own, {2: "b", 4: "d"}
+
+    def broadcast(objects):
+        objects[0] = objects[0] if rank == 0 else "of the main process"
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    assert distributed.gather_from_all({1: "a", 3: "c"}) == {1: "a", 2: "b", 3: "c", 4: "d"}
+    done = []
+    result = distributed.run_on_main(lambda: done.append(rank) or "of the main process")
+    assert (result, done) == ("of the main process", [0] if rank == 0 else [])
 
 
 def test_two_processes_train_what_one_does(tiny_whisper, corpus_table, tmp_path, weights_of, start):

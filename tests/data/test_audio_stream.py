@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from speechxfer.data.audio import decode_audio, load_waveform, measure_audio, measure_duration
 from speechxfer.data.audio_io import RATES
-from speechxfer.data.audio_stream import MAX_LEVEL, open_audio
+from speechxfer.data.audio_stream import MAX_LEVEL, measure_seconds, open_audio
 from speechxfer.data.segmentation import segment_audio
 from speechxfer.errors import UserError
 
@@ -135,3 +135,66 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, write_tone: Writer, suffix: st
     with pytest.raises(UserError) as caught:
         decode_audio(os.fsdecode(path))
     assert rf"\xff\xfe{suffix}: is truncated or damaged" in str(caught.value)
+
+
+def read_all(data: bytes, start: float | None = None, end: float | None = None) -> np.ndarray:
+    """(time, channels) of a span."""
+    return np.concatenate(list(open_audio(data, start, end).blocks))
+
+
+def hide_length(flac: bytes) -> bytes:
+    """The file as an encoder writes it to a pipe: its header states no number of samples (the last 36 bits)."""
+    header = bytearray(flac[:42])
+    header[21] &= 0xF0
+    header[22:26] = bytes(4)
+    return bytes(header) + flac[42:]
+
+
+def test_joined_files_are_read_one_after_the_other() -> None:
+    parts = [encode(noise(length), kind="OGG", subtype="VORBIS") for length in (9_000, 7_000)]
+    alone = [soundfile.read(io.BytesIO(part), dtype="float32", always_2d=True)[0] for part in parts]
+    joined = b"".join(parts)
+    assert np.array_equal(read_all(joined), np.concatenate(alone))
+    assert measure_seconds(joined) == 1.0 and measure_seconds(joined, 0.25) == 0.75
+    assert np.array_equal(read_all(joined, 0.5, 0.75), np.concatenate(alone)[8_000:12_000])
+
+
+def test_joined_files_of_different_rates_are_damaged() -> None:
+    parts = [encode(noise(9_000), rate, kind="OGG", subtype="VORBIS") for rate in (16_000, 8_000)]
+    with pytest.raises(UserError, match="2 files of different sampling rates or channels were joined"):
+        open_audio(b"".join(parts))
+
+
+def test_a_file_without_a_stated_length_is_measured_by_decoding() -> None:
+    samples = noise(16_000)
+    data = hide_length(encode(samples, kind="FLAC", subtype="PCM_24"))
+    assert soundfile.info(io.BytesIO(data)).frames != len(samples)  # else the header still states it
+    assert measure_seconds(data) == 1.0
+    np.testing.assert_allclose(read_all(data, 0.25, 0.5)[:, 0], samples[4_000:8_000], atol=1e-6)
+    with pytest.raises(UserError, match="after the file's end"):
+        read_all(data, 0.5, 1.5)
+
+
+def test_fewer_samples_than_stated_are_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(noise(16_000), kind="FLAC", subtype="PCM_16")
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, size, **words: read(self, size, **words)[:9_000])
+    monkeypatch.setattr("speechxfer.data.audio_stream._BLOCK_VALUES", 16_000)
+    with pytest.raises(UserError, match="ends after 9000 of 16000 samples"):
+        read_all(data)
+
+
+def test_a_container_is_read_through_av(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="the extra 'av' is not installed")
+    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        tone = (0.3 * np.sin(np.arange(32_000) / 9)).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    data = (tmp_path / "a.m4a").read_bytes()
+    assert measure_seconds(tmp_path / "a.m4a") == pytest.approx(2.0, abs=0.15)
+    assert np.sqrt((read_all(data, 0.5, 1.5) ** 2).mean()) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read_all(data[: len(data) // 3])

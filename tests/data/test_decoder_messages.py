@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
+
+from speechxfer.data import decoder_messages
+from speechxfer.data.decoder_messages import discard_decoder_messages, separate_stderr
 
 PROGRAM = """
 import sys
@@ -42,3 +49,57 @@ def test_only_messages_of_the_decoder_are_discarded(tmp_path: Path) -> None:
     shown = decode_in_a_process(path, "shared")
     assert any("libmpg123" in line or "Illegal" in line for line in shown)  # else this file tests nothing
     assert decode_in_a_process(path, "separate") == ["before", "after", "other libraries"]
+
+
+@pytest.fixture
+def separated(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> pytest.CaptureFixture[str]:
+    """Standard error as a program has it, after `separate_stderr`; all is undone at the end."""
+    monkeypatch.setattr(decoder_messages, "_is_separate", False)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", encoding="utf-8", closefd=False))
+    separate_stderr()
+    return capfd
+
+
+def test_python_writes_to_a_descriptor_of_its_own(separated: pytest.CaptureFixture[str]) -> None:
+    own = sys.stderr
+    assert own.fileno() != 2
+    separate_stderr()
+    assert sys.stderr is own  # once is enough
+    with discard_decoder_messages():
+        os.write(2, b"of a library\n")
+        print("of Python", file=sys.stderr)
+    os.write(2, b"afterwards\n")
+    assert separated.readouterr().err == "of Python\nafterwards\n"
+
+
+def test_messages_are_shown_again_after_the_last_of_several_threads(separated: pytest.CaptureFixture[str]) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def decode() -> None:
+        with discard_decoder_messages():
+            inside.set()
+            leave.wait(10)
+            os.write(2, b"second thread\n")
+
+    thread = threading.Thread(target=decode)
+    with discard_decoder_messages():
+        thread.start()
+        inside.wait(10)
+    os.write(2, b"between\n")  # the other thread still decodes
+    leave.set()
+    thread.join()
+    os.write(2, b"afterwards\n")
+    assert separated.readouterr().err == "afterwards\n"
+
+
+def test_without_a_descriptor_of_standard_error_nothing_is_discarded(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_messages, "_is_separate", False)
+    for replaced in (None, io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", replaced)
+        separate_stderr()
+        assert sys.stderr is replaced
+    with discard_decoder_messages():
+        os.write(2, b"of a library\n")
+    assert capfd.readouterr().err == "of a library\n"
