@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from speechxfer.report.run_report import ZERO_SHOT, AdviceEntry, RunReport
+from speechxfer.report.run_summary import name_rate
 from speechxfer.scoring.units import convert_error_rate
 
 # Standard errors of a dev error rate, its words taken as independent. Words of one speaker are correlated, which makes
@@ -30,7 +31,8 @@ def make_advice(report: RunReport) -> list[AdviceEntry]:
     run = _RunFigures(report)
     if failed := check_blank_collapse(run) or check_head_not_learning(run):
         return [failed]  # the other figures of such a model mean nothing
-    return [advice for rule in RULES if (advice := rule(run))]
+    rules = RULES if run.is_own_rate else RULES_OF_ANY_METRIC
+    return [advice for rule in rules if (advice := rule(run))]
 
 
 class _RunFigures:
@@ -42,6 +44,7 @@ class _RunFigures:
         trained: dev error rate by candidate, without the zero-shot model.
         zero_shot: dev error rate of the zero-shot model, if it was evaluated.
         noun: what error rates count.
+        is_own_rate: models were selected by the error rate of the scores, so that both can be compared.
     """
 
     def __init__(self, report: RunReport) -> None:
@@ -54,6 +57,7 @@ class _RunFigures:
         self.zero_shot = self.trained.pop(ZERO_SHOT, None)
         self.dev, self.train_rate = report.dev, report.train_probe.get("wer")
         self.noun = "label" if self.recipe["head"]["kind"] == "classify" else "word"
+        self.is_own_rate = report.test_metric is None or report.metric == name_rate(report)
         self.points = {point["share"]: point for point in report.learning_curve or ()}
 
     def compute_sampling_error(self, rate: float) -> float:
@@ -302,3 +306,5 @@ RULES: tuple[Callable[[_RunFigures], AdviceEntry | None], ...] = (
     check_no_gain, check_frozen_gap, check_overfitting, check_still_improving, check_memorised,
     check_capacity, check_learning_curve, check_interpolation_edge, check_worst_group, check_dev_size,
 )  # fmt: skip
+# without those that compare the dev error rates with a WER or with its sampling error
+RULES_OF_ANY_METRIC = (check_no_gain, check_frozen_gap, check_interpolation_edge, check_worst_group)

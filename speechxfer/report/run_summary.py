@@ -43,7 +43,7 @@ def summarize_selection(report: RunReport) -> dict[str, str]:
         bounds = padded.get("interval")
         interval = f" ({format_percent(bounds[0])} to {format_percent(bounds[1])})" if bounds else ""
         texts["padded to 30 s"] = (
-            f"{_name_rate(report)} {_format_rate(padded['wer'], report.metric)}{interval}, as in plain transformers"
+            f"{name_rate(report)} {_format_rate(padded['wer'], report.metric)}{interval}, as in plain transformers"
         )
     if chosen := report.test_metric:
         sides = (
@@ -51,7 +51,7 @@ def summarize_selection(report: RunReport) -> dict[str, str]:
         )
         texts["scoring.metric"] = f"{report.metric} on test {', '.join(sides)}"
     if retention := report.retention:
-        metric = _name_rate(report)
+        metric = name_rate(report)
         known = [side for side in ("before", "after") if side in retention]
         sides = (f"{_format_rate(retention[side]['wer'], metric)} {side}" for side in known)
         texts["retention"] = f"{metric} {', '.join(sides)}"
@@ -79,7 +79,7 @@ def describe_outcome(report: RunReport) -> str:
     return f"The model kept is '{report.selected}': {dev} {rate}, {number}{before}."
 
 
-def _name_rate(report: RunReport) -> str:
+def name_rate(report: RunReport) -> str:
     """Return the name of the `wer` of the report's scores, which is not what models are selected by in every run."""
     is_label = is_accuracy(report.metric)
     return METRIC_NAMES[LABEL_UNIT if is_label else report.provenance["recipe"]["scoring"]["unit"]]

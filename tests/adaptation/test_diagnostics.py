@@ -56,6 +56,17 @@ def test_nothing_to_say():
     assert make_advice(report()) == []
 
 
+def test_a_metric_other_than_the_scores_rate_is_not_compared_with_it():
+    """A dev CER next to a WER of train and dev: what needs both is left out, what needs one is not."""
+    found = report(stages=stages(["all"], [0.3, 0.25, 0.21, 0.204, 0.2, 0.2, 0.2, 0.2]), train_probe=score(0.01, 1_000))
+    assert the_only(found)[0].startswith("a slower decoder") or "more data" in the_only(found)[0]
+    by_cer = {"metric": "CER", "test_metric": {"after": 0.1}}
+    found["provenance"]["recipe"]["scoring"] = {"unit": "word"}
+    assert make_advice(found | by_cer) == []
+    found["provenance"]["recipe"]["scoring"] = {"unit": "char"}  # of characters, the CER is the scores' own rate
+    assert len(make_advice(found | by_cer)) == 1
+
+
 def test_numbers_that_were_not_kept_say_nothing():
     bare = report()
     for name in ("dev", "train_probe"):
