@@ -35,7 +35,7 @@ from speechxfer.data.augment import add_babble, add_noise
 from speechxfer.data.tables import write_table
 from speechxfer.report.progress import Reporter
 from speechxfer.scoring.statistics import poisson_upper
-from speechxfer.wakeword.data.clips import Row, find_speech_bounds, hash_to_share, read_rows
+from speechxfer.wakeword.data.clips import ClipRow, find_speech_bounds, hash_to_share, read_rows
 from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
 from speechxfer.wakeword.evaluation.streams import MixFunction, score_clip, score_waveforms
 from speechxfer.wakeword.runtime.detector import DETECTOR_ONNX_FILE, Scorer, open_artifact
@@ -53,29 +53,29 @@ CONDITIONS = ("as recorded", "noise at 10 dB", "babble at 10 dB")
 CHANNEL = ("other words", "without the word")
 
 
-def assign_fold(row: Row) -> int:
+def assign_fold(row: ClipRow) -> int:
     """Return a recording's fold, by its file name."""
     return int(hash_to_share(Path(str(row["audio"])).name) * FOLDS)
 
 
-def assign_speaker_folds(rows: list[Row]) -> dict[str, int]:
+def assign_speaker_folds(rows: list[ClipRow]) -> dict[str, int]:
     """Return each speaker's fold; folds have nearly equal numbers of speakers."""
     return {speaker: index % FOLDS for index, speaker in enumerate(sorted({str(row["speaker"]) for row in rows}))}
 
 
-def make_babble(rows: list[Row], rng: np.random.Generator) -> MixFunction:
+def make_babble(rows: list[ClipRow], rng: np.random.Generator) -> MixFunction:
     """Return a mix with `BABBLE_VOICES` voices."""
     return partial(add_babble, voices=[load_waveform(row) for row in rows], snr=SNR, rng=rng, count=BABBLE_VOICES)
 
 
-def make_mix(condition: str, voices: list[Row], rng: np.random.Generator) -> MixFunction | None:
+def make_mix(condition: str, voices: list[ClipRow], rng: np.random.Generator) -> MixFunction | None:
     """Return the mix of a condition, None for clean. voices: rows that babble is made of."""
     if condition == CONDITIONS[0]:
         return None
     return partial(add_noise, snr=SNR, rng=rng) if condition == CONDITIONS[1] else make_babble(voices, rng)
 
 
-def write_rows(path: Path, rows: list[Row], *columns: str) -> str:
+def write_rows(path: Path, rows: list[ClipRow], *columns: str) -> str:
     """Write rows as a table with absolute paths; return its name."""
     write_table(path, [{**row, "audio": row["path"]} for row in rows], columns)
     return str(path)
@@ -126,7 +126,7 @@ def train_and_score(word: str, fold: int, corpora: Path, work: Path, steps: int 
 
 
 def score_fold(
-    folder: Path, clips: list[Row], others: list[Row], stream: list[Row], rng: np.random.Generator
+    folder: Path, clips: list[ClipRow], others: list[ClipRow], stream: list[ClipRow], rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Score clips of the word and other audio in all conditions; return the scores by name, and facts to count them."""
     artifact = open_artifact(folder)

@@ -33,7 +33,7 @@ from wakeword_folds import CONDITIONS, WORDS, assign_fold, assign_speaker_folds,
 from speechxfer.data.audio import load_waveform
 from speechxfer.errors import UserError
 from speechxfer.scoring.statistics import poisson_upper
-from speechxfer.wakeword.data.clips import Row, find_speech_bounds, read_rows
+from speechxfer.wakeword.data.clips import ClipRow, find_speech_bounds, read_rows
 from speechxfer.wakeword.evaluation.metrics import DetectionEvaluation, ScoredRecording
 from speechxfer.wakeword.runtime.events import LabelledWord, Scores, Trigger
 from speechxfer.wakeword.runtime.features import SAMPLE_RATE, compute_mel_energies
@@ -58,9 +58,9 @@ class Part:
     """
 
     name: str
-    rows: list[Row]
+    rows: list[ClipRow]
     condition: str
-    voices: dict[bool, list[Row]]
+    voices: dict[bool, list[ClipRow]]
     lead: float = 0.0
 
 
@@ -128,7 +128,7 @@ def evaluate_stock_models(stream: Embedded, hours: float) -> dict[str, Any]:
 
 
 # -- speed -----------------------------------------------------------------------------------------------------------
-def measure_speed(rows: list[Row], work: Path, detector: Path, repeats: int) -> dict[str, Any]:
+def measure_speed(rows: list[ClipRow], work: Path, detector: Path, repeats: int) -> dict[str, Any]:
     """Measure CPU and memory of both sides in separate processes, alternating."""
     pieces, length = [], 0
     for row in rows:
@@ -191,7 +191,7 @@ def train_head(good: Windows, bad: Windows, epochs: int = 10) -> Callable[[np.nd
     return score
 
 
-def evaluate_head(word: str, words: dict[str, Path], speech: dict[str, Path], rows: dict[str, list[Row]]) -> Any:
+def evaluate_head(word: str, words: dict[str, Path], speech: dict[str, Path], rows: dict[str, list[ClipRow]]) -> Any:
     """Train a head for one word and evaluate it on the test fold, at the thresholds of 0 and of 1 false alarm.
 
     words, speech: embedded parts by condition. rows: of the parts, by name.
@@ -268,7 +268,7 @@ def average_misses(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def make_parts(words: list[Row], speech: list[Row]) -> tuple[list[Part], dict[str, list[Row]]]:
+def make_parts(words: list[ClipRow], speech: list[ClipRow]) -> tuple[list[Part], dict[str, list[ClipRow]]]:
     """Return the parts to embed, the longest first, and their rows by condition, those of the words under `words`."""
     words = [{**row, "in_test": assign_fold(row) == TEST_FOLD} for row in words]
     folds = assign_speaker_folds(speech)

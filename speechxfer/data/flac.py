@@ -49,13 +49,15 @@ def read_flac_info(head: bytes) -> FlacInfo | None:
 
 
 def ends_at_stated_sample(tail: bytes, info: FlacInfo) -> bool:
-    """Whether a frame in the last bytes of a FLAC file ends at the stated number of samples."""
-    starts = re.finditer(rb"\xff[\xf8\xf9]", tail)
-    return any(_read_frame_end(tail[m.start() : m.start() + _MAX_FRAME_HEADER], info) == info.samples for m in starts)
+    """Whether a frame in the last bytes of a FLAC file ends at the stated number of samples, and none starts there."""
+    marks = re.finditer(rb"\xff[\xf8\xf9]", tail)
+    spans = [_read_frame_span(tail[mark.start() : mark.start() + _MAX_FRAME_HEADER], info) for mark in marks]
+    ends = {span[1] for span in spans if span is not None}
+    return info.samples in ends and info.samples not in {span[0] for span in spans if span is not None}
 
 
-def _read_frame_end(header: bytes, info: FlacInfo) -> int | None:
-    """Return the number of samples up to the end of the frame with this header; None if it is not a frame's."""
+def _read_frame_span(header: bytes, info: FlacInfo) -> tuple[int, int] | None:
+    """Return the samples before and up to the end of the frame with this header; None if it is not a frame's."""
     if len(header) < 6 or header[3] & 1:
         return None
     number, size = _read_coded_number(header[4:])
@@ -66,7 +68,8 @@ def _read_frame_end(header: bytes, info: FlacInfo) -> int | None:
     at += extra + {12: 1, 13: 2, 14: 2}.get(header[2] & 15, 0)
     if not size or not block or at >= len(header) or _compute_crc8(header[:at]) != header[at]:
         return None
-    return number * (1 if header[1] & 1 else info.block_size) + block
+    start = number * (1 if header[1] & 1 else info.block_size)
+    return start, start + block
 
 
 def _read_coded_number(data: bytes) -> tuple[int, int]:

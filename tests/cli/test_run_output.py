@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ REPORT: dict[str, Any] = {
 @pytest.fixture
 def reporter() -> Reporter:
     reporter = Reporter()
-    reporter.console = Console(file=io.StringIO(), width=100)
+    reporter.console = Console(file=io.StringIO(), width=400)
     return reporter
 
 
@@ -62,7 +63,7 @@ def test_texts_before_and_after(tmp_path: Path, reporter: Reporter) -> None:
     assert "warning: only 2 speakers" in text and "training checkpoints: 3 MB" in text
     assert "The model kept is 'stage 0': WER on dev 20.0 %" in text
     assert "runners-up: zero-shot 40.0 %" in text
-    assert f"model   {tmp_path}/run/model" in text.replace("\n", "")
+    assert f"model   {tmp_path}/run/model" in text
 
 
 def test_labels_without_a_pretrained_model(tmp_path: Path, reporter: Reporter) -> None:
@@ -77,8 +78,10 @@ def test_labels_without_a_pretrained_model(tmp_path: Path, reporter: Reporter) -
 def test_the_next_commands_can_be_pasted(tmp_path: Path, reporter: Reporter) -> None:
     after = score(["a"], ["a"])
     print_next_commands(make_run(tmp_path / "my run", after, after), reporter)
-    lines = read(reporter).replace("\n", " ")
-    assert "my run'" in lines and "--baseline 'my model'" in lines
+    use, measure = read(reporter).splitlines()
+    folder = shlex.quote(str(tmp_path / "my run"))
+    assert use.endswith(f"speechxfer transcribe {folder} AUDIO")
+    assert measure.endswith(f"speechxfer evaluate {folder} DATA --baseline 'my model'")
 
 
 def test_advice_has_its_evidence_and_the_curve_comes_first(tmp_path: Path, reporter: Reporter) -> None:
