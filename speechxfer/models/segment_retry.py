@@ -50,14 +50,16 @@ class SegmentRetry:
 
     def is_too_long(self, text: str, waveform: np.ndarray) -> bool:
         """Whether a segment has far more characters than its speech lets expect."""
-        expected = self.characters_per_second * measure_speech_seconds(waveform, SAMPLE_RATE)
-        return len(text) > MAX_TEXT_SHARE * expected + MAX_EXTRA_CHARACTERS
+        return len(text) > MAX_TEXT_SHARE * self._expect_characters(waveform) + MAX_EXTRA_CHARACTERS
 
     def is_too_short(self, text: str, waveform: np.ndarray) -> bool:
         """Whether a segment has far fewer characters than its speech lets expect."""
         if len(waveform) < MIN_RETRY_SECONDS * SAMPLE_RATE:
             return False
-        return len(text) < MIN_TEXT_SHARE * self.characters_per_second * measure_speech_seconds(waveform, SAMPLE_RATE)
+        return len(text) < MIN_TEXT_SHARE * self._expect_characters(waveform)
+
+    def _expect_characters(self, waveform: np.ndarray) -> float:
+        return self.characters_per_second * measure_speech_seconds(waveform, SAMPLE_RATE)
 
     def predict_in_parts(self, waveform: np.ndarray, first: SegmentPrediction) -> SegmentPrediction:
         """Predict the two parts of a segment; returns `first` if their text is not longer."""

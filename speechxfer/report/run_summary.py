@@ -46,9 +46,7 @@ def summarize_selection(report: RunReport) -> dict[str, str]:
             f"{name_rate(report)} {_format_rate(padded['wer'], report.metric)}{interval}, as in plain transformers"
         )
     if chosen := report.test_metric:
-        sides = (
-            f"{_format_rate(chosen[side], report.metric)} {side}" for side in ("before", "after") if side in chosen
-        )
+        sides = (f"{_format_rate(rate, report.metric)} {side}" for side, rate in chosen.items())
         texts["scoring.metric"] = f"{report.metric} on test {', '.join(sides)}"
     if retention := report.retention:
         metric = name_rate(report)

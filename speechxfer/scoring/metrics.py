@@ -37,21 +37,17 @@ class Metric:
 METRICS: Registry[Metric] = Registry("speechxfer.metrics", "metric")
 
 
-def _register(name: str, metric: Metric) -> None:
-    METRICS.register(name)(metric)
-
-
 def _get_balanced_error(score: Score) -> float | None:
     assert isinstance(score, LabelScore)
     return None if score.balanced_accuracy is None else 1 - score.balanced_accuracy
 
 
-_register("wer", Metric(METRIC_NAMES["word"], lambda score: score.wer))
-_register("cer", Metric("CER", lambda score: score.cer))
-_register("mer", Metric("MER", lambda score: score.counts.mer))
-_register("wil", Metric("WIL", lambda score: score.counts.wil))
-_register("accuracy", Metric(METRIC_NAMES[LABEL_UNIT], lambda score: score.wer, for_labels=True))
-_register("balanced_accuracy", Metric("balanced accuracy", _get_balanced_error, for_labels=True))
+METRICS.register("wer")(Metric(METRIC_NAMES["word"], lambda score: score.wer))
+METRICS.register("cer")(Metric("CER", lambda score: score.cer))
+METRICS.register("mer")(Metric("MER", lambda score: score.counts.mer))
+METRICS.register("wil")(Metric("WIL", lambda score: score.counts.wil))
+METRICS.register("accuracy")(Metric(METRIC_NAMES[LABEL_UNIT], lambda score: score.wer, for_labels=True))
+METRICS.register("balanced_accuracy")(Metric("balanced accuracy", _get_balanced_error, for_labels=True))
 
 
 def choose_metric(name: str, unit: str, *, where: str = "scoring.metric") -> Metric:
@@ -80,7 +76,7 @@ def choose_metric(name: str, unit: str, *, where: str = "scoring.metric") -> Met
     return replace(metric, label=METRIC_NAMES[unit]) if name == "wer" else metric
 
 
-def compute_metric(metric: Metric, score: Score, *, where: str = "scoring.metric") -> float:
+def compute_metric(metric: Metric, score: Score) -> float:
     """Return the error rate of a score by a metric.
 
     Raises:
@@ -88,5 +84,6 @@ def compute_metric(metric: Metric, score: Score, *, where: str = "scoring.metric
     """
     error = metric.compute_error(score)
     if error is None:
-        raise UserError(f"{metric.label} has no value: the references have nothing to count", where=where)
+        problem = f"{metric.label} has no value: the references have nothing to count"
+        raise UserError(problem, where="scoring.metric")
     return error

@@ -106,7 +106,7 @@ def make_bursts(rate: int = 16_000, level: float = 0.3) -> np.ndarray:
 def test_a_file_is_listened_to_with_gain(
     loudness_detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Noise at -60 dB is heard with 60 dB of gain only; events are printed, written as JSON, and saved as audio."""
+    """Noise at -60 dB is detected with 60 dB of gain only; events are printed, written as JSON, and saved as audio."""
     soundfile.write(tmp_path / "a.wav", make_bursts(level=0.0003), 16_000, subtype="FLOAT")
     target = tmp_path / "new" / "events.jsonl"
     options: dict[str, Any] = {"audio": str(tmp_path / "a.wav"), "json_file": target}

@@ -17,6 +17,7 @@ from speechxfer.scoring.metrics import METRICS
 from speechxfer.text.normalise import NORMALISERS
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
+REGISTRIES = (NORMALISERS, READERS, ENCODERS, METRICS)
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in groups.items()]
     (facts / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(site))
-    for registry in (NORMALISERS, READERS, ENCODERS, METRICS):
+    for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
         registry.__dict__.pop("_entry_points", None)
     yield
-    for registry in (NORMALISERS, READERS, ENCODERS, METRICS):
+    for registry in REGISTRIES:
         registry.__dict__.pop("_entry_points", None)
 
 
